@@ -1,0 +1,31 @@
+"""ct_lesion: lesions in chest CT, found, segmented and scored with Detectron2.
+
+Importing the package registers its backbone, anchor generator, heads, meta-architectures and
+datasets with Detectron2's registries. It changes nothing global: the keys it adds to a config are
+added by :func:`ct_lesion.add_ct_lesion_config`.
+"""
+
+__version__ = "0.1.0"
+
+try:
+    import detectron2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "ct_lesion needs Detectron2, which is not importable here. Run `bash tools/setup_env.sh` "
+        "in a checkout of ct_lesion, which installs it, or install Detectron2 yourself: "
+        "https://detectron2.readthedocs.io/tutorials/install.html"
+    ) from error
+
+from . import data, modeling  # imported for their registrations
+from .config import add_ct_lesion_config, get_config_file, load_config
+from .data.cncb import register_cncb_lesion
+
+__all__ = [
+    "__version__",
+    "add_ct_lesion_config",
+    "data",
+    "get_config_file",
+    "load_config",
+    "modeling",
+    "register_cncb_lesion",
+]

@@ -1,0 +1,89 @@
+"""Every config key that ct_lesion adds to Detectron2's, and where the shipped configs are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode, get_cfg
+
+
+def add_ct_lesion_config(cfg: CfgNode) -> None:
+    """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
+    # ---- Detector -------------------------------------------------------------------------------
+    # Activation that turns the RoI class logits into scores at test time: "softmax", or "sigmoid",
+    # which scores each class of a region on its own (paper, section 3, hack 1). Training always
+    # uses the softmax cross-entropy.
+    cfg.MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST = "softmax"
+
+    # ---- RoI batch: what the classifier reads ---------------------------------------------------
+    cfg.MODEL.ROI_BATCH = CfgNode()
+    # N, the number of ranked regions of a slice (paper: 128; 256 for ResNet50).
+    cfg.MODEL.ROI_BATCH.SIZE = 128
+    # Regions scored at or below this are left out; below 0 keeps all of them (paper: -0.01).
+    cfg.MODEL.ROI_BATCH.SCORE_THRESH = -0.01
+    # IoU above which the lower-scored of two regions of a class is dropped.
+    cfg.MODEL.ROI_BATCH.NMS_THRESH = 0.75
+    # Drop regions whose decoded box has no area (paper, section 3, hack 2).
+    cfg.MODEL.ROI_BATCH.REMOVE_EMPTY = True
+    # What a row holds beside the score: "deltas", the box regression output before decoding (the
+    # published implementation), or "boxes", x0, y0, x1, y1 divided by image width and height (the
+    # paper's words).
+    cfg.MODEL.ROI_BATCH.CONTENT = "deltas"
+    # Which regions are repeated in place when fewer than N remain: "even" spreads the copies evenly
+    # over the ranks and is deterministic, "random" draws them as published (seeded by SEED).
+    cfg.MODEL.ROI_BATCH.PADDING = "even"
+
+    # ---- Classification module S ----------------------------------------------------------------
+    cfg.MODEL.CLASSIFIER = CfgNode()
+    # Width of the two hidden layers (paper: 512; 1024 for ResNet50).
+    cfg.MODEL.CLASSIFIER.WIDTH = 512
+    # Number of image classes: Control, Common Pneumonia, COVID-19.
+    cfg.MODEL.CLASSIFIER.NUM_CLASSES = 3
+    # What learns beside S: "affine", the BatchNorm scales and shifts of the backbone's main path
+    # (paper), or "none", which makes a slice's RoI batch constant, so that it is computed once.
+    cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM = "affine"
+    # Allow training without a segmentation checkpoint in MODEL.WEIGHTS. Nothing but S would learn
+    # from a random detector, so this serves tests only.
+    cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
+
+    # ---- Optimiser and evaluation ---------------------------------------------------------------
+    # "SGD" (Detectron2's), "Adam" (paper) or "AdamW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # Metric of the first test set that decides which checkpoint is kept as model_best.
+    cfg.TEST.BEST_METRIC = "segm/AP"
+    # Score from which detections count in the table in the form of the paper's Table 2, and in the
+    # per-image AP of the published implementation. COCO AP uses all detections that the model
+    # outputs, i.e. those above MODEL.ROI_HEADS.SCORE_THRESH_TEST.
+    cfg.TEST.PAPER_SCORE_THRESH = 0.75
+
+
+def get_config_file(name: str) -> str:
+    """Path of a shipped config, e.g. ``get_config_file("segmentation/resnet18_t1.yaml")``.
+
+    Works in an installed package, where the configs lie inside it, and in a checkout.
+
+    Raises:
+        FileNotFoundError: no such config; the message lists those that exist.
+    """
+    package = Path(__file__).resolve().parent
+    roots = [root for root in (package / "configs", package.parent / "configs") if root.is_dir()]
+    for root in roots:
+        if (root / name).is_file():
+            return str(root / name)
+    shipped = sorted({str(p.relative_to(root)) for root in roots for p in root.rglob("*.yaml")})
+    raise FileNotFoundError(f"No shipped config {name!r}. There are: {', '.join(shipped)}")
+
+
+def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Detectron2's defaults, ct_lesion's keys, then a yaml file, then overrides.
+
+    Args:
+        config_file: path of a yaml file, or the name of a shipped one (see
+            :func:`get_config_file`).
+        overrides: alternating keys and values, e.g. ``["SOLVER.BASE_LR", "1e-4"]``.
+    """
+    cfg = get_cfg()
+    add_ct_lesion_config(cfg)
+    path = config_file if Path(config_file).is_file() else get_config_file(config_file)
+    cfg.merge_from_file(path)
+    cfg.merge_from_list(list(overrides))
+    return cfg

@@ -1,0 +1,64 @@
+"""RoI heads whose test-time scores are softmax or sigmoid (paper, section 3, hack 1)."""
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.structures import Instances
+
+SCORE_ACTIVATIONS = ("softmax", "sigmoid")
+
+
+class LesionBoxPredictor(FastRCNNOutputLayers):
+    """Detectron2's box predictor with a choice of activation for the class scores at test.
+
+    Shapes: R regions of all images, K foreground classes; the background is the last column.
+    """
+
+    @configurable
+    def __init__(
+        self, input_shape: ShapeSpec, *, score_activation: str = "softmax", **kwargs: object
+    ) -> None:
+        """
+        Args:
+            input_shape: shape of the box head's features.
+            score_activation: "softmax" or "sigmoid". Training is not affected.
+            kwargs: see Detectron2's ``FastRCNNOutputLayers``.
+
+        Raises:
+            ValueError: another activation.
+        """
+        super().__init__(input_shape, **kwargs)
+        if score_activation not in SCORE_ACTIVATIONS:
+            raise ValueError(
+                f"MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST is {score_activation!r}, expected one "
+                f"of {', '.join(SCORE_ACTIVATIONS)}."
+            )
+        self.score_activation = score_activation
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        ret = super().from_config(cfg, input_shape)
+        ret["score_activation"] = cfg.MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST
+        return ret
+
+    def predict_probs(
+        self, predictions: tuple[torch.Tensor, torch.Tensor], proposals: list[Instances]
+    ) -> tuple[torch.Tensor, ...]:
+        """Scores in [0, 1], one ``(R_i, K + 1)`` tensor an image."""
+        if self.score_activation == "softmax":
+            return super().predict_probs(predictions, proposals)
+        logits, _ = predictions
+        return logits.sigmoid().split([len(p) for p in proposals])
+
+
+@ROI_HEADS_REGISTRY.register()
+class LesionROIHeads(StandardROIHeads):
+    """Detectron2's ``StandardROIHeads`` with :class:`LesionBoxPredictor`."""
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        ret = super()._init_box_head(cfg, input_shape)
+        ret["box_predictor"] = LesionBoxPredictor(cfg, ret["box_head"].output_shape)
+        return ret
