@@ -45,6 +45,12 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # from a random detector, so this serves tests only.
     cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
 
+    # ---- Training augmentation, beside INPUT.MIN_SIZE_TRAIN and INPUT.RANDOM_FLIP ---------------
+    # Largest rotation in degrees, either way (paper: none).
+    cfg.INPUT.ROTATION = 0.0
+    # Largest relative change of brightness and of contrast, e.g. 0.2 (paper: none).
+    cfg.INPUT.INTENSITY = 0.0
+
     # ---- Optimiser and evaluation ---------------------------------------------------------------
     # "SGD" (Detectron2's), "Adam" (paper) or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"

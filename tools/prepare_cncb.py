@@ -37,7 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", metavar="ARCHIVE", help="ct_lesion_seg.zip or the unpacked folder")
+    parser.add_argument(
+        "source", metavar="ARCHIVE", help="ct_lesion_seg.zip or the unpacked folder"
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -5,6 +5,7 @@ never by order, and everything that is wrong with it is reported at once.
 """
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -63,7 +64,12 @@ class Archive:
     def names(self) -> list[str]:
         if self._zip:
             return self._zip.namelist()
-        return [p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()]
+        return [
+            (Path(folder) / name).relative_to(self.path).as_posix()
+            # not Path.rglob, which does not enter the linked folders that large archives live in
+            for folder, _, names in os.walk(self.path, followlinks=True)
+            for name in names
+        ]
 
     def read(self, name: str) -> bytes:
         return self._zip.read(name) if self._zip else (self.path / name).read_bytes()
@@ -86,7 +92,9 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
             continue
         kind, slice_id = match[1].lower(), SliceId(match[2], match[3])
         if slice_id in found[kind]:
-            problems.append(f"{name}: a second {kind} of this slice, beside {found[kind][slice_id]}")
+            problems.append(
+                f"{name}: a second {kind} of this slice, beside {found[kind][slice_id]}"
+            )
         else:
             found[kind][slice_id] = name
     images, masks = found["image"], found["mask"]

@@ -101,9 +101,7 @@ def prepare_cncb(
     return summaries
 
 
-def _read_checked(
-    archive: Archive, pairs: Sequence[ArchiveSlice]
-) -> dict[SliceId, np.ndarray]:
+def _read_checked(archive: Archive, pairs: Sequence[ArchiveSlice]) -> dict[SliceId, np.ndarray]:
     """Labels of all slices, or every fault there is."""
     labels, problems = {}, []
     progress = tqdm(pairs, desc="reading slices", unit="slice")

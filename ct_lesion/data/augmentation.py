@@ -1,0 +1,33 @@
+"""Training augmentation from the config: Detectron2's own transforms."""
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+
+
+def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
+    """Resizing and flipping as Detectron2 does, then ``INPUT.ROTATION`` and ``INPUT.INTENSITY``."""
+    augmentations = build_augmentation(cfg, is_train)
+    if not is_train:
+        return augmentations
+    if cfg.INPUT.ROTATION > 0:
+        limit = cfg.INPUT.ROTATION
+        augmentations.append(T.RandomRotation([-limit, limit], expand=False))
+    if cfg.INPUT.INTENSITY > 0:
+        low, high = 1 - cfg.INPUT.INTENSITY, 1 + cfg.INPUT.INTENSITY
+        augmentations += [T.RandomBrightness(low, high), T.RandomContrast(low, high)]
+    return augmentations
+
+
+def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
+    """Detectron2's ``DatasetMapper`` with :func:`build_augmentations`.
+
+    Boxes are taken from the transformed masks, so that they stay tight under rotation.
+    """
+    return DatasetMapper(
+        cfg,
+        is_train=is_train,
+        augmentations=build_augmentations(cfg, is_train),
+        recompute_boxes=is_train and cfg.MODEL.MASK_ON and cfg.INPUT.ROTATION > 0,
+    )

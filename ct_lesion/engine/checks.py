@@ -1,0 +1,72 @@
+"""Checks of a config against the datasets it names, before anything is computed."""
+
+import hashlib
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+CLASSIFIER = "COVIDCTMaskNet"
+
+
+def is_classifier(cfg: CfgNode) -> bool:
+    """Whether the config is of COVID-CT-Mask-Net, not of a segmentation model."""
+    return cfg.MODEL.META_ARCHITECTURE == CLASSIFIER
+
+
+def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
+    """Names of the classes that a model of this config predicts on a dataset, in order.
+
+    Raises:
+        ValueError: there is no dataset of this name.
+    """
+    if dataset_name not in DatasetCatalog:
+        raise ValueError(
+            f"DATASETS names {dataset_name!r}, which is not registered. There are: "
+            f"{', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
+        )
+    metadata = MetadataCatalog.get(dataset_name)
+    field = "image_classes" if is_classifier(cfg) else "thing_classes"
+    if not hasattr(metadata, field):
+        DatasetCatalog.get(dataset_name)  # a user's own COCO json names its classes when it is read
+    if not hasattr(metadata, field):
+        kind = "classification" if is_classifier(cfg) else "lesion"
+        raise ValueError(
+            f"Dataset {dataset_name} is no {kind} dataset, which {cfg.MODEL.META_ARCHITECTURE} "
+            "(MODEL.META_ARCHITECTURE) needs."
+        )
+    return list(getattr(metadata, field))
+
+
+def check_classes(cfg: CfgNode) -> None:
+    """Check the number of classes of the model against every dataset of the config.
+
+    Raises:
+        ValueError: names the key, its value and the dataset's classes.
+    """
+    key, value = (
+        ("MODEL.CLASSIFIER.NUM_CLASSES", cfg.MODEL.CLASSIFIER.NUM_CLASSES)
+        if is_classifier(cfg)
+        else ("MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    )
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        names = class_names(cfg, name)
+        if len(names) != value:
+            raise ValueError(
+                f"{key} is {value}, but dataset {name} has {len(names)} classes: "
+                f"{', '.join(names)}."
+            )
+
+
+def dataset_hashes(cfg: CfgNode) -> dict[str, str]:
+    """SHA-256 of the json file of each dataset of the config that has one."""
+    hashes = {}
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        json_file = MetadataCatalog.get(name).get("json_file", None)
+        if json_file and Path(json_file).is_file():
+            hashes[name] = hashlib.sha256(Path(json_file).read_bytes()).hexdigest()
+    return hashes
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("cncb_", "covidx_ct_"))

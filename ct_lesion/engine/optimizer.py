@@ -1,0 +1,34 @@
+"""Optimisers by name: Detectron2 builds SGD only."""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_optimizer as build_sgd
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+
+ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
+
+    Rates and decays are read from the keys that Detectron2 reads for SGD.
+
+    Raises:
+        ValueError: another name.
+    """
+    name = cfg.SOLVER.OPTIMIZER
+    if name == "SGD":
+        return build_sgd(cfg, model)
+    if name not in ADAM_VARIANTS:
+        raise ValueError(
+            f"SOLVER.OPTIMIZER is {name!r}, expected one of SGD, {', '.join(ADAM_VARIANTS)}."
+        )
+    params = get_default_optimizer_params(
+        model,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        base_lr=cfg.SOLVER.BASE_LR,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+    )
+    optimizer = maybe_add_gradient_clipping(cfg, ADAM_VARIANTS[name])
+    return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)

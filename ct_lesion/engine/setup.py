@@ -1,0 +1,56 @@
+"""From command-line arguments to a checked config."""
+
+import argparse
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+
+from ct_lesion.config import load_config
+
+from .checks import check_classes
+
+
+class ConfigError(ValueError):
+    """A config file or an override that cannot be used."""
+
+
+def setup_run(args: argparse.Namespace) -> CfgNode:
+    """Read and check the config, fall back to the CPU where there is no GPU, start the log.
+
+    Args:
+        args: of Detectron2's ``default_argument_parser``.
+
+    Returns:
+        The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
+
+    Raises:
+        ConfigError: unknown keys, values of the wrong type, an unreadable file.
+        ValueError: keys that do not agree with the datasets.
+    """
+    cfg = read_config(args.config_file, args.opts)
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        print(f"No GPU here (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
+        cfg.MODEL.DEVICE = "cpu"
+    if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
+        print("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
+        cfg.SOLVER.AMP.ENABLED = False
+    cfg.freeze()
+    check_classes(cfg)
+    default_setup(cfg, args)
+    return cfg
+
+
+def read_config(config_file: str, overrides: list[str]) -> CfgNode:
+    """:func:`ct_lesion.load_config`, with what can be wrong as one line.
+
+    Raises:
+        ConfigError: names the file or the overrides.
+    """
+    if not config_file:
+        raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
+    try:
+        return load_config(config_file, overrides)
+    except (KeyError, ValueError, AssertionError, FileNotFoundError) as error:
+        reason = error.args[0] if error.args else error
+        raise ConfigError(f"{config_file} with overrides {overrides}: {reason}") from None

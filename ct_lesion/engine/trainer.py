@@ -1,0 +1,167 @@
+"""Detectron2's trainer for segmentation and classification."""
+
+import logging
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+
+import detectron2.utils.comm as comm
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventWriter
+
+from ct_lesion.checkpoint import LesionCheckpointer, describe, read_description, require_detector
+from ct_lesion.data.augmentation import build_lesion_mapper
+from ct_lesion.data.mapper import ClassificationMapper
+from ct_lesion.evaluation.classification import ClassificationEvaluator
+from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
+from ct_lesion.modeling.parameters import format_parameter_counts
+
+from .checks import class_names, dataset_hashes, is_classifier
+from .hooks import BestWeights, EpochMetricPrinter
+from .optimizer import build_optimizer
+from .roi_cache import cached_train_loader, uses_roi_cache
+
+
+def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
+    """The mapper of the config's task."""
+    if is_classifier(cfg):
+        return ClassificationMapper(cfg, is_train)
+    return build_lesion_mapper(cfg, is_train)
+
+
+class LesionTrainer(DefaultTrainer):
+    """``DefaultTrainer`` with our optimisers, data, evaluators and checkpoints.
+
+    A run's folder holds Detectron2's own files, ``model_final.safetensors`` and, by
+    ``TEST.BEST_METRIC``, ``model_best.safetensors``, and evaluations in ``inference/<dataset>``.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # not DefaultTrainer.__init__, whose checkpointer and DDP wrapper cannot be replaced
+        TrainerBase.__init__(self)
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        records = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        self.iterations_per_epoch = len(records) / cfg.SOLVER.IMS_PER_BATCH
+        data_loader = self.build_train_loader(cfg, records)
+        # a model on a CPU must be wrapped without device ids
+        on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
+        ddp_model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
+        step_trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = step_trainer(ddp_model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = LesionCheckpointer(
+            ddp_model,
+            cfg.OUTPUT_DIR,
+            description=describe_run(cfg),
+            trainer=weakref.proxy(self),
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As ``DefaultTrainer``; a classifier then needs a detector in what was loaded.
+
+        With a frozen detector the RoI batches of all training slices are computed here, once.
+
+        Raises:
+            CheckpointError: the weights cannot be used with this config.
+        """
+        super().resume_or_load(resume)
+        if is_classifier(self.cfg):
+            require_detector(self.cfg, self.checkpointer.last_report)
+        if uses_roi_cache(self.cfg):
+            self.data_loader = cached_train_loader(self.cfg, self.model)
+
+    def train(self) -> None:
+        """Train, evaluate, and keep the final weights with what describes them."""
+        super().train()
+        if comm.is_main_process():
+            path = self._save_weights("model_final", self._last_metrics())
+            logging.getLogger(__name__).info(f"Final weights saved to {path}")
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
+        """Build the model and log its parameter counts as in the paper's Table 1."""
+        model = build_model(cfg)
+        logging.getLogger(__name__).info(format_parameter_counts(model))
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(
+        cls, cfg: CfgNode, records: list[dict] | None = None
+    ) -> Iterable[list[dict]]:
+        """Loader of ``records``, by default those of ``DATASETS.TRAIN``."""
+        mapper = build_mapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        mapper = build_mapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """The evaluator of the config's task; it writes into ``inference/<dataset>``."""
+        folder = str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+        if is_classifier(cfg):
+            return ClassificationEvaluator(dataset_name, output_dir=folder)
+        return LesionEvaluator.from_config(cfg, dataset_name, folder)
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's writers, with the epoch in the printed line."""
+        printer = EpochMetricPrinter(self.max_iter, self.iterations_per_epoch)
+        return [printer, *super().build_writers()[1:]]
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's hooks, with the best weights between evaluation and writers."""
+        hooks = super().build_hooks()
+        if comm.is_main_process():
+            best = BestWeights(
+                self.cfg.TEST.EVAL_PERIOD,
+                self.cfg.TEST.BEST_METRIC,
+                save=self._save_weights,
+                read_best=self._read_best,
+            )
+            hooks.insert(len(hooks) - 1, best)
+        return hooks
+
+    def _save_weights(self, name: str, metrics: dict[str, float]) -> Path:
+        return self.checkpointer.save_weights(name, describe_run(self.cfg, metrics))
+
+    def _read_best(self, name: str) -> float | None:
+        path = Path(self.cfg.OUTPUT_DIR) / f"{name}.safetensors"
+        if not path.is_file():
+            return None
+        return read_description(path).metrics.get(self.cfg.TEST.BEST_METRIC)
+
+    def _last_metrics(self) -> dict[str, float]:
+        """What the last evaluation measured; its names have a slash, those of losses do not."""
+        return {k: float(v) for k, (v, _) in self.storage.latest().items() if "/" in k}
+
+
+def describe_run(cfg: CfgNode, metrics: dict[str, float] | None = None) -> dict[str, str]:
+    """What a checkpoint of this run says about itself."""
+    names = class_names(cfg, cfg.DATASETS.TRAIN[0])
+    return describe(
+        cfg, class_names=names, dataset_hashes=dataset_hashes(cfg), metrics=metrics or {}
+    )

@@ -1,0 +1,122 @@
+"""Detectron2's COCO evaluator, with the paper's table and honest zeros."""
+
+import json
+import logging
+from pathlib import Path
+
+import detectron2.utils.comm as comm
+from detectron2.config import CfgNode
+from detectron2.evaluation import COCOEvaluator
+from tabulate import tabulate
+
+from .segmentation_metrics import above_score, ap_by_patient, coco_ap, lesion_counts, release_ap
+
+METRICS_FILE = "segmentation_metrics.json"
+RESULTS_FILE = "coco_instances_results.json"
+
+
+class LesionEvaluator(COCOEvaluator):
+    """COCO AP for boxes and masks, and what the paper reports, from the same detections.
+
+    Without any detection AP is 0, not NaN. Beside Detectron2's own files it writes
+    ``segmentation_metrics.json`` into its output folder:
+
+    - ``bbox``, ``segm``: COCO metrics in percent, all detections that the model outputs.
+    - ``paper_table_2``: mask AP in [0, 1] of the detections above ``score_threshold``, by COCO's
+      rules (``coco``) and averaged over images as published (``release``).
+    - ``lesions``: lesions found and false detections above that score, IoU > 0.5.
+    - ``patients``: mask AP in [0, 1] of each patient.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str,
+        *,
+        max_dets_per_image: int = 128,
+        score_threshold: float = 0.75,
+    ) -> None:
+        """
+        Args:
+            dataset_name: a registered dataset in COCO json.
+            output_dir: where predictions and metrics are written.
+            max_dets_per_image: detections of an image that count.
+            score_threshold: of the paper's table.
+        """
+        super().__init__(
+            dataset_name,
+            tasks=("bbox", "segm"),
+            output_dir=output_dir,
+            max_dets_per_image=max_dets_per_image,
+            use_fast_impl=False,
+        )
+        self._name = dataset_name
+        self._folder = Path(output_dir)
+        self._score_threshold = score_threshold
+        self._log = logging.getLogger(__name__)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, dataset_name: str, output_dir: str) -> "LesionEvaluator":
+        return cls(
+            dataset_name,
+            output_dir,
+            max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+            score_threshold=cfg.TEST.PAPER_SCORE_THRESH,
+        )
+
+    def evaluate(self, img_ids: list[int] | None = None) -> dict:
+        """COCO metrics in percent under ``bbox`` and ``segm``; see the class for the rest."""
+        results = super().evaluate(img_ids)
+        if not comm.is_main_process() or not results:
+            return results
+        detections = json.loads((self._folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        if not detections:
+            self._log.warning(
+                f"The model detected nothing in {self._name}: AP is 0. It may need more training, "
+                "or MODEL.ROI_HEADS.SCORE_THRESH_TEST is too high."
+            )
+            results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
+        metrics = {**results, **self._paper_metrics(detections)}
+        path = self._folder / METRICS_FILE
+        path.write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        self._log_tables(metrics)
+        self._log.info(f"Written: {path}")
+        return results
+
+    def _paper_metrics(self, detections: list[dict]) -> dict:
+        truth, threshold = self._coco_api, self._score_threshold
+        counts = lesion_counts(truth, detections, threshold).values()
+        return {
+            "paper_table_2": {
+                "score_threshold": threshold,
+                "coco": coco_ap(truth, above_score(detections, threshold)),
+                "release": release_ap(truth, detections, threshold),
+            },
+            "lesions": {
+                key: sum(count[key] for count in counts) for key in ("lesions", "found", "false")
+            },
+            "patients": ap_by_patient(truth, detections),
+        }
+
+    def _log_tables(self, metrics: dict) -> None:
+        table = metrics["paper_table_2"]
+        rows = [
+            [name, table[key]["AP50"], table[key]["AP75"], table[key]["AP"]]
+            for name, key in (("COCO", "coco"), ("per image, as released", "release"))
+        ]
+        headers = ["mask AP", "AP@0.5IoU", "AP@0.75IoU", "AP@[0.5:0.95]"]
+        lesions = metrics["lesions"]
+        self._log.info(
+            f"In the form of the paper's Table 2, detections with score > "
+            f"{table['score_threshold']}:\n"
+            + tabulate(rows, headers=headers, floatfmt=".4f", tablefmt="pipe")
+            + f"\n{lesions['found']} of {lesions['lesions']} lesions found (IoU > 0.5), "
+            f"{lesions['false']} false detections."
+        )
+        patients = [[p, *values.values()] for p, values in metrics["patients"].items()]
+        if patients:
+            headers = ["patient", "slices", "AP", "AP50", "AP75"]
+            self._log.info(
+                "COCO mask AP by patient:\n"
+                + tabulate(patients, headers=headers, floatfmt=".4f", tablefmt="pipe")
+            )

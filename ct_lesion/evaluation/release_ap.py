@@ -1,0 +1,69 @@
+"""The average precision behind the paper's Table 2, which is not COCO's.
+
+The published implementation computes an AP for each image on its own and averages over images.
+Shapes: G ground-truth lesions and D detections of one image, T IoU thresholds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+IOU_THRESHOLDS = np.arange(0.5, 0.96, 0.05)
+
+
+@dataclass(frozen=True)
+class ImageMatches:
+    """What the AP of one image depends on.
+
+    Attributes:
+        ious: ``(D, G)`` mask IoU, 0 where detection and ground truth differ in class.
+        scores: ``(D,)``.
+    """
+
+    ious: np.ndarray
+    scores: np.ndarray
+
+
+def image_ap(matches: ImageMatches, iou_threshold: float) -> float:
+    """AP of one image at one IoU threshold, in [0, 1].
+
+    Each ground truth takes the detection that overlaps it best, if their IoU is above the
+    threshold; a detection may serve two ground truths and then counts once. With neither ground
+    truth nor detections the AP is 1, with only one of them 0. Otherwise it is the area under the
+    precision envelope of the detections in decreasing score.
+    """
+    num_detections, num_truths = matches.ious.shape
+    if num_detections == 0 or num_truths == 0:
+        return float(num_detections == num_truths)
+    best = matches.ious.argmax(axis=0)
+    overlaps = matches.ious[best, np.arange(num_truths)]
+    matched = np.zeros(num_detections, dtype=bool)
+    matched[best[overlaps > iou_threshold]] = True
+    matched = matched[np.argsort(-matches.scores, kind="stable")]
+
+    hits = np.cumsum(matched)
+    recall = hits / num_truths
+    precision = hits / np.arange(1, num_detections + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+
+
+def mean_image_ap(images: Iterable[ImageMatches]) -> dict[str, float]:
+    """The AP averaged over images at IoU 0.5, 0.75, and over 0.5 to 0.95 in steps of 0.05.
+
+    Returns:
+        ``AP50``, ``AP75`` and ``AP``, in [0, 1]; NaN without images.
+    """
+    images = list(images)
+    if not images:
+        return {"AP50": float("nan"), "AP75": float("nan"), "AP": float("nan")}
+    by_threshold = {
+        round(float(t), 2): float(np.mean([image_ap(image, t) for image in images]))
+        for t in IOU_THRESHOLDS
+    }
+    return {
+        "AP50": by_threshold[0.5],
+        "AP75": by_threshold[0.75],
+        "AP": float(np.mean(list(by_threshold.values()))),
+    }

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Train or evaluate a lesion segmenter or COVID-CT-Mask-Net.
+
+Examples:
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --resume
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
+        MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors
+
+Everything is written to OUTPUT_DIR: checkpoints, the best and the final weights, config.yaml,
+metrics.json, log.txt, and evaluations in inference/<dataset>. Not for clinical use.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, launch
+
+from ct_lesion.checkpoint import CheckpointError, LesionCheckpointer
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.engine.setup import setup_run
+from ct_lesion.engine.trainer import LesionTrainer
+
+
+def evaluate(cfg: CfgNode) -> None:
+    if not cfg.MODEL.WEIGHTS:
+        raise CheckpointError("MODEL.WEIGHTS is empty: --eval-only needs trained weights.")
+    model = LesionTrainer.build_model(cfg)
+    LesionCheckpointer(model, cfg.OUTPUT_DIR).load(cfg.MODEL.WEIGHTS)
+    LesionTrainer.test(cfg, model)
+
+
+def train(cfg: CfgNode, resume: bool) -> None:
+    trainer = LesionTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = setup_run(args)
+    if args.eval_only:
+        evaluate(cfg)
+    else:
+        train(cfg, args.resume)
+    logging.getLogger("ct_lesion").info(f"All files of this run are in {Path(cfg.OUTPUT_DIR)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
+    parser.description = __doc__.partition("\n\n")[0]
+    args = parser.parse_args()
+    if not torch.cuda.is_available() and args.num_gpus > 1:
+        print(f"No GPU here: one process is used instead of --num-gpus {args.num_gpus}.")
+        args.num_gpus = 1
+    return args
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments()
+    try:
+        launch(
+            main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(arguments,),
+        )
+    except (DatasetError, CheckpointError, ValueError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
