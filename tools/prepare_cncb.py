@@ -11,7 +11,6 @@ splits.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from ct_lesion.data.patient_splits import (
     split_by_lists,
     split_by_patients,
 )
+from ct_lesion.errors import run_tool
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -37,9 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "source", metavar="ARCHIVE", help="ct_lesion_seg.zip or the unpacked folder"
-    )
+    parser.add_argument("source", metavar="ARCHIVE", help="ct_lesion_seg.zip, or it unpacked")
     parser.add_argument(
         "--output",
         type=Path,
@@ -129,8 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except DatasetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_tool(main)

@@ -13,7 +13,6 @@ metrics.json, log.txt, and evaluations in inference/<dataset>. Not for clinical 
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 import torch
@@ -21,9 +20,9 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 
 from ct_lesion.checkpoint import CheckpointError, LesionCheckpointer
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.engine.setup import setup_run
 from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.errors import run_tool
 
 
 def evaluate(cfg: CfgNode) -> None:
@@ -49,6 +48,18 @@ def main(args: argparse.Namespace) -> None:
     logging.getLogger("ct_lesion").info(f"All files of this run are in {Path(cfg.OUTPUT_DIR)}")
 
 
+def launch_main() -> None:
+    args = parse_arguments()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
     parser.description = __doc__.partition("\n\n")[0]
@@ -60,16 +71,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    arguments = parse_arguments()
-    try:
-        launch(
-            main,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(arguments,),
-        )
-    except (DatasetError, CheckpointError, ValueError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_tool(launch_main)

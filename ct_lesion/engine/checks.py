@@ -6,6 +6,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ct_lesion.errors import ConfigError
+
 CLASSIFIER = "COVIDCTMaskNet"
 
 
@@ -18,10 +20,10 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
     """Names of the classes that a model of this config predicts on a dataset, in order.
 
     Raises:
-        ValueError: there is no dataset of this name.
+        ConfigError: there is no dataset of this name.
     """
     if dataset_name not in DatasetCatalog:
-        raise ValueError(
+        raise ConfigError(
             f"DATASETS names {dataset_name!r}, which is not registered. There are: "
             f"{', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
         )
@@ -31,7 +33,7 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
         DatasetCatalog.get(dataset_name)  # a user's own COCO json names its classes when it is read
     if not hasattr(metadata, field):
         kind = "classification" if is_classifier(cfg) else "lesion"
-        raise ValueError(
+        raise ConfigError(
             f"Dataset {dataset_name} is no {kind} dataset, which {cfg.MODEL.META_ARCHITECTURE} "
             "(MODEL.META_ARCHITECTURE) needs."
         )
@@ -42,7 +44,7 @@ def check_classes(cfg: CfgNode) -> None:
     """Check the number of classes of the model against every dataset of the config.
 
     Raises:
-        ValueError: names the key, its value and the dataset's classes.
+        ConfigError: names the key, its value and the dataset's classes.
     """
     key, value = (
         ("MODEL.CLASSIFIER.NUM_CLASSES", cfg.MODEL.CLASSIFIER.NUM_CLASSES)
@@ -52,7 +54,7 @@ def check_classes(cfg: CfgNode) -> None:
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         names = class_names(cfg, name)
         if len(names) != value:
-            raise ValueError(
+            raise ConfigError(
                 f"{key} is {value}, but dataset {name} has {len(names)} classes: "
                 f"{', '.join(names)}."
             )

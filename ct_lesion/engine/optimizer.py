@@ -5,6 +5,8 @@ from detectron2.config import CfgNode
 from detectron2.solver import build_optimizer as build_sgd
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
+from ct_lesion.errors import ConfigError
+
 ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
@@ -14,13 +16,13 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
     Rates and decays are read from the keys that Detectron2 reads for SGD.
 
     Raises:
-        ValueError: another name.
+        ConfigError: another name.
     """
     name = cfg.SOLVER.OPTIMIZER
     if name == "SGD":
         return build_sgd(cfg, model)
     if name not in ADAM_VARIANTS:
-        raise ValueError(
+        raise ConfigError(
             f"SOLVER.OPTIMIZER is {name!r}, expected one of SGD, {', '.join(ADAM_VARIANTS)}."
         )
     params = get_default_optimizer_params(

@@ -7,12 +7,9 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 
 from ct_lesion.config import load_config
+from ct_lesion.errors import ConfigError
 
 from .checks import check_classes
-
-
-class ConfigError(ValueError):
-    """A config file or an override that cannot be used."""
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -25,8 +22,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
 
     Raises:
-        ConfigError: unknown keys, values of the wrong type, an unreadable file.
-        ValueError: keys that do not agree with the datasets.
+        ConfigError: unknown keys, values of the wrong type, an unreadable file, or keys that do
+            not agree with the datasets.
     """
     cfg = read_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():

@@ -4,6 +4,8 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
 
+from ct_lesion.errors import ConfigError
+
 # The blocks of a ResNet in order. The paper's full model ends at res5, T1 at res4, T2 at res3.
 STAGES = ("res2", "res3", "res4", "res5")
 BASIC_BLOCK_DEPTHS = (18, 34)
@@ -17,7 +19,7 @@ def build_truncated_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
     level ``p4`` of stride 16 on a ResNet without res5.
 
     Raises:
-        ValueError: keys that must agree do not; see :func:`check_feature_keys`.
+        ConfigError: keys that must agree do not; see :func:`check_feature_keys`.
     """
     check_feature_keys(cfg)
     return FPN(
@@ -33,12 +35,12 @@ def check_feature_keys(cfg: CfgNode) -> None:
     """Check that all keys which depend on the last ResNet stage agree.
 
     Raises:
-        ValueError: one message with every disagreement, each naming both keys and their values.
+        ConfigError: one message with every disagreement, each naming both keys and their values.
     """
     out_features = list(cfg.MODEL.RESNETS.OUT_FEATURES)
     unknown = [name for name in out_features if name not in STAGES]
     if unknown or not out_features:
-        raise ValueError(
+        raise ConfigError(
             f"MODEL.RESNETS.OUT_FEATURES is {out_features}: it must name one or more of "
             f"{', '.join(STAGES)}."
         )
@@ -58,7 +60,7 @@ def check_feature_keys(cfg: CfgNode) -> None:
     ]
     problems += _anchor_problems(cfg, len(levels))
     if problems:
-        raise ValueError(
+        raise ConfigError(
             f"These keys do not agree with MODEL.RESNETS.DEPTH = {cfg.MODEL.RESNETS.DEPTH} and "
             f"MODEL.RESNETS.OUT_FEATURES = {out_features}: {'; '.join(problems)}."
         )

@@ -7,6 +7,8 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Instances
 
+from ct_lesion.errors import ConfigError
+
 SCORE_ACTIVATIONS = ("softmax", "sigmoid")
 
 
@@ -27,11 +29,11 @@ class LesionBoxPredictor(FastRCNNOutputLayers):
             kwargs: see Detectron2's ``FastRCNNOutputLayers``.
 
         Raises:
-            ValueError: another activation.
+            ConfigError: another activation.
         """
         super().__init__(input_shape, **kwargs)
         if score_activation not in SCORE_ACTIVATIONS:
-            raise ValueError(
+            raise ConfigError(
                 f"MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST is {score_activation!r}, expected one "
                 f"of {', '.join(SCORE_ACTIVATIONS)}."
             )
