@@ -1,0 +1,76 @@
+"""Packaging of ct_lesion.
+
+Detectron2 is needed but never listed: it has no release of its own name on the package index,
+and a requirement would pull a stranger's build over the user's own. ``import ct_lesion`` says
+how to get it, ``tools/setup_env.sh`` installs it where there is none.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """The version as written in ``ct_lesion/__init__.py``, read as text.
+
+    Importing the package would need torch and Detectron2 at build time.
+    """
+    source = (ROOT / "ct_lesion" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r"""^__version__\s*(?::\s*str\s*)?=\s*["']([^"']+)["']""", source, re.M)
+    if match is None:
+        raise RuntimeError("ct_lesion/__init__.py holds no line like: __version__ = '1.2.3'")
+    return match.group(1)
+
+
+def read_readme() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="ct_lesion",
+    version=read_version(),
+    description="Finds, segments and scores lesions in chest CT: a Detectron2 extension",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    author="The ct_lesion authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # configs/ lies beside the package in a checkout and inside it once installed;
+    # ct_lesion.get_config_file looks in both places.
+    packages=[*find_packages(include=["ct_lesion", "ct_lesion.*"]), "ct_lesion.configs"],
+    package_dir={"ct_lesion.configs": "configs"},
+    package_data={"ct_lesion.configs": ["*.yaml", "**/*.yaml"]},
+    include_package_data=False,
+    zip_safe=False,
+    install_requires=[
+        "torch>=2.1",
+        "torchvision>=0.16",
+        "numpy>=1.24",
+        "scipy>=1.10",
+        "scikit-learn>=1.3",
+        "Pillow>=9.5",
+        "opencv-python>=4.7",
+        "pycocotools>=2.0.6",
+        "matplotlib>=3.7",
+        "safetensors>=0.4",
+        "tabulate>=0.9",
+        "tqdm>=4.64",
+        "termcolor>=2.0",
+        "PyYAML>=6.0",
+        # Detectron2 needs these as well; the republished wheel forgets to say so
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "yacs>=0.1.8",
+        "omegaconf>=2.1,<2.4",
+        "hydra-core>=1.1",
+        "cloudpickle>=2.0",
+        "packaging>=21.0",
+        "tensorboard>=2.10",
+    ],
+    extras_require={"dev": ["pytest>=8.0", "hypothesis>=6.80", "ruff>=0.9"]},
+)

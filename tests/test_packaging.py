@@ -1,0 +1,236 @@
+"""What a user installs: the wheel's contents, its metadata, the set-up script's refusals."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGED = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "requirements.txt")
+SETUP_ENV = ROOT / "tools" / "setup_env.sh"
+
+# `python -c` code that makes modules unimportable, as on a machine that does not have them
+BLOCK = "import sys; sys.modules.update(dict.fromkeys({names}))\n"
+
+
+def run(*command: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, its output as text."""
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def run_ok(*command: object, **kwargs: object) -> str:
+    done = run(*command, **kwargs)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def yaml_configs() -> set[str]:
+    return {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: a build leaves files behind. One more config, in a new folder."""
+    tree = tmp_path_factory.mktemp("a checkout") / "ct_lesion"
+    tree.mkdir()
+    for name in PACKAGED:
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tree)
+    for name in ("ct_lesion", "configs", "tools", "tests"):
+        ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
+        shutil.copytree(ROOT / name, tree / name, ignore=ignore)
+    (tree / "configs" / "new_folder").mkdir()
+    (tree / "configs" / "new_folder" / "probe.yaml").write_text("VERSION: 2\n")
+    return tree
+
+
+@pytest.fixture(scope="module", params=["tree", "sdist"])
+def wheel(request: pytest.FixtureRequest, tree: Path, tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel, built from the tree and built from the source distribution."""
+    out = tmp_path_factory.mktemp("wheel")
+    source = tree
+    if request.param == "sdist":
+        code = f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})"
+        run_ok(sys.executable, "-c", code, cwd=tree)
+        (source,) = out.glob("*.tar.gz")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-index")
+    run_ok(*pip, "--no-deps", "--no-build-isolation", "-w", out, source)
+    (built,) = out.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_string(wheel.read(name).decode())
+
+
+def test_wheel_holds_the_configs_and_the_package_only(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    expected = {f"ct_lesion/{name}" for name in yaml_configs()}
+    assert expected | {"ct_lesion/configs/new_folder/probe.yaml"} <= names
+    # whatever lies in the package is needed there: a template, a table, a module of a subpackage
+    ours = (path for path in (ROOT / "ct_lesion").rglob("*") if path.is_file())
+    ours = {str(path.relative_to(ROOT)) for path in ours if "__pycache__" not in path.parts}
+    assert ours <= names
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"ct_lesion"}
+
+
+def test_metadata(wheel: zipfile.ZipFile) -> None:
+    about = metadata(wheel)
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "ct_lesion/__init__.py").read_text())
+    assert about["Version"] == version.group(1)
+    assert about["Requires-Python"] == ">=3.11"
+    assert "Apache-2.0" in (about["License-Expression"] or about["License"])
+    assert any(name.endswith("LICENSE") for name in wheel.namelist())
+    required = [Requirement(line).name.lower() for line in about.get_all("Requires-Dist")]
+    assert "torch" in required
+    assert not [name for name in required if "detectron" in name]
+
+
+@pytest.mark.parametrize("wheel", ["sdist"], indirect=True)
+def test_unpacked_wheel_finds_its_configs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    code = (
+        "import ct_lesion; print(ct_lesion.__file__);"
+        "print(ct_lesion.get_config_file('new_folder/probe.yaml'))"
+    )
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    out = run_ok(sys.executable, "-W", "ignore", "-c", code, cwd=tmp_path, env=env)
+    package = tmp_path / "ct_lesion"
+    assert out.splitlines()[-2:] == [
+        str(package / "__init__.py"),
+        str(package / "configs" / "new_folder" / "probe.yaml"),
+    ]
+
+
+def test_setup_py_reads_the_version_without_torch_or_the_package(tree: Path) -> None:
+    block = BLOCK.format(names=["torch", "torchvision", "detectron2", "ct_lesion", "numpy"])
+    code = block + "import runpy; sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py')"
+    out = run_ok(sys.executable, "-c", code, cwd=tree)
+    assert f'__version__ = "{out.split()[-1]}"' in (ROOT / "ct_lesion/__init__.py").read_text()
+
+
+def test_import_without_detectron2_says_how_to_get_it(tmp_path: Path) -> None:
+    code = BLOCK.format(names=["detectron2"]) + "import ct_lesion"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = run(sys.executable, "-c", code, cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert "Detectron2" in last and "tools/setup_env.sh" in last
+
+
+def test_pins_cover_and_satisfy_the_requirements(wheel: zipfile.ZipFile) -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    versions = {pin.name.lower(): str(pin.specifier).removeprefix("==") for pin in pins}
+    for line in metadata(wheel).get_all("Requires-Dist"):
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(versions[wanted.name.lower()]), line
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "setup.py", "tools/setup_env.sh"])
+def test_packages_come_from_whatever_index_pip_is_set_to(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not re.search(r"index-url|\bhttps?://\w", text)
+
+
+# ---------------------------------------------------------------- the set-up script
+
+
+def shim(folder: Path, name: str, body: str) -> None:
+    """A program of that name, found before the real one when ``folder`` leads the PATH."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def setup_env(tmp_path: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script, for an environment in ``tmp_path``, with the shims leading the PATH."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "CT_LESION_VENV")}
+    clean["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{clean['PATH']}"
+    clean["CT_LESION_VENV"] = str(tmp_path / "an environment")
+    return run("bash", SETUP_ENV, *args, env=clean | env, cwd=tmp_path)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("setup_env: ")
+    for word in words:
+        assert word in done.stderr
+
+
+def assert_untouched(tmp_path: Path) -> None:
+    assert not (tmp_path / "an environment").exists()
+
+
+PYTHONS = ("python3", "python3.11", "python3.12", "python3.13")
+
+
+def test_setup_names_the_pythons_that_do_not_suit(tmp_path: Path) -> None:
+    for name in PYTHONS[:-1]:
+        shim(tmp_path / "bin", name, "echo 3.9.18")
+    shim(tmp_path / "bin", PYTHONS[-1], "exit 127")  # a pyenv shim without a version behind it
+    done = setup_env(tmp_path)
+    assert_refused(done, "no suitable Python", "3.11 to 3.13", "python3 is 3.9.18")
+    assert "python3.13 is" not in done.stderr
+    assert_untouched(tmp_path)
+
+
+def test_setup_without_any_python(tmp_path: Path) -> None:
+    for name in PYTHONS:
+        shim(tmp_path / "bin", name, "exit 127")
+    assert_refused(setup_env(tmp_path), "no suitable Python", "found none")
+
+
+def test_setup_takes_the_python_it_is_told_to(tmp_path: Path) -> None:
+    shim(tmp_path / "bin", "my-python", "echo 3.14.0")
+    assert_refused(setup_env(tmp_path, PYTHON="my-python"), "my-python is 3.14.0")
+
+
+def test_setup_without_the_venv_module(tmp_path: Path) -> None:
+    for name in PYTHONS:
+        body = 'case "$*" in *ensurepip*) exit 1 ;; *) echo 3.12.3 ;; esac'
+        shim(tmp_path / "bin", name, body)
+    assert_refused(setup_env(tmp_path), "python3 (3.12.3) has no venv", "python3-venv")
+    assert_untouched(tmp_path)
+
+
+def test_setup_on_a_full_disk(tmp_path: Path) -> None:
+    body = "echo Filesystem 1024-blocks Used Available Capacity Mounted; echo x 9 9 4000000 9% /"
+    shim(tmp_path / "bin", "df", body)
+    done = setup_env(tmp_path, PYTHON=sys.executable)
+    assert_refused(done, "3 GB free", "8 GB needed", "CT_LESION_VENV")
+    assert_untouched(tmp_path)
+
+
+def test_setup_leaves_folders_alone_that_are_no_environments(tmp_path: Path) -> None:
+    data = tmp_path / "an environment" / "scan.png"
+    data.parent.mkdir()
+    data.write_text("precious")
+    assert_refused(setup_env(tmp_path), "is no virtual environment")
+    assert list(data.parent.iterdir()) == [data]
+
+
+def test_setup_refuses_an_environment_with_another_python(tmp_path: Path) -> None:
+    (tmp_path / "an environment").mkdir()
+    shim(tmp_path / "an environment" / "bin", "python", "echo 3.10.2")
+    assert_refused(setup_env(tmp_path), "has Python 3.10.2", "3.11 to 3.13")
+
+
+def test_setup_help_and_unknown_options(tmp_path: Path) -> None:
+    done = setup_env(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "CT_LESION_VENV" in done.stdout and "--pinned" in done.stdout
+    assert_refused(setup_env(tmp_path, "--quick"), "unknown option --quick")
+    assert_untouched(tmp_path)

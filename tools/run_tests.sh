@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Sets the environment up, checks the style and runs the tests, all three whatever fails.
+# Arguments go to pytest: bash tools/run_tests.sh tests/test_packaging.py -x
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export CT_LESION_VENV="${CT_LESION_VENV:-$ROOT/.venv}"
+[[ "$CT_LESION_VENV" == /* ]] || CT_LESION_VENV="$PWD/$CT_LESION_VENV"
+bash "$ROOT/tools/setup_env.sh"
+cd "$ROOT"
+
+# The tests' networks are tiny: on a large machine many threads only get in each other's way.
+threads="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads < 4 ? threads : 4))}"
+
+python="$CT_LESION_VENV/bin/python"
+status=0
+"$python" -m ruff check . || status=1
+"$python" -m ruff format --check . || status=1
+((status == 0)) || echo "run_tests: ruff found something (above); the tests are run all the same"
+# last, so that pytest's own summary closes the output; its 5 (no test found) is a failure too
+"$python" -m pytest --durations=5 "$@" || status=$?
+exit "$status"
