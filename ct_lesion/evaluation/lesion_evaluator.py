@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import detectron2.utils.comm as comm
@@ -78,7 +79,7 @@ class LesionEvaluator(COCOEvaluator):
             results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / METRICS_FILE
-        path.write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        path.write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
         self._log_tables(metrics)
         self._log.info(f"Written: {path}")
         return results
@@ -120,3 +121,10 @@ class LesionEvaluator(COCOEvaluator):
                 "COCO mask AP by patient:\n"
                 + tabulate(patients, headers=headers, floatfmt=".4f", tablefmt="pipe")
             )
+
+
+def _without_nan(value: object) -> object:
+    """Metrics that do not exist as null: json has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

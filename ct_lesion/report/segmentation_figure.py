@@ -1,0 +1,150 @@
+"""A picture of slices with ground truth and predictions side by side."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from ct_lesion.evaluation.segmentation_metrics import above_score, lesion_counts
+
+# two hues that colour-blind readers tell apart, also on grey
+TRUTH_COLOUR, PREDICTION_COLOUR = "#ffd92f", "#56c8ff"
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """A slice to draw.
+
+    Attributes:
+        image: ``(H, W)`` uint8.
+        truth: masks of the lesions, each ``(H, W)``.
+        predictions: masks of the detections, each ``(H, W)``.
+        scores: one a detection.
+        title: above the slice.
+        summary: above the predictions.
+    """
+
+    image: np.ndarray
+    truth: list[np.ndarray]
+    predictions: list[np.ndarray]
+    scores: list[float]
+    title: str
+    summary: str
+
+
+def choose_slices(truth: COCO, count: int) -> list[int]:
+    """Image ids to show: patients in turn, their slices by falling lesion area, then the rest.
+
+    From each patient the slice of median lesion area comes first, so that neither the worst nor
+    the emptiest slice stands for a patient.
+    """
+    by_patient = defaultdict(list)
+    for image in truth.loadImgs(truth.getImgIds()):
+        area = sum(a["area"] for a in truth.imgToAnns[image["id"]])
+        by_patient[image.get("patient", "")].append((area, image["id"]))
+    queues = []
+    for _, slices in sorted(by_patient.items()):
+        with_lesions = sorted(item for item in slices if item[0] > 0)
+        middle = len(with_lesions) // 2
+        order = sorted(
+            with_lesions, key=lambda item, m=middle, s=with_lesions: abs(s.index(item) - m)
+        )
+        queues.append([image_id for _, image_id in order + sorted(set(slices) - set(order))])
+    chosen = [
+        queue[turn]
+        for turn in range(max(map(len, queues), default=0))
+        for queue in queues
+        if turn < len(queue)
+    ]
+    return chosen[:count]
+
+
+def describe_slices(
+    truth: COCO,
+    detections: Sequence[dict],
+    image_ids: Sequence[int],
+    images: dict[int, np.ndarray],
+    score_threshold: float,
+) -> list[SlicePicture]:
+    """Gather what :func:`segmentation_figure` draws.
+
+    Args:
+        truth: ground truth.
+        detections: COCO results.
+        image_ids: the slices, in order.
+        images: ``(H, W)`` uint8 by image id.
+        score_threshold: detections above it are drawn.
+    """
+    detections = above_score(detections, score_threshold)
+    counts = lesion_counts(truth, detections, score_threshold)
+    pictures = []
+    for image_id in image_ids:
+        record, count = truth.imgs[image_id], counts[image_id]
+        found = [d for d in detections if d["image_id"] == image_id]
+        pictures.append(
+            SlicePicture(
+                image=images[image_id],
+                truth=[truth.annToMask(a) for a in truth.imgToAnns[image_id]],
+                predictions=[coco_mask.decode(d["segmentation"]) for d in found],
+                scores=[d["score"] for d in found],
+                title=f"patient {record.get('patient', '?')}, {Path(record['file_name']).stem}",
+                summary=f"{count['found']} of {count['lesions']} found, {count['false']} false",
+            )
+        )
+    return pictures
+
+
+def segmentation_figure(pictures: Sequence[SlicePicture], score_threshold: float) -> Figure:
+    """Two slices a row, each as slice, ground truth and prediction."""
+    rows = -(-len(pictures) // 2)
+    figure = Figure(figsize=(15, 2.75 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, 6, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for index, picture in enumerate(pictures):
+        row, first = divmod(index, 2)
+        _draw_slice(axes[row, 3 * first : 3 * first + 3], picture)
+    figure.suptitle(
+        f"Ground truth (yellow) and detections with score > {score_threshold:g} (blue). "
+        "A lesion is found at mask IoU > 0.5. Not for clinical use.",
+        fontsize=11,
+    )
+    return figure
+
+
+def _draw_slice(axes: Sequence[Axes], picture: SlicePicture) -> None:
+    titles = (picture.title, f"{len(picture.truth)} lesions", picture.summary)
+    for axis, title in zip(axes, titles, strict=True):
+        axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=9)
+    for mask in picture.truth:
+        _outline(axes[1], mask, TRUTH_COLOUR)
+    for mask, score in zip(picture.predictions, picture.scores, strict=True):
+        _outline(axes[2], mask, PREDICTION_COLOUR)
+        _label(axes[2], mask, score)
+
+
+def _outline(axis: Axes, mask: np.ndarray, colour: str) -> None:
+    # a mask that is empty or fills the slice has no outline
+    if 0 < mask.sum() < mask.size:
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
+
+
+def _label(axis: Axes, mask: np.ndarray, score: float) -> None:
+    rows, columns = np.nonzero(mask)
+    if rows.size:
+        axis.text(
+            columns.max() + 1,
+            rows.min(),
+            f"{score:.2f}",
+            color=PREDICTION_COLOUR,
+            fontsize=6,
+            va="bottom",
+            clip_on=True,
+        )

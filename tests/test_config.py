@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from ct_lesion import add_ct_lesion_config, get_config_file, load_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+LEAVES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob("*.yaml")
+    if not path.name.startswith("Base-")
+)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_every_shipped_config_builds(leaf):
+    build_model(load_config(leaf, ["MODEL.DEVICE", "cpu"]))
+
+
+def test_the_mask_types_have_their_datasets_and_classes():
+    for model in ("resnet18_t1", "resnet34_t1", "resnet50"):
+        both = load_config(f"segmentation/{model}_both.yaml")
+        assert both.MODEL.ROI_HEADS.NUM_CLASSES == 2
+        assert list(both.DATASETS.TRAIN) == ["cncb_ggo_consolidation_train"]
+        ggo = load_config(f"segmentation/{model}_ggo.yaml")
+        assert ggo.MODEL.ROI_HEADS.NUM_CLASSES == 1
+        assert list(ggo.DATASETS.TRAIN) == ["cncb_ggo_train"]
+
+
+def test_the_paper_trains_100_epochs_of_650_slices_with_adam():
+    solver = load_config("segmentation/resnet18_t1.yaml").SOLVER
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 1e-5, 1e-3)
+    assert solver.MAX_ITER == 100 * 650
+    assert solver.IMS_PER_BATCH == 1
+
+
+def test_an_unknown_config_lists_those_that_exist():
+    with pytest.raises(FileNotFoundError, match=r"segmentation/resnet18_t1\.yaml"):
+        get_config_file("segmentation/resnet19.yaml")
+
+
+def test_adding_keys_leaves_detectron2s_defaults_alone():
+    add_ct_lesion_config(get_cfg())
+    assert "ROI_BATCH" not in get_cfg().MODEL
+    assert "OPTIMIZER" not in get_cfg().SOLVER

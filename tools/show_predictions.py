@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Draw ground truth and predictions of an evaluated segmentation run side by side.
+
+Example:
+    python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
+
+Reads what `tools/train_net.py` wrote there; needs neither the network nor its weights.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from pycocotools.coco import COCO
+
+import ct_lesion  # noqa: F401  (registers the datasets)
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import run_tool
+from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
+from ct_lesion.report.segmentation_figure import (
+    choose_slices,
+    describe_slices,
+    segmentation_figure,
+)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="inference/<dataset> of a run")
+    parser.add_argument("--dataset", help="registered name (default: the folder's name)")
+    parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")
+    parser.add_argument(
+        "--score-thresh", type=float, default=0.5, help="draw detections above it (default: 0.5)"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    name = args.dataset or args.folder.name
+    results = args.folder / RESULTS_FILE
+    if not results.is_file():
+        raise DatasetError(f"{results} does not exist: evaluate the run with tools/train_net.py.")
+    if name not in DatasetCatalog:
+        raise DatasetError(f"{name} is not a registered dataset; name one with --dataset.")
+    DatasetCatalog.get(name)
+    metadata = MetadataCatalog.get(name)
+    truth = COCO(metadata.json_file)
+    chosen = choose_slices(truth, args.count)
+    images = {
+        i: cv2.imread(str(Path(metadata.image_root) / truth.imgs[i]["file_name"]), 0)
+        for i in chosen
+    }
+    detections = json.loads(results.read_text(encoding="utf-8"))
+    pictures = describe_slices(truth, detections, chosen, images, args.score_thresh)
+    output = args.output or args.folder / "predictions.png"
+    segmentation_figure(pictures, args.score_thresh).savefig(output, dpi=150)
+    print(f"Written: {output}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
