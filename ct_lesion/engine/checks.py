@@ -28,16 +28,18 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
             f"{', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
         )
     metadata = MetadataCatalog.get(dataset_name)
-    field = "image_classes" if is_classifier(cfg) else "thing_classes"
-    if not hasattr(metadata, field):
+    wanted, other = ("thing_classes", "image_classes")
+    if is_classifier(cfg):
+        wanted, other = other, wanted
+    if not hasattr(metadata, wanted) and not hasattr(metadata, other):
         DatasetCatalog.get(dataset_name)  # a user's own COCO json names its classes when it is read
-    if not hasattr(metadata, field):
+    if not hasattr(metadata, wanted):
         kind = "classification" if is_classifier(cfg) else "lesion"
         raise ConfigError(
             f"Dataset {dataset_name} is no {kind} dataset, which {cfg.MODEL.META_ARCHITECTURE} "
             "(MODEL.META_ARCHITECTURE) needs."
         )
-    return list(getattr(metadata, field))
+    return list(getattr(metadata, wanted))
 
 
 def check_classes(cfg: CfgNode) -> None:

@@ -20,7 +20,13 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventWriter
 
-from ct_lesion.checkpoint import LesionCheckpointer, describe, read_description, require_detector
+from ct_lesion.checkpoint import (
+    LesionCheckpointer,
+    describe,
+    description_value,
+    read_description,
+    require_detector,
+)
 from ct_lesion.data.augmentation import build_lesion_mapper
 from ct_lesion.data.mapper import ClassificationMapper
 from ct_lesion.evaluation.classification import ClassificationEvaluator
@@ -30,7 +36,7 @@ from ct_lesion.modeling.parameters import format_parameter_counts
 from .checks import class_names, dataset_hashes, is_classifier
 from .hooks import BestWeights, EpochMetricPrinter
 from .optimizer import build_optimizer
-from .roi_cache import cached_train_loader, uses_roi_cache
+from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, sampler_of
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
@@ -53,11 +59,11 @@ class LesionTrainer(DefaultTrainer):
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        records = get_detection_dataset_dicts(
+        self._records = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
-        self.iterations_per_epoch = len(records) / cfg.SOLVER.IMS_PER_BATCH
-        data_loader = self.build_train_loader(cfg, records)
+        self.iterations_per_epoch = len(self._records) / cfg.SOLVER.IMS_PER_BATCH
+        data_loader = self.build_train_loader(cfg, self._records)
         # a model on a CPU must be wrapped without device ids
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         ddp_model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
@@ -67,9 +73,11 @@ class LesionTrainer(DefaultTrainer):
         self.checkpointer = LesionCheckpointer(
             ddp_model,
             cfg.OUTPUT_DIR,
-            description=describe_run(cfg),
+            description=self._describe,
+            cfg=cfg,
             trainer=weakref.proxy(self),
         )
+        self._measured: dict[str, float] = {}
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -85,8 +93,11 @@ class LesionTrainer(DefaultTrainer):
         super().resume_or_load(resume)
         if is_classifier(self.cfg):
             require_detector(self.cfg, self.checkpointer.last_report)
-        if uses_roi_cache(self.cfg):
-            self.data_loader = cached_train_loader(self.cfg, self.model)
+        if can_cache(self.cfg):
+            mapper = build_mapper(self.cfg, is_train=True)
+            cache = load_or_extract(self.cfg, self.model, self._records, mapper)
+            sampler = sampler_of(self.data_loader)
+            self.data_loader = build_cached_train_loader(self.cfg, cache, sampler)
 
     def train(self) -> None:
         """Train, evaluate, and keep the final weights with what describes them."""
@@ -146,22 +157,25 @@ class LesionTrainer(DefaultTrainer):
         return hooks
 
     def _save_weights(self, name: str, metrics: dict[str, float]) -> Path:
-        return self.checkpointer.save_weights(name, describe_run(self.cfg, metrics))
+        self._measured = metrics
+        return self.checkpointer.save_weights(name)
+
+    def _describe(self) -> dict[str, str]:
+        """What a checkpoint of this run says about itself."""
+        return describe(
+            self.cfg,
+            class_names=class_names(self.cfg, self.cfg.DATASETS.TRAIN[0]),
+            dataset_hashes=dataset_hashes(self.cfg),
+            metrics=self._measured,
+        )
 
     def _read_best(self, name: str) -> float | None:
         path = Path(self.cfg.OUTPUT_DIR) / f"{name}.safetensors"
         if not path.is_file():
             return None
-        return read_description(path).metrics.get(self.cfg.TEST.BEST_METRIC)
+        metrics = description_value(read_description(path), "metrics") or {}
+        return metrics.get(self.cfg.TEST.BEST_METRIC)
 
     def _last_metrics(self) -> dict[str, float]:
         """What the last evaluation measured; its names have a slash, those of losses do not."""
         return {k: float(v) for k, (v, _) in self.storage.latest().items() if "/" in k}
-
-
-def describe_run(cfg: CfgNode, metrics: dict[str, float] | None = None) -> dict[str, str]:
-    """What a checkpoint of this run says about itself."""
-    names = class_names(cfg, cfg.DATASETS.TRAIN[0])
-    return describe(
-        cfg, class_names=names, dataset_hashes=dataset_hashes(cfg), metrics=metrics or {}
-    )
