@@ -48,8 +48,8 @@ setup(
     include_package_data=False,
     zip_safe=False,
     install_requires=[
-        "torch>=2.1",
-        "torchvision>=0.16",
+        "torch>=2.4",
+        "torchvision>=0.19",
         "numpy>=1.24",
         "scipy>=1.10",
         "scikit-learn>=1.3",

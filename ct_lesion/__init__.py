@@ -19,6 +19,7 @@ except ImportError as error:
 from . import data, modeling  # imported for their registrations
 from .config import add_ct_lesion_config, get_config_file, load_config
 from .data.cncb import register_cncb_lesion
+from .data.covidx_ct import register_covidx_ct
 
 __all__ = [
     "__version__",
@@ -28,4 +29,5 @@ __all__ = [
     "load_config",
     "modeling",
     "register_cncb_lesion",
+    "register_covidx_ct",
 ]

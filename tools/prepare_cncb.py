@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ct_lesion.data.cncb import datasets_root
+from ct_lesion.data.catalog import datasets_root
 from ct_lesion.data.cncb_archive import Archive, ArchiveSlice
 from ct_lesion.data.cncb_prepare import ANNOTATION_FOLDER, SplitSummary, find_slices, prepare_cncb
 from ct_lesion.data.errors import DatasetError

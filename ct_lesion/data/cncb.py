@@ -6,12 +6,12 @@ writes it. The variable is read when a dataset is loaded, so it may be set after
 """
 
 import json
-import os
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from .catalog import datasets_root, describe_root, replace_metadata
 from .cncb_prepare import IMAGE_FOLDER, annotation_file
 from .errors import DatasetError
 from .lesion_masks import MASK_TYPES
@@ -19,11 +19,6 @@ from .patient_splits import SPLITS
 
 # fields of an image in the json that Detectron2's loader drops
 IMAGE_FIELDS = ("patient", "scan", "slice", "lung_area", "lung_segmentation")
-
-
-def datasets_root() -> Path:
-    """``$DETECTRON2_DATASETS``, or ``datasets`` in the current folder."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
@@ -51,8 +46,7 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
     for path in (json_file, image_root):
         if not Path(path).exists():
             raise DatasetError(
-                f"Dataset {name}: {path} does not exist (DETECTRON2_DATASETS is "
-                f"{os.environ.get('DETECTRON2_DATASETS', 'not set, so ./datasets is used')}). "
+                f"Dataset {name}: {path} does not exist ({describe_root()}). "
                 "Make it with: python tools/prepare_cncb.py ct_lesion_seg.zip --output "
                 f"{datasets_root() / 'cncb'}"
             )
@@ -76,11 +70,7 @@ def _register_lazily(name: str, dataset: str, split: str) -> None:
     def load() -> list[dict]:
         root = datasets_root() / "cncb"
         json_file, image_root = root / annotation_file(dataset, split), root / IMAGE_FOLDER
-        metadata = MetadataCatalog.get(name)
-        for key, value in (("json_file", str(json_file)), ("image_root", str(image_root))):
-            # Detectron2's metadata refuse a second value; the variable may have changed since
-            metadata.__dict__.pop(key, None)
-            metadata.set(**{key: value})
+        replace_metadata(name, json_file=str(json_file), image_root=str(image_root))
         return load_cncb_lesion(name, json_file, image_root)
 
     if name not in DatasetCatalog:

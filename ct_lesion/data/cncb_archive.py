@@ -1,4 +1,4 @@
-"""Reading CNCB's lesion archive: ``image/<patient>/<slice>.jpg`` and ``mask/<patient>/<slice>.png``.
+"""Reading CNCB's lesion archive: ``image/<patient>/<slice>.jpg``, ``mask/<patient>/<slice>.png``.
 
 The archive is a zip file or the unpacked folder. Images and masks are paired by patient and slice,
 never by order, and everything that is wrong with it is reported at once.
@@ -167,7 +167,7 @@ def _some(values: Iterable[int], most: int = 5) -> str:
 def read_all_labels(
     archive: Archive, pairs: Iterable[ArchiveSlice]
 ) -> Iterator[tuple[ArchiveSlice, np.ndarray | DatasetError]]:
-    """The labels of each slice, or what is wrong with it, so that a caller can report all faults."""
+    """The labels of each slice, or what is wrong with it, so that a caller can report it all."""
     for pair in pairs:
         try:
             yield pair, read_labels(archive, pair)

@@ -34,7 +34,7 @@ class SplitSummary:
 
 
 def annotation_file(dataset: str, split: str) -> str:
-    """Path of a dataset's json file below the output folder, e.g. for ``cncb_lesion``, ``train``."""
+    """Path of a dataset's json file below the output folder; e.g. ``cncb_lesion``, ``train``."""
     return f"{ANNOTATION_FOLDER}/{dataset}_{split}.json"
 
 

@@ -5,6 +5,7 @@ A split maps ``train``, ``val`` and ``test`` to the slices in it. No patient is 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def split_by_fractions(slices: Iterable[SliceId], fractions: Sequence[float], se
     # what rounding adds or takes falls on the largest split
     counts[int(np.argmax(fractions))] += len(patients) - sum(counts)
     bounds = np.cumsum([0, *counts])
-    chosen = [patients[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    chosen = [patients[a:b] for a, b in pairwise(bounds)]
     return {
         name: [s for p in group for s in by_patient[p]]
         for name, group in zip(SPLITS, chosen, strict=True)

@@ -1,0 +1,5 @@
+"""Evaluators for Detectron2 and the metrics behind them."""
+
+from .classification import ClassificationEvaluator
+
+__all__ = ["ClassificationEvaluator"]

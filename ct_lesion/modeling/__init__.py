@@ -2,10 +2,16 @@
 
 from .anchors import RoundedAnchorGenerator
 from .backbone import build_truncated_resnet_fpn_backbone
+from .classifier import ClassificationModule
+from .meta_arch import COVIDCTMaskNet
+from .roi_batch import RoIBatch
 from .roi_heads import LesionROIHeads
 
 __all__ = [
+    "COVIDCTMaskNet",
+    "ClassificationModule",
     "LesionROIHeads",
+    "RoIBatch",
     "RoundedAnchorGenerator",
     "build_truncated_resnet_fpn_backbone",
 ]

@@ -1,0 +1,130 @@
+"""From a record of a classification dataset to what the model reads."""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from PIL import Image
+
+from .errors import DatasetError
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
+
+
+class ImageHeader(NamedTuple):
+    """What an image file says about itself: width and height in pixels, bits a channel."""
+
+    width: int
+    height: int
+    bits: int
+
+
+def read_image_header(path: str | Path) -> ImageHeader:
+    """Read an image's size and depth without decoding it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DatasetError: it is empty or no image.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            # A PNG's first 25 bytes say it all. Pillow hides the depth of 16-bit colour PNGs, and
+            # would parse every chunk before the pixels.
+            start = file.read(25)
+            if start.startswith(PNG_START) and len(start) == 25:
+                return ImageHeader(*struct.unpack(">IIB", start[16:]))
+            with Image.open(file) as image:
+                wide = image.mode.startswith("I;16") or image.mode in ("I", "F")
+                return ImageHeader(*image.size, 16 if wide else 8)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = "is empty" if _is_empty(path) else f"is not a readable image ({error})"
+        raise DatasetError(f"{path}: {reason}") from None
+
+
+def _is_empty(path: str | Path) -> bool:
+    return Path(path).is_file() and Path(path).stat().st_size == 0
+
+
+class ClassificationMapper:
+    """Map a record of e.g. ``covidx_ct_train`` to the input of a classification model.
+
+    Gives a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT`` resized as Detectron2's
+    own mapper would; ``height`` and ``width`` of the original; and ``label``, ``file_name``,
+    ``image_id``, ``patient`` and ``scan`` as far as the record has them.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        image_format: str,
+    ) -> None:
+        """
+        Args:
+            is_train: a record must have a label then.
+            augmentations: applied in their order; the paper only resizes.
+            image_format: "RGB" or "BGR".
+        """
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(
+                f"INPUT.FORMAT is {image_format!r}; the classification mapper makes 8-bit images "
+                "of three channels: RGB or BGR."
+            )
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        augmentations = utils.build_augmentation(cfg, is_train)
+        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's own mapper
+            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        return {
+            "is_train": is_train,
+            "augmentations": augmentations,
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def __call__(self, record: dict) -> dict:
+        """Read, check and resize the slice of a record, which is left as it is.
+
+        Raises:
+            FileNotFoundError: the image is not there.
+            DatasetError: it is unreadable or of 16 bits, or a training record has no label.
+            detectron2.data.detection_utils.SizeMismatchError: it has another size than recorded.
+        """
+        if self.is_train and "label" not in record:
+            raise DatasetError(f"{record['file_name']}: a record without label cannot train.")
+        mapped = {key: record[key] for key in PASSED_ON if key in record}
+        image = self._read(record["file_name"])
+        utils.check_image_size(mapped, image)  # also sets height and width where they are unknown
+        augmented = T.AugInput(image)
+        self.augmentations(augmented)
+        # a copy in one piece: Detectron2 hands out read-only views, which torch must not share
+        chw = np.array(augmented.image.transpose(2, 0, 1), order="C")
+        mapped["image"] = torch.from_numpy(chw)
+        return mapped
+
+    def _read(self, path: str) -> np.ndarray:
+        """An image (H, W, 3) of uint8."""
+        if read_image_header(path).bits > 8:
+            # Detectron2's reader would saturate every pixel above 255 without a word
+            raise DatasetError(
+                f"{path}: is a 16-bit image. Turn it into 8 bits with a CT window first "
+                "(ct_lesion.data.slice_io.window_to_uint8)."
+            )
+        try:
+            return utils.read_image(path, format=self.image_format)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DatasetError(f"{path}: cannot be decoded ({error})") from None

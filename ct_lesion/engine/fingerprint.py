@@ -1,0 +1,65 @@
+"""What RoI batches depend on, as hashes: a file of them is only used where these agree."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from torch import nn
+
+NO_LABEL = -1
+# Parts of MODEL that a detector's RoI batches do not depend on.
+_UNRELATED_KEYS = ("WEIGHTS", "DEVICE", "CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
+_DETECTOR = ("backbone", "proposal_generator", "roi_heads")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What RoI batches depend on. Two equal fingerprints have equal RoI batches."""
+
+    weights: str  # parameters and statistics of the detector
+    config: str  # config keys that reach the RoI batch
+    slices: str  # files of the dataset in order, with their size and time of change, and labels
+
+    @classmethod
+    def of(cls, cfg: CfgNode, model: nn.Module, dataset_dicts: Sequence[dict]) -> "Fingerprint":
+        """Of a detector and a dataset."""
+        return cls(hash_detector(model), hash_config(cfg), hash_dataset(dataset_dicts))
+
+
+def hash_detector(model: nn.Module) -> str:
+    """SHA-256 of the detector's parameters and statistics; S does not count."""
+    digest = hashlib.sha256()
+    for name, value in sorted(unwrap_model(model).state_dict().items()):
+        if name.startswith(_DETECTOR):
+            array = value.detach().cpu().contiguous().numpy()
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def hash_config(cfg: CfgNode) -> str:
+    """SHA-256 of the config keys that reach an RoI batch."""
+    detector = cfg.MODEL.clone()
+    for key in _UNRELATED_KEYS:
+        detector.pop(key, None)
+    seed = cfg.SEED if cfg.MODEL.ROI_BATCH.PADDING == "random" else None
+    text = f"{detector.dump()}{cfg.INPUT.dump()}{seed}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_dataset(dataset_dicts: Sequence[dict]) -> str:
+    """SHA-256 of the slices of a dataset: names, labels, size and time of change of the files."""
+    digest = hashlib.sha256()
+    for item in dataset_dicts:
+        path = Path(item["file_name"])
+        stat = path.stat() if path.is_file() else None
+        state = (stat.st_size, stat.st_mtime_ns) if stat else ()
+        digest.update(repr((str(path), item.get("label", NO_LABEL), state)).encode())
+    return digest.hexdigest()
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside a wrapper for distributed training."""
+    return getattr(model, "module", model)

@@ -1,0 +1,212 @@
+"""Evaluation of a classifier of slices, in Detectron2's way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from tabulate import tabulate
+
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.files import write_together
+
+from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics
+
+# how the paper's Table 3 heads its columns, in its order
+PAPER_COLUMNS = {"COVID-19": "COVID-19", "Common Pneumonia": "Pneumonia", "Control": "Normal"}
+logger = logging.getLogger(__name__)
+
+
+class SlicePrediction(NamedTuple):
+    """What a model said about a slice, as plain numbers that travel between processes."""
+
+    file_name: str
+    image_id: str
+    patient: str
+    scan: str
+    label: int
+    logits: tuple[float, ...]
+
+    @property
+    def predicted(self) -> int:
+        """Index of the largest logit, on a tie the first."""
+        return max(range(len(self.logits)), key=self.logits.__getitem__)
+
+
+class ClassificationEvaluator(DatasetEvaluator):
+    """Sensitivity, specificity, PPV, F1 and AUC a class, accuracy and confusion matrix.
+
+    A model's output for an image is a dict with ``logits``, a tensor (C,). With several processes
+    all predictions are gathered; a slice that several saw counts once.
+    """
+
+    def __init__(
+        self, dataset_name: str, distributed: bool = True, output_dir: str | Path | None = None
+    ) -> None:
+        """
+        Args:
+            dataset_name: registered, with ``image_classes`` in its metadata.
+            distributed: gather from all processes; if not, each evaluates what it saw.
+            output_dir: for ``predictions.csv`` and ``classification_metrics.json``.
+
+        Raises:
+            DatasetError: the dataset has no ``image_classes``.
+        """
+        self._dataset_name = dataset_name
+        self._class_names = MetadataCatalog.get(dataset_name).get("image_classes")
+        if not self._class_names:
+            raise DatasetError(
+                f"Dataset {dataset_name} has no image_classes in its metadata, so it is no "
+                "classification dataset (see ct_lesion.register_covidx_ct)."
+            )
+        self._distributed = distributed
+        self._output_dir = Path(output_dir) if output_dir else None
+        self._predictions: list[SlicePrediction] = []
+
+    def reset(self) -> None:
+        """Forget all predictions."""
+        self._predictions = []
+
+    def process(self, inputs: Sequence[dict], outputs: Sequence[Mapping]) -> None:
+        """Note the model's outputs for a batch.
+
+        Args:
+            inputs: records as :class:`ct_lesion.data.mapper.ClassificationMapper` gives them.
+            outputs: dicts with ``logits`` (C,).
+
+        Raises:
+            DatasetError: an input has no label, or one that is no class.
+            ValueError: the model has another number of classes than the dataset.
+            FloatingPointError: a logit is not finite.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            self._predictions.append(self._predict(record, output["logits"]))
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Metrics of all predictions, in percent; NaN where undefined.
+
+        Returns:
+            ``{"classification": {"accuracy": ..., "sensitivity/COVID-19": ..., ...}}``; nothing
+            on other processes than the first, or without predictions.
+        """
+        predictions = self._predictions
+        if self._distributed:
+            comm.synchronize()
+            predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
+            if not comm.is_main_process():
+                return {}
+        # by id, so that results do not depend on how the processes shared the slices
+        distinct = {p.image_id: p for p in reversed(predictions)}
+        predictions = [distinct[key] for key in sorted(distinct, key=str)]
+        if not predictions:
+            logger.warning("%s: no predictions, so nothing to evaluate.", self._dataset_name)
+            return {}
+        metrics = classification_metrics(
+            np.array([p.label for p in predictions]),
+            np.array([p.logits for p in predictions]),
+            self._class_names,
+        )
+        percent = {name: 100 * value for name, value in metrics.as_dict().items()}
+        patients = len({p.patient for p in predictions})
+        heading = f"{self._dataset_name}: {len(predictions)} slices of {patients} patients"
+        logger.info("%s\n%s", heading, format_metrics(metrics))
+        if self._output_dir:
+            self._write(predictions, metrics, percent, patients)
+        return {"classification": percent}
+
+    def _predict(self, record: Mapping, logits: torch.Tensor) -> SlicePrediction:
+        name, count = record["file_name"], len(self._class_names)
+        if not 0 <= record.get("label", -1) < count:
+            raise DatasetError(
+                f"{name}: its label is {record.get('label')}, not 0 to {count - 1}; a slice "
+                "without its true class cannot be evaluated."
+            )
+        if logits.shape != (count,):
+            raise ValueError(
+                f"{name}: the model gives logits of shape {tuple(logits.shape)}, but "
+                f"{self._dataset_name} has {count} classes (MODEL.CLASSIFIER.NUM_CLASSES)."
+            )
+        values = tuple(logits.detach().float().cpu().tolist())
+        if not all(map(math.isfinite, values)):
+            raise FloatingPointError(f"{name}: the model's logits are not finite: {values}")
+        ids = (str(record.get(key, "")) for key in ("patient", "scan"))
+        image_id = str(record.get("image_id", name))
+        return SlicePrediction(name, image_id, *ids, int(record["label"]), values)
+
+    def _write(
+        self,
+        predictions: Sequence[SlicePrediction],
+        metrics: ClassificationMetrics,
+        percent: Mapping[str, float],
+        patients: int,
+    ) -> None:
+        content = {
+            "dataset": self._dataset_name,
+            "slices": len(predictions),
+            "patients": patients,
+            "classes": list(self._class_names),
+            "unit": "percent",
+            # json knows no NaN
+            "metrics": {k: None if math.isnan(v) else v for k, v in percent.items()},
+            "undefined": metrics.undefined,
+            "confusion_matrix": {
+                "rows": "true class",
+                "columns": "predicted class",
+                "counts": metrics.confusion.tolist(),
+            },
+        }
+        files = {
+            self._output_dir / "predictions.csv": predictions_csv(predictions, self._class_names),
+            self._output_dir / "classification_metrics.json": json.dumps(content, indent=2) + "\n",
+        }
+        write_together(files)
+        logger.info("Written: %s", ", ".join(map(str, files)))
+
+
+def predictions_csv(predictions: Sequence[SlicePrediction], class_names: Sequence[str]) -> str:
+    """Predictions as CSV, a slice a line; logits with the nine digits that a float32 needs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    logit_names = [f"logit_{index} {name}" for index, name in enumerate(class_names)]
+    writer.writerow(
+        ["file", "image_id", "patient", "scan", "true_class", "predicted_class", *logit_names]
+    )
+    for p in predictions:
+        classes = (class_names[p.label], class_names[p.predicted])
+        writer.writerow([*p[:4], *classes, *(f"{value:.9g}" for value in p.logits)])
+    return text.getvalue()
+
+
+def format_metrics(metrics: ClassificationMetrics) -> str:
+    """Tables for a log: the paper's Table 3, all metrics a class, the confusion matrix."""
+    values = {name: f"{100 * value:.2f}" for name, value in metrics.as_dict().items()}
+    names = metrics.class_names
+    # another set of classes keeps its names, in the same order: the disease in question first
+    columns = list(PAPER_COLUMNS) if set(names) == set(PAPER_COLUMNS) else list(reversed(names))
+    headings = [*(PAPER_COLUMNS.get(name, name) for name in columns), "Overall"]
+    table_3 = [[*(values[f"sensitivity/{name}"] for name in columns), values["accuracy"]]]
+    by_class = [[name, *(values[f"{metric}/{name}"] for metric in PER_CLASS)] for name in names]
+    counts = [[name, *row] for name, row in zip(names, metrics.confusion.tolist(), strict=True)]
+    parts = [
+        "Class sensitivity and overall accuracy in %, in the form of the paper's Table 3 (Normal: "
+        'the sensitivity of Control, which the paper also calls "true negative rate"):',
+        tabulate(table_3, headers=headings, disable_numparse=True),
+        "In %, a class against the others:",
+        tabulate(by_class, headers=["class", *PER_CLASS], disable_numparse=True),
+        "Confusion matrix in slices, rows true, columns predicted:",
+        tabulate(counts, headers=["", *names]),
+        *(f"{name} is undefined: {reason}." for name, reason in metrics.undefined.items()),
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,42 @@
+"""Files that are either complete or not there."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which becomes ``path`` if the block succeeds.
+
+    A failure, or a process killed at any moment, leaves the earlier ``path`` as it was. The
+    temporary name is always the same for a ``path``, so that what a killed process left behind is
+    overwritten by the next attempt instead of piling up.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write text files in UTF-8 so that no reader ever sees a part, and their folders if missing.
+
+    Raises:
+        OSError: one cannot be written; then none is, and nothing is left behind.
+    """
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(atomic_write(path))
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _flush_to_disk(path: Path) -> None:
+    # without it, a power cut soon after the rename can leave a complete name on an empty file
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

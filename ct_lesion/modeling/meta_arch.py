@@ -1,0 +1,292 @@
+"""COVID-CT-Mask-Net: a lesion detector whose ranked regions say what a slice shows.
+
+Shapes: B images, N RoIs an image, C classes, H x W pixels.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import move_device_like
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    Backbone,
+    StandardROIHeads,
+    build_backbone,
+    build_proposal_generator,
+    build_roi_heads,
+)
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ct_lesion.errors import ConfigError
+
+from .classifier import ClassificationModule
+from .roi_batch import BoxOutputs, RoIBatch, check_choice, rescale_regions
+
+TRAIN_BATCHNORM = ("affine", "none")
+SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts
+
+
+@META_ARCH_REGISTRY.register()
+class COVIDCTMaskNet(nn.Module):
+    """Detectron2's backbone, RPN and box head without a mask branch, an RoI batch, and S.
+
+    Its parameters have the names of the segmentation model, so that a segmentation checkpoint loads
+    as it is; only ``classifier`` starts fresh. The detector is in test mode throughout, whatever
+    ``train()`` says: running statistics never change and the RPN uses its test settings. What
+    learns is S and, if ``train_batchnorm`` is "affine", the scales and shifts of the BatchNorm
+    layers on the backbone's main path.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        proposal_generator: nn.Module,
+        roi_heads: StandardROIHeads,
+        roi_batch: RoIBatch,
+        classifier: ClassificationModule,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        train_batchnorm: str = "affine",
+    ) -> None:
+        """
+        Args:
+            backbone, proposal_generator, roi_heads: Detectron2's modules; of the heads only the
+                box branch is used.
+            roi_batch: ranks the regions.
+            classifier: module S.
+            pixel_mean, pixel_std: of each channel, for pixels in 0..255.
+            train_batchnorm: "affine" or "none".
+
+        Raises:
+            ConfigError: another ``train_batchnorm``, or "affine" without a BatchNorm layer.
+        """
+        super().__init__()
+        check_choice("MODEL.CLASSIFIER.TRAIN_BATCHNORM", train_batchnorm, TRAIN_BATCHNORM)
+        self.backbone = backbone
+        self.proposal_generator = proposal_generator
+        self.roi_heads = roi_heads
+        self.roi_batch = roi_batch
+        self.classifier = classifier
+        self.train_batchnorm = train_batchnorm
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self._freeze_detector()
+        self.train()  # a new module is in training mode throughout, which the detector never is
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        _check_keys(cfg)
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "proposal_generator": build_proposal_generator(cfg, backbone.output_shape()),
+            "roi_heads": build_roi_heads(cfg, backbone.output_shape()),
+            "roi_batch": RoIBatch(cfg),
+            "classifier": ClassificationModule(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "train_batchnorm": cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.pixel_mean.device
+
+    def train(self, mode: bool = True) -> "COVIDCTMaskNet":
+        """Set S to training or test mode; the detector stays in test mode."""
+        super().train(mode)
+        for module in (self.backbone, self.proposal_generator, self.roi_heads):
+            module.eval()
+        return self
+
+    def _freeze_detector(self) -> None:
+        for module in (self.backbone, self.proposal_generator, self.roi_heads):
+            module.requires_grad_(False)
+        if self.train_batchnorm == "none":
+            return
+        norms = list(main_path_batchnorms(self.backbone))
+        if not norms:
+            raise ConfigError(
+                "MODEL.CLASSIFIER.TRAIN_BATCHNORM is 'affine', but the backbone has no BatchNorm "
+                "layer that can learn: set MODEL.RESNETS.NORM to BN, or TRAIN_BATCHNORM to none."
+            )
+        for norm in norms:
+            norm.requires_grad_(True)
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: a dict an image, with
+
+                * ``image``: ``(3, H, W)``, 0..255; or ``roi_batch``: ``(N, 5)``, an output of this
+                  model from before, which skips the detector;
+                * ``label``: class of the image, needed in training;
+                * ``height``, ``width``: size of the original slice, if it is another than H, W.
+
+        Returns:
+            In training ``{"loss_cls": ...}``. Otherwise a dict an image, with
+
+            * ``logits`` ``(C,)``;
+            * ``probabilities`` ``(C,)``: the softmax of the logits, so they sum to 1. S learns by
+              binary cross-entropy a class; ``logits.sigmoid()`` are its scores on their own;
+            * ``pred_class``: argmax;
+            * ``roi_batch`` ``(N, 5)``: what S read;
+            * ``instances``, unless the input was an ``roi_batch``: the N ranked regions, in pixels
+              of the original slice; see :meth:`RoIBatch.regions`.
+        """
+        rows, regions = self._roi_batches(batched_inputs)
+        logits = self.classifier(rows).float()
+        if self.training:
+            return {"loss_cls": self._loss(logits, self._labels(batched_inputs))}
+        results = [
+            {"logits": x, "probabilities": x.softmax(dim=0), "pred_class": int(c), "roi_batch": r}
+            for x, c, r in zip(logits, logits.argmax(dim=1).tolist(), rows, strict=True)
+        ]
+        for result, found, item in zip(results, regions, batched_inputs, strict=False):
+            height, width = found.image_size
+            result["instances"] = rescale_regions(
+                found, item.get("height", height), item.get("width", width)
+            )
+        return results
+
+    def _roi_batches(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
+        """RoI batches ``(B, N, 5)`` and their regions; no regions in training or if given."""
+        given = ["roi_batch" in item for item in batched_inputs]
+        if not any(given):
+            return self._detect([item["image"] for item in batched_inputs])
+        if not all(given):
+            raise ValueError("Some inputs of the batch have an 'roi_batch' and some have none.")
+        if self.training and self.train_batchnorm == "affine":
+            raise ValueError(
+                "The inputs are RoI batches computed before, which cannot train the BatchNorm "
+                "layers: set MODEL.CLASSIFIER.TRAIN_BATCHNORM to none."
+            )
+        return torch.stack([item["roi_batch"] for item in batched_inputs]).to(self.device), []
+
+    def _detect(self, images: list[torch.Tensor]) -> tuple[torch.Tensor, list[Instances]]:
+        """One pass of the detector for all images of a size.
+
+        Padding to a common size would change the regions near a border, and so make the RoI batch
+        of a slice depend on the slices beside it. Slices of one scanner have one size.
+        """
+        rows: dict[int, torch.Tensor] = {}
+        regions: dict[int, Instances] = {}
+        for indices in self._same_size(images):
+            outputs, rankings = self._rank_regions(self._preprocess([images[i] for i in indices]))
+            for index, output, ranking in zip(indices, outputs, rankings, strict=True):
+                rows[index] = self.roi_batch.rows(output, ranking)
+                if not self.training:
+                    regions[index] = self.roi_batch.regions(output, ranking)
+        return torch.stack([rows[i] for i in sorted(rows)]), [regions[i] for i in sorted(regions)]
+
+    def _same_size(self, images: list[torch.Tensor]) -> Iterator[list[int]]:
+        """Indices of the images whose sizes are the same when padded to the backbone's stride."""
+        stride = max(self.backbone.size_divisibility, 1)
+        groups = defaultdict(list)
+        for index, image in enumerate(images):
+            groups[tuple(math.ceil(side / stride) for side in image.shape[-2:])].append(index)
+        yield from groups.values()
+
+    def _preprocess(self, images: list[torch.Tensor]) -> ImageList:
+        normalized = [
+            (move_device_like(image, self.pixel_mean) - self.pixel_mean) / self.pixel_std
+            for image in images
+        ]
+        return ImageList.from_tensors(
+            normalized,
+            self.backbone.size_divisibility,
+            padding_constraints=self.backbone.padding_constraints,
+        )
+
+    def _rank_regions(self, images: ImageList) -> tuple[list[BoxOutputs], list]:
+        """Box outputs and rankings of images of one size.
+
+        Only what a gradient must pass is recorded: the backbone, and the box head on the kept
+        proposals, at most N of some 1,000, which are passed once more for it.
+        """
+        learns = self.training and self.train_batchnorm == "affine" and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learns):
+            features = self.backbone(images.tensor)
+        with torch.no_grad():
+            proposals, _ = self.proposal_generator(images, features, None)
+            outputs = self._box_outputs(features, proposals)
+            rankings = [self.roi_batch.rank(output) for output in outputs]
+        if learns:
+            kept = [p[r.region] for p, r in zip(proposals, rankings, strict=True)]
+            outputs = self._box_outputs(features, kept)
+            rankings = [ranking.renumbered() for ranking in rankings]
+        return outputs, rankings
+
+    def _box_outputs(
+        self, features: dict[str, torch.Tensor], proposals: list[Instances]
+    ) -> list[BoxOutputs]:
+        heads = self.roi_heads
+        levels = [features[name] for name in heads.box_in_features]
+        pooled = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
+        predictor = heads.box_predictor
+        predictions = predictor(heads.box_head(pooled))
+        return [
+            BoxOutputs.from_predictor(boxes, scores, deltas, proposal.image_size)
+            for boxes, scores, deltas, proposal in zip(
+                predictor.predict_boxes(predictions, proposals),
+                predictor.predict_probs(predictions, proposals),
+                predictions[1].split([len(p) for p in proposals]),
+                proposals,
+                strict=True,
+            )
+        ]
+
+    def _labels(self, batched_inputs: list[dict]) -> torch.Tensor:
+        if any("label" not in item for item in batched_inputs):
+            raise ValueError("Training needs the class of each image: an input has no 'label'.")
+        labels = [int(item["label"]) for item in batched_inputs]
+        num_classes = self.classifier.num_classes
+        if not all(0 <= label < num_classes for label in labels):
+            raise ValueError(
+                f"Labels are {labels}, but MODEL.CLASSIFIER.NUM_CLASSES is {num_classes}: "
+                f"expected 0 to {num_classes - 1}."
+            )
+        return torch.tensor(labels, device=self.device)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Binary cross-entropy of each class, averaged over images and classes."""
+        _log_accuracy(logits, labels)
+        target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def main_path_batchnorms(backbone: nn.Module) -> Iterator[nn.Module]:
+    """BatchNorm layers of a backbone, without those of the down-sampling shortcuts."""
+    for name, module in backbone.named_modules():
+        if isinstance(module, _BatchNorm) and not name.endswith(SHORTCUT_NORM):
+            yield module
+
+
+def _log_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Share of right answers of this batch, if someone keeps a record (a training loop does)."""
+    try:
+        storage = get_event_storage()
+    except AssertionError:  # Detectron2's way to say that there is none
+        return
+    right = (logits.detach().argmax(dim=1) == labels).float().mean().item()
+    storage.put_scalar("classification/train_accuracy", right)
+
+
+def _check_keys(cfg: CfgNode) -> None:
+    """Raise a ``ConfigError`` for keys that contradict the architecture."""
+    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if cfg.MODEL[key]:
+            raise ConfigError(
+                f"MODEL.{key} is True, but MODEL.META_ARCHITECTURE {COVIDCTMaskNet.__name__} has "
+                "no such branch: set it to False."
+            )

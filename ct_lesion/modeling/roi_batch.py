@@ -1,0 +1,265 @@
+"""The RoI batch: the ranked regions of a slice that the classifier reads (paper, section 3).
+
+Shapes: B images, N RoIs an image, R proposals and M kept predictions of an image, K lesion classes.
+A prediction is a (proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import batched_nms
+from detectron2.structures import Boxes, Instances
+
+from ct_lesion.errors import ConfigError
+
+CONTENTS = ("deltas", "boxes")
+PADDINGS = ("even", "random")
+
+
+def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a ``ConfigError`` that names key, value and choices unless the value is one of them."""
+    if value not in choices:
+        raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The kept predictions of an image in decreasing score, and how they fill its N rows."""
+
+    region: torch.Tensor  # (M,), index of the proposal
+    lesion_class: torch.Tensor  # (M,)
+    row_rank: torch.Tensor  # (N,), non-decreasing, which prediction a row holds; -1 if M is 0
+
+    @property
+    def is_copy(self) -> torch.Tensor:
+        """``(N,)``: rows that repeat the row above, and all rows when nothing was kept."""
+        copies = self.row_rank < 0
+        copies[1:] |= self.row_rank[1:] == self.row_rank[:-1]
+        return copies
+
+    def renumbered(self) -> "Ranking":
+        """The same ranking for outputs that were computed for the kept proposals only."""
+        return Ranking(
+            torch.arange(len(self.region), device=self.region.device),
+            self.lesion_class,
+            self.row_rank,
+        )
+
+
+@dataclass(frozen=True)
+class BoxOutputs:
+    """What the box head says about the proposals of one image."""
+
+    boxes: torch.Tensor  # (R, K, 4), decoded and clipped to the image
+    scores: torch.Tensor  # (R, K + 1), the background is the last column
+    deltas: torch.Tensor  # (R, K, 4), encoded
+    image_size: tuple[int, int]  # height, width of the network's input
+
+    @classmethod
+    def from_predictor(
+        cls,
+        boxes: torch.Tensor,
+        scores: torch.Tensor,
+        deltas: torch.Tensor,
+        image_size: tuple[int, int],
+    ) -> "BoxOutputs":
+        """From Detectron2's layout: boxes and deltas ``(R, 4 * K)``, or class-agnostic ``(R, 4)``.
+
+        ``boxes`` are decoded and not clipped.
+        """
+        num_classes = scores.shape[1] - 1
+        return cls(
+            clip_boxes(_per_class(boxes, num_classes), image_size),
+            scores,
+            _per_class(deltas, num_classes),
+            image_size,
+        )
+
+
+def _per_class(values: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """``(R, 4 * K)`` or class-agnostic ``(R, 4)`` as ``(R, K, 4)``."""
+    rows, width = values.shape
+    return values.view(rows, width // 4, 4).expand(rows, num_classes, 4)
+
+
+def clip_boxes(boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
+    """Boxes ``(..., 4)`` clipped to an image of (height, width). Differentiable."""
+    height, width = image_size
+    limit = boxes.new_tensor([width, height, width, height])
+    return boxes.clamp(min=0).minimum(limit)
+
+
+def rank_predictions(
+    outputs: BoxOutputs, *, score_thresh: float, nms_thresh: float, remove_empty: bool, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best predictions of an image.
+
+    Proposals with a non-finite box or score are left out, as Detectron2 does; then predictions
+    scored at or below the threshold and, if asked, boxes without area; then NMS in each class.
+
+    Returns:
+        proposal indices ``(M,)`` and classes ``(M,)``, M <= size, in decreasing score.
+    """
+    boxes, scores = outputs.boxes.detach(), outputs.scores.detach()
+    finite = boxes.isfinite().all(dim=-1) & scores.isfinite().all(dim=-1, keepdim=True)
+    scores = scores[:, :-1]
+    valid = finite.all(dim=1, keepdim=True) & (scores > score_thresh)
+    if remove_empty:
+        valid &= (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    region, lesion_class = valid.nonzero(as_tuple=True)
+    keep = batched_nms(
+        boxes[region, lesion_class], scores[region, lesion_class], lesion_class, nms_thresh
+    )[:size]
+    return region[keep], lesion_class[keep]
+
+
+def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0) -> torch.Tensor:
+    """Which prediction each row of the batch holds: ``(size,)`` ranks, non-decreasing.
+
+    Every one of the ``num_kept`` predictions is there, so ``[3, 1, 2]`` fills five rows as
+    ``[3, 3, 1, 2, 2]``. All ranks are -1 when nothing was kept.
+
+    Args:
+        num_kept: number of predictions, at most ``size``.
+        size: number of rows, N.
+        padding: "even" spreads the copies evenly over the ranks; "random" draws each missing row
+            from all kept predictions.
+        seed: of the random draws. They depend on ``seed``, ``num_kept`` and ``size`` alone, so that
+            a slice has the same batch in every epoch, batch composition and process.
+    """
+    if num_kept == 0:
+        return torch.full((size,), -1)
+    if padding == "even":
+        # the middle of row i, (i + 0.5) / size, in units of predictions; exact in integers
+        return (2 * torch.arange(size) + 1) * num_kept // (2 * size)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + num_kept)
+    drawn = torch.randint(num_kept, (size - num_kept,), generator=generator)
+    return torch.cat([torch.arange(num_kept), drawn]).sort().values
+
+
+class RoIBatch:
+    """Turns the box head's outputs into ranked batches of exactly N rows.
+
+    Use :meth:`rank` and then :meth:`rows`. They are separate because a detector that learns only
+    needs gradients for the predictions that were kept.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        size: int = 128,
+        score_thresh: float = -0.01,
+        nms_thresh: float = 0.75,
+        remove_empty: bool = True,
+        content: str = "deltas",
+        padding: str = "even",
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            size: N, the number of rows of an image.
+            score_thresh: predictions scored at or below it are left out.
+            nms_thresh: IoU above which the lower-scored of two boxes of a class is dropped.
+            remove_empty: whether boxes without area are left out.
+            content: "deltas" or "boxes", what a row holds beside the score.
+            padding: "even" or "random", see :func:`padding_ranks`.
+            seed: of the random padding.
+
+        Raises:
+            ConfigError: a value that is none of the choices, or no rows.
+        """
+        check_choice("MODEL.ROI_BATCH.CONTENT", content, CONTENTS)
+        check_choice("MODEL.ROI_BATCH.PADDING", padding, PADDINGS)
+        if size < 1:
+            raise ConfigError(f"MODEL.ROI_BATCH.SIZE is {size}, expected at least 1.")
+        self.size = size
+        self.score_thresh = score_thresh
+        self.nms_thresh = nms_thresh
+        self.remove_empty = remove_empty
+        self.content = content
+        self.padding = padding
+        self.seed = seed
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        keys = cfg.MODEL.ROI_BATCH
+        return {
+            "size": keys.SIZE,
+            "score_thresh": keys.SCORE_THRESH,
+            "nms_thresh": keys.NMS_THRESH,
+            "remove_empty": keys.REMOVE_EMPTY,
+            "content": keys.CONTENT,
+            "padding": keys.PADDING,
+            # Detectron2's "not seeded" is negative; a slice's batch must not change between runs
+            "seed": max(cfg.SEED, 0),
+        }
+
+    def rank(self, outputs: BoxOutputs) -> Ranking:
+        """The N best predictions of an image, repeated in place where there are fewer."""
+        region, lesion_class = rank_predictions(
+            outputs,
+            score_thresh=self.score_thresh,
+            nms_thresh=self.nms_thresh,
+            remove_empty=self.remove_empty,
+            size=self.size,
+        )
+        row_rank = padding_ranks(len(region), self.size, self.padding, self.seed)
+        return Ranking(region, lesion_class, row_rank.to(region.device))
+
+    def rows(self, outputs: BoxOutputs, ranking: Ranking) -> torch.Tensor:
+        """``(N, 5)``: the rows of an image; zeros when nothing was kept.
+
+        Gradients flow into scores and deltas (or boxes).
+        """
+        kept = (ranking.region, ranking.lesion_class)
+        if len(ranking.region) == 0:
+            # the sum of nothing is 0, but it carries the graph: distributed training waits for a
+            # gradient of every parameter that learns
+            return outputs.deltas[kept].sum().float().expand(self.size, 5)
+        if self.content == "deltas":
+            geometry = outputs.deltas[kept]
+        else:
+            height, width = outputs.image_size
+            geometry = outputs.boxes[kept]
+            geometry = geometry / geometry.new_tensor([width, height, width, height])
+        rows = torch.cat([outputs.scores[kept].unsqueeze(1), geometry], dim=1)
+        return rows[ranking.row_rank].float()
+
+    def regions(self, outputs: BoxOutputs, ranking: Ranking) -> Instances:
+        """The N rows of an image as Detectron2's ``Instances``, in pixels of the network's input.
+
+        Fields: ``pred_boxes``, ``scores``, ``pred_classes``, ``rank`` (of the prediction, from 0)
+        and ``is_copy``. When nothing was kept: empty boxes scored 0, of rank -1, all copies.
+        """
+        result = Instances(outputs.image_size)
+        if len(ranking.region) == 0:
+            result.pred_boxes = Boxes(outputs.boxes.new_zeros(self.size, 4))
+            result.scores = outputs.scores.new_zeros(self.size)
+            result.pred_classes = ranking.row_rank.new_zeros(self.size)
+        else:
+            region, lesion_class = (
+                index[ranking.row_rank] for index in (ranking.region, ranking.lesion_class)
+            )
+            result.pred_boxes = Boxes(outputs.boxes[region, lesion_class])
+            result.scores = outputs.scores[region, lesion_class]
+            result.pred_classes = lesion_class
+        result.rank = ranking.row_rank
+        result.is_copy = ranking.is_copy
+        return result
+
+
+def rescale_regions(regions: Instances, height: int, width: int) -> Instances:
+    """Regions of the network's input in pixels of a slice of another size.
+
+    Detectron2's ``detector_postprocess`` drops boxes without area; here all N rows stay.
+    """
+    old_height, old_width = regions.image_size
+    scaled = Instances((height, width), **regions.get_fields())
+    boxes = regions.pred_boxes.clone()
+    boxes.scale(width / old_width, height / old_height)
+    boxes.clip((height, width))
+    scaled.pred_boxes = boxes
+    return scaled

@@ -1,0 +1,205 @@
+"""The classification evaluator, in one process and in two."""
+
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.data import MetadataCatalog
+
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.evaluation import ClassificationEvaluator
+
+CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
+# true class and predicted class; the numbers worked out by hand are those of the metrics' test
+SLICES = [(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 2)]
+
+
+def batch(indices) -> tuple[list[dict], list[dict]]:
+    """Inputs and outputs of a model for some of the slices; two slices a patient."""
+    inputs = [
+        {
+            "file_name": f"images/{i}.png",
+            "image_id": f"slice_{i}",
+            "patient": f"p{i // 2}",
+            "scan": "1",
+            "label": SLICES[i][0],
+        }
+        for i in indices
+    ]
+    outputs = []
+    for i in indices:
+        logits = torch.full((3,), -1.5)
+        logits[SLICES[i][1]] = 0.1 + i / 3
+        outputs.append({"logits": logits, "pred_class": SLICES[i][1]})
+    return inputs, outputs
+
+
+def evaluate(output_dir=None, indices=range(8)) -> dict:
+    evaluator = ClassificationEvaluator("covidx_ct_val", output_dir=output_dir)
+    evaluator.reset()
+    evaluator.process(*batch(indices))
+    return evaluator.evaluate()
+
+
+def test_results_in_percent(tmp_path):
+    results = evaluate()["classification"]
+    assert results["accuracy"] == 75
+    assert results["sensitivity/Control"] == 75
+    assert results["sensitivity/Common Pneumonia"] == 50
+    assert results["sensitivity/COVID-19"] == 100
+    assert results["specificity/COVID-19"] == pytest.approx(100 * 5 / 6)
+    assert results["PPV/COVID-19"] == pytest.approx(100 * 2 / 3)
+    assert results["F1/Control"] == pytest.approx(100 * 6 / 7)
+    assert set(results) == {"accuracy"} | {
+        f"{metric}/{name}"
+        for metric in ("sensitivity", "specificity", "PPV", "F1", "AUC")
+        for name in CLASSES
+    }
+    assert all(isinstance(value, float) for value in results.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predictions_are_written_a_slice_a_line(tmp_path):
+    evaluate(tmp_path / "inference")
+    assert {p.name for p in (tmp_path / "inference").iterdir()} == {
+        "predictions.csv",
+        "classification_metrics.json",
+    }
+    with (tmp_path / "inference/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    row = rows[5]
+    logits = [float(row.pop(f"logit_{i} {name}")) for i, name in enumerate(CLASSES)]
+    assert torch.equal(torch.tensor(logits), batch([5])[1][0]["logits"])  # to the last bit
+    assert row == {
+        "file": "images/5.png",
+        "image_id": "slice_5",
+        "patient": "p2",
+        "scan": "1",
+        "true_class": "Common Pneumonia",
+        "predicted_class": "COVID-19",
+    }
+
+
+def test_metrics_are_written_with_their_unit(tmp_path):
+    results = evaluate(tmp_path)["classification"]
+    written = json.loads((tmp_path / "classification_metrics.json").read_text())
+    assert written["metrics"] == results
+    assert written["unit"] == "percent"
+    assert (written["dataset"], written["slices"], written["patients"]) == ("covidx_ct_val", 8, 4)
+    assert written["classes"] == CLASSES
+    assert written["confusion_matrix"]["counts"] == [[3, 1, 0], [0, 1, 1], [0, 0, 2]]
+
+
+def test_absent_class_is_null_in_the_file_and_explained(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        results = evaluate(tmp_path, indices=range(6))["classification"]
+    assert math.isnan(results["sensitivity/COVID-19"])
+    text = (tmp_path / "classification_metrics.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["metrics"]["sensitivity/COVID-19"] is None
+    assert json.loads(text)["undefined"]["sensitivity/COVID-19"] == "no image is COVID-19"
+    assert "sensitivity/COVID-19 is undefined: no image is COVID-19." in caplog.text
+
+
+def test_log_has_the_papers_table(caplog):
+    with caplog.at_level(logging.INFO):
+        evaluate()
+    lines = [line.split() for line in caplog.text.splitlines()]
+    at = lines.index(["COVID-19", "Pneumonia", "Normal", "Overall"])
+    assert lines[at + 2] == ["100.00", "50.00", "75.00", "75.00"]
+    assert ["Control", "3", "1", "0"] in lines  # of the confusion matrix
+    assert "8 slices of 4 patients" in caplog.text
+
+
+def test_other_classes_keep_their_names(caplog):
+    MetadataCatalog.get("two_classes").image_classes = ["healthy", "ill"]
+    try:
+        evaluator = ClassificationEvaluator("two_classes")
+        record = {"file_name": "a.png", "label": 1}
+        evaluator.process([record], [{"logits": torch.tensor([0.0, 1.0])}])
+        with caplog.at_level(logging.INFO):
+            assert evaluator.evaluate()["classification"]["sensitivity/ill"] == 100
+    finally:
+        MetadataCatalog.remove("two_classes")
+    assert ["ill", "healthy", "Overall"] in [line.split() for line in caplog.text.splitlines()]
+
+
+def test_slice_seen_twice_counts_once_and_reset_forgets(tmp_path):
+    evaluator = ClassificationEvaluator("covidx_ct_val", output_dir=tmp_path)
+    evaluator.process(*batch([3, 3, 3]))
+    evaluator.reset()
+    evaluator.process(*batch([6, 5, 4, 3, 2]))
+    evaluator.process(*batch([7, 1, 2, 0, 3, 3]))
+    assert evaluator.evaluate() == evaluate()
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == [f"slice_{i}" for i in range(8)]
+
+
+def test_no_predictions_is_a_line_not_a_crash(tmp_path, caplog):
+    evaluator = ClassificationEvaluator("covidx_ct_val", output_dir=tmp_path)
+    evaluator.reset()
+    assert evaluator.evaluate() == {}
+    assert "covidx_ct_val: no predictions" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_logits_are_read(tmp_path):
+    evaluator = ClassificationEvaluator("covidx_ct_val")
+    inputs, outputs = batch([6])
+    evaluator.process(inputs, [{"logits": outputs[0]["logits"].half().requires_grad_()}])
+    assert evaluator.evaluate()["classification"]["accuracy"] == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "logits", "error", "message"),
+    [
+        ({"label": -1}, [0.0, 1, 2], DatasetError, r"3\.png: its label is -1, not 0 to 2"),
+        ({"label": 3}, [0.0, 1, 2], DatasetError, r"3\.png: its label is 3, not 0 to 2"),
+        ({}, [0.0, 1], ValueError, r"3\.png: .*shape \(2,\), but covidx_ct_val has 3 classes"),
+        ({}, [[0.0, 1, 2]], ValueError, r"shape \(1, 3\)"),
+        ({}, [0.0, 1, math.nan], FloatingPointError, r"3\.png: .*not finite"),
+        ({}, [0.0, 1, math.inf], FloatingPointError, "not finite"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(change, logits, error, message):
+    record = {**batch([3])[0][0], **change}
+    output = {"logits": torch.tensor(logits)}
+    with pytest.raises(error, match=message):
+        ClassificationEvaluator("covidx_ct_val").process([record], [output])
+
+
+def test_record_without_label_is_named():
+    record = {"file_name": "3.png"}
+    with pytest.raises(DatasetError, match=r"3\.png: its label is None"):
+        ClassificationEvaluator("covidx_ct_val").process([record], [{"logits": torch.zeros(3)}])
+
+
+def test_dataset_without_class_names_is_refused():
+    with pytest.raises(DatasetError, match="cncb_lesion_val has no image_classes"):
+        ClassificationEvaluator("cncb_lesion_val")
+
+
+def _run_rank(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    evaluator = ClassificationEvaluator("covidx_ct_val", output_dir=f"{folder}/two")
+    # unequal shares, out of order, and slice 3 on both
+    evaluator.process(*batch([7, 3, 0] if rank == 0 else [6, 5, 4, 3, 2, 1]))
+    results = evaluator.evaluate()
+    Path(f"{folder}/results_{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path):
+    mp.spawn(_run_rank, args=(str(tmp_path),), nprocs=2)
+    alone = evaluate(tmp_path / "one")
+    assert json.loads((tmp_path / "results_0.json").read_text()) == alone
+    assert json.loads((tmp_path / "results_1.json").read_text()) == {}
+    for name in ("predictions.csv", "classification_metrics.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

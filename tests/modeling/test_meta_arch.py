@@ -1,0 +1,317 @@
+"""COVIDCTMaskNet: what it outputs, what learns, what stays, and that every shipped config builds.
+
+Shapes: B images, N RoIs an image, C classes, H x W pixels.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ct_lesion import get_config_file, load_config
+from ct_lesion.modeling import COVIDCTMaskNet
+
+N = 16
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", N, "MODEL.CLASSIFIER.WIDTH", 32]
+SMALL += ["MODEL.RPN.PRE_NMS_TOPK_TEST", 200, "MODEL.RPN.POST_NMS_TOPK_TEST", 60]
+DETECTOR = ("backbone", "proposal_generator", "roi_heads")
+LEAVES = sorted(
+    path.stem for path in Path(get_config_file("classification/resnet18.yaml")).parent.iterdir()
+)
+
+
+def make_cfg(*overrides: object, leaf: str = "resnet18_t2") -> CfgNode:
+    return load_config(f"classification/{leaf}.yaml", [*SMALL, *overrides])
+
+
+def make_model(*overrides: object, leaf: str = "resnet18_t2") -> COVIDCTMaskNet:
+    """Random weights, larger than the initial ones, so that regions differ in score and place."""
+    torch.manual_seed(0)
+    model = build_model(make_cfg(*overrides, leaf=leaf))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("cls_score.weight", "bbox_pred.weight", "objectness_logits.weight")):
+                parameter.mul_(30)
+        for norm in (m for m in model.modules() if isinstance(m, _BatchNorm)):
+            norm.running_mean.normal_(std=0.1)
+    return model
+
+
+def make_inputs(*sizes: tuple[int, int]) -> list[dict]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        {"image": torch.randint(256, (3, *size), generator=generator).float(), "label": i % 3}
+        for i, size in enumerate(sizes)
+    ]
+
+
+def train_step(model: nn.Module, inputs: list[dict]) -> torch.Tensor:
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=1e-2)
+    loss = model(inputs)["loss_cls"]
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+@pytest.fixture(scope="module")
+def model() -> COVIDCTMaskNet:
+    return make_model().eval()
+
+
+# ---- outputs ------------------------------------------------------------------------------------
+def test_inference_output(model: COVIDCTMaskNet) -> None:
+    outputs = model(make_inputs((64, 64), (64, 64)))
+    assert len(outputs) == 2
+    for output in outputs:
+        assert output["logits"].shape == (3,)
+        assert output["probabilities"].sum().item() == pytest.approx(1)
+        assert output["pred_class"] == output["logits"].argmax().item()
+        assert output["roi_batch"].shape == (N, 5)
+        regions = output["instances"]
+        assert len(regions) == N
+        torch.testing.assert_close(regions.scores, output["roi_batch"][:, 0])
+        assert (regions.scores.diff() <= 0).all()
+    assert not torch.equal(outputs[0]["roi_batch"], outputs[1]["roi_batch"])
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [((64, 64),) * 3, ((64, 64), (96, 64), (64, 64)), ((60, 64), (64, 61), (40, 48), (64, 64))],
+    ids=["one size", "two sizes", "sizes off the stride"],
+)
+@torch.no_grad()
+def test_a_batch_gives_the_rows_of_its_images(model: COVIDCTMaskNet, sizes) -> None:
+    inputs = make_inputs(*sizes)
+    for alone, together in zip((model([x])[0] for x in inputs), model(inputs), strict=True):
+        torch.testing.assert_close(alone["roi_batch"], together["roi_batch"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alone["logits"], together["logits"], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_images_of_a_size_are_one_pass(model: COVIDCTMaskNet) -> None:
+    sizes = []
+    hook = model.backbone.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
+    model(make_inputs(*[(64, 64)] * 4))
+    hook.remove()
+    assert sizes == [4]
+
+
+@torch.no_grad()
+def test_regions_are_in_pixels_of_the_original_slice(model: COVIDCTMaskNet) -> None:
+    (item,) = make_inputs((64, 64))
+    (small,), (large,) = model([item]), model([item | {"height": 128, "width": 192}])
+    assert large["instances"].image_size == (128, 192)
+    torch.testing.assert_close(
+        large["instances"].pred_boxes.tensor,
+        small["instances"].pred_boxes.tensor * torch.tensor([3.0, 2, 3, 2]),
+    )
+    assert torch.equal(small["roi_batch"], large["roi_batch"])
+
+
+@pytest.mark.parametrize("batchnorm", ["affine", "none"])
+def test_no_valid_box_still_gives_a_prediction_and_trains(batchnorm: str) -> None:
+    model = make_model(
+        "MODEL.ROI_BATCH.SCORE_THRESH", 2.0, "MODEL.CLASSIFIER.TRAIN_BATCHNORM", batchnorm
+    )
+    inputs = make_inputs((64, 64), (64, 64))
+    assert train_step(model, inputs).isfinite()
+    # distributed training waits for a gradient of each of them
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    for output in model.eval()(inputs):
+        assert not output["roi_batch"].any()
+        assert output["pred_class"] in range(3)
+        assert len(output["instances"]) == N
+
+
+@pytest.mark.parametrize("key", ["SCORE_ACTIVATION_TEST sigmoid", "CONTENT boxes"])
+@torch.no_grad()
+def test_rows_follow_the_keys(model: COVIDCTMaskNet, key: str) -> None:
+    node = "ROI_BOX_HEAD" if "SCORE" in key else "ROI_BATCH"
+    name, value = key.split()
+    other = make_model(f"MODEL.{node}.{name}", value).eval()
+    inputs = make_inputs((64, 80))
+    (before,), (after,) = model(inputs), other(inputs)
+    if name == "CONTENT":
+        boxes = after["instances"].pred_boxes.tensor / torch.tensor([80.0, 64, 80, 64])
+        torch.testing.assert_close(after["roi_batch"][:, 1:], boxes)
+    else:
+        # the logits are the same: sigmoid(a) is another number than a share of the softmax
+        assert not torch.allclose(before["roi_batch"][:, 0], after["roi_batch"][:, 0])
+
+
+@torch.no_grad()
+def test_two_lesion_classes() -> None:
+    model = make_model(leaf="resnet18_t1_both").eval()
+    (output,) = model(make_inputs((64, 64)))
+    assert set(output["instances"].pred_classes.tolist()) == {0, 1}
+
+
+# ---- the cached path ----------------------------------------------------------------------------
+@torch.no_grad()
+def test_given_roi_batches_skip_the_detector(model: COVIDCTMaskNet) -> None:
+    seen = model(make_inputs((64, 64), (96, 96)))
+    again = model([{"roi_batch": x["roi_batch"]} for x in seen])
+    for a, b in zip(seen, again, strict=True):
+        torch.testing.assert_close(a["logits"], b["logits"])
+        assert "instances" not in b
+
+
+def test_given_roi_batches_cannot_train_batchnorm() -> None:
+    inputs = [{"roi_batch": torch.zeros(N, 5), "label": 0}]
+    with pytest.raises(ValueError, match=r"TRAIN_BATCHNORM to none"):
+        make_model().train()(inputs)
+    with pytest.raises(ValueError, match="Some inputs"):
+        make_model().eval()(inputs + make_inputs((64, 64)))
+
+
+# ---- training -----------------------------------------------------------------------------------
+def test_loss_is_binary_cross_entropy_against_one_hot() -> None:
+    model = make_model("MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none")
+    inputs = make_inputs((64, 64), (64, 64))
+    with EventStorage() as storage:
+        losses = model.train()(inputs)
+        assert 0 <= storage.latest()["classification/train_accuracy"][0] <= 1
+    assert list(losses) == ["loss_cls"]
+    logits = torch.stack([x["logits"] for x in model.eval()(inputs)])
+    probability = logits.sigmoid()
+    right = torch.eye(3)[[0, 1]]
+    expected = -(right * probability.log() + (1 - right) * (1 - probability).log()).mean()
+    torch.testing.assert_close(losses["loss_cls"], expected)
+
+
+@pytest.mark.parametrize("batchnorm", ["affine", "none"])
+def test_what_learns_and_what_stays(batchnorm: str) -> None:
+    model = make_model("MODEL.CLASSIFIER.TRAIN_BATCHNORM", batchnorm).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = make_inputs((64, 64), (64, 64))
+    train_step(model, inputs)
+    norms = {
+        f"backbone.{name}.{parameter}"
+        for name, module in model.backbone.named_modules()
+        for parameter in ("weight", "bias")
+        if isinstance(module, _BatchNorm) and "shortcut" not in name
+    }
+    learning = {name for name in before if name.startswith("classifier.")}
+    if batchnorm == "affine":
+        learning |= norms
+    named = dict(model.named_parameters())
+    assert {name for name, p in named.items() if p.requires_grad} == learning
+    assert {name for name, p in named.items() if p.grad is not None} == learning
+    assert all(named[name].grad.any() for name in learning)
+    train_step(model, inputs)
+    changed = {name for name, v in model.state_dict().items() if not torch.equal(v, before[name])}
+    assert changed == learning  # no running statistic, no shortcut, no other weight
+
+
+def test_detector_stays_in_test_mode() -> None:
+    model = make_model()
+    parts = [module for name in DETECTOR for module in getattr(model, name).modules()]
+    assert model.training
+    assert not any(module.training for module in parts)
+    for mode in (True, False, True):
+        assert model.train(mode) is model
+        assert model.training is model.classifier.training is mode
+        assert not any(module.training for module in parts)
+
+
+def test_gradient_is_that_of_the_whole_detector() -> None:
+    """The kept proposals are passed a second time with a graph; nothing may differ by that."""
+    model = make_model().train()
+    (item,) = inputs = make_inputs((64, 64))
+    model(inputs)["loss_cls"].backward()
+    actual = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad()
+    images = model._preprocess([item["image"]])
+    features = model.backbone(images.tensor)
+    proposals, _ = model.proposal_generator(images, features, None)
+    (outputs,) = model._box_outputs(features, proposals)
+    rows = model.roi_batch.rows(outputs, model.roi_batch.rank(outputs))
+    model._loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(actual[name], parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_labels_are_checked() -> None:
+    model = make_model().train()
+    (item,) = make_inputs((64, 64))
+    with pytest.raises(ValueError, match="no 'label'"):
+        model([{"image": item["image"]}])
+    with pytest.raises(ValueError, match=r"\[3\].*NUM_CLASSES is 3"):
+        model([item | {"label": 3}])
+
+
+# ---- building -----------------------------------------------------------------------------------
+# Trainable: S, and scale and shift of each BatchNorm channel on the main path (3,904 channels in
+# ResNet18, 7,616 in ResNet34). Total: the published count less 516 rows of a background box.
+COUNTS = {
+    "resnet18": (14_742_499 - 516, 592_387 + 2 * 3_904),
+    "resnet18_t1": (6_283_235 - 516, 592_387 + 2 * 1_856),
+    "resnet18_t2": (4_150_755 - 516, 592_387 + 2 * 832),
+    "resnet34": (24_850_659 - 516, 592_387 + 2 * 7_616),
+    "resnet34_t1": (11_670_755 - 516, 592_387 + 2 * 4_544),
+    "resnet34_t2": (4_815_587 - 516, 592_387 + 2 * 1_472),
+    "resnet50": (31_469_027 - 516, None),
+}
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_every_shipped_config_builds(leaf: str) -> None:
+    cfg = load_config(f"classification/{leaf}.yaml", ["MODEL.DEVICE", "cpu"])
+    source = load_config(f"segmentation/{leaf}.yaml")
+    assert f"{source.OUTPUT_DIR}/model_best.safetensors" == cfg.MODEL.WEIGHTS
+    assert f"output/classification/{leaf}" == cfg.OUTPUT_DIR
+    for node in ("BACKBONE", "RESNETS", "FPN", "ANCHOR_GENERATOR", "RPN", "ROI_HEADS"):
+        assert cfg.MODEL[node] == source.MODEL[node]
+    assert cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH == 50 * 3000
+    assert (cfg.SOLVER.OPTIMIZER, cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS) == ("Adam", 1e-5, ())
+    assert cfg.SOLVER.WEIGHT_DECAY == cfg.SOLVER.WEIGHT_DECAY_NORM == 1e-3
+    assert cfg.SOLVER.WARMUP_ITERS == 0
+    assert (cfg.MODEL.ROI_BATCH.SIZE == 256) == leaf.startswith("resnet50")
+    model = build_model(cfg)
+    assert isinstance(model, COVIDCTMaskNet)
+    assert not any("mask" in name for name, _ in model.named_modules())
+    if leaf in COUNTS:
+        total, trainable = COUNTS[leaf]
+        assert sum(p.numel() for p in model.parameters()) == total
+        learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert trainable is None or learning == trainable
+        assert trainable is None or round(learning / 1e6, 1) == 0.6
+
+
+def test_only_s_learns_without_batchnorm() -> None:
+    overrides = ["MODEL.DEVICE", "cpu", "MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none"]
+    model = build_model(load_config("classification/resnet18_t2.yaml", overrides))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 592_387
+
+
+def test_a_segmentation_model_loads_into_it() -> None:
+    torch.manual_seed(1)
+    cfg = load_config("segmentation/resnet18_t2.yaml", ["MODEL.DEVICE", "cpu"])
+    segmentation = build_model(cfg).state_dict()
+    model = make_model()
+    result = model.load_state_dict(segmentation, strict=False)
+    assert {name.split(".")[0] for name in result.missing_keys} == {"classifier"}
+    assert {name.split(".")[1] for name in result.unexpected_keys} == {"mask_head"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["MODEL.CLASSIFIER.TRAIN_BATCHNORM", "all"],
+            "MODEL.CLASSIFIER.TRAIN_BATCHNORM is 'all', expected one of affine, none",
+        ),
+        (["MODEL.MASK_ON", True], "MODEL.MASK_ON is True"),
+        (["MODEL.RESNETS.NORM", "FrozenBN"], "MODEL.RESNETS.NORM to BN"),
+    ],
+)
+def test_contradicting_keys_are_named(overrides: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(make_cfg(*overrides))
