@@ -19,18 +19,13 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 
-from ct_lesion.checkpoint import CheckpointError, LesionCheckpointer
 from ct_lesion.engine.setup import setup_run
-from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.engine.trainer import LesionTrainer, load_trained
 from ct_lesion.errors import run_tool
 
 
 def evaluate(cfg: CfgNode) -> None:
-    if not cfg.MODEL.WEIGHTS:
-        raise CheckpointError("MODEL.WEIGHTS is empty: --eval-only needs trained weights.")
-    model = LesionTrainer.build_model(cfg)
-    LesionCheckpointer(model, cfg.OUTPUT_DIR).load(cfg.MODEL.WEIGHTS)
-    LesionTrainer.test(cfg, model)
+    LesionTrainer.test(cfg, load_trained(cfg))
 
 
 def train(cfg: CfgNode, resume: bool) -> None:

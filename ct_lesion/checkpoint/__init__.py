@@ -1,0 +1,26 @@
+"""Checkpoints: reading torchvision's and the published weights, safe loading, self-description."""
+
+from .checkpointer import LesionCheckpointer
+from .compatibility import check_compatible, require_detector
+from .description import config_from_description, describe, description_value
+from .errors import CheckpointError
+from .load_report import LoadReport
+from .released import convert_released, read_released
+from .weight_files import Checkpoint, read_checkpoint, read_description, write_weights
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "LesionCheckpointer",
+    "LoadReport",
+    "check_compatible",
+    "config_from_description",
+    "convert_released",
+    "describe",
+    "description_value",
+    "read_checkpoint",
+    "read_description",
+    "read_released",
+    "require_detector",
+    "write_weights",
+]

@@ -104,7 +104,7 @@ def prepare_cncb(
 def _read_checked(archive: Archive, pairs: Sequence[ArchiveSlice]) -> dict[SliceId, np.ndarray]:
     """Labels of all slices, or every fault there is."""
     labels, problems = {}, []
-    progress = tqdm(pairs, desc="reading slices", unit="slice")
+    progress = tqdm(pairs, desc="reading slices", unit="slice", disable=None)
     for pair, result in read_all_labels(archive, progress):
         if isinstance(result, DatasetError):
             problems.append(str(result))
@@ -180,7 +180,7 @@ def _image_name(pair: ArchiveSlice) -> str:
 
 
 def _copy_images(archive: Archive, pairs: Sequence[ArchiveSlice], folder: Path) -> None:
-    for pair in tqdm(pairs, desc="copying images", unit="slice"):
+    for pair in tqdm(pairs, desc="copying images", unit="slice", disable=None):
         target = folder / _image_name(pair)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(archive.read(pair.image))

@@ -21,6 +21,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventWriter
 
 from ct_lesion.checkpoint import (
+    CheckpointError,
     LesionCheckpointer,
     describe,
     description_value,
@@ -37,6 +38,26 @@ from .checks import class_names, dataset_hashes, is_classifier
 from .hooks import BestWeights, EpochMetricPrinter
 from .optimizer import build_optimizer
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, sampler_of
+
+
+def load_trained(cfg: CfgNode) -> torch.nn.Module:
+    """The model of a config with the weights ``MODEL.WEIGHTS``, complete, to evaluate or predict.
+
+    Raises:
+        CheckpointError: there are none, they do not fit the config, or a part of the model lacks.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise CheckpointError("MODEL.WEIGHTS is empty: trained weights are needed here.")
+    model = LesionTrainer.build_model(cfg)
+    checkpointer = LesionCheckpointer(model, cfg=cfg, strict=True)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    fresh = checkpointer.last_report.fresh
+    if fresh:
+        raise CheckpointError(
+            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, the first is {fresh[0]}:"
+            " choose the weights of a whole model in MODEL.WEIGHTS."
+        )
+    return model
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
@@ -162,9 +183,10 @@ class LesionTrainer(DefaultTrainer):
 
     def _describe(self) -> dict[str, str]:
         """What a checkpoint of this run says about itself."""
+        names = class_names(self.cfg, self.cfg.DATASETS.TRAIN[0])
         return describe(
             self.cfg,
-            class_names=class_names(self.cfg, self.cfg.DATASETS.TRAIN[0]),
+            class_names={"images": names} if is_classifier(self.cfg) else names,
             dataset_hashes=dataset_hashes(self.cfg),
             metrics=self._measured,
         )

@@ -1,0 +1,224 @@
+"""Saving and loading models, as Detectron2's checkpointer does, safely and with a description."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+
+from ct_lesion.files import atomic_write
+
+from .compatibility import check_compatible
+from .errors import CheckpointError
+from .load_report import LoadReport, is_important
+from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
+from .torchvision_weights import SCHEME, fetch_torchvision
+from .weight_files import (
+    DESCRIPTION_KEY,
+    read_checkpoint,
+    refuse_unsafe,
+    write_torch,
+    write_weights,
+)
+
+Description = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
+
+
+class LesionCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer for files that describe themselves and cannot run a program.
+
+    It reads ``.safetensors``, files of ``torch.save`` with ``weights_only``, torchvision's ResNets
+    (``torchvision://resnet18`` or a downloaded file), and refuses other pickles. What it writes is
+    complete or not there. After :meth:`load`, ``last_report`` says what became of each tensor and
+    ``last_description`` what the checkpoint says about itself.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        save_dir: str = "",
+        *,
+        description: Description = None,
+        cfg: CfgNode | None = None,
+        strict: bool | None = None,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        """
+        Args:
+            model: may be wrapped in ``DistributedDataParallel``.
+            save_dir: a local folder.
+            description: goes into each file; a function is called at each save, so that it can
+                hold the latest metrics. See :func:`ct_lesion.checkpoint.describe`.
+            cfg: if given, what is loaded is first compared with it; see :func:`check_compatible`.
+            strict: see there too; ``True`` for evaluating, where nothing may stay fresh.
+            save_to_disk: default: in the main process only.
+            checkpointables: what else a ``.pth`` holds, e.g. ``optimizer=optimizer``.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.logger = logging.getLogger(__name__)
+        self.description = description
+        self.cfg = cfg
+        self.strict = strict
+        self.last_report: LoadReport | None = None
+        self.last_description: dict[str, str] | None = None
+        self._path_during_load = ""
+
+    # ---- saving ---------------------------------------------------------------------------------
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``<save_dir>/<name>.pth`` with all that a run needs to go on, and tag it as last.
+
+        Args:
+            name: of the file, without suffix.
+            kwargs: extra data, e.g. ``iteration=...``.
+
+        Raises:
+            CheckpointError: it could not be written; earlier files and the tag are unchanged.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict()}
+        content |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        content |= kwargs
+        content[DESCRIPTION_KEY] = self._describe()
+        path = self._file(name, ".pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        write_torch(path, content)
+        self.tag_last_checkpoint(path.name)
+
+    def save_weights(self, name: str) -> Path | None:
+        """Write the model's weights and description to ``<save_dir>/<name>.safetensors``.
+
+        The file is for using the model, not for resuming: it does not become the last checkpoint.
+
+        Returns:
+            Its path; ``None`` where this process does not save.
+
+        Raises:
+            CheckpointError: see :meth:`save`.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return None
+        path = self._file(name, ".safetensors")
+        write_weights(path, self.model.state_dict(), self._describe())
+        self.logger.info("Saved weights to %s", path)
+        return path
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note which file a resumed run starts from."""
+        with atomic_write(Path(self.save_dir) / "last_checkpoint") as temporary:
+            temporary.write_text(last_filename_basename, encoding="utf-8")
+
+    def _file(self, name: str, suffix: str) -> Path:
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is not the name of a file in {self.save_dir}.")
+        folder = Path(self.save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}{suffix}"
+
+    def _describe(self) -> dict[str, str]:
+        description = self.description() if callable(self.description) else self.description
+        return dict(description or {})
+
+    # ---- loading --------------------------------------------------------------------------------
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load a model, and optimizer etc. if the file has them.
+
+        Args:
+            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``;
+                nothing is loaded if empty.
+            checkpointables: names to load; default: all.
+
+        Returns:
+            What else is in the file, e.g. ``iteration``.
+
+        Raises:
+            CheckpointError: a file that cannot be read or does not fit the model.
+        """
+        self.last_report = self.last_description = None
+        try:
+            return super().load(self._locate(str(path or "")), checkpointables)
+        finally:
+            self._parsed_url_during_load = None  # an error leaves it set, and the next load asserts
+
+    def _locate(self, path: str) -> str:
+        if path.startswith(SCHEME):
+            return str(fetch_torchvision(path))
+        refuse_unsafe(path)
+        if path and "://" not in path and not Path(path).is_file():
+            raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
+        return path
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        checkpoint = read_checkpoint(filename)
+        if self.cfg is not None:
+            check_compatible(self.cfg, checkpoint, strict=self.strict)
+        self._path_during_load = filename
+        self.last_description = checkpoint.description
+        if is_torchvision_resnet(checkpoint.model):
+            checkpoint.model = self._rename_torchvision(checkpoint.model)
+        return {**checkpoint.rest, "model": checkpoint.model}
+
+    def _rename_torchvision(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        path, model = self._path_during_load, self.model.state_dict()
+        prefix = resnet_prefix(model)
+        if prefix is None:
+            raise CheckpointError(
+                f"{path} holds torchvision's ResNet, but this model has no ResNet of Detectron2's: "
+                "choose other weights in MODEL.WEIGHTS."
+            )
+        renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
+        ours, theirs = resnet_depth(model, prefix), resnet_depth(renamed)
+        if ours != theirs:
+            raise CheckpointError(
+                f"{path} holds {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}: "
+                "choose MODEL.RESNETS.DEPTH and MODEL.WEIGHTS of the same depth."
+            )
+        self._check_stride(prefix)
+        return {n if n.startswith("fc.") else f"{prefix}{n}": t for n, t in renamed.items()}
+
+    def _check_stride(self, prefix: str) -> None:
+        """Detectron2's own ResNet50 halves the resolution one convolution earlier."""
+        first_convs = [
+            module.conv1
+            for name, module in self.model.named_modules()
+            if name.startswith(f"{prefix}res") and hasattr(module, "conv3")
+        ]
+        if any(conv.stride != (1, 1) for conv in first_convs):
+            raise CheckpointError(
+                f"{self._path_during_load} holds torchvision's ResNet: set "
+                "MODEL.RESNETS.STRIDE_IN_1X1 to False."
+            )
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        given = list(checkpoint["model"])  # in the order of the network, as the report then is
+        incompatible = super()._load_model(checkpoint)
+        misshapen = {name for name, _, _ in incompatible.incorrect_shapes}
+        missing = set(incompatible.missing_keys) - misshapen
+        unexpected = set(incompatible.unexpected_keys)
+        self.last_report = LoadReport(
+            path=self._path_during_load,
+            loaded=[n for n in given if n not in misshapen | unexpected],
+            missing=[n for n in self.model.state_dict() if n in missing and is_important(n)],
+            unexpected=[n for n in given if n in unexpected and is_important(n)],
+            wrong_shape=list(incompatible.incorrect_shapes),
+        )
+        if not self.last_report.loaded:
+            raise CheckpointError(
+                f"{self._path_during_load} does not fit this model: none of its {len(given)} "
+                "tensors has a name and shape of the model's. Choose another in MODEL.WEIGHTS."
+            )
+        return incompatible
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        report = self.last_report
+        # a fresh head is what fine-tuning starts with; another shape is more often a mistake
+        level = logging.WARNING if report.wrong_shape else logging.INFO
+        self.logger.log(level, "%s", report.summary())
+
+
+def _resnet(depth: int | None) -> str:
+    return f"a ResNet{depth}" if depth else "a ResNet of another kind"

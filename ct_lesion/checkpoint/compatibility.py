@@ -1,0 +1,161 @@
+"""Does a checkpoint fit a model? Compared before anything is loaded."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+
+from .description import config_from_description
+from .errors import CheckpointError
+from .load_report import LoadReport, group_names
+from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
+from .weight_files import Checkpoint
+
+CLASSIFIER_ARCHITECTURE = "COVIDCTMaskNet"
+DETECTOR_MODULES = ("backbone.", "proposal_generator.", "roi_heads.")
+ROI_BATCH_ROW = 5  # numbers that the classifier reads of each region
+
+DEPTH_KEY = "MODEL.RESNETS.DEPTH"
+# What a detector computes depends on these without any shape showing it. A detector that learns can
+# adapt to other values; one that is frozen below a classifier cannot.
+UNSEEN_KEYS = (
+    "INPUT.FORMAT",
+    "MODEL.PIXEL_MEAN",
+    "MODEL.PIXEL_STD",
+    "MODEL.RESNETS.STRIDE_IN_1X1",
+    "MODEL.ANCHOR_GENERATOR.NAME",
+    "MODEL.ANCHOR_GENERATOR.SIZES",
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS",
+    "MODEL.ANCHOR_GENERATOR.OFFSET",
+    "MODEL.RPN.BBOX_REG_WEIGHTS",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS",
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE",
+)
+
+
+def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Config keys whose values the shapes of a state dict in Detectron2's names tell.
+
+    Returns:
+        Full key names, e.g. ``MODEL.RESNETS.DEPTH``; only those that the state dict has parts for.
+    """
+    keys: dict[str, Any] = {
+        DEPTH_KEY: resnet_depth(state_dict, resnet_prefix(state_dict) or ""),
+        "MODEL.RESNETS.OUT_FEATURES": _fpn_stages(state_dict),
+    }
+
+    def size(name: str, dim: int) -> int | None:
+        tensor = state_dict.get(name)
+        return tensor.shape[dim] if tensor is not None and tensor.dim() > dim else None
+
+    num_scores = size("roi_heads.box_predictor.cls_score.weight", 0)
+    keys["MODEL.ROI_HEADS.NUM_CLASSES"] = num_scores and num_scores - 1  # one is background
+    keys["MODEL.ROI_BOX_HEAD.FC_DIM"] = size("roi_heads.box_head.fc1.weight", 0)
+    if mask_convs := _count(state_dict, r"roi_heads\.mask_head\.mask_fcn\d+\.weight"):
+        keys["MODEL.ROI_MASK_HEAD.NUM_CONV"] = mask_convs
+        keys["MODEL.ROI_MASK_HEAD.CONV_DIM"] = size("roi_heads.mask_head.mask_fcn1.weight", 0)
+    num_inputs = size("classifier.fc1.weight", 1)
+    keys["MODEL.ROI_BATCH.SIZE"] = num_inputs and num_inputs // ROI_BATCH_ROW
+    keys["MODEL.CLASSIFIER.WIDTH"] = size("classifier.fc1.weight", 0)
+    keys["MODEL.CLASSIFIER.NUM_CLASSES"] = size("classifier.logits.weight", 0)
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | None = None) -> None:
+    """Compare a config with the shapes in a checkpoint, and with its description if it has one.
+
+    Args:
+        cfg: of the model that is about to load it.
+        checkpoint: from :func:`read_checkpoint`.
+        strict: compare everything that decides what the detector computes. If not, only the depth
+            of the backbone, because a model that learns may well start from a part of another.
+            Default: strict for the classifier, whose detector is frozen.
+
+    Raises:
+        CheckpointError: each key that differs, with the model's and the checkpoint's value.
+    """
+    if strict is None:
+        strict = cfg.MODEL.META_ARCHITECTURE == CLASSIFIER_ARCHITECTURE
+    theirs = keys_from_shapes(_detectron2_names(checkpoint.model))
+    if not cfg.MODEL.MASK_ON:
+        theirs = {k: v for k, v in theirs.items() if not k.startswith("MODEL.ROI_MASK_HEAD")}
+    if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER_ARCHITECTURE:
+        own = ("MODEL.ROI_BATCH", "MODEL.CLASSIFIER")
+        theirs = {k: v for k, v in theirs.items() if not k.startswith(own)}
+    if not strict:
+        theirs = {k: v for k, v in theirs.items() if k == DEPTH_KEY}
+    elif checkpoint.description and "config" in checkpoint.description:
+        described = config_from_description(checkpoint.description)
+        theirs |= {key: get_key(described, key) for key in UNSEEN_KEYS}
+    problems = [
+        f"{key} is {get_key(cfg, key)} here and {value} in the checkpoint"
+        for key, value in theirs.items()
+        if not _same(get_key(cfg, key), value)
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit this model: {'; '.join(problems)}. Set what differs "
+            "to the checkpoint's value, or choose another checkpoint in MODEL.WEIGHTS."
+        )
+
+
+def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
+    """Check that a classifier got a trained detector; its own module S may be fresh.
+
+    Args:
+        cfg: of the model; nothing is checked unless it is a classifier.
+        report: of what was loaded, or ``None`` if nothing was (an empty ``MODEL.WEIGHTS``).
+
+    Raises:
+        CheckpointError: a part of the detector is fresh, and ``MODEL.CLASSIFIER.ALLOW_SCRATCH`` is
+            not set.
+    """
+    is_classifier = cfg.MODEL.META_ARCHITECTURE == CLASSIFIER_ARCHITECTURE
+    if not is_classifier or cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH:
+        return
+    found = {m for m in DETECTOR_MODULES if report and _starting(report.loaded, m)}
+    fresh = [n for m in DETECTOR_MODULES for n in _starting(report.fresh if report else [], m)]
+    if len(found) == len(DETECTOR_MODULES) and not fresh:
+        return
+    where = report.path if report else "MODEL.WEIGHTS is empty: it"
+    lacks = group_names(fresh) if fresh else "the whole detector"
+    raise CheckpointError(
+        f"The classifier cannot be trained from scratch, since its detector does not learn: {where}"
+        f" lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model, or, for tests, "
+        "MODEL.CLASSIFIER.ALLOW_SCRATCH to True."
+    )
+
+
+def get_key(cfg: CfgNode, key: str) -> Any:
+    """A config's value by its full name, e.g. ``MODEL.RESNETS.DEPTH``."""
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _detectron2_names(model: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    if not is_torchvision_resnet(model):
+        return model
+    return {f"backbone.bottom_up.{from_torchvision(name)}": t for name, t in model.items()}
+
+
+def _fpn_stages(names: Iterable[str]) -> list[str] | None:
+    found = (re.match(r"backbone\.fpn_lateral(\d)\.weight$", name) for name in names)
+    return sorted(f"res{match[1]}" for match in found if match) or None
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    return sum(bool(re.fullmatch(pattern, name)) for name in names)
+
+
+def _starting(names: Iterable[str], prefix: str) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)):
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+    return ours == theirs

@@ -1,0 +1,159 @@
+"""What a checkpoint says about itself, beside its weights.
+
+A description is a flat dict of strings, because that is what the header of a safetensors file
+holds; what is not a string is JSON, the config is yaml.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import detectron2
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from ..config import add_ct_lesion_config
+from .errors import CheckpointError, first_line
+
+FORMAT_VERSION = "1"
+MAX_CONFIG_NODES = 20_000  # Detectron2's has some 500
+logger = logging.getLogger(__name__)
+
+
+def describe(
+    cfg: CfgNode,
+    *,
+    class_names: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    dataset_hashes: Mapping[str, str] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Describe a model for its checkpoint.
+
+    Args:
+        cfg: the config that builds the model.
+        class_names: in the order of the model's outputs; for a classifier, which has two lists,
+            ``{"regions": [...], "images": [...]}``.
+        dataset_hashes: a hash of each split that it was trained or chosen on.
+        metrics: what was measured with it.
+    """
+    names = class_names if isinstance(class_names, Mapping) else list(class_names)
+    return {
+        "format_version": FORMAT_VERSION,
+        "config": cfg.dump(),
+        "class_names": _to_json(names),
+        "dataset_hashes": _to_json(dataset_hashes or {}),
+        "metrics": _to_json(metrics or {}),
+        "versions": _to_json(_versions()),
+    }
+
+
+def description_value(description: Mapping[str, str], key: str) -> Any:
+    """``class_names``, ``dataset_hashes``, ``metrics`` or ``versions`` as Python values.
+
+    Returns:
+        ``None`` if the description has no such key.
+
+    Raises:
+        CheckpointError: what is there is not JSON.
+    """
+    if key not in description:
+        return None
+    try:
+        return json.loads(description[key])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"The checkpoint's description is damaged: its {key} are not JSON."
+        ) from error
+
+
+def config_from_description(description: Mapping[str, str]) -> CfgNode:
+    """The config of a checkpoint: Detectron2's and ct_lesion's defaults, and what it says.
+
+    Keys that this version does not know, e.g. of a newer one, are left out with a warning.
+
+    Raises:
+        CheckpointError: no config in it, not yaml, or a value of a type that its key cannot have.
+    """
+    if not description.get("config"):
+        raise CheckpointError(
+            "The checkpoint's description holds no config: give the config file that it was "
+            "trained with."
+        )
+    try:
+        values = yaml.safe_load(description["config"])
+        if not isinstance(values, dict):
+            raise ValueError("it is not a mapping of keys")
+        _check_size(values)
+        cfg = get_cfg()
+        add_ct_lesion_config(cfg)
+        unknown = _remove_unknown(values, cfg)
+        cfg.merge_from_other_cfg(CfgNode(values))
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AssertionError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
+        raise CheckpointError(
+            f"The config in the checkpoint's description cannot be read ({first_line(error)}): "
+            "give the config file that it was trained with."
+        ) from error
+    if unknown:
+        logger.warning(
+            "The checkpoint's config has keys that are not known here and were left out: %s.",
+            ", ".join(unknown),
+        )
+    return cfg
+
+
+def _check_size(values: dict) -> None:
+    """Refuse a config that references within yaml make exponentially large."""
+    todo: list[Any] = [values]
+    for _ in range(MAX_CONFIG_NODES):
+        if not todo:
+            return
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+    raise ValueError("it is too large")
+
+
+def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]:
+    """Delete keys that a config does not have, in place; return their full names."""
+    unknown = []
+    for key in list(values):
+        name = f"{parent}{key}"
+        if key not in known:
+            unknown.append(name)
+            del values[key]
+        elif isinstance(values[key], dict) and isinstance(known[key], CfgNode):
+            unknown += _remove_unknown(values[key], known[key], f"{name}.")
+    return unknown
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__  # the package is still being imported when this module is
+
+    versions = {"ct_lesion": __version__, "torch": str(torch.__version__)}
+    if hasattr(detectron2, "__version__"):
+        versions["detectron2"] = str(detectron2.__version__)
+    return versions
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and PyTorch's numbers and arrays as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

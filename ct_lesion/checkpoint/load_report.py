@@ -1,0 +1,79 @@
+"""What became of each tensor when a checkpoint was loaded."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# deeper names are counted together: roi_heads.mask_head (6 tensors)
+GROUP_DEPTH = {"backbone": 3, "roi_heads": 2, "proposal_generator": 1}
+MAX_GROUPS = 12
+# counts batches seen in training, which nothing reads at a fixed momentum; old files have none
+UNIMPORTANT = ("num_batches_tracked", "pixel_mean", "pixel_std")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names in the model and in a checkpoint, compared.
+
+    Attributes:
+        path: the checkpoint.
+        loaded: names that the model took.
+        missing: names in the model only; these parameters are fresh.
+        unexpected: names in the checkpoint only; dropped.
+        wrong_shape: name, shape in the checkpoint, shape in the model; fresh as well.
+    """
+
+    path: str
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    wrong_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    @property
+    def fresh(self) -> list[str]:
+        """Names in the model that did not get the checkpoint's values."""
+        return [*self.missing, *(name for name, _, _ in self.wrong_shape)]
+
+    def summary(self) -> str:
+        """A few lines for the log, one for each of what was loaded, fresh, dropped, misshapen."""
+        lines = [f"loaded {self.path}: {_count(len(self.loaded))}"]
+        if self.missing:
+            lines.append(f"fresh (not in the checkpoint): {group_names(self.missing)}")
+        if self.unexpected:
+            lines.append(f"dropped (not in the model): {group_names(self.unexpected)}")
+        if self.wrong_shape:
+            listed = [
+                f"{name} {'x'.join(map(str, theirs))}, here {'x'.join(map(str, ours))}"
+                for name, theirs, ours in self.wrong_shape[:MAX_GROUPS]
+            ]
+            more = len(self.wrong_shape) - len(listed)
+            listed += [f"and {more} more"] if more else []
+            lines.append(f"fresh (another shape in the checkpoint): {'; '.join(listed)}")
+        return "\n  ".join(lines)
+
+
+def group_names(names: Iterable[str]) -> str:
+    """Parameter names, grouped by module and counted.
+
+    >>> group_names(["classifier.fc1.weight", "classifier.fc1.bias", "pixel_mean"])
+    'classifier (2 tensors), pixel_mean (1 tensor)'
+    """
+    groups = Counter(_group(name) for name in names)
+    listed = [f"{group} ({_count(count)})" for group, count in groups.items()]
+    more = len(listed) - MAX_GROUPS
+    return ", ".join(listed[:MAX_GROUPS] + ([f"and {more} more groups"] if more > 0 else []))
+
+
+def is_important(name: str) -> bool:
+    """Whether it is worth a line if a tensor of this name was not in the checkpoint."""
+    return not name.endswith(UNIMPORTANT)
+
+
+def _group(name: str) -> str:
+    parts = name.split(".")
+    depth = GROUP_DEPTH.get(parts[0], 1)
+    return ".".join(parts[: min(depth, max(len(parts) - 1, 1))])
+
+
+def _count(number: int) -> str:
+    return f"{number} tensor{'' if number == 1 else 's'}"

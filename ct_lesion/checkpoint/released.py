@@ -1,0 +1,252 @@
+"""Checkpoints of the published implementation, turned into ct_lesion's.
+
+It is told from the shapes of the weights which network they belong to. Names and order of classes:
+:mod:`ct_lesion.checkpoint.released_names`.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from ..config import get_config_file, load_config
+from .compatibility import check_compatible, get_key, keys_from_shapes
+from .errors import CheckpointError
+from .load_report import group_names, is_important
+from .released_names import rename_released
+from .safe_pickle import StandIn, TensorRef
+from .torch_archive import load_tensors, open_torch_archive
+from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, refuse_not_finite
+
+LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
+BASIC_BLOCK_DEPTHS = (18, 34)
+# of a segmentation model of GGO and consolidation, where no shipped config has this truncation
+TWO_CLASS_DATASETS = {
+    "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
+    "DATASETS.TEST": ["cncb_ggo_consolidation_test"],
+}
+
+
+@dataclass(frozen=True)
+class ReleasedCheckpoint:
+    """A published checkpoint as it is in the file.
+
+    Attributes:
+        path: the file.
+        weights: its state dict, in its own names.
+        anchor_sizes, anchor_ratios: of one level; empty if the file does not say.
+        epoch, model_name: as written there.
+    """
+
+    path: Path
+    weights: dict[str, torch.Tensor]
+    anchor_sizes: tuple[float, ...] = ()
+    anchor_ratios: tuple[float, ...] = ()
+    epoch: str = ""
+    model_name: str = ""
+
+
+@dataclass(frozen=True)
+class ConvertedCheckpoint:
+    """A published checkpoint in Detectron2's names.
+
+    Attributes:
+        model: the state dict.
+        config_name: the config that it was recognised as, or was given.
+        overrides: keys and values laid over that config, because shapes in the file differ from it.
+        cfg: both together.
+        unused: tensors of the file that the model has no place for.
+    """
+
+    model: dict[str, torch.Tensor]
+    config_name: str
+    overrides: list[Any]
+    cfg: CfgNode
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it holds module S."""
+        return "classifier.fc1.weight" in self.model
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights that training can change: all but BatchNorm's statistics."""
+        statistics = ("running_mean", "running_var", "num_batches_tracked")
+        return sum(t.numel() for name, t in self.model.items() if not name.endswith(statistics))
+
+
+def read_released(path: str | Path) -> ReleasedCheckpoint:
+    """Read a published checkpoint, executing nothing in it; optimizer states are not read.
+
+    Raises:
+        CheckpointError: missing, damaged, with a weight that is not a number, another kind of
+            file, or one whose pickle holds more than tensors, plain containers and the anchor
+            generator.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist.")
+    with closing(open_torch_archive(path, RELEASED_CLASS)) as archive:
+        content = archive.content
+        tensors = load_tensors(archive, _weight_refs(path, content))
+    refuse_not_finite(path, tensors)
+    anchors = content.get("anchor_generator")
+    return ReleasedCheckpoint(
+        path=path,
+        weights=tensors,
+        anchor_sizes=_first_level(anchors, "sizes"),
+        anchor_ratios=_first_level(anchors, "aspect_ratios"),
+        epoch=_text(content.get("epoch")),
+        model_name=_text(content.get("model_name")),
+    )
+
+
+def _weight_refs(path: Path, content: Any) -> dict[str, TensorRef]:
+    weights = content.get(RELEASED_WEIGHTS_KEY) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not weights:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of the published implementation: it has no "
+            f"'{RELEASED_WEIGHTS_KEY}'. Detectron2's checkpoints need no conversion."
+        )
+    for name, ref in weights.items():
+        if not isinstance(name, str) or not isinstance(ref, TensorRef):
+            raise CheckpointError(f"{path} is damaged: its weight {str(name)[:80]} is no tensor.")
+    return weights
+
+
+def convert_released(
+    released: ReleasedCheckpoint, config_file: str | None = None
+) -> ConvertedCheckpoint:
+    """Rename a published checkpoint's weights and choose the config that builds their model.
+
+    Args:
+        released: from :func:`read_released`.
+        config_file: use this config, a path or the name of a shipped one, instead of the shipped
+            one that the shapes point to.
+
+    Raises:
+        CheckpointError: weights are missing or of an unknown network, or do not fit
+            ``config_file``.
+    """
+    model, unused = rename_released(released.weights)
+    keys = _recognise(released, model)
+    keys |= _anchor_keys(released, model)
+    if config_file:
+        name, overrides = config_file, []
+        cfg = load_config(name)
+        check_compatible(cfg, Checkpoint(released.path, model), strict=True)
+    else:
+        name = _shipped_config(keys)
+        cfg = load_config(name)
+        overrides = [x for k, v in keys.items() if _plain(get_key(cfg, k)) != v for x in (k, v)]
+        cfg.merge_from_list(overrides)
+    cfg.MODEL.WEIGHTS = ""  # where that config's own training started says nothing here
+    _check_complete(released, model, cfg)
+    return ConvertedCheckpoint(model, name, overrides, cfg, unused)
+
+
+def _check_complete(
+    released: ReleasedCheckpoint, model: dict[str, torch.Tensor], cfg: CfgNode
+) -> None:
+    """Compare names and shapes with the model that the config builds."""
+    cfg = cfg.clone()
+    cfg.MODEL.DEVICE = "cpu"
+    expected = {n: t.shape for n, t in build_model(cfg).state_dict().items() if is_important(n)}
+    missing = [name for name in expected if name not in model]
+    misshapen = [n for n, shape in expected.items() if n in model and model[n].shape != shape]
+    surplus = [name for name in model if name not in expected and is_important(name)]
+    problems = {"lacks": missing, "has another shape of": misshapen, "has besides": surplus}
+    told = [f"{what} {group_names(names)}" for what, names in problems.items() if names]
+    if told:
+        raise CheckpointError(
+            f"{released.path} does not fit the model of its config: it {'; it '.join(told)}. The "
+            "file is damaged, or needs another --config-file."
+        )
+
+
+def _recognise(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> dict[str, Any]:
+    keys = keys_from_shapes(model)
+    needed = {
+        "MODEL.RESNETS.DEPTH": "a ResNet18, 34 or 50",
+        "MODEL.RESNETS.OUT_FEATURES": "an FPN on it",
+        "MODEL.ROI_HEADS.NUM_CLASSES": "a box predictor",
+    }
+    lacking = [what for key, what in needed.items() if key not in keys]
+    heads = ("roi_heads.mask_head.predictor.weight", "classifier.logits.weight")
+    if not any(head in model for head in heads):
+        lacking.append("a mask predictor or a classifier")
+    if lacking:
+        raise CheckpointError(
+            f"{released.path} is not a published segmentation or classification checkpoint: it "
+            f"has not {', nor '.join(lacking)}."
+        )
+    stages = keys["MODEL.RESNETS.OUT_FEATURES"]
+    levels = [stage.replace("res", "p") for stage in stages]
+    keys["MODEL.FPN.IN_FEATURES"] = stages
+    keys["MODEL.RPN.IN_FEATURES"] = levels
+    keys["MODEL.ROI_HEADS.IN_FEATURES"] = levels
+    if keys["MODEL.ROI_HEADS.NUM_CLASSES"] == 2 and "MODEL.ROI_BATCH.SIZE" not in keys:
+        keys |= TWO_CLASS_DATASETS
+    return keys
+
+
+def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The anchors that the file names, if it does; they must be as many as the RPN has outputs."""
+    sizes, ratios = released.anchor_sizes, released.anchor_ratios
+    if not sizes or not ratios:
+        return {}
+    logits = model.get("proposal_generator.rpn_head.objectness_logits.weight")
+    if logits is None or len(logits) != len(sizes) * len(ratios):
+        raise CheckpointError(
+            f"{released.path} is damaged: its anchor generator has {len(sizes)} x {len(ratios)} "
+            f"anchors a location, its RPN {0 if logits is None else len(logits)}."
+        )
+    return {
+        "MODEL.ANCHOR_GENERATOR.SIZES": [list(sizes)],
+        "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(ratios)],
+    }
+
+
+def _shipped_config(keys: Mapping[str, Any]) -> str:
+    """Name of the shipped config that is nearest; what differs becomes an override."""
+    depth = keys["MODEL.RESNETS.DEPTH"]
+    last_stage = keys["MODEL.RESNETS.OUT_FEATURES"][-1]
+    folder = "classification" if "MODEL.ROI_BATCH.SIZE" in keys else "segmentation"
+    truncation = LAST_STAGES.get(last_stage, "") if depth in BASIC_BLOCK_DEPTHS else ""
+    stem = f"{folder}/resnet{depth}{truncation}"
+    two_classes = keys["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
+    for name in ([f"{stem}_both.yaml"] if two_classes else []) + [f"{stem}.yaml"]:
+        try:
+            get_config_file(name)
+        except FileNotFoundError:
+            continue
+        return name
+    raise CheckpointError(
+        f"No shipped config has a ResNet{depth} that ends at {last_stage}: write one and give it "
+        "with --config-file."
+    )
+
+
+def _first_level(anchors: Any, attribute: str) -> tuple[float, ...]:
+    """Anchor sizes or ratios of one level (all levels have the same), if they are plain numbers."""
+    levels = anchors.attributes.get(attribute) if isinstance(anchors, StandIn) else None
+    if not isinstance(levels, (tuple, list)) or not levels:
+        return ()
+    first = levels[0]
+    if not isinstance(first, (tuple, list)) or not all(type(x) in (int, float) for x in first):
+        return ()
+    return tuple(first)
+
+
+def _text(value: Any) -> str:
+    return str(value)[:80] if isinstance(value, (str, int, float)) else ""
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,233 @@
+"""Checkpoint files: ``.safetensors`` (weights and their description) and ``.pth`` (resumable runs).
+
+Reading never executes anything in a file.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ct_lesion.files import atomic_write
+
+from .errors import CheckpointError, first_line
+from .torch_archive import open_torch_archive
+
+DESCRIPTION_KEY = "ct_lesion"
+# formats that are pickles of any Python object, which run a program when they are read
+UNSAFE_SUFFIXES = (".pkl", ".pickle", ".pyth")
+# the published implementation's key for its weights, and the class that it pickles beside them
+RELEASED_WEIGHTS_KEY = "model_weights"
+RELEASED_CLASS = "AnchorGenerator"
+
+
+@dataclass
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        model: the state dict, on the CPU.
+        description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in others' files.
+        rest: what else is in a ``.pth``: optimizer, iteration, ...
+    """
+
+    path: Path
+    model: dict[str, torch.Tensor]
+    description: dict[str, str] | None = None
+    rest: dict[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a ``.safetensors`` file, or a file of ``torch.save`` with ``weights_only``.
+
+    A bare state dict, as torchvision's files are, is a model without anything else.
+
+    Raises:
+        CheckpointError: missing, of an unsafe format, truncated, not a checkpoint, or with a weight
+            that is not a number.
+    """
+    path = Path(path)
+    refuse_unsafe(path)
+    if not path.is_file():
+        raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
+    checkpoint = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
+    refuse_not_finite(path, checkpoint.model)
+    return checkpoint
+
+
+def read_description(path: str | Path) -> dict[str, str]:
+    """The description in a checkpoint; of a safetensors file only the header is read.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; or there is no description.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        description = _read_safetensors(path, weights=False).description
+    else:
+        description = read_checkpoint(path).description
+    if not description:
+        raise CheckpointError(
+            f"{path} does not describe itself (it was not written by ct_lesion): give the config "
+            "that it was trained with."
+        )
+    return description
+
+
+def write_weights(
+    path: str | Path, model: Mapping[str, torch.Tensor], description: Mapping[str, str]
+) -> None:
+    """Write weights and description, to ``.safetensors`` or ``.pth`` by the path's suffix.
+
+    Raises:
+        CheckpointError: another suffix, or the file cannot be written; an earlier file of this name
+            is then unchanged.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise CheckpointError(f"{path}: a checkpoint's name ends in .safetensors or .pth.")
+    # safetensors refuses tensors that share memory or are not contiguous
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.items()}
+    if path.suffix == ".pth":
+        write_torch(path, {"model": tensors, DESCRIPTION_KEY: dict(description)})
+        return
+    metadata = {"format": "pt", **description}
+    try:
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(path, error) from error
+
+
+def write_torch(path: Path, content: Mapping[str, Any]) -> None:
+    """``torch.save``, complete or not at all, and only what can be read back safely.
+
+    Raises:
+        CheckpointError: the file cannot be written, or the content has objects that
+            ``weights_only`` refuses, so that the run could not be resumed.
+    """
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(dict(content), temporary)
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(temporary)
+            if unsafe:
+                raise CheckpointError(
+                    f"{path} was not written: its content needs {', '.join(sorted(unsafe))}, which "
+                    "could not be read back safely. Save numbers, strings, containers and tensors."
+                )
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise _cannot_write(path, error) from error
+
+
+def refuse_unsafe(path: str | Path) -> None:
+    """
+    Raises:
+        CheckpointError: by its suffix, the file would have to be unpickled.
+    """
+    if str(path).lower().endswith(UNSAFE_SUFFIXES):
+        raise CheckpointError(
+            f"{path} is a pickle, which can run any program when it is read, so it is not loaded. "
+            "Convert it where you trust it: torch.save the dict of its weights, as tensors, to a "
+            ".pth file; ImageNet weights are there as torchvision://resnet18."
+        )
+
+
+def refuse_not_finite(path: Path, model: Mapping[str, torch.Tensor]) -> None:
+    """
+    Raises:
+        CheckpointError: a weight is NaN or infinite.
+    """
+    broken = [n for n, t in model.items() if not torch.isfinite(t).all()]
+    if broken:
+        raise CheckpointError(
+            f"{path} holds NaN or infinite weights in {len(broken)} tensors, the first is "
+            f"{broken[0]}: the training diverged or the file is damaged; use an earlier checkpoint."
+        )
+
+
+def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys() if weights else ()
+            model = {name: file.get_tensor(name) for name in names}
+            metadata = file.metadata() or {}
+    except Exception as error:  # damaged bytes fail anywhere, in any way
+        raise _damaged(path, first_line(error)) from error
+    return Checkpoint(path, model, metadata if "format_version" in metadata else None)
+
+
+def _read_torch(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes fail anywhere, in any way
+        if _is_released(path):
+            raise _released(path) from error
+        raise _torch_error(path, error) from error
+    if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
+        raise _released(path)
+    if not isinstance(content, dict):
+        raise _damaged(path, f"it holds a {type(content).__name__}, not a dict of weights")
+    rest = dict(content)
+    model = rest.pop("model") if "model" in rest else {n: rest.pop(n) for n in list(rest)}
+    if not isinstance(model, dict) or not model:
+        raise _damaged(path, "it holds no weights")
+    for name, value in model.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise _damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+    description = rest.pop(DESCRIPTION_KEY, None)
+    if not isinstance(description, dict):
+        description = None
+    return Checkpoint(path, _without_ddp_prefix(model), description, rest)
+
+
+def _without_ddp_prefix(model: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if not all(name.startswith("module.") for name in model):
+        return dict(model)
+    return {name.removeprefix("module."): tensor for name, tensor in model.items()}
+
+
+def _is_released(path: Path) -> bool:
+    try:
+        with closing(open_torch_archive(path, RELEASED_CLASS)) as archive:
+            return isinstance(archive.content, dict) and RELEASED_WEIGHTS_KEY in archive.content
+    except CheckpointError:
+        return False
+
+
+def _released(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is a checkpoint of the published implementation. Convert it first: "
+        f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
+    )
+
+
+def _torch_error(path: Path, error: Exception) -> CheckpointError:
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    if named:
+        return CheckpointError(
+            f"{path} was not loaded, because it names {named[1]}, which a checkpoint of weights "
+            "does not need and which may run a program. If you trust it, load it elsewhere and "
+            "torch.save its weights alone."
+        )
+    return _damaged(path, first_line(error))
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is truncated, damaged or not a checkpoint ({reason}): get the file again, or use "
+        "an earlier one."
+    )
+
+
+def _cannot_write(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot write {path} ({first_line(error)}): check the folder and the free disk space. An "
+        "earlier file of this name is unchanged."
+    )

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Turn a checkpoint of the published implementation into one for ct_lesion.
+
+Example:
+    python tools/convert_checkpoint.py segmentation_model.pth segmentation.safetensors
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t2.yaml --eval-only \\
+        MODEL.WEIGHTS segmentation.safetensors
+
+Backbone, truncation, kind (segmentation or classification), classes and N are recognised from the
+weights, and the shipped config that builds this model is chosen and travels in the output. Nothing
+in the file is executed. The result goes into MODEL.WEIGHTS.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ct_lesion.checkpoint import (
+    CheckpointError,
+    convert_released,
+    describe,
+    read_released,
+    write_weights,
+)
+from ct_lesion.checkpoint.released import ConvertedCheckpoint, ReleasedCheckpoint
+from ct_lesion.data.covidx_lists import IMAGE_CLASSES
+from ct_lesion.data.lesion_masks import MASK_TYPES
+from ct_lesion.errors import run_tool
+
+STAGES = {"res3": "truncated twice (T2)", "res4": "truncated once (T1)", "res5": "full"}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, metavar="RELEASED", help="a published .pth")
+    parser.add_argument(
+        "output", type=Path, metavar="OUTPUT", help=".safetensors (recommended) or .pth"
+    )
+    parser.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="the model's config, as a path or the name of a shipped one (default: recognised)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
+    return parser.parse_args()
+
+
+def class_names(converted: ConvertedCheckpoint) -> dict[str, list[str]]:
+    num_classes = converted.cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    only_ggo = Path(converted.config_name).stem.endswith("_ggo")
+    mask_type = {1: "ggo" if only_ggo else "merge", 2: "both"}.get(num_classes)
+    names = {"regions": list(MASK_TYPES[mask_type].classes)} if mask_type else {}
+    num_image_classes = converted.cfg.MODEL.CLASSIFIER.NUM_CLASSES
+    if converted.is_classifier and num_image_classes == len(IMAGE_CLASSES):
+        names["images"] = list(IMAGE_CLASSES)
+    return names
+
+
+def summary(released: ReleasedCheckpoint, converted: ConvertedCheckpoint) -> list[tuple]:
+    model = converted.cfg.MODEL
+    last_stage = model.RESNETS.OUT_FEATURES[-1]
+    rows = [
+        ("file says", f"{released.model_name or 'no name'}, epoch {released.epoch or 'unknown'}"),
+        ("kind", "classification" if converted.is_classifier else "segmentation"),
+        ("backbone", f"ResNet{model.RESNETS.DEPTH}+FPN, {STAGES.get(last_stage, last_stage)}"),
+        ("lesion classes", model.ROI_HEADS.NUM_CLASSES),
+    ]
+    if converted.is_classifier:
+        rows += [("N (RoI batch)", model.ROI_BATCH.SIZE), ("width of S", model.CLASSIFIER.WIDTH)]
+    rows += [
+        ("parameters", f"{converted.num_parameters:,}"),
+        ("config", converted.config_name),
+    ]
+    pairs = zip(converted.overrides[::2], converted.overrides[1::2], strict=True)
+    return rows + [("  with", f"{key} {value}") for key, value in pairs]
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.output.exists() and not args.overwrite:
+        raise CheckpointError(f"{args.output} exists: give another name, or --overwrite.")
+    released = read_released(args.source)
+    converted = convert_released(released, args.config_file)
+    names = class_names(converted)
+    print(tabulate(summary(released, converted), tablefmt="plain", disable_numparse=True))
+    for name in converted.unused:
+        print(f"warning: {name} is not part of this model and was left out")
+    if names.get("regions") == list(MASK_TYPES["merge"].classes) and not args.config_file:
+        print("note: one lesion class; if it was trained on GGO alone, give its *_ggo.yaml")
+    write_weights(args.output, converted.model, describe(converted.cfg, class_names=names))
+    digest = hashlib.sha256(args.output.read_bytes()).hexdigest()
+    print(f"written: {args.output}\nsha256:  {digest}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
