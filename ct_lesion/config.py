@@ -5,6 +5,8 @@ from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
+from .errors import ConfigError
+
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
@@ -68,7 +70,7 @@ def get_config_file(name: str) -> str:
     Works in an installed package, where the configs lie inside it, and in a checkout.
 
     Raises:
-        FileNotFoundError: no such config; the message lists those that exist.
+        ConfigError: no such config; the message lists those that exist.
     """
     package = Path(__file__).resolve().parent
     roots = [root for root in (package / "configs", package.parent / "configs") if root.is_dir()]
@@ -76,7 +78,7 @@ def get_config_file(name: str) -> str:
         if (root / name).is_file():
             return str(root / name)
     shipped = sorted({str(p.relative_to(root)) for root in roots for p in root.rglob("*.yaml")})
-    raise FileNotFoundError(f"No shipped config {name!r}. There are: {', '.join(shipped)}")
+    raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(shipped)}")
 
 
 def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:

@@ -5,6 +5,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
+from ct_lesion.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 LEAVES = sorted(
@@ -37,7 +38,7 @@ def test_the_paper_trains_100_epochs_of_650_slices_with_adam():
 
 
 def test_an_unknown_config_lists_those_that_exist():
-    with pytest.raises(FileNotFoundError, match=r"segmentation/resnet18_t1\.yaml"):
+    with pytest.raises(ConfigError, match=r"segmentation/resnet18_t1\.yaml"):
         get_config_file("segmentation/resnet19.yaml")
 
 

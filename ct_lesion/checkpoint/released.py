@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from ..config import get_config_file, load_config
+from ..errors import ConfigError
 from .compatibility import check_compatible, get_key, keys_from_shapes
 from .errors import CheckpointError
 from .load_report import group_names, is_important
@@ -224,7 +225,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
     for name in ([f"{stem}_both.yaml"] if two_classes else []) + [f"{stem}.yaml"]:
         try:
             get_config_file(name)
-        except FileNotFoundError:
+        except ConfigError:
             continue
         return name
     raise CheckpointError(

@@ -5,6 +5,7 @@ import argparse
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
+from yaml import YAMLError
 
 from ct_lesion.config import load_config
 from ct_lesion.errors import ConfigError
@@ -48,6 +49,6 @@ def read_config(config_file: str, overrides: list[str]) -> CfgNode:
         raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
     try:
         return load_config(config_file, overrides)
-    except (KeyError, ValueError, AssertionError, FileNotFoundError) as error:
+    except (KeyError, ValueError, TypeError, AssertionError, YAMLError) as error:
         reason = error.args[0] if error.args else error
         raise ConfigError(f"{config_file} with overrides {overrides}: {reason}") from None
