@@ -47,7 +47,10 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # from a random detector, so this serves tests only.
     cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
 
-    # ---- Training augmentation, beside INPUT.MIN_SIZE_TRAIN and INPUT.RANDOM_FLIP ---------------
+    # ---- Training augmentation, beside Detectron2's own -----------------------------------------
+    # Flip vertically with even odds (paper: no); INPUT.RANDOM_FLIP "horizontal" does so the other
+    # way. Archives hold slices with the spine at the top as well as at the bottom.
+    cfg.INPUT.VERTICAL_FLIP = False
     # Largest rotation in degrees, either way (paper: none).
     cfg.INPUT.ROTATION = 0.0
     # Largest relative change of brightness and of contrast, e.g. 0.2 (paper: none).

@@ -4,6 +4,8 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="$ROOT/output/quickstart"
+PATIENTS_PER_CLASS=60
+SLICES_PER_CLASS=160 # for training, of three fifths of the patients
 
 usage() {
   cat <<TEXT
@@ -31,6 +33,19 @@ train() {
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }
 
+# The classes: lists and images of the phantom, in COVIDx-CT's form.
+prepare_classes() {
+  local lists=() name
+  for name in train val test; do
+    lists+=("--$name-list" "$OUT/phantom/covidx/${name}_COVIDx_CT.txt")
+  done
+  python tools/prepare_covidx_ct.py --image-root "$OUT/phantom/covidx" "${lists[@]}" \
+    --per-class "$SLICES_PER_CLASS" --output "$OUT/datasets/covidx_ct"
+}
+
+# show NAME FIRST LAST: the part of a run's log between two patterns.
+show() { sed -n "/$2/,/$3/p" "$OUT/$1.console.txt" | sed -E 's/^.*\[[0-9/ :]+ [a-z0-9_.]+\][^:]*: //'; }
+
 main() {
   case "${1:-}" in -h | --help) usage && exit ;; esac
   [[ -z "${1:-}" ]] || OUT="$(mkdir -p "$1" && cd "$1" && pwd)"
@@ -44,7 +59,8 @@ main() {
   SECONDS=0
 
   step "1/6 synthetic chest CT"
-  python tools/make_phantom.py --output "$OUT/phantom" --overwrite
+  python tools/make_phantom.py --output "$OUT/phantom" --overwrite \
+    --patients-per-class "$PATIENTS_PER_CLASS"
 
   step "2/6 lesion and classification datasets, split by patient"
   python tools/prepare_cncb.py "$OUT/phantom/ct_lesion_seg" --output "$OUT/datasets/cncb" \
@@ -55,6 +71,9 @@ main() {
   train segmentation configs/quick/segmentation.yaml
 
   step "4/6 its results on patients held out"
+  show segmentation 'Evaluation results for bbox' '^|  *[0-9]'
+  show segmentation 'Evaluation results for segm' '^|  *[0-9]'
+  show segmentation 'Table 2' 'false detections'
   python tools/show_predictions.py "$OUT/segmentation/inference/cncb_lesion_test"
 
   step "5/6 training and evaluating the classifier on the segmenter's regions"
@@ -62,7 +81,7 @@ main() {
     MODEL.WEIGHTS "$OUT/segmentation/model_best.safetensors"
 
   step "6/6 its results on patients held out"
-  show_classes
+  show classification ' slices of ' 'Written: '
 
   step "done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
   cat <<TEXT

@@ -7,10 +7,12 @@ from detectron2.data.detection_utils import build_augmentation
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Resizing and flipping as Detectron2 does, then ``INPUT.ROTATION`` and ``INPUT.INTENSITY``."""
+    """Detectron2's resizing and flipping, and what the keys below ``INPUT`` add in training."""
     augmentations = build_augmentation(cfg, is_train)
     if not is_train:
         return augmentations
+    if cfg.INPUT.VERTICAL_FLIP:
+        augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
     if cfg.INPUT.ROTATION > 0:
         limit = cfg.INPUT.ROTATION
         augmentations.append(T.RandomRotation([-limit, limit], expand=False))

@@ -53,7 +53,7 @@ def lobe(x, y, z) -> np.ndarray:
 
 
 def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: str) -> list[Lesion]:
-    """The lesions of one patient: many for NCP, one to three in a lobe for CP, none for Normal."""
+    """The lesions of one patient: many for NCP, one or two in a lobe for CP, none for Normal."""
     if disease == "Normal":
         return []
     points = anatomy.lung_points(rng, 3000, depth=4.0)
@@ -69,13 +69,13 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
     # The dependent and lower parts of the lungs are hit more often.
     weight = np.exp(points[:, 1] / 60 + points[:, 2] / 150)
     order = rng.choice(len(points), len(points), replace=False, p=weight / weight.sum())
-    wanted = int(rng.integers(6, 12))
+    wanted = int(rng.integers(12, 19))
     found: list[Lesion] = []
     for p in points[order]:
         side = 1 if len(found) % 2 else -1
         if p[0] * side < 0:
             continue
-        along = rng.uniform(13, 27)
+        along = rng.uniform(12, 23)
         radii = along * np.asarray([1.0, rng.uniform(0.5, 0.75), rng.uniform(0.8, 1.2)])
         kind = rng.random()
         core = 0.0 if kind < 0.62 else (rng.uniform(0.5, 0.68) if kind < 0.88 else 1.0)
@@ -88,10 +88,10 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
 
 
 def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
-    """One dense consolidation in one lobe, at times with one or two smaller ones beside it."""
+    """One dense consolidation in one lobe, at times with a smaller one beside it."""
     lobes = lobe(*points.T)
     own = points[lobes == rng.choice(np.unique(lobes))]
-    wanted = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
+    wanted = int(rng.choice([1, 2], p=[0.85, 0.15]))
     found: list[Lesion] = []
     own = own[rng.permutation(len(own))]
     # Further ones are spread from the first, so they lie near it.

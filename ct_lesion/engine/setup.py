@@ -2,9 +2,11 @@
 
 import argparse
 
+import detectron2.utils.comm as comm
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
+from detectron2.utils.logger import setup_logger
 from yaml import YAMLError
 
 from ct_lesion.config import load_config
@@ -35,6 +37,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     check_classes(cfg)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
     default_setup(cfg, args)
     return cfg
 

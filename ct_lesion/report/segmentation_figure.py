@@ -119,7 +119,8 @@ def segmentation_figure(pictures: Sequence[SlicePicture], score_threshold: float
 
 
 def _draw_slice(axes: Sequence[Axes], picture: SlicePicture) -> None:
-    titles = (picture.title, f"{len(picture.truth)} lesions", picture.summary)
+    number = len(picture.truth)
+    titles = (picture.title, f"{number} lesion{'' if number == 1 else 's'}", picture.summary)
     for axis, title in zip(axes, titles, strict=True):
         axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=9)

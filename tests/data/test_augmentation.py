@@ -23,9 +23,11 @@ def test_the_paper_only_resizes(cfg):
 
 def test_keys_add_their_augmentation_to_training_only(cfg):
     cfg.INPUT.RANDOM_FLIP = "horizontal"
+    cfg.INPUT.VERTICAL_FLIP = True
     cfg.INPUT.ROTATION = 10.0
     cfg.INPUT.INTENSITY = 0.2
     assert names(cfg, is_train=True)[1:] == [
+        "RandomFlip",
         "RandomFlip",
         "RandomRotation",
         "RandomBrightness",

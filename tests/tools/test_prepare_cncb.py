@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """The arguments that split the toy archive by two lists of files."""
+    arguments = []
+    for name, patients in (("train", "01"), ("test", "23")):
+        path = tmp_path / f"{name}.txt"
+        path.write_text("\n".join(f"{p}_{s}.jpg" for p in patients for s in (0, 1)))
+        arguments += ["--split-file", f"{name}={path}"]
+    return arguments
+
+
+def test_lists_make_datasets_and_a_summary(run_script, lesion_archive, lists, tmp_path):
+    output = tmp_path / "cncb"
+    result = run_script(
+        "prepare_cncb.py", lesion_archive, "--output", output, "--min-area", 20, *lists
+    )
+    assert result.returncode == 0, result.stderr
+    assert "4 slices of the archive are in no list and were left out." in result.stdout
+    assert "val is the test split" in result.stdout
+    assert str(output / "annotations") in result.stdout
+    coco = json.loads((output / "annotations/cncb_lesion_train.json").read_text("utf-8"))
+    assert (len(coco["images"]), len(coco["annotations"])) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--test-patients", "77"], "Patients 77 are not in the archive"),
+        (["--split-fractions", "0.5", "0.1", "0.1"], "add up to 1"),
+        (["--split-file", "train=nowhere.txt"], "give train=LIST and test=LIST"),
+        (["--split-file", "train=no.txt", "--split-file", "test=no.txt"], "no.txt: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(run_script, lesion_archive, arguments, message):
+    result = run_script("prepare_cncb.py", lesion_archive, "--output", "out", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_patient_in_two_lists_is_refused(run_script, lesion_archive, lists, tmp_path):
+    (tmp_path / "test.txt").write_text("1_2.jpg\n2_0.jpg\n")
+    result = run_script("prepare_cncb.py", lesion_archive, "--output", "out", *lists)
+    assert result.returncode == 2
+    assert "patient 1 is in test and train" in result.stderr
+    assert not (tmp_path / "out").exists()
