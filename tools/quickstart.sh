@@ -28,7 +28,7 @@ train() {
   shift 2
   python tools/train_net.py --config-file "$config" OUTPUT_DIR "$OUT/$name" "$@" 2>&1 |
     tee "$OUT/$name.console.txt" |
-    { grep --line-buffered -E 'eta: |^Error|^No GPU|parameters \(|RoI batches of' || true; } |
+    { grep --line-buffered -E 'eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of' || true; } |
     sed -u -E 's/^\[[^]]*\]: +//; s/ last_time.*lr:/ lr:/' ||
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }

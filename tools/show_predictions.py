@@ -8,6 +8,8 @@ Reads what `tools/train_net.py` wrote there; needs neither the network nor its w
 """
 
 import argparse
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -52,7 +54,8 @@ def main() -> None:
         raise DatasetError(f"{name} is not a registered dataset; name one with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
-    truth = COCO(metadata.json_file)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
+        truth = COCO(metadata.json_file)
     chosen = choose_slices(truth, args.count)
     images = {
         i: cv2.imread(str(Path(metadata.image_root) / truth.imgs[i]["file_name"]), 0)

@@ -12,6 +12,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import Image
 
+from .augmentation import build_augmentations
 from .errors import DatasetError
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -87,7 +88,7 @@ class ClassificationMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        augmentations = utils.build_augmentation(cfg, is_train)
+        augmentations = build_augmentations(cfg, is_train)
         if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's own mapper
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {

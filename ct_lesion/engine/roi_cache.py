@@ -138,9 +138,9 @@ def can_cache(cfg: CfgNode) -> bool:
         "INPUT.RANDOM_FLIP": cfg.INPUT.RANDOM_FLIP != "none",
         "INPUT.CROP.ENABLED": cfg.INPUT.CROP.ENABLED,
         "INPUT.MIN_SIZE_TRAIN": len(set(cfg.INPUT.MIN_SIZE_TRAIN)) > 1,
-        "INPUT.VERTICAL_FLIP": cfg.INPUT.get("VERTICAL_FLIP", False),
-        "INPUT.ROTATION": cfg.INPUT.get("ROTATION", 0) > 0,
-        "INPUT.INTENSITY": cfg.INPUT.get("INTENSITY", 0) > 0,
+        "INPUT.VERTICAL_FLIP": cfg.INPUT.VERTICAL_FLIP,
+        "INPUT.ROTATION": cfg.INPUT.ROTATION > 0,
+        "INPUT.INTENSITY": cfg.INPUT.INTENSITY > 0,
     }
     reasons = [key for key, varies in varying.items() if varies]
     if reasons:

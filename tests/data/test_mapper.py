@@ -11,6 +11,7 @@ from detectron2.data import build_detection_test_loader, build_detection_train_l
 from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
+from ct_lesion import add_ct_lesion_config
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.mapper import ClassificationMapper, ImageHeader, read_image_header
 
@@ -18,6 +19,7 @@ from ct_lesion.data.mapper import ClassificationMapper, ImageHeader, read_image_
 @pytest.fixture
 def cfg():
     cfg = get_cfg()
+    add_ct_lesion_config(cfg)
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.RANDOM_FLIP = "none"
     cfg.INPUT.MIN_SIZE_TRAIN = (20,)
