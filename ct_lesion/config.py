@@ -84,6 +84,11 @@ def get_config_file(name: str) -> str:
     raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(shipped)}")
 
 
+def find_config(config_file: str) -> str:
+    """Path of a config that is given as a path or as the name of a shipped one."""
+    return config_file if Path(config_file).is_file() else get_config_file(config_file)
+
+
 def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults, ct_lesion's keys, then a yaml file, then overrides.
 
@@ -94,7 +99,6 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """
     cfg = get_cfg()
     add_ct_lesion_config(cfg)
-    path = config_file if Path(config_file).is_file() else get_config_file(config_file)
-    cfg.merge_from_file(path)
+    cfg.merge_from_file(find_config(config_file))
     cfg.merge_from_list(list(overrides))
     return cfg

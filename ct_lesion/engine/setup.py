@@ -9,7 +9,7 @@ from detectron2.engine import default_setup
 from detectron2.utils.logger import setup_logger
 from yaml import YAMLError
 
-from ct_lesion.config import load_config
+from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
 
 from .checks import check_classes
@@ -29,6 +29,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
             not agree with the datasets.
     """
     cfg = read_config(args.config_file, args.opts)
+    args.config_file = find_config(args.config_file)  # Detectron2 copies the file into the log
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         print(f"No GPU here (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
         cfg.MODEL.DEVICE = "cpu"
