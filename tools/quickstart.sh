@@ -4,8 +4,8 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="$ROOT/output/quickstart"
-PATIENTS_PER_CLASS=60
-SLICES_PER_CLASS=160 # for training, of three fifths of the patients
+PATIENTS_PER_CLASS=100
+SLICES_PER_CLASS=270 # for training, of three fifths of the patients
 
 usage() {
   cat <<TEXT

@@ -78,7 +78,7 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
         along = rng.uniform(12, 25)
         radii = along * np.asarray([1.0, rng.uniform(0.5, 0.75), rng.uniform(0.8, 1.2)])
         kind = rng.random()
-        core = 0.0 if kind < 0.5 else (rng.uniform(0.5, 0.7) if kind < 0.88 else 1.0)
+        core = 0.0 if kind < 0.5 else (rng.uniform(0.5, 0.82) if kind < 0.88 else 1.0)
         lesion = _lesion(rng, anatomy, p, radii, core)
         if _is_clear(lesion, found):
             found.append(lesion)
@@ -98,7 +98,7 @@ def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -
     for p in own[np.linalg.norm(own - own[0], axis=1).argsort(kind="stable")]:
         along = rng.uniform(18, 28) if not found else rng.uniform(12, 18)
         radii = along * np.asarray([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.8, 1.1)])
-        core = 1.0 if rng.random() < 0.15 else rng.uniform(0.55, 0.8)
+        core = 1.0 if rng.random() < 0.15 else rng.uniform(0.74, 0.88)
         lesion = _lesion(rng, anatomy, p, radii, core)
         if _is_clear(lesion, found):
             found.append(lesion)
