@@ -2,7 +2,7 @@
 
 from .checkpointer import LesionCheckpointer
 from .compatibility import check_compatible, require_detector
-from .description import config_from_description, describe, description_value
+from .description import config_from_description, describe, description_value, library_versions
 from .errors import CheckpointError
 from .load_report import LoadReport
 from .released import convert_released, read_released
@@ -18,6 +18,7 @@ __all__ = [
     "convert_released",
     "describe",
     "description_value",
+    "library_versions",
     "read_checkpoint",
     "read_description",
     "read_released",

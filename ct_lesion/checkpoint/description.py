@@ -45,7 +45,7 @@ def describe(
         "class_names": _to_json(names),
         "dataset_hashes": _to_json(dataset_hashes or {}),
         "metrics": _to_json(metrics or {}),
-        "versions": _to_json(_versions()),
+        "versions": _to_json(library_versions()),
     }
 
 
@@ -137,7 +137,8 @@ def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]
     return unknown
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of ct_lesion, torch and Detectron2."""
     from .. import __version__  # the package is still being imported when this module is
 
     versions = {"ct_lesion": __version__, "torch": str(torch.__version__)}

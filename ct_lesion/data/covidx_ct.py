@@ -93,6 +93,7 @@ def register_covidx_ct(
         DatasetError: another dataset has this name.
     """
     _register(name, partial(load_covidx_ct, str(json_file), image_root and str(image_root)))
+    replace_metadata(name, json_file=str(json_file))
 
 
 def _register(name: str, load: partial) -> None:

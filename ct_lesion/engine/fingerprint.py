@@ -1,41 +1,38 @@
 """What RoI batches depend on, as hashes: a file of them is only used where these agree."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-NO_LABEL = -1
+from ct_lesion.data.roi_batches import NO_LABEL, Fingerprint
+
 # Parts of MODEL that a detector's RoI batches do not depend on.
 _UNRELATED_KEYS = ("WEIGHTS", "DEVICE", "CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
 _DETECTOR = ("backbone", "proposal_generator", "roi_heads")
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What RoI batches depend on. Two equal fingerprints have equal RoI batches."""
-
-    weights: str  # parameters and statistics of the detector
-    config: str  # config keys that reach the RoI batch
-    slices: str  # files of the dataset in order, with their size and time of change, and labels
-
-    @classmethod
-    def of(cls, cfg: CfgNode, model: nn.Module, dataset_dicts: Sequence[dict]) -> "Fingerprint":
-        """Of a detector and a dataset."""
-        return cls(hash_detector(model), hash_config(cfg), hash_dataset(dataset_dicts))
+def fingerprint(cfg: CfgNode, model: nn.Module, dataset_dicts: Sequence[dict]) -> Fingerprint:
+    """Of a detector and a dataset."""
+    return Fingerprint(hash_detector(model), hash_config(cfg), hash_dataset(dataset_dicts))
 
 
 def hash_detector(model: nn.Module) -> str:
     """SHA-256 of the detector's parameters and statistics; S does not count."""
+    weights = unwrap_model(model).state_dict()
+    return hash_weights({n: t for n, t in weights.items() if n.startswith(_DETECTOR)})
+
+
+def hash_weights(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of named tensors, e.g. a state dict, whatever their order."""
     digest = hashlib.sha256()
-    for name, value in sorted(unwrap_model(model).state_dict().items()):
-        if name.startswith(_DETECTOR):
-            array = value.detach().cpu().contiguous().numpy()
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(array.tobytes())
+    for name, value in sorted(weights.items()):
+        array = value.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -12,13 +12,11 @@ loaded::
 Shapes: M slices, N RoIs a slice.
 """
 
-import json
 import logging
 import random
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,97 +29,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.files import atomic_write
+from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError, roi_batch_row
 
-from .fingerprint import NO_LABEL, Fingerprint, unwrap_model
+from .fingerprint import fingerprint, unwrap_model
 
 logger = logging.getLogger(__name__)
-
-_PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
-
-
-class StaleCacheError(ValueError):
-    """A file of RoI batches that cannot be used; the message says why."""
-
-
-@dataclass(frozen=True)
-class RoIBatchCache:
-    """RoI batches of a dataset, in its order, and what they were computed from.
-
-    Boxes are in pixels of the original slice. Labels of unlabelled slices are -1, patient,
-    scan and image_id of slices without one are empty.
-    """
-
-    roi_batch: np.ndarray  # (M, N, 5) float32
-    boxes: np.ndarray  # (M, N, 4) float32
-    classes: np.ndarray  # (M, N) lesion class of each region
-    is_copy: np.ndarray  # (M, N) rows that repeat the row above
-    label: np.ndarray  # (M,)
-    file_name: np.ndarray  # (M,)
-    image_id: np.ndarray  # (M,) as text
-    patient: np.ndarray  # (M,)
-    scan: np.ndarray  # (M,)
-    height: np.ndarray  # (M,)
-    width: np.ndarray  # (M,)
-    config: str = ""  # the whole config as yaml
-    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint("", "", ""))
-
-    def __len__(self) -> int:
-        return len(self.roi_batch)
-
-    def inputs(self) -> list[dict]:
-        """The slices as inputs of ``COVIDCTMaskNet`` that skip the detector."""
-        columns = {key: self.__dict__[key].tolist() for key in _PASSED_ON}
-        slices = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
-        for item, rows in zip(slices, torch.from_numpy(self.roi_batch), strict=True):
-            item["roi_batch"] = rows
-            if item["label"] == NO_LABEL:
-                del item["label"]
-        return slices
-
-    def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` that appears at ``path`` only when it is complete."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f.name: self.__dict__[f.name] for f in fields(self)}
-        arrays["fingerprint"] = json.dumps(asdict(self.fingerprint))
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
-
-    @classmethod
-    def load(cls, path: str | Path, expected: Fingerprint | None = None) -> "RoIBatchCache":
-        """Read a file written by :meth:`save`.
-
-        Args:
-            path: the file.
-            expected: if given, the fingerprint that the file must have.
-
-        Raises:
-            FileNotFoundError: no such file.
-            StaleCacheError: the file is damaged, or belongs to other weights, another config or
-                other slices; the message names all that differ.
-        """
-        names = [f.name for f in fields(cls)]
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                content = {name: file[name] for name in names}
-            fingerprint = Fingerprint(**json.loads(str(content["fingerprint"])))
-        except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-            raise StaleCacheError(f"{path} is not a complete file of RoI batches.") from error
-        differing = [
-            name
-            for name, value in asdict(expected or fingerprint).items()
-            if value != getattr(fingerprint, name)
-        ]
-        if differing:
-            raise StaleCacheError(
-                f"{path} holds RoI batches of other {' and other '.join(differing)}. "
-                "Delete it to compute them again."
-            )
-        content |= {"config": str(content["config"]), "fingerprint": fingerprint}
-        return cls(**content)
 
 
 def can_cache(cfg: CfgNode) -> bool:
@@ -148,7 +60,7 @@ def can_cache(cfg: CfgNode) -> bool:
     return not reasons
 
 
-def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -> RoIBatchCache:
+def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -> RoIBatches:
     """One pass of the detector over a dataset.
 
     Random number generators are left as they were, so that a training that follows draws what it
@@ -171,32 +83,13 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     with torch.no_grad(), _untouched_random_state():
         for inputs in data_loader:
             outputs = model(inputs)
-            rows += [_record(i, o) for i, o in zip(inputs, outputs, strict=True)]
+            rows += [roi_batch_row(i, o) for i, o in zip(inputs, outputs, strict=True)]
             log_every_n_seconds(logging.INFO, f"RoI batches of {len(rows)} slices", n=10)
     model.train(was_training)
     rows = [row for part in comm.all_gather(rows) for row in part]
     if not rows:
         raise DatasetError("There is no slice to compute RoI batches of.")
-    return RoIBatchCache(
-        **{key: np.stack([row[key] for row in rows]) for key in rows[0]}, config=cfg.dump()
-    )
-
-
-def _record(item: dict, output: dict) -> dict[str, np.ndarray]:
-    regions = output["instances"]
-    return {
-        "roi_batch": output["roi_batch"].float().cpu().numpy(),
-        "boxes": regions.pred_boxes.tensor.float().cpu().numpy(),
-        "classes": regions.pred_classes.cpu().numpy(),
-        "is_copy": regions.is_copy.cpu().numpy(),
-        "label": np.asarray(int(item.get("label", NO_LABEL))),
-        **{
-            key: np.asarray(str(item.get(key, "")))
-            for key in ("file_name", "image_id", "patient", "scan")
-        },
-        "height": np.asarray(regions.image_size[0]),
-        "width": np.asarray(regions.image_size[1]),
-    }
+    return RoIBatches.from_rows(rows, cfg.dump())
 
 
 def load_or_extract(
@@ -205,7 +98,7 @@ def load_or_extract(
     dataset_dicts: Sequence[dict],
     mapper: Callable[[dict], dict],
     path: str | Path | None = None,
-) -> RoIBatchCache:
+) -> RoIBatches:
     """RoI batches from their file if it fits model, config and dataset; computed otherwise.
 
     Args:
@@ -217,7 +110,7 @@ def load_or_extract(
             replaced if it does not fit.
     """
     path = Path(path or Path(cfg.OUTPUT_DIR) / "roi_batches.npz")
-    expected = Fingerprint.of(cfg, model, dataset_dicts)
+    expected = fingerprint(cfg, model, dataset_dicts)
     cache = _load_if_fits(path, expected)
     # all processes must agree, or the one that extracts waits for the others forever
     if all(comm.all_gather(cache is not None)):
@@ -236,9 +129,9 @@ def load_or_extract(
     return cache
 
 
-def _load_if_fits(path: Path, expected: Fingerprint) -> RoIBatchCache | None:
+def _load_if_fits(path: Path, expected: Fingerprint) -> RoIBatches | None:
     try:
-        cache = RoIBatchCache.load(path, expected)
+        cache = RoIBatches.load(path, expected)
     except FileNotFoundError:
         return None
     except StaleCacheError as error:
@@ -249,7 +142,7 @@ def _load_if_fits(path: Path, expected: Fingerprint) -> RoIBatchCache | None:
 
 
 def build_cached_train_loader(
-    cfg: CfgNode, cache: RoIBatchCache, sampler: Sampler | None = None
+    cfg: CfgNode, cache: RoIBatches, sampler: Sampler | None = None
 ) -> Iterable[list[dict]]:
     """Detectron2's training loader over RoI batches in memory.
 
@@ -266,7 +159,7 @@ def build_cached_train_loader(
     )
 
 
-def build_cached_test_loader(cache: RoIBatchCache, batch_size: int = 64) -> DataLoader:
+def build_cached_test_loader(cache: RoIBatches, batch_size: int = 64) -> DataLoader:
     """Every slice of the cache once, in order, as ``build_detection_test_loader`` yields them."""
     return build_detection_test_loader(_Slices(cache), mapper=dict, batch_size=batch_size)
 
@@ -274,7 +167,7 @@ def build_cached_test_loader(cache: RoIBatchCache, batch_size: int = 64) -> Data
 class _Slices(Dataset):
     """The slices of a cache in memory: Detectron2 would pickle a list of them."""
 
-    def __init__(self, cache: RoIBatchCache) -> None:
+    def __init__(self, cache: RoIBatches) -> None:
         self.slices = cache.inputs()
 
     def __len__(self) -> int:

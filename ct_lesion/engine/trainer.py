@@ -1,6 +1,7 @@
 """Detectron2's trainer for segmentation and classification."""
 
 import logging
+import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from detectron2.data import (
 )
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventWriter
 
@@ -38,6 +39,7 @@ from .checks import class_names, dataset_hashes, is_classifier
 from .hooks import BestWeights, EpochMetricPrinter
 from .optimizer import build_optimizer
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, sampler_of
+from .run_record import EvaluationRecord, TrainingRecord
 
 
 def load_trained(cfg: CfgNode) -> torch.nn.Module:
@@ -99,6 +101,7 @@ class LesionTrainer(DefaultTrainer):
             trainer=weakref.proxy(self),
         )
         self._measured: dict[str, float] = {}
+        self._record = TrainingRecord(cfg, cfg.SOLVER.CHECKPOINT_PERIOD)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -116,7 +119,9 @@ class LesionTrainer(DefaultTrainer):
             require_detector(self.cfg, self.checkpointer.last_report)
         if can_cache(self.cfg):
             mapper = build_mapper(self.cfg, is_train=True)
+            began = time.perf_counter()
             cache = load_or_extract(self.cfg, self.model, self._records, mapper)
+            self._record.preparation_seconds = time.perf_counter() - began
             sampler = sampler_of(self.data_loader)
             self.data_loader = build_cached_train_loader(self.cfg, cache, sampler)
 
@@ -154,10 +159,30 @@ class LesionTrainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The evaluator of the config's task; it writes into ``inference/<dataset>``."""
-        folder = str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+        folder = str(_evaluation_folder(cfg, dataset_name))
         if is_classifier(cfg):
-            return ClassificationEvaluator(dataset_name, output_dir=folder)
+            return ClassificationEvaluator(dataset_name, output_dir=folder, config=cfg.dump())
         return LesionEvaluator.from_config(cfg, dataset_name, folder)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: torch.nn.Module,
+        evaluators: list[DatasetEvaluator] | None = None,
+    ) -> dict:
+        """As ``DefaultTrainer``; by default each evaluation leaves a record of itself."""
+        if evaluators is None:
+            evaluators = [
+                DatasetEvaluators(
+                    [
+                        cls.build_evaluator(cfg, name),
+                        EvaluationRecord(cfg, model, name, _evaluation_folder(cfg, name)),
+                    ]
+                )
+                for name in cfg.DATASETS.TEST
+            ]
+        return super().test(cfg, model, evaluators)
 
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers, with the epoch in the printed line."""
@@ -165,12 +190,13 @@ class LesionTrainer(DefaultTrainer):
         return [printer, *super().build_writers()[1:]]
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, with the best weights between evaluation and writers."""
+        """Detectron2's hooks; before the writers, the best weights and the run's record."""
         hooks = super().build_hooks()
         if comm.is_main_process():
+            hooks.insert(0, self._record)
             best = BestWeights(
                 self.cfg.TEST.EVAL_PERIOD,
-                self.cfg.TEST.BEST_METRIC,
+                _metric_name(self.cfg),
                 save=self._save_weights,
                 read_best=self._read_best,
             )
@@ -196,8 +222,18 @@ class LesionTrainer(DefaultTrainer):
         if not path.is_file():
             return None
         metrics = description_value(read_description(path), "metrics") or {}
-        return metrics.get(self.cfg.TEST.BEST_METRIC)
+        return metrics.get(_metric_name(self.cfg))
 
     def _last_metrics(self) -> dict[str, float]:
         """What the last evaluation measured; its names have a slash, those of losses do not."""
         return {k: float(v) for k, (v, _) in self.storage.latest().items() if "/" in k}
+
+
+def _evaluation_folder(cfg: CfgNode, dataset_name: str) -> Path:
+    return Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
+
+
+def _metric_name(cfg: CfgNode) -> str:
+    """``TEST.BEST_METRIC`` of the first test set, as the event storage names it."""
+    several = len(cfg.DATASETS.TEST) > 1
+    return f"{cfg.DATASETS.TEST[0]}/{cfg.TEST.BEST_METRIC}" if several else cfg.TEST.BEST_METRIC

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,12 +21,16 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.roi_batches import RoIBatches, roi_batch_row
 from ct_lesion.files import write_together
 
 from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics
 
 # how the paper's Table 3 heads its columns, in its order
 PAPER_COLUMNS = {"COVID-19": "COVID-19", "Common Pneumonia": "Pneumonia", "Control": "Normal"}
+PREDICTIONS_FILE = "predictions.csv"
+METRICS_FILE = "classification_metrics.json"
+ROI_BATCHES_FILE = "roi_batches.npz"
 logger = logging.getLogger(__name__)
 
 
@@ -53,13 +58,19 @@ class ClassificationEvaluator(DatasetEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, distributed: bool = True, output_dir: str | Path | None = None
+        self,
+        dataset_name: str,
+        distributed: bool = True,
+        output_dir: str | Path | None = None,
+        config: str = "",
     ) -> None:
         """
         Args:
             dataset_name: registered, with ``image_classes`` in its metadata.
             distributed: gather from all processes; if not, each evaluates what it saw.
-            output_dir: for ``predictions.csv`` and ``classification_metrics.json``.
+            output_dir: for ``predictions.csv``, ``classification_metrics.json`` and, of outputs
+                with ``instances``, ``roi_batches.npz``, whose slices are in the same order.
+            config: the model's config as yaml, for the record.
 
         Raises:
             DatasetError: the dataset has no ``image_classes``.
@@ -73,11 +84,14 @@ class ClassificationEvaluator(DatasetEvaluator):
             )
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
+        self._config = config
         self._predictions: list[SlicePrediction] = []
+        self._regions: dict[str, dict[str, np.ndarray]] = {}  # by image id
 
     def reset(self) -> None:
         """Forget all predictions."""
         self._predictions = []
+        self._regions = {}
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[Mapping]) -> None:
         """Note the model's outputs for a batch.
@@ -92,7 +106,10 @@ class ClassificationEvaluator(DatasetEvaluator):
             FloatingPointError: a logit is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            self._predictions.append(self._predict(record, output["logits"]))
+            prediction = self._predict(record, output["logits"])
+            self._predictions.append(prediction)
+            if self._output_dir and "instances" in output:
+                self._regions[prediction.image_id] = roi_batch_row(record, output)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Metrics of all predictions, in percent; NaN where undefined.
@@ -101,10 +118,11 @@ class ClassificationEvaluator(DatasetEvaluator):
             ``{"classification": {"accuracy": ..., "sensitivity/COVID-19": ..., ...}}``; nothing
             on other processes than the first, or without predictions.
         """
-        predictions = self._predictions
+        predictions, regions = self._predictions, self._regions
         if self._distributed:
             comm.synchronize()
             predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
+            regions = dict(ChainMap(*comm.gather(regions, dst=0)))
             if not comm.is_main_process():
                 return {}
         # by id, so that results do not depend on how the processes shared the slices
@@ -124,6 +142,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         logger.info("%s\n%s", heading, format_metrics(metrics))
         if self._output_dir:
             self._write(predictions, metrics, percent, patients)
+            if regions:
+                self._write_regions([regions[p.image_id] for p in predictions])
         return {"classification": percent}
 
     def _predict(self, record: Mapping, logits: torch.Tensor) -> SlicePrediction:
@@ -168,11 +188,16 @@ class ClassificationEvaluator(DatasetEvaluator):
             },
         }
         files = {
-            self._output_dir / "predictions.csv": predictions_csv(predictions, self._class_names),
-            self._output_dir / "classification_metrics.json": json.dumps(content, indent=2) + "\n",
+            self._output_dir / PREDICTIONS_FILE: predictions_csv(predictions, self._class_names),
+            self._output_dir / METRICS_FILE: json.dumps(content, indent=2) + "\n",
         }
         write_together(files)
         logger.info("Written: %s", ", ".join(map(str, files)))
+
+    def _write_regions(self, rows: Sequence[dict[str, np.ndarray]]) -> None:
+        path = self._output_dir / ROI_BATCHES_FILE
+        RoIBatches.from_rows(rows, self._config).save(path)
+        logger.info("Written: %s", path)
 
 
 def predictions_csv(predictions: Sequence[SlicePrediction], class_names: Sequence[str]) -> str:

@@ -10,10 +10,13 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import COCOEvaluator
 from tabulate import tabulate
 
+from ct_lesion.files import write_together
+
 from .segmentation_metrics import above_score, ap_by_patient, coco_ap, lesion_counts, release_ap
 
 METRICS_FILE = "segmentation_metrics.json"
 RESULTS_FILE = "coco_instances_results.json"
+GROUND_TRUTH_FILE = "ground_truth.json"
 
 
 class LesionEvaluator(COCOEvaluator):
@@ -27,6 +30,9 @@ class LesionEvaluator(COCOEvaluator):
       rules (``coco``) and averaged over images as published (``release``).
     - ``lesions``: lesions found and false detections above that score, IoU > 0.5.
     - ``patients``: mask AP in [0, 1] of each patient.
+
+    A copy of the ground truth is left as ``ground_truth.json``, so that what reads the predictions
+    later needs no dataset.
     """
 
     def __init__(
@@ -80,9 +86,14 @@ class LesionEvaluator(COCOEvaluator):
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / METRICS_FILE
         path.write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
+        self._keep_ground_truth()
         self._log_tables(metrics)
         self._log.info(f"Written: {path}")
         return results
+
+    def _keep_ground_truth(self) -> None:
+        content = Path(self._metadata.json_file).read_text(encoding="utf-8")
+        write_together({self._folder / GROUND_TRUTH_FILE: content})
 
     def _paper_metrics(self, detections: list[dict]) -> dict:
         truth, threshold = self._coco_api, self._score_threshold

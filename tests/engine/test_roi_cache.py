@@ -18,10 +18,9 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from ct_lesion import load_config
-from ct_lesion.engine.fingerprint import Fingerprint, hash_config, hash_dataset, hash_detector
+from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError
+from ct_lesion.engine.fingerprint import hash_config, hash_dataset, hash_detector
 from ct_lesion.engine.roi_cache import (
-    RoIBatchCache,
-    StaleCacheError,
     build_cached_test_loader,
     build_cached_train_loader,
     can_cache,
@@ -98,7 +97,7 @@ def uncached(cfg: CfgNode, records: list[dict]) -> Callable:
 
 
 @pytest.fixture
-def cache(cfg: CfgNode, records: list[dict]) -> RoIBatchCache:
+def cache(cfg: CfgNode, records: list[dict]) -> RoIBatches:
     loader = build_detection_test_loader(records, mapper=mapper, batch_size=3)
     return extract_roi_batches(cfg, make_model(cfg), loader)
 
@@ -190,31 +189,31 @@ def test_nothing_to_extract(cfg) -> None:
 
 
 # ---- the file -----------------------------------------------------------------------------------
-def test_file_round_trip(cache: RoIBatchCache, tmp_path: Path) -> None:
+def test_file_round_trip(cache: RoIBatches, tmp_path: Path) -> None:
     cache = replace(cache, fingerprint=Fingerprint("w", "c", "s"))
     path = tmp_path / "new" / "roi.npz"
     cache.save(path)
-    loaded = RoIBatchCache.load(path, Fingerprint("w", "c", "s"))
+    loaded = RoIBatches.load(path, Fingerprint("w", "c", "s"))
     for field in fields(cache):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(cache, field.name))
     assert loaded.config.startswith("CUDNN_BENCHMARK")
     assert [p.name for p in path.parent.iterdir()] == ["roi.npz"]
 
 
-def test_stale_and_damaged_files_are_refused(cache: RoIBatchCache, tmp_path: Path) -> None:
+def test_stale_and_damaged_files_are_refused(cache: RoIBatches, tmp_path: Path) -> None:
     path = tmp_path / "roi.npz"
     replace(cache, fingerprint=Fingerprint("w", "c", "s")).save(path)
     with pytest.raises(StaleCacheError, match="other weights and other slices"):
-        RoIBatchCache.load(path, Fingerprint("x", "c", "x"))
+        RoIBatches.load(path, Fingerprint("x", "c", "x"))
     with pytest.raises(FileNotFoundError):
-        RoIBatchCache.load(tmp_path / "none.npz")
+        RoIBatches.load(tmp_path / "none.npz")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(StaleCacheError, match="not a complete file"):
-        RoIBatchCache.load(path)
+        RoIBatches.load(path)
     path.write_bytes(b"")
     with pytest.raises(StaleCacheError, match="not a complete file"):
-        RoIBatchCache.load(path)
+        RoIBatches.load(path)
 
 
 def test_file_is_used_until_something_changes(cfg, records) -> None:

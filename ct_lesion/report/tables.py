@@ -1,0 +1,89 @@
+"""A table of a report: numbers kept as numbers, rounded only where someone reads them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tabulate import tabulate
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as data.
+
+    Attributes:
+        name: stem of its files and its id on the page, e.g. "table_3".
+        title: one line above it.
+        columns: headings.
+        rows: one value a column; ``None`` or NaN where there is none.
+        formats: how a column's numbers are shown, e.g. ``{"AP": ".4f"}``; CSV and JSON keep all
+            digits.
+        notes: sentences below it.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    formats: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"{self.name}: a row of {len(row)} values for {len(self.columns)} columns: "
+                    f"{list(row)}"
+                )
+
+    def shown(self) -> list[list[str]]:
+        """The rows as a reader sees them: rounded, and a dash where there is no value."""
+        forms = [self.formats.get(column, "") for column in self.columns]
+        return [[_show(v, form) for v, form in zip(row, forms, strict=True)] for row in self.rows]
+
+    def records(self) -> list[dict[str, Cell]]:
+        """The rows for JSON, which has no NaN."""
+        return [
+            {c: None if _absent(v) else v for c, v in zip(self.columns, row, strict=True)}
+            for row in self.rows
+        ]
+
+    def to_json(self) -> dict:
+        """Everything about the table as plain values."""
+        return {"title": self.title, "rows": self.records(), "notes": list(self.notes)}
+
+    def to_csv(self) -> str:
+        """CSV with a heading; no value is an empty field."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(["" if _absent(v) else v for v in row] for row in self.rows)
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """Title, table and notes in GitHub's Markdown."""
+        body = tabulate(
+            self.shown(), headers=list(self.columns), tablefmt="github", disable_numparse=True
+        )
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        return f"**{self.title}**\n\n{body}\n{notes}"
+
+
+def _absent(cell: Cell) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _show(cell: Cell, form: str) -> str:
+    if _absent(cell):
+        return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int | float):
+        return format(cell, form)
+    return cell
