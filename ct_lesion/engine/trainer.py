@@ -10,7 +10,9 @@ import detectron2.utils.comm as comm
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
+    DatasetCatalog,
     DatasetMapper,
+    MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
@@ -162,6 +164,10 @@ class LesionTrainer(DefaultTrainer):
         folder = str(_evaluation_folder(cfg, dataset_name))
         if is_classifier(cfg):
             return ClassificationEvaluator(dataset_name, output_dir=folder, config=cfg.dump())
+        # Detectron2's evaluator would make a json file of its own, without patients, of a dataset
+        # whose file is not known yet, as it is until it is loaded
+        if not MetadataCatalog.get(dataset_name).get("json_file"):
+            DatasetCatalog.get(dataset_name)
         return LesionEvaluator.from_config(cfg, dataset_name, folder)
 
     @classmethod

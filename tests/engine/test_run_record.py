@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
 from ct_lesion.checkpoint import read_checkpoint
 from ct_lesion.engine.fingerprint import hash_weights
@@ -34,7 +35,14 @@ def test_the_record_of_an_evaluation_names_the_weights_by_their_hash(toy_cfg, ru
     assert record["seed"] == 1
     assert record["seconds"] > 0
     assert set(record["dataset_sha256"]) == {"cncb_lesion_train", "cncb_lesion_test"}
-    assert len(read(folder / "ground_truth.json")["images"]) == 6
+
+
+def test_the_ground_truth_is_kept_with_its_patients(toy_cfg, run):
+    cfg = toy_cfg()
+    MetadataCatalog.get("cncb_lesion_test").__dict__.pop("json_file", None)  # as in a new process
+    LesionTrainer.test(cfg, LesionTrainer.build_model(cfg))
+    truth = read(run / "inference/cncb_lesion_test/ground_truth.json")
+    assert [image["patient"] for image in truth["images"]] == ["2"] * 3 + ["3"] * 3
 
 
 def test_a_resumed_run_adds_to_the_time_spent_before(toy_cfg, run):
