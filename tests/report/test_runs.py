@@ -58,7 +58,7 @@ def test_a_run_without_predictions_says_how_to_make_them(classification_run):
     folder = classification_run()
     for path in (folder / "inference/covidx_ct_test").iterdir():
         path.unlink()
-    with pytest.raises(RunError, match=r"holds no predictions. Evaluate it first: python tools/tra"):
+    with pytest.raises(RunError, match=r"holds no predictions. Evaluate it first: python"):
         load_runs([folder])
 
 
