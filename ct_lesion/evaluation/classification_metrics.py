@@ -60,6 +60,24 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     return sk.confusion_matrix(labels, predicted, labels=classes)
 
 
+def rates_from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Sensitivity, specificity, PPV and F1 of each class, (C,) each.
+
+    Args:
+        confusion: (C, C) counts, rows true classes, columns predicted ones.
+    """
+    hits, of_class, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    others = confusion.sum() - of_class
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return {
+            "sensitivity": hits / of_class,
+            "specificity": (others - said + hits) / others,
+            "PPV": hits / said,
+            # of_class / of_class: a class without slices has no F1, even if it is predicted
+            "F1": 2 * hits / (of_class + said) * (of_class / of_class),
+        }
+
+
 def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Area under each class's ROC curve, (C,); NaN where all images or none are of the class.
 
@@ -106,26 +124,20 @@ def classification_metrics(
 
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, num_classes)
-    hits, of_class, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    others = len(labels) - of_class
+    rates = rates_from_confusion(confusion)
     result = ClassificationMetrics(
         class_names=tuple(class_names),
         confusion=confusion,
-        accuracy=float(_ratio(hits.sum(), len(labels))),
-        sensitivity=_ratio(hits, of_class),
-        specificity=_ratio(others - (said - hits), others),
-        ppv=_ratio(hits, said),
-        f1=np.where(of_class > 0, _ratio(2 * hits, of_class + said), np.nan),
+        accuracy=float(np.trace(confusion) / len(labels)) if len(labels) else np.nan,
+        sensitivity=rates["sensitivity"],
+        specificity=rates["specificity"],
+        ppv=rates["PPV"],
+        f1=rates["F1"],
         auc=one_vs_rest_auc(labels, logits),
     )
-    result.undefined.update(_reasons(result, of_class, others))
+    of_class = confusion.sum(axis=1)
+    result.undefined.update(_reasons(result, of_class, len(labels) - of_class))
     return result
-
-
-def _ratio(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
-    """``part / whole``, NaN where the whole is 0."""
-    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def _reasons(

@@ -31,6 +31,7 @@ from ct_lesion.evaluation.lesion_evaluator import GROUND_TRUTH_FILE, RESULTS_FIL
 from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
 
 LOGIT_PREFIX = "logit_"
+TEXT_COLUMNS = ("image_id", "file", "patient", "scan")
 
 
 class RunError(UserError):
@@ -64,7 +65,7 @@ class ClassificationResult:
     """An evaluation of a classifier; its arrays have the same order.
 
     Attributes:
-        files, patients, scans: (M,) text.
+        image_ids, files, patients, scans: (M,) text.
         labels: (M,) true classes.
         logits: (M, C).
         metrics: of ``classification_metrics.json``.
@@ -74,6 +75,7 @@ class ClassificationResult:
 
     dataset: str
     class_names: tuple[str, ...]
+    image_ids: np.ndarray
     files: np.ndarray
     patients: np.ndarray
     scans: np.ndarray
@@ -200,8 +202,7 @@ def _classification(folder: Path) -> ClassificationResult:
     columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
     class_names = tuple(column.partition(" ")[2] for column in columns)
     try:
-        texts = [np.array([row[key] for row in rows]) for key in ("file", "patient", "scan")]
-        image_ids = [row["image_id"] for row in rows]
+        texts = [np.array([row[key] for row in rows]) for key in TEXT_COLUMNS]
         labels = np.array([class_names.index(row["true_class"]) for row in rows])
         logits = np.array([[float(row[column]) for column in columns] for row in rows])
         if not rows or not np.isfinite(logits).all():
@@ -218,7 +219,7 @@ def _classification(folder: Path) -> ClassificationResult:
         logits,
         _read_json(folder / CLASSIFICATION_METRICS),
         _read_json(folder / EVALUATION_RECORD, optional=True),
-        _roi_batches(folder / ROI_BATCHES_FILE, image_ids),
+        _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
     )
 
 
