@@ -44,7 +44,10 @@ setup(
     # ct_lesion.get_config_file looks in both places.
     packages=[*find_packages(include=["ct_lesion", "ct_lesion.*"]), "ct_lesion.configs"],
     package_dir={"ct_lesion.configs": "configs"},
-    package_data={"ct_lesion.configs": ["*.yaml", "**/*.yaml"]},
+    package_data={
+        "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
+        "ct_lesion.report": ["*.json", "templates/*"],
+    },
     include_package_data=False,
     zip_safe=False,
     install_requires=[
@@ -53,6 +56,8 @@ setup(
         "numpy>=1.24",
         "scipy>=1.10",
         "scikit-learn>=1.3",
+        "statsmodels>=0.14",
+        "Jinja2>=3.1",
         "Pillow>=9.5",
         "opencv-python>=4.7",
         "pycocotools>=2.0.6",

@@ -75,13 +75,26 @@ def get_config_file(name: str) -> str:
     Raises:
         ConfigError: no such config; the message lists those that exist.
     """
-    package = Path(__file__).resolve().parent
-    roots = [root for root in (package / "configs", package.parent / "configs") if root.is_dir()]
-    for root in roots:
+    for root in _config_roots():
         if (root / name).is_file():
             return str(root / name)
-    shipped = sorted({str(p.relative_to(root)) for root in roots for p in root.rglob("*.yaml")})
-    raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(shipped)}")
+    raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(_config_names())}")
+
+
+def shipped_configs() -> list[str]:
+    """Names of the shipped configs for :func:`load_config`, without the bases they build on."""
+    return [name for name in _config_names() if not Path(name).name.startswith("Base-")]
+
+
+def _config_roots() -> list[Path]:
+    """Folders of shipped configs: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return [root for root in (package / "configs", package.parent / "configs") if root.is_dir()]
+
+
+def _config_names() -> list[str]:
+    roots = _config_roots()
+    return sorted({p.relative_to(root).as_posix() for root in roots for p in root.rglob("*.yaml")})
 
 
 def find_config(config_file: str) -> str:

@@ -6,7 +6,13 @@ from .description import config_from_description, describe, description_value, l
 from .errors import CheckpointError
 from .load_report import LoadReport
 from .released import convert_released, read_released
-from .weight_files import Checkpoint, read_checkpoint, read_description, write_weights
+from .weight_files import (
+    Checkpoint,
+    read_checkpoint,
+    read_description,
+    update_description,
+    write_weights,
+)
 
 __all__ = [
     "Checkpoint",
@@ -23,5 +29,6 @@ __all__ = [
     "read_description",
     "read_released",
     "require_detector",
+    "update_description",
     "write_weights",
 ]

@@ -50,7 +50,7 @@ def describe(
 
 
 def description_value(description: Mapping[str, str], key: str) -> Any:
-    """``class_names``, ``dataset_hashes``, ``metrics`` or ``versions`` as Python values.
+    """``class_names``, ``dataset_hashes``, ``metrics``, ``versions`` or ``temperature`` as values.
 
     Returns:
         ``None`` if the description has no such key.

@@ -106,6 +106,17 @@ def write_weights(
         raise _cannot_write(path, error) from error
 
 
+def update_description(path: str | Path, values: Mapping[str, str]) -> None:
+    """Add to the description of a checkpoint, or replace parts of it; the weights stay as they are.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint` and :func:`write_weights`.
+    """
+    checkpoint = read_checkpoint(path)
+    description = {k: v for k, v in (checkpoint.description or {}).items() if k != "format"}
+    write_weights(path, checkpoint.model, {**description, **values})
+
+
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     """``torch.save``, complete or not at all, and only what can be read back safely.
 

@@ -90,7 +90,7 @@ def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> F
     """A reliability plot each."""
     rows = max(-(-len(panels) // columns), 1)
     figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, (title, panel) in zip(axes, panels.items(), strict=False):

@@ -115,19 +115,19 @@ class Run:
             return None
         return (self.training["seconds"] + self.training.get("preparation_seconds", 0)) / 60
 
-    def weights_file(self, record: Mapping) -> Path:
-        """The file in this folder that holds the weights of an evaluation.
+    def weights_files(self, record: Mapping) -> list[Path]:
+        """The files in this folder that hold the weights of an evaluation, at least one.
 
         Raises:
             RunError: there is none; it was deleted, or the weights are elsewhere.
         """
+        wanted, found = record.get("weights_sha256"), []
         for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                weights = read_checkpoint(path).model
-            except CheckpointError:
-                continue
-            if hash_weights(weights) == record.get("weights_sha256"):
-                return path
+            with contextlib.suppress(CheckpointError):  # a damaged file holds them least of all
+                if hash_weights(read_checkpoint(path).model) == wanted:
+                    found.append(path)
+        if found:
+            return found
         raise RunError(
             f"{self.folder}: no .safetensors file in it holds the weights that "
             f"{record.get('dataset', 'the dataset')} was evaluated with."

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from ct_lesion.evaluation.segmentation_metrics import above_score, lesion_counts
+
+Colour = str | tuple[float, ...]  # as matplotlib takes them
 
 # two hues that colour-blind readers tell apart, also on grey
 TRUTH_COLOUR, PREDICTION_COLOUR = "#ffd92f", "#56c8ff"
@@ -125,27 +128,38 @@ def _draw_slice(axes: Sequence[Axes], picture: SlicePicture) -> None:
         axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=9)
     for mask in picture.truth:
-        _outline(axes[1], mask, TRUTH_COLOUR)
+        outline(axes[1], mask, TRUTH_COLOUR)
     for mask, score in zip(picture.predictions, picture.scores, strict=True):
-        _outline(axes[2], mask, PREDICTION_COLOUR)
-        _label(axes[2], mask, score)
+        outline(axes[2], mask, PREDICTION_COLOUR)
+        _label_mask(axes[2], mask, score)
 
 
-def _outline(axis: Axes, mask: np.ndarray, colour: str) -> None:
-    # a mask that is empty or fills the slice has no outline
-    if 0 < mask.sum() < mask.size:
-        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
-
-
-def _label(axis: Axes, mask: np.ndarray, score: float) -> None:
+def _label_mask(axis: Axes, mask: np.ndarray, score: float) -> None:
     rows, columns = np.nonzero(mask)
     if rows.size:
-        axis.text(
-            columns.max() + 1,
-            rows.min(),
-            f"{score:.2f}",
-            color=PREDICTION_COLOUR,
-            fontsize=6,
-            va="bottom",
-            clip_on=True,
+        write_label(axis, columns.max() + 1, rows.min(), f"{score:.2f}", PREDICTION_COLOUR)
+
+
+def outline(axis: Axes, mask: np.ndarray, colour: str, width: float = 1.0) -> None:
+    """Draw the border of a mask (H, W), ``width`` points wide, on a slice."""
+    # a mask that is empty or fills the slice has no outline
+    if 0 < mask.sum() < mask.size:
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
+
+
+def draw_box(
+    axis: Axes, box: np.ndarray, colour: Colour, width: float = 1.0, style: str = "-"
+) -> None:
+    """Draw a box x0, y0, x1, y1 in pixels, whose edges count from the corner of a pixel."""
+    x0, y0, x1, y1 = (float(edge) - 0.5 for edge in box)  # imshow has a pixel's centre at 0
+    axis.add_patch(
+        Rectangle(
+            (x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, lw=width, linestyle=style
         )
+    )
+
+
+def write_label(axis: Axes, x: float, y: float, text: str, colour: Colour, size: float = 6) -> None:
+    """Write on a slice, from a point in pixels to the right and up, legible on bright tissue."""
+    shade = {"facecolor": "black", "alpha": 0.55, "pad": 0.4, "linewidth": 0}
+    axis.text(x, y, text, color=colour, fontsize=size, va="bottom", clip_on=True, bbox=shade)

@@ -74,7 +74,7 @@ def classified_slices_figure(
     """
     rows = max(-(-len(images) // columns), 1)
     figure = Figure(figsize=(2.6 * columns, 2.95 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, image, title in zip(axes, images, titles, strict=False):

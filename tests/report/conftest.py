@@ -8,52 +8,22 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Boxes, Instances
+from detectron2.modeling import build_model
+from toy_runs import N, toy_output, toy_slices
 
 from ct_lesion import load_config
+from ct_lesion.checkpoint import describe, write_weights
+from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.evaluation.classification import ClassificationEvaluator
-
-CLASSES = ("Control", "Common Pneumonia", "COVID-19")
-N = 6  # RoIs a slice
-
-
-def toy_slices(patients: int = 6, slices: int = 3, classes: int = 3) -> list[dict]:
-    """Slices of patients of each class in turn."""
-    return [
-        {
-            "file_name": f"images/{patient}_{index}.png",
-            "image_id": f"{patient}_{index}",
-            "patient": str(patient),
-            "scan": "1",
-            "label": patient % classes,
-        }
-        for patient in range(patients)
-        for index in range(slices)
-    ]
-
-
-def toy_output(record: dict, generator: np.random.Generator, n: int = N) -> dict:
-    """What a fair classifier says: mostly right, more and surer regions in COVID-19."""
-    logits = generator.normal(0, 1, 3)
-    logits[record["label"]] += 1.5
-    scores = np.sort(generator.uniform(0, 1, n) ** (4 - record["label"]))[::-1].copy()
-    corners = generator.uniform(0, 30, (n, 2))
-    instances = Instances((64, 64))
-    instances.pred_boxes = Boxes(torch.tensor(np.hstack([corners, corners + 20])).float())
-    instances.pred_classes = torch.zeros(n, dtype=torch.long)
-    instances.is_copy = torch.zeros(n, dtype=torch.bool)
-    rows = np.hstack([scores[:, None], generator.normal(0, 1, (n, 4))])
-    return {
-        "logits": torch.tensor(logits),
-        "instances": instances,
-        "roi_batch": torch.tensor(rows).float(),
-    }
 
 
 @pytest.fixture
 def classification_run(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a run's folder with an evaluation of ``covidx_ct_test`` and what else is named."""
+    """Makes a run's folder with weights and an evaluation of ``covidx_ct_test`` or what is named.
+
+    The predictions are drawn, not computed with the weights.
+    """
 
     def make(
         name: str = "classification",
@@ -64,15 +34,21 @@ def classification_run(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        overrides = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", n]
-        cfg = load_config("classification/resnet18_t1.yaml", overrides)
+        overrides = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", n, "MODEL.FPN.OUT_CHANNELS", 16]
+        cfg = load_config("classification/resnet18_t2.yaml", overrides)
         (folder / "config.yaml").write_text(cfg.dump())
+        torch.manual_seed(seed)
+        model = build_model(cfg)
+        write_weights(folder / "model_final.safetensors", model.state_dict(), describe(cfg))
+        digest = hash_weights(model.state_dict())
         for index, dataset in enumerate(datasets):
             generator = np.random.default_rng(seed + index)
             evaluator = ClassificationEvaluator(dataset, False, folder / "inference" / dataset)
             records = toy_slices() if slices is None else slices
             evaluator.process(records, [toy_output(r, generator, n) for r in records])
             evaluator.evaluate()
+            record = {"dataset": dataset, "weights_sha256": digest}
+            (folder / "inference" / dataset / "evaluation.json").write_text(json.dumps(record))
         lines = [{"iteration": i, "total_loss": 1 / (i + 1)} for i in range(3)]
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
         return folder

@@ -27,7 +27,7 @@ def test_a_segmentation_run_is_read_back_and_its_weights_are_found(segmentation_
     assert len(result.truth.imgs) == 6
     assert result.detections
     assert result.image_file(1).is_file()
-    assert run.weights_file(result.record).name == "model_final.safetensors"
+    assert [f.name for f in run.weights_files(result.record)] == ["model_final.safetensors"]
 
 
 def test_names_are_as_short_as_they_can_be(classification_run):
@@ -77,7 +77,7 @@ def test_weights_that_are_gone_are_told(segmentation_run):
     (run,) = load_runs([folder])
     (folder / "model_final.safetensors").unlink()
     with pytest.raises(RunError, match=r"no .safetensors file in it holds the weights"):
-        run.weights_file(choose_test(run.segmentation).record)
+        run.weights_files(choose_test(run.segmentation).record)
 
 
 def test_detections_in_unknown_images_are_refused(segmentation_run):

@@ -46,7 +46,9 @@ def test_slices_without_a_dice_are_not_the_worst():
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_pictures_of_any_number_of_slices(count, tmp_path):
     images = [np.zeros((8, 8), np.uint8)] * count
-    classified_slices_figure(images, ["title"] * count).savefig(tmp_path / "worst.png")
+    figure = classified_slices_figure(images, ["title"] * count)
+    assert sum(bool(axis.images) for axis in figure.axes) == count
+    figure.savefig(tmp_path / "worst.png")
 
 
 def test_a_slice_that_is_gone_is_none(tmp_path):

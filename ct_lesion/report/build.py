@@ -1,0 +1,219 @@
+"""A report put together: which sections there are, and what each of them needs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from ct_lesion import __version__
+from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
+
+from .calibration_section import calibration_blocks
+from .classification_section import (
+    cautions,
+    confusion_table,
+    level_table,
+    subgroup_tables,
+    worst_blocks,
+)
+from .comparison_section import check_comparable, comparison_table
+from .explanation_section import explanation_blocks
+from .figure_2_section import figure_2_blocks
+from .model_card import INTENDED, LIMITS, claim_table, model_card_table
+from .options import ReportOptions
+from .page import Block, Picture, Section
+from .regions_section import region_blocks
+from .result_tables import (
+    RunMetrics,
+    class_metrics_table,
+    classification_table,
+    segmentation_table,
+)
+from .runs import (
+    ClassificationResult,
+    Run,
+    RunError,
+    SegmentationResult,
+    choose_test,
+    choose_validation,
+)
+from .segmentation_section import check_same_truth, segmentation_blocks
+from .size_table import size_table
+from .training_curves import curves_figure
+
+CURVES_CAPTION = (
+    "Losses and evaluations over the training, as Detectron2's metrics.json has them. Metrics that "
+    "were evaluated once are single points."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`ct_lesion.report.page.write_report` writes."""
+
+    title: str
+    sections: list[Section]
+    facts: dict[str, str]
+
+
+class _Material:
+    """The evaluations of the runs that are reported."""
+
+    def __init__(self, runs: list[Run], options: ReportOptions) -> None:
+        self.runs = runs
+        self.options = options
+        self.by_name = {run.name: run for run in runs}
+        self.segmentation = self._chosen("segmentation")
+        self.classification = self._chosen("classification")
+        if not self.segmentation and not self.classification:
+            raise RunError(f"No run was evaluated on {options.dataset}: correct --dataset.")
+
+    def _chosen(self, kind: str) -> Mapping[str, SegmentationResult | ClassificationResult]:
+        found = {r.name: choose_test(getattr(r, kind), self.options.dataset) for r in self.runs}
+        return {name: result for name, result in found.items() if result is not None}
+
+    def metrics(self, results: Mapping[str, SegmentationResult | ClassificationResult]):
+        for name, result in results.items():
+            run = self.by_name[name]
+            lesion_names = ()
+            if isinstance(result, SegmentationResult):
+                truth = result.truth
+                lesion_names = [c["name"] for c in truth.loadCats(sorted(truth.getCatIds()))]
+            yield RunMetrics(
+                name, run.cfg, result.metrics, run.minutes, result.dataset, tuple(lesion_names)
+            )
+
+
+def build_report(runs: list[Run], options: ReportOptions) -> Report:
+    """Tables, figures and text of a report; a line is printed before each section.
+
+    Raises:
+        UserError: runs that lack what was asked for, or that cannot stand side by side.
+    """
+    material = _Material(runs, options)
+    check_comparable(material.classification)
+    check_same_truth(material.segmentation)
+    sections = [section for section in _sections(material) if section.blocks]
+    facts = {
+        "Runs": ", ".join(run.name for run in runs),
+        "Evaluated on": ", ".join(
+            dict.fromkeys(
+                r.dataset
+                for r in (*material.segmentation.values(), *material.classification.values())
+            )
+        ),
+        "Date": date.today().isoformat(),
+        "ct_lesion": __version__,
+        "Intervals": describe_bootstrap(options.resamples),
+    }
+    return Report(f"Report on {facts['Runs']}", sections, facts)
+
+
+def _sections(material: _Material) -> Iterator[Section]:
+    makers = {
+        "segmentation": ("Lesion segmentation", _segmentation),
+        "classification": ("Classification of slices, scans and patients", _classification),
+        "regions": ("Regions behind the decision", _regions),
+        "maps": ("Figure 2: detections, score maps and logits", _maps),
+        "sizes": ("Table 1: sizes of the models and splits", _sizes),
+        "training": ("Training", _training),
+        "card": ("Model card and checklist", _card),
+    }
+    for number, (name, (title, make)) in enumerate(makers.items(), start=1):
+        print(f"[{number}/{len(makers)}] {title}", flush=True)
+        yield Section(name, title, make(material))
+
+
+def _segmentation(material: _Material) -> list[Block]:
+    results = material.segmentation
+    if not results:
+        return []
+    table = segmentation_table(list(material.metrics(results)))
+    return [table, *segmentation_blocks(results, material.options)]
+
+
+def _classification(material: _Material) -> list[Block]:
+    results, options = material.classification, material.options
+    if not results:
+        return []
+    metrics = list(material.metrics(results))
+    comparison = comparison_table(results, options)
+    validated = {
+        name: (
+            result,
+            choose_validation(material.by_name[name].classification, options.validation),
+        )
+        for name, result in results.items()
+    }
+    return [
+        *cautions(results),
+        classification_table(metrics),
+        class_metrics_table(metrics),
+        confusion_table(results),
+        level_table(results, options),
+        *([comparison] if comparison else []),
+        *calibration_blocks(validated),
+        *subgroup_tables(results, options),
+        *worst_blocks(results),
+    ]
+
+
+def _regions(material: _Material) -> list[Block]:
+    results = {n: r for n, r in material.classification.items() if r.roi_batches is not None}
+    blocks: list[Block] = [
+        f"{name}: the evaluation left no RoI batches; evaluate it again for this section."
+        for name in material.classification
+        if name not in results
+    ]
+    if results:
+        blocks += region_blocks(results, material.options)
+    if material.options.draw_models:
+        for number, (name, result) in enumerate(results.items(), start=1):
+            run = material.by_name[name]
+            blocks += explanation_blocks(name, number, run, result, material.options)
+    return blocks
+
+
+def _maps(material: _Material) -> list[Block]:
+    """Figure 2 of the first segmentation run, with the first classifier."""
+    if not material.options.draw_models:
+        return []
+    if not material.segmentation:
+        return ["Figure 2 needs a segmentation run, whose mask head draws the score maps."]
+    name, result = next(iter(material.segmentation.items()))
+    classifiers = list(material.classification.items())
+    classifier = (material.by_name[classifiers[0][0]], classifiers[0][1]) if classifiers else None
+    names = name if classifier is None else f"{name} (regions) and {classifiers[0][0]} (logits)"
+    return [f"From {names}.", *figure_2_blocks((material.by_name[name], result), classifier)]
+
+
+def _sizes(material: _Material) -> list[Block]:
+    return [size_table()]
+
+
+def _training(material: _Material) -> list[Block]:
+    curves = {run.name: run.curves for run in material.runs if run.curves}
+    if not curves:
+        return []
+    return [Picture("training_curves", curves_figure(curves), CURVES_CAPTION, _plain(curves))]
+
+
+def _plain(curves: Mapping[str, list[dict]]) -> dict:
+    """JSON has no NaN, which a loss may have been."""
+    return {
+        name: [
+            {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in line.items()}
+            for line in lines
+        ]
+        for name, lines in curves.items()
+    }
+
+
+def _card(material: _Material) -> list[Block]:
+    return [
+        INTENDED,
+        LIMITS,
+        model_card_table(material.runs, material.options),
+        claim_table(material.runs, material.options),
+    ]

@@ -1,0 +1,216 @@
+"""Figure 2 of the paper: what the detector sees in a slice, and what the classifier makes of it.
+
+Shapes: R regions of a slice, C classes, H x W pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from .figure_4 import class_colours
+from .segmentation_figure import PREDICTION_COLOUR, draw_box, outline, write_label
+
+LESION_COLOUR, LUNG_COLOUR = "#ffd92f", "#2a7a4b"
+TRUE_COLOUR, LOGIT_COLOUR = "#00662b", "#b30000"
+BOX_COLOUR = "white"
+SCORE_MAP = "PuOr_r"  # diverging, and told apart by colour-blind readers
+LABELLED = 5  # labels of more regions hide the slice
+NO_TRUTH = "no ground truth\nfor this slice"
+NO_LESION, NO_LUNGS = "no lesion", "lungs not known"
+PREDICTED = "▶"
+CAPTION = (
+    "Column 1: the slice with masks (blue), boxes, classes and scores of its highest-ranking "
+    f"regions; the first {LABELLED} are numbered. A dashed box has a score too low to count as a "
+    "detection: it is shown because it ranks highest in its slice. Column 2: raw mask logits, "
+    "before the sigmoid; each region is resized to its box on its own, and where boxes overlap the "
+    "largest logit is shown. What is above 0 (thin line) is lesion; outside all boxes the slice "
+    "shows through, faint. Column 3: ground truth, lesions yellow on lungs green. Column 4: logits "
+    "of the classifier (red) with the true class in green and the predicted class marked. "
+    "Not for clinical use."
+)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a slice in decreasing score.
+
+    Attributes:
+        boxes: (R, 4), x0, y0, x1, y1 in pixels.
+        scores: (R,), 0..1.
+        names: class of each.
+        masks: (R, H, W) bool.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    names: Sequence[str]
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class ScoredSlice:
+    """A row of the figure.
+
+    Attributes:
+        title: names the slice.
+        image: (H, W) uint8.
+        regions: what was detected, at least the highest-ranking region.
+        score_map: (H, W) raw mask logits, NaN outside all boxes.
+        class_names: C of them.
+        lesion_mask: (H, W) bool, nowhere true in a slice without lesions; ``None`` if unknown.
+        lung_mask: (H, W) bool, ``None`` if unknown.
+        true_class: index, ``None`` if unknown.
+        logits: (C,) of the classifier, ``None`` without one.
+    """
+
+    title: str
+    image: np.ndarray
+    regions: Regions
+    score_map: np.ndarray
+    class_names: Sequence[str]
+    lesion_mask: np.ndarray | None = None
+    lung_mask: np.ndarray | None = None
+    true_class: int | None = None
+    logits: np.ndarray | None = None
+
+
+def figure_2(slices: Sequence[ScoredSlice], min_score: float = 0.05) -> Figure:
+    """A row a slice; see :data:`CAPTION` for the columns.
+
+    All score maps have one scale, symmetric about 0, and all bar charts have one axis.
+
+    Args:
+        slices: at least one.
+        min_score: regions scored at or below it are drawn dashed.
+
+    Raises:
+        ValueError: no slices.
+    """
+    if not slices:
+        raise ValueError("Figure 2 needs at least one slice")
+    figure = Figure(figsize=(10, 2.5 * len(slices) + 0.9), layout="constrained")
+    axes = figure.subplots(len(slices), 4, squeeze=False, width_ratios=(1, 1, 1, 1.05))
+    logits = f"Class logits ({PREDICTED} predicted)"
+    titles = ("Detections", "Raw mask logits", "Ground truth", logits)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=11)
+    limit = _limit([s.score_map for s in slices])
+    reach = _limit([s.logits for s in slices if s.logits is not None])
+    for row, piece in zip(axes, slices, strict=True):
+        _detections(row[0], piece, min_score)
+        drawn = _score_map(row[1], piece, limit)
+        _ground_truth(row[2], piece)
+        _classes(row[3], piece, reach)
+    bar = figure.colorbar(
+        drawn, ax=axes[:, 1], location="bottom", fraction=0.05, aspect=18, pad=0.01
+    )
+    bar.set_label("logit (above 0: lesion)", fontsize=9)
+    figure.suptitle("Regions, mask logits and class logits. Not for clinical use.", fontsize=11)
+    return figure
+
+
+def _limit(arrays: Sequence[np.ndarray]) -> float:
+    """The largest absolute value, or 1 where there is none: a scale needs a length."""
+    values = np.concatenate([np.abs(np.ravel(a)) for a in arrays] or [np.zeros(0)])
+    return float(np.nanmax(values, initial=0.0, where=np.isfinite(values))) or 1.0
+
+
+def _show(axis: Axes, image: np.ndarray, **kwargs: object) -> AxesImage:
+    axis.set(xticks=[], yticks=[])
+    return axis.imshow(image, **kwargs)
+
+
+def _detections(axis: Axes, piece: ScoredSlice, min_score: float) -> None:
+    _show(axis, piece.image, cmap="gray", vmin=0, vmax=255)
+    axis.set_ylabel(piece.title, fontsize=9)
+    found = piece.regions
+    for mask in found.masks:
+        outline(axis, mask, PREDICTION_COLOUR)
+    for box, score in zip(found.boxes, found.scores, strict=True):
+        draw_box(axis, box, BOX_COLOUR, 0.7, "-" if score > min_score else "--")
+    labelled = list(zip(found.boxes, found.scores, found.names, strict=True))[:LABELLED]
+    for rank, (box, _, _) in enumerate(labelled, start=1):
+        write_label(axis, box[0], box[1], str(rank), BOX_COLOUR, 7)
+    lines = [
+        f"{rank} {name} {format_score(s)}" for rank, (_, s, name) in enumerate(labelled, start=1)
+    ]
+    axis.set_xlabel(in_lines(lines, left_out=len(found.scores) - len(lines)), fontsize=8)
+
+
+def in_lines(words: Sequence[str], left_out: int = 0, a_line: int = 2) -> str:
+    """Words below a slice, some a line, and how many more there are."""
+    words = [*words, *([f"and {left_out} more"] if left_out else [])]
+    lines = (words[i : i + a_line] for i in range(0, len(words), a_line))
+    return "\n".join("   ".join(line) for line in lines)
+
+
+def format_score(score: float) -> str:
+    """A score with two digits; a low one must not read as 0.00."""
+    return f"{score:.2f}" if score >= 0.01 else f"{score:.1g}"
+
+
+def _score_map(axis: Axes, piece: ScoredSlice, limit: float) -> AxesImage:
+    # the slice, faint, says where in the body a region is
+    _show(axis, piece.image, cmap="gray", vmin=0, vmax=255, alpha=0.35)
+    drawn = _show(axis, piece.score_map, cmap=SCORE_MAP, vmin=-limit, vmax=limit)
+    outline(axis, np.nan_to_num(piece.score_map, nan=-limit) > 0, "black", 0.6)
+    return drawn
+
+
+def _ground_truth(axis: Axes, piece: ScoredSlice) -> None:
+    if piece.lesion_mask is None:
+        axis.axis("off")
+        _write(axis, 0.5, NO_TRUTH)
+        return
+    picture = np.zeros((*piece.lesion_mask.shape, 3))
+    if piece.lung_mask is not None:
+        picture[np.asarray(piece.lung_mask, bool)] = to_rgb(LUNG_COLOUR)
+    picture[np.asarray(piece.lesion_mask, bool)] = to_rgb(LESION_COLOUR)
+    _show(axis, picture)
+    notes = [NO_LESION] if not piece.lesion_mask.any() else []
+    notes += [NO_LUNGS] if piece.lung_mask is None else []
+    axis.set_xlabel("; ".join(notes), fontsize=9)
+
+
+def _classes(axis: Axes, piece: ScoredSlice, reach: float) -> None:
+    if piece.logits is None:
+        axis.axis("off")
+        _write(axis, 0.4, "no classifier in this run")
+        if piece.true_class is not None:
+            true_class = piece.class_names[piece.true_class]
+            _write(axis, 0.6, f"{true_class} (true)", color=TRUE_COLOUR)
+        return
+    places = np.arange(len(piece.class_names))
+    axis.barh(places, piece.logits, color=class_colours(piece.class_names), height=0.5)
+    axis.set(xlim=(-1.1 * reach, 1.1 * reach), ylim=(len(places) - 0.4, -0.8), yticks=[])
+    axis.axvline(0, color="0.4", linewidth=0.8)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.spines[["left", "right", "top"]].set_visible(False)
+    winner = int(np.argmax(piece.logits))
+    for place, (name, logit) in enumerate(zip(piece.class_names, piece.logits, strict=True)):
+        # the words stand above their bar, from the left and from the right edge of the panel
+        words = {
+            "y": place - 0.3,
+            "fontsize": 9,
+            "va": "bottom",
+            "weight": "bold" if place == winner else "normal",
+            "transform": axis.get_yaxis_transform(),
+        }
+        true = place == piece.true_class
+        label = f"{name} (true)" if true else name
+        axis.text(x=0, s=label, color=TRUE_COLOUR if true else "black", **words)
+        value = f"{PREDICTED} {logit:+.2f}" if place == winner else f"{logit:+.2f}"
+        axis.text(x=1, s=value, color=LOGIT_COLOUR, ha="right", **words)
+    if piece.true_class is None:
+        axis.set_xlabel("true class unknown", fontsize=9)
+
+
+def _write(axis: Axes, height: float, text: str, **kwargs: object) -> None:
+    axis.text(
+        0.5, height, text, ha="center", va="center", fontsize=9, transform=axis.transAxes, **kwargs
+    )

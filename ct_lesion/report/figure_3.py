@@ -1,0 +1,170 @@
+"""Figure 3 of the paper: scores and areas of the RoIs of one slice of each class.
+
+Shapes: M slices, C classes, N RoIs a slice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .figure_4 import class_colours
+
+TOP = 16
+BINS = 20
+LOWEST = 1e-6  # scores below it are drawn on it
+CAPTION = (
+    "One slice of each class: histogram of the scores of its RoIs, and their box area against "
+    f"their score; left the top {TOP} RoIs, right all of them. A slice with fewer regions than "
+    "RoIs repeats some of them: the histogram counts every RoI that the classifier reads, copies "
+    "too (hatched); the scatter plot shows each region once. Scores in the scatter plot and areas "
+    f"are on logarithmic axes; scores below {LOWEST:f} are drawn there."
+)
+
+
+@dataclass(frozen=True)
+class RankedSlice:
+    """The RoI batch of a slice.
+
+    Attributes:
+        class_name: true class.
+        title: names the slice.
+        scores: (N,), 0..1, in decreasing order.
+        boxes: (N, 4), x0, y0, x1, y1 in pixels.
+        is_copy: (N,) bool, rows that repeat the row above.
+    """
+
+    class_name: str
+    title: str
+    scores: np.ndarray
+    boxes: np.ndarray
+    is_copy: np.ndarray
+
+
+def choose_slices(
+    labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]
+) -> dict[str, int]:
+    """An index of a typical slice by class name, in class order.
+
+    The margin of a slice is its true class's logit minus the largest other one. Chosen is the
+    correctly classified slice of median margin (the lower one of an even number; the first of
+    equal ones); if none is correct, the slice of largest margin, which is the least wrong. A class
+    without slices is left out.
+
+    Args:
+        labels: (M,) true class indices.
+        logits: (M, C).
+        class_names: C of them, at least two.
+    """
+    labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
+    others = logits.copy()
+    everyone = np.arange(len(labels))
+    others[everyone, labels] = -np.inf
+    margins = logits[everyone, labels] - others.max(axis=1, initial=-np.inf)
+    correct = logits.argmax(axis=1) == labels
+    chosen = {}
+    for index, name in enumerate(class_names):
+        own = np.flatnonzero(labels == index)
+        right = own[correct[own]]
+        if len(right):
+            order = right[np.argsort(margins[right], kind="stable")]
+            middle = margins[order[(len(order) - 1) // 2]]
+            chosen[name] = int(right[margins[right] == middle][0])
+        elif len(own):
+            chosen[name] = int(own[margins[own].argmax()])
+    return chosen
+
+
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """Areas in px^2, (...), of boxes (..., 4)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def figure_3(slices: Sequence[RankedSlice], class_names: Sequence[str], top: int = TOP) -> Figure:
+    """A row a slice: histogram and scatter plot of the top RoIs, then of all.
+
+    Args:
+        slices: at least one, commonly one a class.
+        class_names: all classes, which choose the colours.
+        top: how many RoIs the first two columns show.
+
+    Raises:
+        ValueError: no slices, or a class name that is none of ``class_names``.
+    """
+    if not slices:
+        raise ValueError("Figure 3 needs at least one slice")
+    unknown = {s.class_name for s in slices} - set(class_names)
+    if unknown:
+        raise ValueError(f"classes {sorted(unknown)} are not among {list(class_names)}")
+    colours = dict(zip(class_names, class_colours(class_names), strict=True))
+    figure = Figure(figsize=(10, 2.2 * len(slices) + 0.7), layout="constrained")
+    axes = figure.subplots(len(slices), 4, squeeze=False)
+    for row, piece in zip(axes, slices, strict=True):
+        for pair, number in ((row[:2], min(top, len(piece.scores))), (row[2:], len(piece.scores))):
+            _histogram(pair[0], piece, number, colours[piece.class_name])
+            _scatter(pair[1], piece, number, colours[piece.class_name])
+        row[0].set_ylabel(f"{piece.class_name}\n{piece.title}\nRoIs", fontsize=9)
+    for column, axis in enumerate(axes[0]):
+        axis.set_title(_title(column, [len(s.scores) for s in slices], top), fontsize=10)
+    _share_scales(axes)
+    figure.suptitle("Scores and box areas of the RoIs of a slice", fontsize=11)
+    return figure
+
+
+def _title(column: int, numbers: Sequence[int], top: int) -> str:
+    what = "area, score" if column % 2 else "scores"
+    if column < 2:
+        return f"Top {min(top, max(numbers))}: {what}"
+    return f"All {numbers[0]}: {what}" if len(set(numbers)) == 1 else f"All RoIs: {what}"
+
+
+def _histogram(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None:
+    scores, copies = piece.scores[:number], np.asarray(piece.is_copy[:number], bool)
+    axis.hist(
+        [scores[~copies], scores[copies]],
+        bins=np.linspace(0, 1, BINS + 1),
+        stacked=True,
+        color=[colour, "white"],
+        edgecolor=colour,
+        hatch=["", "/////"],
+        linewidth=0.6,
+    )
+    axis.set(xlim=(0, 1), ylim=(0, 1.4 * max(axis.get_ylim()[1], 1)))  # room for the words
+    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.text(
+        0.97, 0.93, _summary(scores, copies), ha="right", va="top", fontsize=8,
+        transform=axis.transAxes,
+    )  # fmt: skip
+
+
+def _summary(scores: np.ndarray, copies: np.ndarray) -> str:
+    if not len(scores):
+        return "no RoIs"
+    text = f"highest {scores.max():.2g}\nmedian {np.median(scores):.2g}"
+    return f"{text}\n{copies.sum()} copies" if copies.any() else text
+
+
+def _scatter(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None:
+    shown = ~np.asarray(piece.is_copy[:number], bool)
+    areas = box_areas(piece.boxes[:number])[shown]
+    scores = np.maximum(piece.scores[:number][shown], LOWEST)
+    axis.scatter(areas, scores, s=16, color=colour, alpha=0.6, linewidths=0)
+
+
+def _share_scales(axes: np.ndarray) -> None:
+    """One axis for all areas and one for all scores, so that the classes can be compared."""
+    scatters = axes[:, 1::2].ravel()
+    points = np.concatenate([axis.collections[0].get_offsets() for axis in scatters])
+    points = points[points[:, 0] > 0]  # a box without area has no place on a logarithmic axis
+    areas, scores = points.T if len(points) else ([1, 1e4], [LOWEST, 1])
+    for axis in scatters:
+        axis.set(xscale="log", yscale="log", ylabel="score")
+        axis.set(xlim=(min(areas) / 1.5, max(areas) * 1.5), ylim=(min(scores) / 1.5, 1.5))
+        axis.grid(alpha=0.3)
+    for axis, label in zip(axes[-1], ("score", "box area (px²)") * 2, strict=True):
+        axis.set_xlabel(label, fontsize=9)
+    for axis in axes.ravel():
+        axis.tick_params(labelsize=8)

@@ -1,0 +1,24 @@
+from ct_lesion.report.model_card import FOR_AUTHORS, claim_table, model_card_table
+from ct_lesion.report.options import ReportOptions
+from ct_lesion.report.runs import load_runs
+
+
+def test_a_card_says_what_was_trained_and_evaluated_on_what(classification_run, segmentation_run):
+    runs = load_runs([classification_run(), segmentation_run()])
+    table = model_card_table(runs, ReportOptions())
+    facts = {row[0]: row[1:] for row in table.rows}
+    assert facts["classes"] == ["Control, Common Pneumonia, COVID-19", "Lesion"]
+    assert facts["evaluated on"] == [
+        "covidx_ct_test: 18 slices of 6 patients",
+        "cncb_lesion_test: 6 slices of 2 patients",
+    ]
+    assert "Adam, rate 1e-05" in facts["training"][0]
+    assert len(facts["weights, SHA-256"][1]) == 64
+
+
+def test_all_items_of_the_checklist_are_there_and_most_need_authors(classification_run):
+    table = claim_table(load_runs([classification_run()]), ReportOptions())
+    assert [row[0] for row in table.rows] == [str(i) for i in range(1, 43)]
+    answers = {row[0]: row[3] for row in table.rows}
+    assert answers["40"] == FOR_AUTHORS
+    assert "bootstrap over patients" in answers["29"]

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Fit a temperature on a run's validation predictions and save it with the run's weights.
+
+Example:
+    python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
+        MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
+    python tools/calibrate.py RUN
+
+Logits divided by the temperature give probabilities that are neither too sure nor too modest. The
+predicted classes stay as they are. The temperature is written into the description of every
+.safetensors file in the folder that holds the weights that were validated.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from ct_lesion.checkpoint import update_description
+from ct_lesion.errors import run_tool
+from ct_lesion.evaluation.calibration import fit_temperature
+from ct_lesion.report.runs import RunError, choose_validation, load_runs
+
+
+def parse_arguments() -> argparse.Namespace:
+    first, _, rest = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a classification run")
+    parser.add_argument(
+        "--validation", help='evaluation to fit on (default: the one whose name ends in "_val")'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    (run,) = load_runs([args.run])
+    validation = choose_validation(run.classification, args.validation)
+    if validation is None:
+        raise RunError(
+            f"{run.folder}: holds no classifier's evaluation of "
+            f"{args.validation or 'a validation set'}. It has those of: "
+            f"{', '.join(run.classification) or 'nothing'}."
+        )
+    temperature = fit_temperature(validation.labels, validation.logits)
+    content = json.dumps({"value": temperature, "fitted_on": validation.dataset})
+    paths = run.weights_files(validation.record)
+    for path in paths:
+        update_description(path, {"temperature": content})
+    print(f"Temperature {temperature:.4f}, fitted on {len(validation.labels)} slices.")
+    print("Written into:", *paths, sep="\n  ")
+
+
+if __name__ == "__main__":
+    run_tool(main)
