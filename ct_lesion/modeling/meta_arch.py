@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ct_lesion.errors import ConfigError
 
 from .classifier import ClassificationModule
-from .roi_batch import BoxOutputs, RoIBatch, check_choice, rescale_regions
+from .roi_batch import BoxOutputs, RoIBatch, box_outputs, check_choice, rescale_regions
 
 TRAIN_BATCHNORM = ("affine", "none")
 SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts
@@ -219,32 +219,13 @@ class COVIDCTMaskNet(nn.Module):
             features = self.backbone(images.tensor)
         with torch.no_grad():
             proposals, _ = self.proposal_generator(images, features, None)
-            outputs = self._box_outputs(features, proposals)
+            outputs = box_outputs(self.roi_heads, features, proposals)
             rankings = [self.roi_batch.rank(output) for output in outputs]
         if learns:
             kept = [p[r.region] for p, r in zip(proposals, rankings, strict=True)]
-            outputs = self._box_outputs(features, kept)
+            outputs = box_outputs(self.roi_heads, features, kept)
             rankings = [ranking.renumbered() for ranking in rankings]
         return outputs, rankings
-
-    def _box_outputs(
-        self, features: dict[str, torch.Tensor], proposals: list[Instances]
-    ) -> list[BoxOutputs]:
-        heads = self.roi_heads
-        levels = [features[name] for name in heads.box_in_features]
-        pooled = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
-        predictor = heads.box_predictor
-        predictions = predictor(heads.box_head(pooled))
-        return [
-            BoxOutputs.from_predictor(boxes, scores, deltas, proposal.image_size)
-            for boxes, scores, deltas, proposal in zip(
-                predictor.predict_boxes(predictions, proposals),
-                predictor.predict_probs(predictions, proposals),
-                predictions[1].split([len(p) for p in proposals]),
-                proposals,
-                strict=True,
-            )
-        ]
 
     def _labels(self, batched_inputs: list[dict]) -> torch.Tensor:
         if any("label" not in item for item in batched_inputs):

@@ -4,12 +4,13 @@ Shapes: B images, N RoIs an image, R proposals and M kept predictions of an imag
 A prediction is a (proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import batched_nms
+from detectron2.modeling import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
 from ct_lesion.errors import ConfigError
@@ -76,6 +77,32 @@ class BoxOutputs:
             _per_class(deltas, num_classes),
             image_size,
         )
+
+
+def box_outputs(
+    heads: StandardROIHeads, features: Mapping[str, torch.Tensor], proposals: list[Instances]
+) -> list[BoxOutputs]:
+    """What the box branch of Detectron2's heads says about the proposals of each image.
+
+    Args:
+        heads: with a box branch.
+        features: the backbone's maps by name.
+        proposals: with ``proposal_boxes``, an image each.
+    """
+    levels = [features[name] for name in heads.box_in_features]
+    pooled = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
+    predictor = heads.box_predictor
+    predictions = predictor(heads.box_head(pooled))
+    return [
+        BoxOutputs.from_predictor(boxes, scores, deltas, proposal.image_size)
+        for boxes, scores, deltas, proposal in zip(
+            predictor.predict_boxes(predictions, proposals),
+            predictor.predict_probs(predictions, proposals),
+            predictions[1].split([len(p) for p in proposals]),
+            proposals,
+            strict=True,
+        )
+    ]
 
 
 def _per_class(values: torch.Tensor, num_classes: int) -> torch.Tensor:

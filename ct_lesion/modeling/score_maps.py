@@ -11,7 +11,7 @@ from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Boxes, Instances
 from scipy.ndimage import map_coordinates
 
-from .roi_batch import BoxOutputs, rank_predictions, rescale_regions
+from .roi_batch import box_outputs, rank_predictions, rescale_regions
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,11 @@ def _best_regions(
     min_score: float,
 ) -> Instances:
     """The regions of one image, in pixels of the network's input."""
-    predictor = heads.box_predictor
-    levels = [features[name] for name in heads.box_in_features]
-    pooled = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
-    predictions = predictor(heads.box_head(pooled))
-    (boxes,) = predictor.predict_boxes(predictions, proposals)
-    (scores,) = predictor.predict_probs(predictions, proposals)
-    size = proposals[0].image_size
-    outputs = BoxOutputs.from_predictor(boxes, scores, predictions[1], size)
+    (outputs,) = box_outputs(heads, features, proposals)
     region, lesion_class = rank_predictions(
         outputs,
         score_thresh=-1.0,  # the best region stays, however low its score
-        nms_thresh=predictor.test_nms_thresh,
+        nms_thresh=heads.box_predictor.test_nms_thresh,
         remove_empty=True,
         size=max_regions,
     )
@@ -110,7 +103,7 @@ def _best_regions(
     keep = scores > min_score
     keep[:1] = True
     return Instances(
-        size,
+        outputs.image_size,
         pred_boxes=Boxes(outputs.boxes[region, lesion_class][keep]),
         scores=scores[keep],
         pred_classes=lesion_class[keep],

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from .figure_4 import class_colours
 
 TOP = 16
 BINS = 20
+FEW_DECADES = 30  # an axis whose ends differ by less has more than a number a decade
 LOWEST = 1e-6  # scores below it are drawn on it
 CAPTION = (
     "One slice of each class: histogram of the scores of its RoIs, and their box area against "
@@ -154,6 +156,15 @@ def _scatter(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None:
     axis.scatter(areas, scores, s=16, color=colour, alpha=0.6, linewidths=0)
 
 
+def _thin_out_labels(axis: Axis) -> None:
+    """Few and plain numbers on a logarithmic axis, also where it spans less than a decade."""
+    low, high = axis.get_view_interval()
+    steps = (1.0,) if high / low > FEW_DECADES else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _share_scales(axes: np.ndarray) -> None:
     """One axis for all areas and one for all scores, so that the classes can be compared."""
     scatters = axes[:, 1::2].ravel()
@@ -163,6 +174,8 @@ def _share_scales(axes: np.ndarray) -> None:
     for axis in scatters:
         axis.set(xscale="log", yscale="log", ylabel="score")
         axis.set(xlim=(min(areas) / 1.5, max(areas) * 1.5), ylim=(min(scores) / 1.5, 1.5))
+        _thin_out_labels(axis.xaxis)
+        _thin_out_labels(axis.yaxis)
         axis.grid(alpha=0.3)
     for axis, label in zip(axes[-1], ("score", "box area (px²)") * 2, strict=True):
         axis.set_xlabel(label, fontsize=9)

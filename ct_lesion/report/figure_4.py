@@ -12,13 +12,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-THRESHOLDS = (0.2, 0.5, 0.9)
+from ct_lesion.evaluation.region_statistics import THRESHOLDS
+
 CLASS_COLOURS = {"Control": "#0072B2", "Common Pneumonia": "#E69F00", "COVID-19": "#D55E00"}
 CAPTION = (
     "Number of RoIs of a slice whose score is above a threshold, by class. A box spans the "
     "quartiles and its line is the median; the whiskers reach to the last slice within 1.5 times "
     "the box's length, dots are slices beyond, and the diamond and the number below the class are "
-    "the mean."
+    "the mean. Copies that fill an RoI batch count, as published."
 )
 
 

@@ -18,6 +18,7 @@ from ct_lesion.evaluation.region_statistics import (
 
 from .figure_3 import CAPTION as FIGURE_3_CAPTION
 from .figure_3 import RankedSlice, choose_slices, figure_3
+from .figure_4 import CAPTION as FIGURE_4_CAPTION
 from .figure_4 import figure_4
 from .options import ReportOptions
 from .page import Block, Caution, Picture
@@ -25,11 +26,6 @@ from .region_tables import region_count_table, region_test_table
 from .runs import ClassificationResult
 
 MANY_COPIES = 0.1  # share of the rows from which a reader is warned
-FIGURE_4_CAPTION = (
-    "Number of RoIs in a slice's batch with a score above each threshold, by class; copies that "
-    "fill the batch count, as published. Box: quartiles; line: median; diamond: mean; whiskers: "
-    "1.5 times the box's height."
-)
 
 
 def region_blocks(

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ct_lesion import get_config_file, load_config
 from ct_lesion.modeling import COVIDCTMaskNet
+from ct_lesion.modeling.roi_batch import box_outputs
 
 N = 16
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", N, "MODEL.CLASSIFIER.WIDTH", 32]
@@ -230,7 +231,7 @@ def test_gradient_is_that_of_the_whole_detector() -> None:
     images = model._preprocess([item["image"]])
     features = model.backbone(images.tensor)
     proposals, _ = model.proposal_generator(images, features, None)
-    (outputs,) = model._box_outputs(features, proposals)
+    (outputs,) = box_outputs(model.roi_heads, features, proposals)
     rows = model.roi_batch.rows(outputs, model.roi_batch.rank(outputs))
     model._loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
     for name, parameter in model.named_parameters():
