@@ -1,5 +1,4 @@
 import pytest
-from toy_runs import toy_slices
 
 from ct_lesion.evaluation.calibration import calibration, fit_temperature
 from ct_lesion.report.calibration_section import calibration_blocks
@@ -10,8 +9,7 @@ def test_the_temperature_is_of_the_validation_slices_and_used_on_the_test_slices
     classification_run,
 ):
     test = load_runs([classification_run()])[0].classification["covidx_ct_test"]
-    others = [{**s, "image_id": f"v{s['image_id']}"} for s in toy_slices()]
-    folder = classification_run("validated", others, ("covidx_ct_val",), seed=5)
+    folder = classification_run("validated", datasets=("covidx_ct_val",), seed=5)
     validation = load_runs([folder])[0].classification["covidx_ct_val"]
     table, picture = calibration_blocks({"run": (test, validation)})
     before, after = table.records()

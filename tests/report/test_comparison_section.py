@@ -28,7 +28,7 @@ def test_one_run_has_nothing_to_be_compared_with(classification_run):
 def test_other_slices_are_refused(classification_run):
     a = classification_run("a")
     b = classification_run("b", slices=toy_slices(patients=5))
-    with pytest.raises(SliceMismatch, match=r"3 are only in a, e\.g\. 5_0"):
+    with pytest.raises(SliceMismatch, match=r"3 are only in a, e\.g\. covidx_ct_test_5_0"):
         check_comparable(results_of(a, b))
 
 
