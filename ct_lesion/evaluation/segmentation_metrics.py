@@ -3,16 +3,14 @@
 All values are in [0, 1], NaN where they do not exist.
 """
 
-import contextlib
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from .mask_ap import MaskAP
 from .release_ap import ImageMatches, mean_image_ap
 
 
@@ -36,31 +34,7 @@ def coco_ap(
     Returns:
         ``AP``, ``AP50``, ``AP75``; 0 without detections, NaN without ground truth.
     """
-    image_ids = sorted(truth.getImgIds() if image_ids is None else image_ids)
-    if not truth.getAnnIds(imgIds=image_ids):
-        return dict.fromkeys(("AP", "AP50", "AP75"), float("nan"))
-    wanted = set(image_ids)
-    detections = [d for d in detections if d["image_id"] in wanted]
-    if not detections:
-        return dict.fromkeys(("AP", "AP50", "AP75"), 0.0)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(detections), iou_type)
-        evaluation.params.imgIds = image_ids
-        evaluation.params.maxDets = [1, 10, max_detections]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class
-    thresholds = evaluation.params.iouThrs
-    return {
-        "AP": _mean_precision(precision),
-        "AP50": _mean_precision(precision[np.isclose(thresholds, 0.5)]),
-        "AP75": _mean_precision(precision[np.isclose(thresholds, 0.75)]),
-    }
-
-
-def _mean_precision(precision: np.ndarray) -> float:
-    known = precision[precision > -1]  # pycocotools marks classes without ground truth by -1
-    return float(known.mean()) if known.size else float("nan")
+    return MaskAP(truth, detections, iou_type, image_ids, max_detections).of()
 
 
 def above_score(detections: Iterable[dict], threshold: float) -> list[dict]:

@@ -42,17 +42,20 @@ def figure_2_blocks(
     segmentation: tuple[Run, SegmentationResult],
     classification: tuple[Run, ClassificationResult] | None,
 ) -> list[Block]:
-    """Two slices with lesions and two without, or a sentence that says why not.
+    """Two slices with lesions and two without; what cannot be drawn is said in a sentence.
 
     Slices with lesions come from the segmentation test set, whose patients have COVID-19; Control
     slices from the classification test set, or without a classifier lesion-free slices from the
     former.
     """
     run, result = segmentation
-    chosen = [*_with_lesions(result), *_controls(result, classification)]
-    gone = [c for c in chosen if not c.file.is_file()]
-    if gone:
-        return [f"Figure 2 is left out: {gone[0].file} is no longer there."]
+    wanted = [*_with_lesions(result), *_controls(result, classification)]
+    chosen = [c for c in wanted if c.file.is_file()]
+    gone = [
+        f"{c.title} is left out: {c.file} is not there." for c in wanted if not c.file.is_file()
+    ]
+    if not chosen:
+        return gone
     try:
         detector = _load(run, result.record)
         classifier = _load(classification[0], classification[1].record) if classification else None
@@ -69,7 +72,7 @@ def figure_2_blocks(
         }
         for s in slices
     ]
-    return [Picture("figure_2", figure_2(slices, MIN_SCORE), CAPTION, numbers)]
+    return [Picture("figure_2", figure_2(slices, MIN_SCORE), CAPTION, numbers), *gone]
 
 
 def _with_lesions(result: SegmentationResult) -> list[ChosenSlice]:

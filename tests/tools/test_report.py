@@ -16,7 +16,7 @@ def report(run_script, lesion_root, tmp_path) -> Callable[..., subprocess.Comple
     def run(*arguments: object) -> subprocess.CompletedProcess:
         output = ["--output", tmp_path / "report"]
         return run_script(
-            "report.py", *arguments, *output, *FAST, DETECTRON2_DATASETS=str(lesion_root)
+            "report.py", *FAST, *output, *arguments, DETECTRON2_DATASETS=str(lesion_root)
         )
 
     return run
@@ -86,4 +86,4 @@ def test_mistakes_get_one_line(report, tmp_path, arguments, message):
     for path in (empty / "inference/covidx_ct_test").iterdir():
         path.unlink()
     name, *rest = arguments
-    assert message in refused(report(*rest, tmp_path / name), tmp_path)
+    assert message in refused(report(tmp_path / name, *rest), tmp_path)

@@ -1,0 +1,148 @@
+"""COCO AP of any selection of images, also with repetition, from one matching by pycocotools.
+
+Shapes: I images in the order of their ids.
+"""
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from .patient_bootstrap import (
+    RESAMPLES,
+    Interval,
+    Statistic,
+    bootstrap_intervals,
+    paired_difference,
+)
+
+EVERY_AREA = (0.0, 1e10)
+METRICS = ("AP", "AP50", "AP75")
+
+
+class MaskAP:
+    """AP, AP50 and AP75 over all classes, in [0, 1].
+
+    Detections and ground truth are matched once; then AP of any images costs milliseconds, which a
+    bootstrap over patients needs.
+    """
+
+    def __init__(
+        self,
+        truth: COCO,
+        detections: Sequence[dict],
+        iou_type: str = "segm",
+        image_ids: Iterable[int] | None = None,
+        max_detections: int = 128,
+        area_range: tuple[float, float] = EVERY_AREA,
+    ) -> None:
+        """
+        Args:
+            truth: ground truth.
+            detections: COCO results; those of other images are passed over.
+            iou_type: "segm" or "bbox".
+            image_ids: evaluate these images only.
+            max_detections: the best-scored detections of an image that count.
+            area_range: of the lesions in px^2, ends included. As COCO does it, others are neither
+                missed nor found, and neither are detections of other sizes that match nothing.
+        """
+        self.image_ids = sorted(truth.getImgIds() if image_ids is None else image_ids)
+        wanted = set(self.image_ids)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
+            found = _load(truth, [d for d in detections if d["image_id"] in wanted])
+            self._evaluation = COCOeval(truth, found, iou_type)
+            params = self._evaluation.params
+            params.imgIds = self.image_ids
+            params.maxDets = [1, 10, max_detections]
+            params.areaRng, params.areaRngLbl = [list(area_range)], ["wanted"]
+            self._evaluation.evaluate()
+        self._by_class = [
+            self._evaluation.evalImgs[start : start + len(self.image_ids)]
+            for start in range(0, len(self._evaluation.evalImgs), max(len(self.image_ids), 1))
+        ]
+
+    def of(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, float]:
+        """AP, AP50 and AP75; 0 without detections, NaN without ground truth.
+
+        Args:
+            indices: into ``image_ids``, with repetition; all images once if not given.
+        """
+        precision = self.precision(indices)
+        thresholds = self._evaluation.params.iouThrs
+        return {
+            "AP": _mean_precision(precision),
+            "AP50": _mean_precision(precision[np.isclose(thresholds, 0.5)]),
+            "AP75": _mean_precision(precision[np.isclose(thresholds, 0.75)]),
+        }
+
+    def precision(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """COCO's interpolated precision: (IoU thresholds, recalls, classes); -1 where undefined."""
+        indices = range(len(self.image_ids)) if indices is None else indices
+        drawn = copy.copy(self._evaluation)
+        drawn.evalImgs = [own[i] for own in self._by_class for i in indices]
+        drawn.params = copy.copy(self._evaluation.params)
+        drawn.params.imgIds = list(range(len(indices)))  # a repeated image counts as another one
+        drawn._paramsEval = drawn.params
+        with contextlib.redirect_stdout(io.StringIO()):
+            drawn.accumulate()
+        return drawn.eval["precision"][:, :, :, 0, -1]
+
+    @property
+    def recalls(self) -> np.ndarray:
+        """Recall of each column of :meth:`precision`."""
+        return self._evaluation.params.recThrs
+
+    def precision_at(self, iou: float) -> np.ndarray:
+        """Precision at each recall, mean over classes, at an IoU threshold; NaN where undefined."""
+        chosen = np.isclose(self._evaluation.params.iouThrs, iou)
+        precision = np.where((p := self.precision()[chosen][0]) > -1, p, np.nan)
+        known = ~np.isnan(precision).all(axis=0)
+        return precision[:, known].mean(axis=1) if known.any() else np.full(len(p), np.nan)
+
+
+def _load(truth: COCO, detections: Sequence[dict]) -> COCO:
+    if detections:
+        return truth.loadRes([dict(d) for d in detections])
+    empty = COCO()  # pycocotools cannot load an empty list
+    empty.dataset = {**truth.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _mean_precision(precision: np.ndarray) -> float:
+    known = precision[precision > -1]  # pycocotools marks classes without ground truth by -1
+    return float(known.mean()) if known.size else float("nan")
+
+
+def patients_of(truth: COCO) -> np.ndarray:
+    """(I,) the patient of each image, in the order of the ids; an image without is its own."""
+    return np.array(
+        [str(truth.imgs[i].get("patient", f"image {i}")) for i in sorted(truth.getImgIds())]
+    )
+
+
+def ap_intervals(
+    truth: COCO, detections: Sequence[dict], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """AP, AP50 and AP75 of masks with 95 % intervals by bootstrap over patients."""
+    statistic: Statistic = MaskAP(truth, detections).of
+    return bootstrap_intervals(statistic, patients_of(truth), resamples=resamples, seed=seed)
+
+
+def ap_difference(
+    truth: COCO,
+    detections_a: Sequence[dict],
+    detections_b: Sequence[dict],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """AP of A minus that of B on the same ground truth; the same patients are drawn for both."""
+    first, second = MaskAP(truth, detections_a), MaskAP(truth, detections_b)
+    return paired_difference(
+        first.of, second.of, patients_of(truth), resamples=resamples, seed=seed
+    )

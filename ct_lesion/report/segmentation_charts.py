@@ -1,0 +1,71 @@
+"""FROC and precision-recall curves of segmentation runs."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ct_lesion.evaluation.lesion_froc import FrocCurve
+from ct_lesion.evaluation.mask_ap import MaskAP
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = {0.5: "-", 0.1: "--", 0.75: ":"}
+PR_IOUS = (0.5, 0.75)
+LEAST_RATE, MOST_RATE = 0.05, 50.0
+
+
+def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
+    """Sensitivity against false detections a slice, on a logarithmic axis.
+
+    Args:
+        curves: by the run's name, then by the IoU from which a lesion counts as found.
+    """
+    figure = Figure(figsize=(7, 4.4), layout="constrained")
+    axis = figure.subplots()
+    for colour, (name, by_iou) in zip(COLOURS * len(curves), curves.items(), strict=False):
+        for iou, curve in by_iou.items():
+            axis.step(
+                np.clip(curve.false_per_slice, LEAST_RATE, None),
+                curve.sensitivity,
+                STYLES.get(iou, "-."),
+                where="post",
+                color=colour,
+                label=f"{name}, IoU > {iou:g}",
+            )
+    axis.set(
+        xscale="log",
+        xlim=(LEAST_RATE, MOST_RATE),
+        ylim=(0, 1),
+        xlabel="false detections a slice",
+        ylabel="sensitivity (lesions found)",
+    )
+    axis.set_xticks([0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32])
+    axis.set_xticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8", "16", "32"])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
+    """COCO's interpolated precision against recall at IoU 0.5 and 0.75, a panel each.
+
+    Args:
+        evaluations: by the run's name.
+    """
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    for axis, iou in zip(figure.subplots(1, len(PR_IOUS)), PR_IOUS, strict=True):
+        runs = zip(COLOURS * len(evaluations), evaluations.items(), strict=False)
+        for colour, (name, evaluation) in runs:
+            precision = evaluation.precision_at(iou)
+            axis.plot(evaluation.recalls, precision, color=colour, label=name)
+        axis.set(
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+            xlabel="recall",
+            ylabel="precision",
+            title=f"mask IoU {iou:g} or more",
+        )
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure
