@@ -67,6 +67,9 @@ setup(
         "tqdm>=4.64",
         "termcolor>=2.0",
         "PyYAML>=6.0",
+        "SimpleITK>=2.3",
+        "pydicom>=3.0",
+        "highdicom>=0.24",
         # Detectron2 needs these as well; the republished wheel forgets to say so
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.9",
@@ -77,5 +80,8 @@ setup(
         "packaging>=21.0",
         "tensorboard>=2.10",
     ],
-    extras_require={"dev": ["pytest>=8.0", "hypothesis>=6.80", "ruff>=0.9"]},
+    extras_require={
+        "fast": ["numba>=0.60"],
+        "dev": ["pytest>=8.0", "hypothesis>=6.80", "ruff>=0.9", "selenium>=4.20"],
+    },
 )

@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
     DatasetMapper,
-    MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
     get_detection_dataset_dicts,
@@ -164,10 +163,9 @@ class LesionTrainer(DefaultTrainer):
         folder = str(_evaluation_folder(cfg, dataset_name))
         if is_classifier(cfg):
             return ClassificationEvaluator(dataset_name, output_dir=folder, config=cfg.dump())
-        # Detectron2's evaluator would make a json file of its own, without patients, of a dataset
-        # whose file is not known yet, as it is until it is loaded
-        if not MetadataCatalog.get(dataset_name).get("json_file"):
-            DatasetCatalog.get(dataset_name)
+        # Where a shipped dataset lies is known when it is loaded, and may have changed since the
+        # last time; without its file Detectron2's evaluator would make one, without patients.
+        DatasetCatalog.get(dataset_name)
         return LesionEvaluator.from_config(cfg, dataset_name, folder)
 
     @classmethod

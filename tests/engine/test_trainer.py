@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
 from ct_lesion.checkpoint import description_value, read_checkpoint
+from ct_lesion.data.errors import DatasetError
 from ct_lesion.engine.trainer import LesionTrainer
 
 
@@ -136,3 +138,13 @@ def test_no_detection_gives_zeros_and_a_line_that_explains(toy_cfg, run, caplog)
     # two of six test slices have no lesion, and score 1 in the published definition
     assert metrics["paper_table_2"]["release"]["AP50"] == pytest.approx(2 / 6)
     assert metrics["lesions"] == {"lesions": 8, "found": 0, "false": 0}
+
+
+def test_the_ground_truth_is_that_of_the_folder_in_use_now(toy_cfg, datasets, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", "elsewhere")
+    with pytest.raises(DatasetError, match="elsewhere"):
+        DatasetCatalog.get("cncb_lesion_test")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+    evaluator = LesionTrainer.build_evaluator(toy_cfg(), "cncb_lesion_test")
+    results = LesionTrainer.test(toy_cfg(), LesionTrainer.build_model(toy_cfg()), [evaluator])
+    assert "AP" in results["segm"]
