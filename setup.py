@@ -80,6 +80,9 @@ setup(
         "packaging>=21.0",
         "tensorboard>=2.10",
     ],
+    entry_points={
+        "console_scripts": ["ct-lesion-predict = ct_lesion.prediction.command:main"],
+    },
     extras_require={
         "fast": ["numba>=0.60"],
         "dev": ["pytest>=8.0", "hypothesis>=6.80", "ruff>=0.9", "selenium>=4.20"],

@@ -1,6 +1,7 @@
-"""Files that are either complete or not there."""
+"""Files and folders that are either complete or not there."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,38 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path``, which takes its place if the block succeeds.
+
+    A failure, or a process killed at any moment, leaves the earlier ``path``, or its whole contents
+    in a hidden folder beside it. The temporary names are always the same for a ``path``, so that
+    what a killed process left behind is cleared away by the next attempt.
+    """
+    path = path.absolute()
+    partial, earlier = (path.with_name(f".{path.name}.{kind}") for kind in ("partial", "earlier"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _finish_exchange(path, earlier)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            path.rename(earlier)
+        partial.rename(path)
+        shutil.rmtree(earlier, ignore_errors=True)
+    finally:
+        # also after Ctrl-C; nothing is left here when the renaming went well
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _finish_exchange(path: Path, earlier: Path) -> None:
+    """Clear what a process left that was killed while one folder took another's place."""
+    if earlier.exists() and not path.exists():
+        earlier.rename(path)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:

@@ -3,10 +3,7 @@
 import base64
 import io
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ct_lesion.errors import UserError
+from ct_lesion.files import atomic_folder
 
 from .tables import Table
 
@@ -93,7 +91,7 @@ def write_report(
     """
     output = Path(output)
     check_output(output, overwrite)
-    with _replaced_at_once(output) as folder:
+    with atomic_folder(output) as folder:
         for table in _all(sections, Table):
             _write_table(folder / "tables", table)
         images = {}
@@ -120,20 +118,6 @@ def check_output(output: Path, overwrite: bool) -> None:
             f"{output}: holds a report already. Choose another --output, or replace it with "
             "--overwrite."
         )
-
-
-@contextmanager
-def _replaced_at_once(output: Path) -> Iterator[Path]:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    partial.chmod(0o755)
-    try:
-        yield partial
-        if output.exists():
-            shutil.rmtree(output)
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _all(sections: Sequence[Section], kind: type) -> list:

@@ -1,0 +1,1 @@
+"""From scans to lesions, classes and a page: what ``tools/predict.py`` runs."""

@@ -1,0 +1,172 @@
+"""The command line of ``tools/predict.py`` and ``ct-lesion-predict``."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ct_lesion.data.scan_sources import ReadOptions, ScanSource, find_scans
+from ct_lesion.data.slice_io import WINDOWS, choose_window
+from ct_lesion.errors import UserError, run_tool
+
+from .lung_mask import LungMasks
+from .models import load_classifier, load_segmenter
+from .predictor import DEFAULT_BATCH_SIZE, LesionPredictor
+from .run import RunOptions, RunResult, predict_scans
+from .scan_class import DEFAULT_TOP_SLICES
+from .scan_files import MASK_FILE, SUMMARY_FILE
+
+FAILED_EXIT = 10  # and one more for each scan that failed, up to MAX_EXIT
+MAX_EXIT = 100
+DESCRIPTION = "Find lesions in chest CT scans, and the class of each slice and scan."
+EPILOG = """
+examples:
+  %(prog)s scan.nii.gz --segmentation model_best.safetensors --output predictions
+  %(prog)s dicom_folder 'more/*.nrrd' png_slices/ --segmentation model_best.safetensors \\
+      --classifier classifier.safetensors --output predictions
+
+An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
+TIFF: one scan), pictures of one scan, a pattern, or a folder that holds any of these. Each scan
+gets a folder in DIR: summary.json, slices.csv, instances.json (COCO), lesions.nii.gz in the input's
+geometry, lesions.dcm (DICOM segmentation, for DICOM), overlays/ and manifest.json. DIR/index.html
+is a page to look at them, without network.
+
+Given again, an interrupted command goes on with the scans that are not finished. exit code: 0 all
+scans are done, 2 a mistake in the arguments, 130 interrupted, 10 + the number of scans that failed.
+Not for clinical use.
+"""
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to fill")
+    _add_models(parser.add_argument_group("models"))
+    _add_reading(parser.add_argument_group("reading"))
+    _add_results(parser.add_argument_group("results"))
+    return parser.parse_args(arguments)
+
+
+def _add_models(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--segmentation", required=True, metavar="WEIGHTS", help="checkpoint of a segmenter"
+    )
+    group.add_argument("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier")
+    group.add_argument(
+        "--config-file", metavar="YAML", help="of the segmenter (default: that in its checkpoint)"
+    )
+    group.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of its config"
+    )
+    group.add_argument("--device", help="cpu or cuda (default: a GPU if there is one)")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        default=DEFAULT_BATCH_SIZE,
+        help="slices at once; changes speed and memory only (default: %(default)s)",
+    )
+
+
+def _add_reading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--series-uid", metavar="UID", help="of DICOM series, only this one")
+    group.add_argument(
+        "--window", choices=list(WINDOWS), help="what the models see of HU (default: lung)"
+    )
+    group.add_argument("--window-level", type=float, metavar="HU", help="centre of another window")
+    group.add_argument("--window-width", type=float, metavar="HU", help="full width of it")
+    group.add_argument(
+        "--hu",
+        type=float,
+        nargs="?",
+        const=0.0,
+        metavar="OFFSET",
+        help="16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)",
+    )
+    group.add_argument(
+        "--lung-mask",
+        type=Path,
+        metavar="VOLUME",
+        help="lung mask of the scan, or a folder with one named like each scan",
+    )
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--score-thresh",
+        type=float,
+        help="lesions scored above it count (default: TEST.PAPER_SCORE_THRESH, 0.75)",
+    )
+    group.add_argument(
+        "--top-slices",
+        type=int,
+        default=DEFAULT_TOP_SLICES,
+        metavar="K",
+        help="a scan's class is that of the mean logits of the K slices whose best region scores "
+        "highest; 0: of all (default: %(default)s)",
+    )
+    group.add_argument(
+        "--save-score-maps", action="store_true", help="mask logits of each slice, as npz"
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace predictions made from something else"
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    run_tool(lambda: sys.exit(_run(parse_arguments(), sys.argv[1:])))
+
+
+def _run(args: argparse.Namespace, arguments: list[str]) -> int:
+    logging.getLogger("ct_lesion").setLevel(logging.WARNING)
+    if args.batch_size < 1 or args.top_slices < 0:
+        raise UserError("--batch-size must be 1 or more, and --top-slices 0 or more.")
+    window = choose_window(args.window, args.window_level, args.window_width)
+    reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
+    sources = find_scans(args.inputs, options=reading)
+    masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
+    predictor = _load(args)
+    options = RunOptions(
+        save_score_maps=args.save_score_maps,
+        lung_masks=masks,
+        overwrite=args.overwrite,
+        reading={"window": window, "hu_offset": args.hu, "series_uid": args.series_uid},
+        arguments=arguments,
+    )
+    result = predict_scans(sources, predictor, args.output, options)
+    _report(result, sources, args.output)
+    return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
+
+
+def _load(args: argparse.Namespace) -> LesionPredictor:
+    segmenter = load_segmenter(
+        args.segmentation,
+        device=args.device,
+        score_thresh=args.score_thresh,
+        config_file=args.config_file,
+        overrides=args.opts,
+    )
+    classifier = None
+    if args.classifier:
+        classifier = load_classifier(args.classifier, device=args.device)
+    return LesionPredictor(
+        segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
+    )
+
+
+def _report(result: RunResult, sources: list[ScanSource], output: Path) -> None:
+    counts = [f"{len(result.done)} of {len(sources)} scans predicted"]
+    if result.skipped:
+        counts.append(f"{len(result.skipped)} were finished already")
+    if result.failed:
+        counts.append(f"{len(result.failed)} failed")
+    print(f"\n{', '.join(counts)}. For research only. Not for clinical use.")
+    for name, reason in result.failed.items():
+        print(f"  failed: {name}: {reason}")
+    if result.done or result.skipped:
+        print(f"Page:    {result.page}")
+        print(f"Results: {output}/<scan>/{SUMMARY_FILE}, {MASK_FILE}, ...")

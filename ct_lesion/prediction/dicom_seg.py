@@ -1,0 +1,103 @@
+"""Lesions as a DICOM segmentation that refers to the images they were found in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from pydicom.sr.codedict import codes
+
+from ct_lesion.data.scan import Scan
+
+# what an image must say for a segmentation to refer to it
+NEEDED = (
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+)
+# type 2 attributes of the patient and the study: they may be empty, but highdicom reads them
+MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
+
+def write_dicom_seg(
+    path: Path, scan: Scan, labels: np.ndarray, class_names: Sequence[str]
+) -> str | None:
+    """Write a binary segmentation with a segment for each lesion class that occurs.
+
+    Args:
+        path: of the file.
+        scan: of a DICOM series.
+        labels: (S, H, W) uint8, 0 background, else class + 1; not all 0.
+        class_names: of the lesions.
+
+    Returns:
+        ``None``, or why there can be none: the images lack what a segmentation has to refer to.
+    """
+    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in scan.dicom_files]
+    missing = sorted({name for image in images for name in NEEDED if name not in image})
+    if missing:
+        return f"no DICOM segmentation: the images have no {', '.join(missing)}"
+    for image in images:
+        for name in MAY_BE_EMPTY:
+            if name not in image:
+                setattr(image, name, None)
+    present = [c for c in range(len(class_names)) if (labels == c + 1).any()]
+    frames = scan.geometry.to_input(labels)
+    # segments are numbered without gaps
+    masks = np.stack([frames == c + 1 for c in present], axis=-1)
+    segmentation = hd.seg.Segmentation(
+        source_images=images,
+        pixel_array=masks,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _segment(number, class_names[c]) for number, c in enumerate(present, start=1)
+        ],
+        series_instance_uid=hd.UID(),
+        series_number=900,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="ct_lesion",
+        manufacturer_model_name="ct_lesion",
+        software_versions=_version(),
+        device_serial_number="0",
+        series_description="Predicted lesions, not for clinical use",
+    )
+    segmentation.save_as(path)
+    return None
+
+
+def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=class_name,
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="ct_lesion",
+            version=_version(),
+            family=codes.DCM.ArtificialIntelligence,
+        ),
+    )
+
+
+def _version() -> str:
+    from ct_lesion import __version__  # the package is still being imported when this module is
+
+    return __version__

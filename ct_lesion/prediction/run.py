@@ -1,0 +1,219 @@
+"""Predicting many scans into a folder: each is either finished there, or not there.
+
+A command that was interrupted goes on where it was when it is given again.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ct_lesion.data.scan_sources import ScanSource
+from ct_lesion.errors import UserError
+from ct_lesion.files import atomic_folder, write_together
+
+from .lung_mask import LungMasks
+from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
+from .page import write_index
+from .predictor import LesionPredictor
+from .scan_files import SUMMARY_FILE, ScanWriter
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Of a run.
+
+    Attributes:
+        save_score_maps: write the combined mask logits of each slice.
+        lung_masks: of the scans, if any.
+        overwrite: replace finished scans that were made from something else.
+        reading: how inputs are read, in plain values, for the manifest.
+        arguments: of the command line, for the manifest.
+    """
+
+    save_score_maps: bool = False
+    lung_masks: LungMasks | None = None
+    overwrite: bool = False
+    reading: dict[str, Any] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+
+
+@dataclass
+class RunResult:
+    """What became of the scans, by name, and the page that shows them."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    page: Path | None = None
+
+
+def predict_scans(
+    sources: Sequence[ScanSource],
+    predictor: LesionPredictor,
+    output: str | Path,
+    options: RunOptions | None = None,
+) -> RunResult:
+    """Predict scans into ``output/<name>`` each, and write ``output/index.html``.
+
+    A scan that cannot be read or written is reported and left out, the others go on. One that is
+    finished there already, from the same input, weights and options, stands.
+
+    Args:
+        sources: of the scans.
+        predictor: of lesions and classes.
+        output: folder; may hold finished scans.
+        options: see there.
+
+    Raises:
+        UserError: the folder cannot be written to, or holds scans made from something else, which
+            are not given up by ``overwrite``; then nothing was predicted.
+    """
+    options, output = options or RunOptions(), Path(output)
+    _make_folder(output)
+    result = RunResult()
+    made, failed = _made_from_all(sources, predictor, options)
+    result.failed |= failed
+    result.skipped = _finished(output, made, options.overwrite)
+    for number, source in enumerate(sources, start=1):
+        if source.name in result.failed or source.name in result.skipped:
+            continue
+        title = f"scan {number}/{len(sources)} {source.name}"
+        try:
+            _predict_scan(source, predictor, output, made[source.name], options, title)
+            result.done.append(source.name)
+        except UserError as error:
+            result.failed[source.name] = str(error)
+            tqdm.write(f"{title}: {error}", file=sys.stderr)
+        result.page = _write_page(output, predictor)
+    result.page = _write_page(output, predictor)
+    return result
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be made ({error.strerror}).") from None
+
+
+def _made_from_all(
+    sources: Sequence[ScanSource], predictor: LesionPredictor, options: RunOptions
+) -> tuple[dict[str, dict], dict[str, str]]:
+    """What each scan is made from, and the scans whose files cannot even be read."""
+    made, failed = {}, {}
+    for source in tqdm(sources, desc="hashing inputs", unit="scan", disable=None, leave=False):
+        try:
+            lung = options.lung_masks and options.lung_masks.of(source.name)
+            files = [*source.files, *([lung] if lung else [])]
+            made[source.name] = made_from(files, predictor.models, _result_options(options, predictor))
+        except UserError as error:
+            failed[source.name] = str(error)
+            print(f"{source.name}: {error}", file=sys.stderr)
+    return made, failed
+
+
+def _result_options(options: RunOptions, predictor: LesionPredictor) -> dict[str, Any]:
+    return {
+        **options.reading,
+        "score_thresh": predictor.score_thresh,
+        "top_slices": predictor.top_slices,
+        "save_score_maps": options.save_score_maps,
+        "lung_mask": options.lung_masks is not None,
+    }
+
+
+def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]:
+    """Names of the scans that stand.
+
+    Raises:
+        UserError: names those that were made from something else.
+    """
+    standing, others = [], []
+    for name, wanted in made.items():
+        folder = output / name
+        found = read_manifest(folder)
+        if found is not None and found.get("made_from") == wanted and not overwrite:
+            standing.append(name)
+        elif folder.exists() and (found is None or not overwrite):
+            others.append(f"{name} ({_difference(found, wanted)})")
+    if others:
+        raise UserError(
+            f"{output}: holds already, from something else: {', '.join(others)}. Choose another "
+            "--output, or replace earlier predictions with --overwrite."
+        )
+    return standing
+
+
+def _difference(found: dict | None, wanted: dict) -> str:
+    """In words, what is not the same; a folder that is no prediction is never replaced."""
+    if found is None:
+        return "a folder that is no prediction: move it away"
+    words = {
+        "input_sha256": "another input",
+        "models": "other models",
+        "options": "other options",
+        "ct_lesion": "another version",
+    }
+    earlier = found.get("made_from", {})
+    return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
+
+
+def _predict_scan(
+    source: ScanSource,
+    predictor: LesionPredictor,
+    output: Path,
+    made: dict[str, Any],
+    options: RunOptions,
+    title: str,
+) -> None:
+    began = time.perf_counter()
+    scan = source.open()
+    for line in (*scan.notes, *(f.message for f in scan.qc)):
+        tqdm.write(f"{title}: {line}")
+    lung = options.lung_masks and options.lung_masks.read(scan)
+    bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None)
+    with atomic_folder(output / source.name) as folder, bar:
+        score_map = predictor.score_map if options.save_score_maps else None
+        writer = ScanWriter(folder, scan, predictor, lung=lung, score_map=score_map)
+        for prediction, grey in predictor.predict_slices(scan):
+            writer.add(prediction, grey)
+            bar.update()
+        writer.finish()
+        seconds = time.perf_counter() - began
+        record = manifest(made, source.files, predictor.models, options.arguments, seconds)
+        record["qc"] = [{"code": f.code, "message": f.message} for f in scan.qc]
+        record["notes"] = list(scan.notes)
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        write_together({folder / MANIFEST_FILE: text})
+
+
+def _write_page(output: Path, predictor: LesionPredictor) -> Path:
+    """The page of all finished scans, those of earlier commands too."""
+    summaries = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(output.glob(f"*/{SUMMARY_FILE}"))
+        if not path.parent.name.startswith(".")
+    ]
+    return write_index(
+        output,
+        summaries,
+        model=describe_models(predictor),
+        generated=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def describe_models(predictor: LesionPredictor) -> dict[str, str]:
+    """Which models predicted, for people."""
+    facts = {}
+    for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
+        facts[kind] = model.path.name
+        facts[f"{kind} weights, SHA-256"] = model.weights_sha256
+    facts["lesions from score"] = f"{predictor.score_thresh:g}"
+    return facts

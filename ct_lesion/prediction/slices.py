@@ -1,0 +1,86 @@
+"""What the models say about one slice, as plain values that are small enough to keep.
+
+Shapes: H x W pixels of the slice. Boxes are x0, y0, x1, y1 in pixels of the slice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from detectron2.structures import Instances
+from pycocotools import mask as coco_mask
+
+from ct_lesion.data.lesion_masks import encode_mask
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A detected lesion.
+
+    Attributes:
+        score: 0..1.
+        class_index: from 0, in the order of the segmenter's classes.
+        box: x0, y0, x1, y1.
+        area_px: pixels of its mask.
+        rle: its mask, COCO run-length encoding with ``counts`` as str.
+    """
+
+    score: float
+    class_index: int
+    box: tuple[float, float, float, float]
+    area_px: int
+    rle: dict
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool."""
+        return coco_mask.decode(self.rle).astype(bool)
+
+
+@dataclass(frozen=True)
+class SlicePrediction:
+    """A slice of a scan.
+
+    Attributes:
+        index: of the slice, from 0 at the feet.
+        lesions: in decreasing score.
+        logits: of the image classes, if there is a classifier.
+        region_score: of the region that ranks first in the classifier's RoI batch, 0..1.
+    """
+
+    index: int
+    lesions: Sequence[Lesion] = field(default_factory=tuple)
+    logits: tuple[float, ...] | None = None
+    region_score: float | None = None
+
+    def label_mask(self, height: int, width: int) -> np.ndarray:
+        """(H, W) uint8: 0 background, else lesion class + 1; the surest lesion wins a pixel."""
+        labels = np.zeros((height, width), np.uint8)
+        for lesion in reversed(self.lesions):
+            labels[lesion.mask] = lesion.class_index + 1
+        return labels
+
+
+def lesions_of(instances: Instances) -> tuple[Lesion, ...]:
+    """Lesions from Detectron2's output, in decreasing score; those without a pixel are left out.
+
+    Args:
+        instances: with ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (R, H, W).
+    """
+    instances = instances.to("cpu")
+    order = np.argsort(-instances.scores.numpy(), kind="stable").tolist()
+    boxes = instances.pred_boxes.tensor.tolist()
+    lesions = []
+    for i in order:
+        mask = np.asarray(instances.pred_masks[i])
+        if area := int(np.count_nonzero(mask)):
+            lesions.append(
+                Lesion(
+                    score=float(instances.scores[i]),
+                    class_index=int(instances.pred_classes[i]),
+                    box=tuple(boxes[i]),
+                    area_px=area,
+                    rle=encode_mask(mask),
+                )
+            )
+    return tuple(lesions)

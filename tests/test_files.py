@@ -1,0 +1,52 @@
+import pytest
+
+from ct_lesion.files import atomic_folder, atomic_write
+
+
+def fill(folder, text):
+    with atomic_folder(folder) as partial:
+        (partial / "file").write_text(text)
+
+
+def test_a_folder_appears_when_it_is_complete_and_replaces_an_earlier_one(tmp_path):
+    target = tmp_path / "new" / "target"
+    with atomic_folder(target) as partial:
+        (partial / "file").write_text("first")
+        assert not target.exists()
+    fill(target, "second")
+    assert (target / "file").read_text() == "second"
+    assert [p.name for p in target.parent.iterdir()] == ["target"]
+
+
+def test_a_failure_leaves_the_earlier_folder_and_nothing_else(tmp_path):
+    target = tmp_path / "target"
+    fill(target, "first")
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as partial:
+        (partial / "file").write_text("half")
+        raise KeyboardInterrupt
+    assert (target / "file").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    target = tmp_path / "target"
+    (tmp_path / ".target.partial").mkdir()
+    (tmp_path / ".target.partial" / "half").write_text("")
+    (tmp_path / ".target.earlier").mkdir()  # killed between the two renames
+    (tmp_path / ".target.earlier" / "file").write_text("first")
+    with pytest.raises(ValueError, match="stop"), atomic_folder(target):
+        raise ValueError("stop")
+    assert (target / "file").read_text() == "first", "the earlier folder came back"
+    fill(target, "second")
+    assert [p.name for p in tmp_path.iterdir()] == ["target"]
+    assert [p.name for p in target.iterdir()] == ["file"]
+
+
+def test_a_failed_file_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("first")
+    with pytest.raises(ValueError, match="stop"), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
