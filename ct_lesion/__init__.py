@@ -20,8 +20,10 @@ from . import data, modeling  # imported for their registrations
 from .config import add_ct_lesion_config, get_config_file, load_config
 from .data.cncb import register_cncb_lesion
 from .data.covidx_ct import register_covidx_ct
+from .prediction.predictor import LesionPredictor
 
 __all__ = [
+    "LesionPredictor",
     "__version__",
     "add_ct_lesion_config",
     "data",

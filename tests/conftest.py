@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from toy_checkpoints import write_classifier, write_segmenter
 
 from ct_lesion.data.cncb import register_cncb_lesion
 from ct_lesion.data.cncb_archive import Archive
@@ -101,3 +102,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared folder with reference data beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def segmenter_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of an untrained segmenter."""
+    return write_segmenter(tmp_path_factory.mktemp("segmenter"))
+
+
+@pytest.fixture(scope="session")
+def classifier_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of an untrained classifier."""
+    return write_classifier(tmp_path_factory.mktemp("classifier"))

@@ -13,8 +13,8 @@ usage: bash tools/quickstart.sh [OUTPUT]
 
 Sets the environment up, makes synthetic chest CT, trains a lesion segmenter on it, derives
 COVID-CT-Mask-Net from that and trains its classifier, evaluates both on patients held out, draws
-predictions beside ground truth, and makes the report with the paper's tables and figures. About
-eleven minutes on two CPU cores after the set-up.
+predictions beside ground truth, makes the report with the paper's tables and figures, and predicts
+a whole scan from DICOM files. About eleven minutes on two CPU cores after the set-up.
 Everything goes to OUTPUT (default: output/quickstart), whose earlier contents are replaced if they
 are of an earlier quickstart.
 TEXT
@@ -59,40 +59,47 @@ main() {
   mkdir -p "$OUT"
   SECONDS=0
 
-  step "1/7 synthetic chest CT"
+  step "1/8 synthetic chest CT"
   python tools/make_phantom.py --output "$OUT/phantom" --overwrite \
     --patients-per-class "$PATIENTS_PER_CLASS"
 
-  step "2/7 lesion and classification datasets, split by patient"
+  step "2/8 lesion and classification datasets, split by patient"
   python tools/prepare_cncb.py "$OUT/phantom/ct_lesion_seg" --output "$OUT/datasets/cncb" \
     --mask-types merge --min-area 25 --split-fractions 0.75 0 0.25 --overwrite
   prepare_classes
 
-  step "3/7 training and evaluating the segmenter"
+  step "3/8 training and evaluating the segmenter"
   train segmentation configs/quick/segmentation.yaml
 
-  step "4/7 its results on patients held out"
+  step "4/8 its results on patients held out"
   show segmentation 'Evaluation results for bbox' '^|  *[0-9]'
   show segmentation 'Evaluation results for segm' '^|  *[0-9]'
   show segmentation 'Table 2' 'false detections'
   python tools/show_predictions.py "$OUT/segmentation/inference/cncb_lesion_test"
 
-  step "5/7 training and evaluating the classifier on the segmenter's regions"
+  step "5/8 training and evaluating the classifier on the segmenter's regions"
   train classification configs/quick/classification.yaml \
     MODEL.WEIGHTS "$OUT/segmentation/model_best.safetensors"
 
-  step "6/7 its results on patients held out"
+  step "6/8 its results on patients held out"
   show classification 'covidx_ct_test: .* slices of ' 'Written: '
   python tools/calibrate.py "$OUT/classification"
 
-  step "7/7 the report"
+  step "7/8 the report"
   python tools/report.py "$OUT/segmentation" "$OUT/classification" --output "$OUT/report" \
     --overwrite
+
+  step "8/8 a whole scan, from DICOM to a page"
+  python tools/make_phantom.py --as dicom --output "$OUT/scans" --overwrite \
+    --patients-per-class 1 --slices-per-scan 40
+  python tools/predict.py "$OUT"/scans/dicom/NCP* --segmentation "$OUT/segmentation/model_best.safetensors" \
+    --classifier "$OUT/classification/model_best.safetensors" --output "$OUT/predictions" --overwrite
 
   step "done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
   cat <<TEXT
 Pictures, not for clinical use:  $OUT/segmentation/inference/cncb_lesion_test/predictions.png
 Report, not for clinical use:    $OUT/report/report.html
+Scan, not for clinical use:      $OUT/predictions/index.html
 Segmentation run:                $OUT/segmentation
 Classification run:              $OUT/classification
 Synthetic CT, and datasets:      $OUT/phantom, $OUT/datasets

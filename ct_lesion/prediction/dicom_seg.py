@@ -49,7 +49,9 @@ def write_dicom_seg(
     Returns:
         ``None``, or why there can be none: the images lack what a segmentation has to refer to.
     """
-    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in scan.dicom_files]
+    # in the order, and with the rows and columns, of the series itself
+    files = [scan.dicom_files[scan.geometry.input_slice(z)] for z in range(len(scan))]
+    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
         return f"no DICOM segmentation: the images have no {', '.join(missing)}"

@@ -1,9 +1,11 @@
 """Lung masks that a user has, for lesion as a share of lung."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import Scan
@@ -55,4 +57,33 @@ class LungMasks:
         Raises:
             DatasetError: the mask has another geometry than the scan, or cannot be read.
         """
-        return scan.read_mask(self.of(scan.name)) > 0
+        path = self.of(scan.name)
+        try:
+            image = sitk.ReadImage(str(path))
+        except RuntimeError:
+            raise DatasetError(f"{path}: is no volume that can be read.") from None
+        if not _same_grid(image, scan):
+            raise DatasetError(
+                f"{path}: is no mask of {scan.name}: it has {image.GetSize()} voxels of "
+                f"{_mm(image.GetSpacing())} mm at {_mm(image.GetOrigin())}, the scan has "
+                f"{scan.geometry.size} of {_mm(scan.geometry.spacing)} at "
+                f"{_mm(scan.geometry.origin)}."
+            )
+        return scan.geometry.to_internal(sitk.GetArrayViewFromImage(image)) > 0
+
+
+def _same_grid(image: sitk.Image, scan: Scan) -> bool:
+    """Whether a volume has the scan's grid, within a hundredth of a mm."""
+    geometry = scan.geometry
+    pairs = (
+        (image.GetSpacing(), geometry.spacing),
+        (image.GetOrigin(), geometry.origin),
+        (image.GetDirection(), geometry.direction),
+    )
+    return image.GetSize() == tuple(geometry.size) and all(
+        len(a) == len(b) and np.allclose(a, b, atol=0.01) for a, b in pairs
+    )
+
+
+def _mm(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

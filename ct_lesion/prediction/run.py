@@ -112,7 +112,9 @@ def _made_from_all(
         try:
             lung = options.lung_masks and options.lung_masks.of(source.name)
             files = [*source.files, *([lung] if lung else [])]
-            made[source.name] = made_from(files, predictor.models, _result_options(options, predictor))
+            made[source.name] = made_from(
+                files, predictor.models, _result_options(options, predictor)
+            )
         except UserError as error:
             failed[source.name] = str(error)
             print(f"{source.name}: {error}", file=sys.stderr)

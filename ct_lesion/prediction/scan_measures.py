@@ -70,10 +70,10 @@ def summarise_lesions(
         spacing_mm: z, y, x.
 
     Returns:
-        ``lesions`` (regions, slice by slice: a lesion that spans five slices counts five times),
-        ``slices_with_lesion``, ``lesion_slice_range`` ([first, last], from 0), ``lesion_volume_ml``,
-        ``lesion_share_of_lung`` (of all slices together; lesion outside the lung mask is not
-        counted), ``lesion_outside_lung_ml`` and ``most_lesion_slice``.
+        ``lesions`` (regions: a lesion that spans five slices counts five times),
+        ``slices_with_lesion``, ``lesion_slice_range`` ([first, last], from 0),
+        ``most_lesion_slice``, ``lesion_volume_ml``, ``lesion_share_of_lung`` (of all slices
+        together; lesion outside the lung mask is not counted) and ``lesion_outside_lung_ml``.
     """
     pixels = np.array([m.lesion_px for m in measures], dtype=np.int64)
     affected = np.flatnonzero(pixels)

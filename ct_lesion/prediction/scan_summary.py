@@ -44,7 +44,7 @@ def summarise_scan(
     summary = {
         "disclaimer": DISCLAIMER,
         "scan": scan.name,
-        "source": scan.source,
+        "source": _source(scan),
         "patient": scan.patient,
         "slices": scan.shape[0],
         "size": list(scan.shape[1:]),
@@ -74,6 +74,13 @@ def scan_class(slices: Sequence[SlicePrediction], predictor: LesionPredictor) ->
         top_slices=predictor.top_slices,
         temperature=predictor.classifier.temperature,
     )
+
+
+def _source(scan: Scan) -> str | None:
+    """The file, or the folder of several; nothing of an array."""
+    if not scan.files:
+        return None
+    return str(scan.files[0] if len(scan.files) == 1 else scan.files[0].parent)
 
 
 def _class(found: ScanClass, names: Sequence[str]) -> dict:

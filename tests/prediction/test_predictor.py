@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from toy_checkpoints import SCORE_THRESH
+
+from ct_lesion import LesionPredictor
+from ct_lesion.checkpoint import CheckpointError
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.slice_io import window_to_uint8
+from ct_lesion.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def predictor(segmenter_file, classifier_file):
+    return LesionPredictor.from_checkpoint(
+        segmenter_file, classifier_file, device="cpu", score_thresh=SCORE_THRESH, batch_size=4
+    )
+
+
+@pytest.fixture(scope="module")
+def prediction(predictor, hu):
+    return predictor(hu, is_hu=True, spacing_mm=(5.0, 1.0, 1.0))
+
+
+def test_a_scan_has_a_prediction_of_each_slice(prediction, hu):
+    assert [s.index for s in prediction.slices] == list(range(6))
+    assert any(s.lesions for s in prediction.slices), "an untrained model scores about a half"
+    assert all(le.score > SCORE_THRESH for s in prediction.slices for le in s.lesions)
+    assert prediction.mask.shape == hu.shape
+    assert set(np.unique(prediction.mask)) <= {0, 1}
+    summary = prediction.summary()
+    assert summary["lesion_volume_ml"] == pytest.approx((prediction.mask > 0).sum() * 5 / 1000)
+    assert summary["class"] in summary["class_names"]
+    assert sum(summary["probabilities"].values()) == pytest.approx(1)
+
+
+def test_the_size_of_a_batch_changes_nothing(prediction, segmenter_file, classifier_file, hu):
+    one = LesionPredictor.from_checkpoint(
+        segmenter_file, classifier_file, device="cpu", score_thresh=SCORE_THRESH, batch_size=1
+    )(hu, is_hu=True)
+    for a, b in zip(prediction.slices, one.slices, strict=True):
+        assert [le.score for le in a.lesions] == pytest.approx(
+            [le.score for le in b.lesions], abs=1e-5
+        )
+        assert a.logits == pytest.approx(b.logits, abs=1e-4)
+
+
+def test_hu_and_their_windowed_image_give_the_same(prediction, predictor, hu):
+    grey = predictor(window_to_uint8(hu))
+    assert grey.summary()["lesion_volume_ml"] is None, "pictures have no spacing"
+    assert np.array_equal(grey.mask, prediction.mask)
+
+
+def test_an_array_that_could_be_anything_is_refused(predictor, hu):
+    with pytest.raises(DatasetError, match="HU"):
+        predictor(hu)
+
+
+def test_progress_counts_slices(predictor, hu):
+    done = []
+    predictor(window_to_uint8(hu), progress=done.append)
+    assert done == [4, 6]
+
+
+def test_a_segmenter_alone_gives_no_class(segmenter_file, hu):
+    predictor = LesionPredictor.from_checkpoint(segmenter_file, device="cpu", score_thresh=0.9999)
+    summary = predictor(hu, is_hu=True).summary()
+    assert summary["class"] is summary["probabilities"] is summary["rule"] is None
+    assert summary["lesions"] == 0, "no untrained score is that high"
+    assert summary["lesion_slice_range"] is None
+
+
+def test_the_default_threshold_is_the_papers(segmenter_file):
+    assert LesionPredictor.from_checkpoint(segmenter_file, device="cpu").score_thresh == 0.75
+
+
+def test_a_score_map_covers_the_regions(predictor, prediction):
+    found = next(s for s in prediction.slices if s.lesions)
+    logits = predictor.score_map(prediction.scan.grey(found.index))
+    assert logits.shape == prediction.scan.shape[1:]
+    union = found.label_mask(*logits.shape) > 0
+    assert (np.nan_to_num(logits, nan=-1)[union] > -1e-3).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("nowhere.safetensors",), CheckpointError, "no such checkpoint"),
+        (("CLASSIFIER",), CheckpointError, "no lesion segmenter"),
+        (("SEGMENTER", "SEGMENTER"), CheckpointError, "no classifier"),
+    ],
+)
+def test_wrong_checkpoints_are_refused(arguments, error, message, segmenter_file, classifier_file):
+    files = {"SEGMENTER": segmenter_file, "CLASSIFIER": classifier_file}
+    with pytest.raises(error, match=message):
+        LesionPredictor.from_checkpoint(*(files.get(a, a) for a in arguments), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"device": "tpu-no"}, "is no device"), ({"score_thresh": 1.5}, "threshold is 1.5")],
+)
+def test_wrong_options_are_refused(options, message, segmenter_file):
+    with pytest.raises(ConfigError, match=message):
+        LesionPredictor.from_checkpoint(segmenter_file, **{"device": "cpu", **options})
