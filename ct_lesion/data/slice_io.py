@@ -1,16 +1,64 @@
-"""Reading slices and turning Hounsfield units (HU) into the 8-bit images the network reads."""
+"""From Hounsfield units (HU) to the 8-bit images that the network reads: display windows."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-WINDOWS: dict[str, tuple[float, float]] = {
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (40.0, 400.0),
-    "soft_tissue": (50.0, 350.0),
-    "bone": (400.0, 1800.0),
+from .errors import DatasetError
+
+
+class Window(NamedTuple):
+    """A display window: its centre and its full width, in HU."""
+
+    level: float
+    width: float
+
+    @property
+    def label(self) -> str:
+        """For messages, e.g. ``lung (level -600, width 1500)``."""
+        numbers = f"level {self.level:g}, width {self.width:g}"
+        names = [name for name, window in WINDOWS.items() if window == self]
+        return f"{names[0]} ({numbers})" if names else numbers
+
+
+WINDOWS: dict[str, Window] = {
+    "lung": Window(-600.0, 1500.0),
+    "mediastinum": Window(40.0, 400.0),
+    "soft_tissue": Window(50.0, 350.0),
+    "bone": Window(400.0, 1800.0),
 }
-"""Common display windows of chest CT: name -> (level, width), both in HU."""
+"""Common display windows of chest CT, by name."""
+
+
+def choose_window(
+    name: str | None = None, level: float | None = None, width: float | None = None
+) -> Window | None:
+    """The window of ``--window NAME`` or of ``--window-level`` and ``--window-width``.
+
+    Returns:
+        None if nothing was given.
+
+    Raises:
+        DatasetError: an unknown name, half a window, both ways at once, or a width not above 0.
+    """
+    if name is None and level is None and width is None:
+        return None
+    if name is not None and (level is not None or width is not None):
+        raise DatasetError("--window: give a name, or --window-level and --window-width, not both.")
+    if name is not None:
+        if name not in WINDOWS:
+            raise DatasetError(f"--window: {name!r} is none of {', '.join(WINDOWS)}.")
+        return WINDOWS[name]
+    if level is None or width is None:
+        raise DatasetError("--window-level and --window-width: give both.")
+    if not (np.isfinite(level) and np.isfinite(width) and width > 0):
+        raise DatasetError(
+            f"--window-level {level} --window-width {width}: both must be finite, and the width "
+            "above 0."
+        )
+    return Window(float(level), float(width))
 
 
 def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0) -> np.ndarray:

@@ -1,0 +1,117 @@
+"""Checks of a scan before anything is predicted on it, from a few of its slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from .scan import QCFinding, Scan
+
+FEWEST_SLICES = 10
+WIDEST_SLICE_SPACING_MM = 10.0
+LARGEST_TILT_DEGREES = 1.0
+UNEQUAL_PIXELS = 0.01  # of the spacing
+BODY_HU = -400
+CONSTANT_HU, CONSTANT_GREY = 20.0, 4.0  # standard deviations
+MOST_SATURATED = 0.5  # of the body
+SAMPLES, SAMPLE_SIDE = 5, 128
+
+
+def sample_indices(count: int, samples: int = SAMPLES) -> list[int]:
+    """Indices spread evenly over ``count`` slices, none twice."""
+    return sorted({int((i + 0.5) * count / samples) for i in range(samples)})
+
+
+def check_scan(scan: Scan) -> list[QCFinding]:
+    """All findings; reads at most five slices."""
+    return [*_check_slices(scan), *_check_orientation(scan), *_check_spacing(scan)] + list(
+        _check_grey_values(scan)
+    )
+
+
+def _check_slices(scan: Scan) -> Iterator[QCFinding]:
+    if len(scan) < FEWEST_SLICES:
+        yield QCFinding(
+            "few_slices",
+            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, hardly a whole chest",
+        )
+
+
+def _check_orientation(scan: Scan) -> Iterator[QCFinding]:
+    if scan.spacing_mm is None:
+        return
+    if not scan.geometry.acquired_axially:
+        yield QCFinding(
+            "not_axial",
+            "the input's own slices are not axial: axial slices were taken across them",
+        )
+    angle = scan.geometry.degrees_from_axial
+    if angle > LARGEST_TILT_DEGREES:
+        yield QCFinding(
+            "oblique",
+            f"axes up to {angle:.1f} degrees off the patient's: reordered to the nearest, not "
+            "resampled",
+        )
+
+
+def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
+    if scan.spacing_mm is None:
+        yield QCFinding("spacing", "no spacing given: no areas in mm2 and no volumes in ml")
+        return
+    between, rows, columns = scan.spacing_mm
+    if len(scan) > 1 and between > WIDEST_SLICE_SPACING_MM:
+        yield QCFinding(
+            "spacing",
+            f"slices {between:.1f} mm apart (more than {WIDEST_SLICE_SPACING_MM:g}): lesions may "
+            "lie between them",
+        )
+    if abs(rows - columns) > UNEQUAL_PIXELS * max(rows, columns):
+        yield QCFinding(
+            "spacing", f"pixels are not square: {rows:.3f} mm by {columns:.3f} mm (rows, columns)"
+        )
+
+
+def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
+    spreads, saturated, body_pixels = [], 0, 0
+    for index in sample_indices(len(scan)):
+        values = _thin_out(scan.values(index))
+        grey = _thin_out(scan.grey(index))
+        spreads.append(float(values.std()))
+        body = _body(values if scan.is_hu else None, grey)
+        saturated += int(np.isin(grey[body], (0, 255)).sum())
+        body_pixels += int(body.sum())
+    limit, unit = (CONSTANT_HU, "HU") if scan.is_hu else (CONSTANT_GREY, "grey values")
+    if max(spreads) < limit:
+        yield QCFinding(
+            "constant",
+            f"nearly constant: standard deviation of at most {max(spreads):.1f} {unit} in "
+            f"{len(spreads)} sampled slices",
+        )
+        return
+    share = saturated / body_pixels if body_pixels else 0.0
+    if share > MOST_SATURATED:
+        window = f"the window {scan.window.label}" if scan.window else "the images' own window"
+        yield QCFinding(
+            "saturated", f"{window} shows {share:.0%} of the body as plain black or white"
+        )
+
+
+def _thin_out(pixels: np.ndarray) -> np.ndarray:
+    step = max(1, min(pixels.shape) // SAMPLE_SIDE)
+    return pixels[::step, ::step]
+
+
+def _body(hu: np.ndarray | None, grey: np.ndarray) -> np.ndarray:
+    """Mask of the body with the lungs in it: the largest bright component, holes filled."""
+    if hu is not None:
+        bright = (hu > BODY_HU).astype(np.uint8)
+    else:
+        _, bright = cv2.threshold(np.ascontiguousarray(grey), 0, 1, cv2.THRESH_OTSU)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
+    if count < 2:
+        return np.zeros(bright.shape, bool)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return ndimage.binary_fill_holes(labels == largest)

@@ -1,0 +1,248 @@
+"""Reading a scan from one volume file (NIfTI, NRRD, MetaImage) with SimpleITK.
+
+Memory: uncompressed NIfTI and MetaImage are read slice by slice. Other files can only be read
+whole; they are then kept once, as 16-bit integers where the values are whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import DatasetError
+from .scan import (
+    DEFAULT_WINDOW,
+    GREY_NOTE,
+    HU_NOTE,
+    ReadOptions,
+    Scan,
+    check_grey_range,
+    check_hu_range,
+    place_slices,
+)
+from .scan_geometry import Geometry, OrientedSlices
+
+VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_DATA_KEYS = {".mhd": ("ElementDataFile", "="), ".nhdr": ("data file", ":")}
+_SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
+_CHECKED_AT_ONCE = 16  # slices
+
+
+def is_volume_file(path: Path) -> bool:
+    """Whether the name is that of a volume file."""
+    return path.name.lower().endswith(VOLUME_ENDINGS)
+
+
+def volume_stem(path: Path) -> str:
+    """The name without its ending, ``.nii.gz`` being one."""
+    ending = next((e for e in (".nii.gz",) if path.name.lower().endswith(e)), path.suffix)
+    return path.name[: -len(ending)] if ending else path.name
+
+
+def files_of_volume(path: Path) -> tuple[Path, ...]:
+    """The file, and the one with the voxels where the header stands alone."""
+    keyword = _DATA_KEYS.get(path.suffix.lower())
+    if keyword is None:
+        return (path,)
+    for line in path.read_text(encoding="latin-1").splitlines():
+        key, _, value = line.partition(keyword[1])
+        if key.strip().lower() == keyword[0].lower():
+            data = path.parent / value.strip()
+            return (path, data) if data.is_file() else (path,)
+    return (path,)
+
+
+class VolumeFile:
+    """The voxels of a volume file, by slice along the file's own z."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            DatasetError: no volume of three dimensions with one number a voxel.
+        """
+        self.path = path
+        self._reader = sitk.ImageFileReader()
+        self._reader.SetFileName(str(path))
+        try:
+            self._reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise DatasetError(f"{path}: cannot be read as a volume ({_reason(error)}).") from None
+        self._check_layout()
+        self.geometry = _geometry(self._reader)
+        self.pixel_type = self._reader.GetPixelID()
+        self.is_8_bit = self.pixel_type == sitk.sitkUInt8
+        if self.pixel_type not in _SMALL_INTEGERS:
+            # a cast while reading: exact for whole numbers up to 2**24
+            self._reader.SetOutputPixelType(sitk.sitkFloat32)
+        self._voxels: np.ndarray | None = None if self._streams() else self._read_all()
+
+    def slice(self, z: int) -> np.ndarray:
+        """The slice ``(y, x)`` at ``z``."""
+        if self._voxels is not None:
+            return self._voxels[z]
+        return self._read_slab(z, z + 1)[0]
+
+    def slabs(self) -> Iterator[np.ndarray]:
+        """All voxels, some slices at a time."""
+        for start in range(0, self.geometry.size[2], _CHECKED_AT_ONCE):
+            stop = min(start + _CHECKED_AT_ONCE, self.geometry.size[2])
+            kept = self._voxels
+            yield self._read_slab(start, stop) if kept is None else kept[start:stop]
+
+    def value_range(self) -> tuple[float, float]:
+        """Lowest and highest value; NaN if there is one."""
+        extremes = [(slab.min(), slab.max()) for slab in self.slabs()]
+        return float(np.min([e[0] for e in extremes])), float(np.max([e[1] for e in extremes]))
+
+    def _check_layout(self) -> None:
+        reader = self._reader
+        if reader.GetNumberOfComponents() != 1 or "complex" in _type_name(reader):
+            raise DatasetError(
+                f"{self.path}: {reader.GetNumberOfComponents()} numbers a voxel ("
+                f"{_type_name(reader)}); a CT has one."
+            )
+        extra = [n for n in reader.GetSize()[3:] if n != 1]
+        if extra:
+            raise DatasetError(
+                f"{self.path}: {reader.GetDimension()} dimensions "
+                f"({' x '.join(map(str, reader.GetSize()))}); give one volume of three."
+            )
+        if reader.GetDimension() < 3:
+            raise DatasetError(f"{self.path}: an image of two dimensions, not a volume.")
+
+    def _streams(self) -> bool:
+        # Uncompressed NIfTI (scaled ones too) and MetaImage, as measured; asking SimpleITK for a
+        # slice of any other file reads it all again.
+        name = self.path.name.lower()
+        if name.endswith(".nii"):
+            return True
+        return name.endswith((".mha", ".mhd")) and not _is_compressed(self.path)
+
+    def _read_slab(self, start: int, stop: int) -> np.ndarray:
+        width, height, _ = self.geometry.size
+        more = (0,) * (self._reader.GetDimension() - 3)  # dimensions of length 1 collapse
+        self._reader.SetExtractIndex((0, 0, start, *more))
+        self._reader.SetExtractSize((width, height, stop - start, *more))
+        return sitk.GetArrayFromImage(self._execute())
+
+    def _read_all(self) -> np.ndarray:
+        image = self._execute()
+        voxels = sitk.GetArrayViewFromImage(image)
+        voxels = voxels.reshape(voxels.shape[-3:])
+        if voxels.dtype != np.float32:
+            return voxels.copy()
+        return _as_int16(voxels)
+
+    def _execute(self) -> sitk.Image:
+        try:
+            return self._reader.Execute()
+        except RuntimeError as error:
+            raise DatasetError(f"{self.path}: cannot be read ({_reason(error)}).") from None
+
+
+def _as_int16(voxels: np.ndarray) -> np.ndarray:
+    """Half the memory where no value changes; otherwise a copy as it is."""
+    whole = np.empty(voxels.shape, np.int16)
+    for z, pixels in enumerate(voxels):
+        with np.errstate(invalid="ignore"):  # NaN becomes some number, which then differs
+            whole[z] = pixels
+        if not np.array_equal(whole[z], pixels):
+            del whole
+            return voxels.copy()
+    return whole
+
+
+def _geometry(reader: sitk.ImageFileReader) -> Geometry:
+    """Geometry of the first three dimensions; any others have a length of 1."""
+    dimension = reader.GetDimension()
+    direction = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3]
+    return Geometry(
+        reader.GetSize()[:3],
+        reader.GetSpacing()[:3],
+        reader.GetOrigin()[:3],
+        tuple(float(cosine) for cosine in direction.ravel()),
+    )
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether a MetaImage header says so."""
+    with path.open("rb") as file:
+        header = file.read(4096).split(b"ElementDataFile")[0]
+    return b"CompressedData = True" in header
+
+
+def _type_name(reader: sitk.ImageFileReader) -> str:
+    return sitk.GetPixelIDValueAsString(reader.GetPixelID())
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of ITK's message, without the place in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return "no reason given"
+    return lines[-1].removeprefix("sitk::ERROR: ").removeprefix("Error: ").rstrip(".")
+
+
+class HUSlices:
+    """Slices of stored values, turned into HU by an offset."""
+
+    def __init__(self, read, offset: float) -> None:
+        self._read, self._offset = read, offset
+
+    def __call__(self, index: int) -> np.ndarray:
+        """HU ``(H, W)``: int16 where the values are whole numbers and fit, else float32."""
+        return to_hu(self._read(index), self._offset)
+
+
+def to_hu(stored: np.ndarray, offset: float = 0.0) -> np.ndarray:
+    """Stored values less an offset, in int16 if these are whole numbers, else float32."""
+    if stored.dtype.kind in "iu" and float(offset).is_integer():
+        hu = stored.astype(np.int32) - int(offset)
+        return hu.astype(np.int16)
+    return stored.astype(np.float32) - np.float32(offset)
+
+
+def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
+    """Open a volume file; all its values are checked once.
+
+    Raises:
+        DatasetError: it cannot be read, or its values cannot be HU.
+    """
+    volume = VolumeFile(path)
+    low, high = volume.value_range()
+    notes = []
+    read = OrientedSlices(volume.geometry, volume.slice)
+    if volume.is_8_bit:
+        check_grey_range(path, high)
+        window = None
+        notes.append(GREY_NOTE)
+        if options.hu_offset is not None or options.window is not None:
+            notes.append("--hu and the window do not apply to 8-bit volumes")
+    else:
+        offset = options.hu_offset or 0.0
+        check_hu_range(
+            path,
+            low - offset,
+            high - offset,
+            "If HU were shifted, say by how much: --hu 1024 for 0 = -1024 HU.",
+        )
+        read = HUSlices(read, offset)
+        window = options.window or DEFAULT_WINDOW
+        if offset:
+            notes.append(f"HU = stored value - {offset:g}, as --hu says")
+        notes.append(HU_NOTE.format(window=window.label))
+    count = volume.geometry.shape[0]
+    return Scan(
+        name=name,
+        kind="volume",
+        files=files_of_volume(path),
+        is_hu=not volume.is_8_bit,
+        window=window,
+        read_slice=read,
+        slice_names=[f"{index:04d}" for index in range(count)],
+        notes=notes,
+        **place_slices(volume.geometry),
+    )
