@@ -127,7 +127,9 @@ def _run(args: argparse.Namespace, arguments: list[str]) -> int:
         raise UserError("--batch-size must be 1 or more, and --top-slices 0 or more.")
     window = choose_window(args.window, args.window_level, args.window_width)
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
-    sources = find_scans(args.inputs, options=reading)
+    skipped: list[str] = []
+    sources = find_scans(args.inputs, options=reading, notes=skipped)
+    print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     predictor = _load(args)
     options = RunOptions(

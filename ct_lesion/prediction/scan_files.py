@@ -29,7 +29,7 @@ from .predictor import LesionPredictor
 from .scan_measures import SliceMeasures, in_mm2, measure_slice
 from .scan_summary import summarise_scan
 from .slices import SlicePrediction
-from .view import ViewLesion, ViewSlice, ViewWriter
+from .view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
 
 SUMMARY_FILE = "summary.json"
 SLICES_FILE = "slices.csv"
@@ -141,7 +141,7 @@ class ScanWriter:
     def _images(self, index: int, grey: np.ndarray) -> dict[str, np.ndarray]:
         """The slice in each window of the page."""
         if self._windows is None:
-            return {"as given": grey}
+            return {AS_GIVEN: grey}
         return {
             name: grey if window == self._scan.window else self._scan.grey(index, window)
             for name, window in self._windows.items()

@@ -9,14 +9,13 @@ import numpy as np
 
 from ct_lesion.data.scan import Scan
 
+from .page import DISCLAIMER
 from .scan_class import ScanClass, classify_scan
 from .scan_measures import SliceMeasures, summarise_lesions
 from .slices import SlicePrediction
 
 if TYPE_CHECKING:
     from .predictor import LesionPredictor
-
-DISCLAIMER = "For research only. Not for clinical use."
 
 
 def summarise_scan(
