@@ -1,0 +1,1 @@
+"""From scans to predictions: lesions, a class, volumes and a page to look at."""

@@ -1,0 +1,152 @@
+"""Pictures of single slices with the lesions found in them."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from .contours import find_contours
+from .lesion_style import LineStyle, style_of
+from .view import ViewLesion
+
+DISCLAIMER = "Research use only, not for clinical use"
+SMALLEST = 512
+"""Smaller slices are enlarged a whole number of times: their labels would hide the lesions."""
+TEXT_SIZE = 12
+MARGIN = 5
+
+
+def draw_overlay(
+    grey: np.ndarray,
+    lesions: Sequence[ViewLesion],
+    caption: str,
+    class_names: Sequence[str] = (),
+) -> np.ndarray:
+    """Draw the lesions' outlines and scores on a slice, and a caption below it.
+
+    Args:
+        grey: ``(H, W)`` uint8.
+        lesions: of this slice.
+        caption: what it shows; that it is not for clinical use is added.
+        class_names: the model's lesion classes, so that a class looks the same on all slices and
+            on the page.
+
+    Returns:
+        ``(H', W', 3)`` uint8, RGB; larger than the slice by the caption, and where the slice is
+        small by a whole factor.
+    """
+    factor = max(1, round(SMALLEST / max(grey.shape)))
+    size = (grey.shape[1] * factor, grey.shape[0] * factor)
+    canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
+    outlines = [[ring * factor for ring in find_contours(lesion.mask)] for lesion in lesions]
+    styles = [style_of(lesion.class_name, class_names) for lesion in lesions]
+    for rings, style in zip(outlines, styles, strict=True):
+        for ring in rings:
+            _draw_outline(canvas, ring, style)
+    picture = Image.fromarray(canvas)
+    taken: list[tuple[float, float, float, float]] = []
+    for lesion, rings, style in zip(lesions, outlines, styles, strict=True):
+        if rings:
+            _draw_score(picture, np.concatenate(rings), f"{lesion.score:.2f}", style, taken)
+    shown = [name for name in class_names if any(le.class_name == name for le in lesions)]
+    return np.asarray(_with_caption(picture, caption, {n: style_of(n, class_names) for n in shown}))
+
+
+def _draw_outline(canvas: np.ndarray, ring: np.ndarray, style: LineStyle) -> None:
+    """A thin line, closed, with sub-pixel places; changes the canvas."""
+    colour = ImageColor.getrgb(style.colour)
+    shift = 4  # OpenCV takes fixed-point numbers: this many binary places
+    for piece in _dashed(ring, style.dashes):
+        # -0.5: from edges at whole numbers to OpenCV's pixel centres at whole numbers
+        points = np.round((piece - 0.5) * 2**shift).astype(np.int32)
+        cv2.polylines(canvas, [points], False, colour, 1, cv2.LINE_AA, shift)
+
+
+def _dashed(ring: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
+    """The parts of a closed line that are drawn, each ``(N, 2)``."""
+    closed = np.concatenate([ring, ring[:1]])
+    if not dashes:
+        return [closed]
+    along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+    pieces, start, turn = [], 0.0, 0
+    while start < along[-1]:
+        stop = min(start + dashes[turn % len(dashes)], along[-1])
+        if turn % 2 == 0:
+            places = np.concatenate([[start], along[(along > start) & (along < stop)], [stop]])
+            pieces.append(np.stack([np.interp(places, along, axis) for axis in closed.T], axis=1))
+        start, turn = stop, turn + 1
+    return pieces
+
+
+def _draw_score(
+    picture: Image.Image,
+    outline: np.ndarray,
+    text: str,
+    style: LineStyle,
+    taken: list[tuple[float, float, float, float]],
+) -> None:
+    """Write a score beside its lesion where no other score stands; adds its place to ``taken``."""
+    draw = ImageDraw.Draw(picture)
+    width, height = draw.textlength(text, _font()) + 4, TEXT_SIZE + 3
+    (x0, y0), (x1, y1) = outline.min(0), outline.max(0)
+    middle = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
+    places = [
+        (middle[0], y0 - height - 2),
+        (middle[0], y1 + 2),
+        (x1 + 2, middle[1]),
+        (x0 - width - 2, middle[1]),
+    ]
+    boxes = [_inside(x, y, width, height, picture.size) for x, y in places]
+    free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
+    box = (free or boxes)[0]
+    taken.append(box)
+    draw.rectangle(box, fill=(12, 15, 18))
+    draw.text((box[0] + 2, box[1] + 1), text, style.colour, _font())
+
+
+def _inside(
+    x: float, y: float, width: float, height: float, size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    x = min(max(x, 0), size[0] - width)
+    y = min(max(y, 0), size[1] - height)
+    return x, y, x + width, y + height
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyle]) -> Image.Image:
+    lines = [*_wrapped(caption, picture.width - 2 * MARGIN), DISCLAIMER]
+    step = TEXT_SIZE + 4
+    whole = Image.new("RGB", (picture.width, picture.height + len(lines) * step + 2 * MARGIN))
+    whole.paste(picture)
+    draw = ImageDraw.Draw(whole)
+    for i, line in enumerate(lines):
+        draw.text((MARGIN, picture.height + MARGIN + i * step), line, "white", _font())
+    x = float(whole.width)
+    for name, style in legend.items():
+        x -= draw.textlength(name, _font()) + 3 * MARGIN
+        draw.text((x, whole.height - MARGIN - step), name, style.colour, _font())
+    return whole
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The text in lines that fit, broken anywhere: file names have no spaces."""
+    lines = [""]
+    for letter in text:
+        if _font().getlength(lines[-1] + letter) > width:
+            lines.append("")
+        lines[-1] += letter
+    return lines
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    # matplotlib, which is needed anyway, brings a font that is the same everywhere
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), TEXT_SIZE)

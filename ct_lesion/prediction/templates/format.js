@@ -1,0 +1,70 @@
+// Elements and numbers. All text goes in as text nodes: names in it come from users' files.
+
+const page = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+const NOTHING = "–";
+
+/** An element. Attributes named on... are listeners; those of value null or false are left out. */
+function element(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function svgElement(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null));
+  return made;
+}
+
+function button(text, attributes = {}) {
+  return element("button", { type: "button", ...attributes }, text);
+}
+
+/** A number with so many decimals, or a dash. */
+function number(value, decimals = 0) {
+  if (value === null || value === undefined) return NOTHING;
+  const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return value.toLocaleString("en", options).replace(/^-/, "−");
+}
+
+function probability(value) {
+  return number(value, 3);
+}
+
+function millilitres(value) {
+  return number(value, value !== null && value < 10 ? 2 : 1);
+}
+
+function percent(value) {
+  return value === null ? NOTHING : number(100 * value, 1) + " %";
+}
+
+/** Lesion area of a slice or lesion: physical where the spacing is known. */
+function area({ area_mm2, area_px }) {
+  return area_mm2 === null ? `${number(area_px)} px` : `${number(area_mm2)} mm²`;
+}
+
+function plural(count, word) {
+  return `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+}
+
+/** The probability of the scan's own class. */
+function certainty(summary) {
+  if (summary.class === null || summary.probabilities === null) return null;
+  return Object.hasOwn(summary.probabilities, summary.class)
+    ? summary.probabilities[summary.class] : null;
+}
+
+/** The hash of a scan's view; slice from 0. */
+function scanHash(scan, slice = null, windowName = null) {
+  let hash = `#scan=${encodeURIComponent(scan)}`;
+  if (slice !== null) hash += `&slice=${slice + 1}`;
+  if (windowName !== null) hash += `&window=${encodeURIComponent(windowName)}`;
+  return hash;
+}

@@ -1,0 +1,104 @@
+// What stands beside the image: the scan's facts, its notes, the lesions of the slice shown.
+
+function scanFacts(summary) {
+  const [height, width] = summary.size;
+  const spacing = summary.spacing_mm;
+  const range = summary.lesion_slice_range;
+  const within = range === null ? ""
+    : range[0] === range[1] ? ` (slice ${range[0] + 1})` : ` (slices ${range[0] + 1} to ${range[1] + 1})`;
+  const facts = [
+    ["Class", summary.class === null ? null : `${summary.class}, probability ${probability(certainty(summary))}`],
+    ["Lesion volume", summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`],
+    ["Share of lung", summary.lesion_share_of_lung === null ? null : percent(summary.lesion_share_of_lung)],
+    ["Lesion regions", number(summary.lesions)],
+    ["Slices with lesion", `${number(summary.slices_with_lesion)} of ${number(summary.slices)}${within}`],
+    ["Score threshold", number(summary.score_thresh, 2)],
+    ["Slice size", `${width} × ${height} px`],
+    ["Voxel", spacing === null ? "size not known"
+      : [spacing[2], spacing[1], spacing[0]].map((mm) => number(mm, 2)).join(" × ") + " mm"],
+    ["Patient", summary.patient || null],
+    ["Source", summary.source || null],
+  ];
+  return element("section", { class: "panel", "aria-label": "The scan" },
+    element("h2", {}, "The scan"),
+    element("dl", { class: "facts", id: "facts" },
+      facts.filter(([, value]) => value !== null)
+        .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+}
+
+function scanNotes(summary) {
+  const found = remarks(summary);
+  if (!found.length) return null;
+  return element("ul", { class: "caution", "aria-label": "Notes on this scan" },
+    found.map((text) => element("li", {}, text)));
+}
+
+/** The lesions of the slice; pointing at one, by mouse or keyboard, points at it in the image. */
+class LesionList {
+  constructor(summary, highlight) {
+    this.summary = summary;
+    this.highlight = highlight;
+    this.heading = element("h2", { id: "found-here" });
+    this.list = element("ol", { class: "lesions" });
+    this.root = element("section", { class: "panel", "aria-label": "Lesions of this slice" },
+      this.heading, this.list);
+  }
+
+  show(slice) {
+    const count = slice.lesions.length;
+    this.heading.textContent = count
+      ? `${plural(count, "lesion")} in this slice, ${area(slice)}` : "No lesion in this slice";
+    this.list.replaceChildren(...slice.lesions.map((lesion, i) => this.item(lesion, i)));
+  }
+
+  item(lesion, i) {
+    const on = () => this.highlight(i), off = () => this.highlight(null);
+    return element("li", {},
+      button([
+        lineSample(lineStyle(lesion.class_name, this.summary.lesion_class_names)),
+        element("span", { class: "what" }, `${i + 1}. ${lesion.class_name}`),
+        element("span", { class: "score" }, `score ${number(lesion.score, 2)}`),
+        element("span", { class: "size" }, area(lesion)),
+      ], { onfocus: on, onpointerenter: on, onblur: off, onpointerleave: off, onclick: on }));
+  }
+
+  mark(lesion) {
+    [...this.list.children].forEach((item, i) => item.classList.toggle("marked", i === lesion));
+  }
+}
+
+function lineStyle(className, classNames) {
+  return page.line_styles[Math.max(classNames.indexOf(className), 0) % page.line_styles.length];
+}
+
+function lineSample(style) {
+  return svgElement("svg", { class: "sample", viewBox: "0 0 26 10", "aria-hidden": "true" },
+    svgElement("rect", { width: 26, height: 10, rx: 2, fill: "#20262d" }),
+    svgElement("line", { x1: 2, x2: 24, y1: 5, y2: 5, stroke: style.colour, "stroke-width": 2,
+      "stroke-dasharray": style.dashes.join(" ") || "none" }));
+}
+
+function legend(summary) {
+  return element("ul", { class: "legend", "aria-label": "Lines" },
+    summary.lesion_class_names.map((name) =>
+      element("li", {}, lineSample(lineStyle(name, summary.lesion_class_names)), name)));
+}
+
+const KEYS = [
+  ["← →  ↑ ↓", "previous, next slice (or the wheel on the image)"],
+  ["PgUp PgDn", "ten slices"],
+  ["Home End", "first, last slice"],
+  ["N  P", "next, previous slice with lesion"],
+  ["M", "slice with most lesion"],
+  ["C", "contours shown or hidden"],
+  ["W", "next window"],
+  ["+  −  0", "zoom in, out, to fit (or Ctrl and the wheel)"],
+  ["Esc", "back to all scans"],
+];
+
+function keyHelp() {
+  return element("details", { class: "keys" },
+    element("summary", {}, "Keys"),
+    element("dl", { class: "facts" }, KEYS.map(([key, meaning]) =>
+      [element("dt", {}, element("kbd", {}, key)), element("dd", {}, meaning)])));
+}

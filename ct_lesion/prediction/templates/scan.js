@@ -1,0 +1,172 @@
+// The view of a scan: one slice shown, everything else follows it.
+
+class ScanView {
+  constructor(view, start, windowName) {
+    this.view = view;
+    this.summary = view.summary;
+    this.slices = view.slices;
+    this.contours = true;
+    this.window = view.windows.find(({ name }) => name === windowName) ?? view.windows[0];
+    this.stage = new Stage(view, {
+      moved: (steps) => this.go(this.index + steps),
+      pointed: (lesion, x, y) => { this.stage.highlight(lesion, x, y); this.list.mark(lesion); },
+    });
+    this.curve = new AreaCurve(this.slices, this.summary, (slice) => this.go(slice));
+    this.list = new LesionList(this.summary, (lesion) => this.stage.highlight(lesion));
+    this.bars = this.summary.probabilities === null ? null : new ProbabilityBars(this.summary);
+    this.readout = element("p", { class: "readout", id: "readout" });
+    this.slider = element("input", { type: "range", id: "slice", min: 1, step: 1,
+      max: this.slices.length, "aria-label": "Slice", disabled: this.slices.length === 1,
+      oninput: (event) => this.go(Number(event.target.value) - 1) });
+    this.root = this.layout();
+    this.go(start ?? this.summary.most_lesion_slice ?? Math.floor(this.slices.length / 2));
+  }
+
+  layout() {
+    return element("section", { class: "scan", "aria-labelledby": "title" },
+      element("nav", { class: "crumbs", "aria-label": "Scans" },
+        element("a", { href: "#", id: "back" }, "← All scans"), neighbours(this.summary.scan)),
+      element("h1", { id: "title", tabindex: "-1" }, this.summary.scan),
+      scanNotes(this.summary),
+      element("div", { class: "columns" },
+        element("div", { class: "picture" }, this.toolbar(), this.stage.root,
+          element("div", { class: "under" }, this.readout, legend(this.summary)),
+          element("div", { class: "slide" },
+            this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1)),
+          this.curve.root),
+        element("div", { class: "side" }, this.list.root, this.bars ? this.bars.root : null,
+          scanFacts(this.summary), keyHelp())));
+  }
+
+  step(text, label, by) {
+    return button(text, { "aria-label": label, disabled: this.slices.length === 1,
+      onclick: () => this.go(this.index + by) });
+  }
+
+  toolbar() {
+    const none = this.summary.most_lesion_slice === null;
+    this.previous = button("◀ lesion", { id: "previous-lesion", title: "Previous slice with lesion (P)",
+      onclick: () => this.goToLesion(-1) });
+    this.next = button("lesion ▶", { id: "next-lesion", title: "Next slice with lesion (N)",
+      onclick: () => this.goToLesion(1) });
+    this.toggle = button("Contours", { id: "contours", "aria-pressed": "true", disabled: none,
+      title: "Show or hide contours (C)", onclick: () => this.toggleContours() });
+    this.windows = this.view.windows.map((w) => button(w.name.replaceAll("_", " "), {
+      title: w.level === null ? "Grey values as in the input"
+        : `Level ${number(w.level)} HU, width ${number(w.width)} HU (W)`,
+      disabled: this.view.windows.length === 1, onclick: () => this.setWindow(w) }));
+    return element("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },
+      group("Slices with lesion", this.previous,
+        button("Most lesion", { id: "most-lesion", disabled: none,
+          title: "Slice with most lesion (M)", onclick: () => this.goToMost() }), this.next),
+      group("Contours", this.toggle),
+      group("Window", ...this.windows),
+      group("Zoom",
+        button("−", { "aria-label": "Zoom out", onclick: () => this.stage.zoomBy(1 / 1.4) }),
+        button("Fit", { id: "fit", title: "Zoom to fit (0)", onclick: () => this.stage.fit() }),
+        button("+", { "aria-label": "Zoom in", id: "zoom-in",
+          onclick: () => this.stage.zoomBy(1.4) })));
+  }
+
+  /** Show a slice, from 0; out of range is the nearest there is. */
+  go(index) {
+    this.index = clamp(index, 0, this.slices.length - 1);
+    const slice = this.slices[this.index];
+    const label = `Slice ${this.index + 1} of ${this.slices.length}`;
+    const found = slice.lesions.length ? `${plural(slice.lesions.length, "lesion")}, ${area(slice)}` : "no lesion";
+    this.slider.value = this.index + 1;
+    this.slider.setAttribute("aria-valuetext", `${label}, ${found}`);
+    this.readout.replaceChildren(element("b", {}, label),
+      slice.z_mm === null ? "" : ` · z ${number(slice.z_mm, 1)} mm`,
+      slice.name ? element("span", { class: "soft name" }, ` · ${slice.name}`) : "");
+    this.list.show(slice);
+    if (this.bars) this.bars.show(slice.probabilities);
+    this.curve.show(this.index);
+    this.previous.disabled = this.lesionSlice(-1) === undefined;
+    this.next.disabled = this.lesionSlice(1) === undefined;
+    this.redraw(`${label}, ${found}`);
+  }
+
+  redraw(label = this.stage.image.alt) {
+    this.windows.forEach((made, i) =>
+      made.setAttribute("aria-pressed", String(this.view.windows[i] === this.window)));
+    this.stage.show(this.index, this.slices[this.index], this.window.folder, label);
+    // Browsers allow only so many changes of the address a second.
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.remember(), 200);
+  }
+
+  /** The slice goes into the address, so that it can be linked; not into the history. */
+  remember() {
+    if (!this.root.isConnected) return;
+    const name = this.window === this.view.windows[0] ? null : this.window.name;
+    history.replaceState(null, "", scanHash(this.summary.scan, this.index, name));
+  }
+
+  /** The nearest slice with lesion after (1) or before (-1) this one, or undefined. */
+  lesionSlice(direction) {
+    for (let i = this.index + direction; i >= 0 && i < this.slices.length; i += direction) {
+      if (this.slices[i].lesions.length) return i;
+    }
+    return undefined;
+  }
+
+  goToLesion(direction) {
+    const slice = this.lesionSlice(direction);
+    if (slice !== undefined) this.go(slice);
+  }
+
+  goToMost() {
+    if (this.summary.most_lesion_slice !== null) this.go(this.summary.most_lesion_slice);
+  }
+
+  toggleContours() {
+    this.contours = !this.contours;
+    this.toggle.setAttribute("aria-pressed", String(this.contours));
+    this.stage.toggle(this.contours);
+  }
+
+  setWindow(chosen) {
+    this.window = chosen;
+    this.redraw();
+  }
+
+  nextWindow() {
+    const { windows } = this.view;
+    this.setWindow(windows[(windows.indexOf(this.window) + 1) % windows.length]);
+  }
+
+  /** True if the key was one of ours. */
+  press(key) {
+    const actions = {
+      ArrowRight: () => this.go(this.index + 1), ArrowDown: () => this.go(this.index + 1),
+      ArrowLeft: () => this.go(this.index - 1), ArrowUp: () => this.go(this.index - 1),
+      PageDown: () => this.go(this.index + 10), PageUp: () => this.go(this.index - 10),
+      Home: () => this.go(0), End: () => this.go(this.slices.length - 1),
+      n: () => this.goToLesion(1), p: () => this.goToLesion(-1), m: () => this.goToMost(),
+      c: () => this.toggleContours(), w: () => this.nextWindow(),
+      "+": () => this.stage.zoomBy(1.4), "=": () => this.stage.zoomBy(1.4),
+      "-": () => this.stage.zoomBy(1 / 1.4), 0: () => this.stage.fit(),
+      Escape: () => { location.hash = "#"; },
+    };
+    const name = key.length === 1 ? key.toLowerCase() : key;
+    if (!Object.hasOwn(actions, name)) return false;
+    actions[name]();
+    return true;
+  }
+}
+
+function group(label, ...buttons) {
+  return element("div", { class: "group", role: "group", "aria-label": label }, buttons);
+}
+
+/** Links to the scans before and after this one, as the table has them sorted. */
+function neighbours(scan) {
+  const scans = sortedScans();
+  const here = scans.findIndex((summary) => summary.scan === scan);
+  const link = (summary, text) => summary
+    ? element("a", { href: scanHash(summary.scan), title: summary.scan }, text) : null;
+  return element("span", { class: "neighbours" },
+    here < 0 ? null : link(scans[here - 1], "◀ previous scan"),
+    here < 0 ? null : link(scans[here + 1], "next scan ▶"));
+}

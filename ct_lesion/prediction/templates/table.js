@@ -1,0 +1,135 @@
+// The table of scans: one row a scan, sorted by any column.
+
+const ALL_COLUMNS = [
+  { name: "Scan", value: (s) => s.scan, show: scanCell },
+  { name: "Class", value: (s) => s.class },
+  { name: "Probability", value: certainty, show: (s) => probability(certainty(s)) },
+  { name: "Slices", value: (s) => s.slices, show: (s) => number(s.slices) },
+  { name: "Lesion volume (ml)", value: (s) => s.lesion_volume_ml,
+    show: (s) => millilitres(s.lesion_volume_ml) },
+  { name: "Lesion regions", value: (s) => s.lesions, show: (s) => number(s.lesions) },
+  { name: "Slices with lesion", value: (s) => s.slices_with_lesion,
+    show: (s) => number(s.slices_with_lesion) },
+  { name: "Share of lung", value: (s) => s.lesion_share_of_lung,
+    show: (s) => percent(s.lesion_share_of_lung) },
+  { name: "Notes", value: (s) => remarks(s).length || null, show: remarksCell, wide: true },
+];
+
+/** What no scan has, such as a class without a classifier, is left out. */
+const columns = ALL_COLUMNS.filter(
+  (column) => column.name === "Scan" || page.scans.some((scan) => column.value(scan) !== null),
+);
+
+const table = { column: null, descending: false, filter: "", scrolled: 0 };
+
+function remarks(summary) {
+  return [...summary.qc.map((found) => found.message), ...summary.notes];
+}
+
+function scanCell(summary) {
+  return element("a", { href: scanHash(summary.scan) }, summary.scan);
+}
+
+function remarksCell(summary) {
+  const found = remarks(summary);
+  if (!found.length) return NOTHING;
+  return element("span", { class: "remarks", title: found.join("\n") }, found.join(" · "));
+}
+
+function isNumeric(column) {
+  return column.name !== "Notes" && page.scans.some((s) => typeof column.value(s) === "number");
+}
+
+/** Sorted scans; those without a value come last in either direction. */
+function sortedScans() {
+  const wanted = table.filter.toLowerCase();
+  const scans = page.scans.filter((scan) => scan.scan.toLowerCase().includes(wanted));
+  if (table.column === null) return scans;
+  const { value } = table.column;
+  const sign = table.descending ? -1 : 1;
+  const names = new Intl.Collator("en", { numeric: true });
+  return scans.sort((first, second) => {
+    const a = value(first), b = value(second);
+    if (a === null || b === null) return (a === null) - (b === null);
+    return sign * (typeof a === "number" ? a - b : names.compare(a, b));
+  });
+}
+
+function sortBy(column, descending) {
+  table.column = column;
+  table.descending = descending;
+  fillTable();
+}
+
+function tableView() {
+  const view = element("section", { class: "scans", "aria-labelledby": "title" },
+    element("h1", { id: "title", tabindex: "-1" }, "Lesion predictions"),
+    element("p", { class: "lead" }, overview()),
+    page.scans.length > 1 ? tableControls() : null,
+    element("div", { class: "table" },
+      element("table", { role: "table", "aria-label": "Scans" },
+        element("thead", { role: "rowgroup" },
+          element("tr", { role: "row" }, columns.map(headerCell))),
+        element("tbody", { role: "rowgroup", id: "scans" }))),
+    element("p", { id: "found", class: "soft", role: "status" }),
+  );
+  return view;
+}
+
+function overview() {
+  const lesions = page.scans.filter((scan) => scan.lesions > 0).length;
+  const count = plural(page.scans.length, "scan");
+  if (!page.scans.length) return "No scan.";
+  return `${count}, ${number(lesions)} with lesions. Open a scan to look at its slices.`;
+}
+
+function headerCell(column) {
+  const press = () => sortBy(column, table.column === column ? !table.descending : isNumeric(column));
+  return element("th", { scope: "col", role: "columnheader", class: isNumeric(column) && "number" },
+    button(column.name, { onclick: press, title: `Sort by ${column.name.toLowerCase()}` }));
+}
+
+function tableControls() {
+  const choose = (event) => {
+    const column = columns[event.target.value];
+    sortBy(column, isNumeric(column));
+  };
+  const filter = (event) => { table.filter = event.target.value; fillTable(); };
+  return element("div", { class: "controls" },
+    element("label", {}, "Find ",
+      element("input", { type: "search", id: "filter", value: table.filter, oninput: filter,
+        placeholder: "name of a scan" })),
+    element("label", { class: "phone" }, "Sort by ",
+      element("select", { id: "sort", onchange: choose },
+        columns.map((column, i) => element("option", { value: i }, column.name)))),
+    button("Reverse", { class: "phone", onclick: () =>
+      sortBy(table.column ?? columns[0], !table.descending) }),
+  );
+}
+
+/** Put the rows in, in the present order. */
+function fillTable() {
+  const scans = sortedScans();
+  document.getElementById("scans").replaceChildren(...scans.map(row));
+  const headers = document.querySelectorAll(".scans thead th");
+  columns.forEach((column, i) => {
+    const direction = table.descending ? "descending" : "ascending";
+    headers[i].setAttribute("aria-sort", column === table.column ? direction : "none");
+  });
+  const select = document.getElementById("sort");
+  if (select && table.column) select.value = columns.indexOf(table.column);
+  document.getElementById("found").textContent =
+    scans.length < page.scans.length ? `${scans.length} of ${plural(page.scans.length, "scan")}` : "";
+}
+
+function row(summary) {
+  const open = (event) => {
+    if (!event.target.closest("a") && !String(getSelection())) location.hash = scanHash(summary.scan);
+  };
+  return element("tr", { role: "row", "data-scan": summary.scan, onclick: open },
+    columns.map((column) => element("td", {
+      role: "cell",
+      "data-label": column.name,
+      class: isNumeric(column) ? "number" : column.wide ? "wide" : null,
+    }, column.show ? column.show(summary) : column.value(summary) ?? NOTHING)));
+}
