@@ -47,6 +47,7 @@ setup(
     package_data={
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
         "ct_lesion.report": ["*.json", "templates/*"],
+        "ct_lesion.prediction": ["templates/*"],
     },
     include_package_data=False,
     zip_safe=False,

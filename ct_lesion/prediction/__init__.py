@@ -1,1 +1,1 @@
-"""From scans to lesions, classes and a page: what ``tools/predict.py`` runs."""
+"""From scans to predictions: lesions, a class, volumes and a page to look at."""
