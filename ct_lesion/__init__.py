@@ -7,8 +7,13 @@ added by :func:`ct_lesion.add_ct_lesion_config`.
 
 __version__ = "0.1.0"
 
+import warnings
+
 try:
-    import detectron2  # noqa: F401
+    # what Detectron2 warns of while it is imported is of torch's future, and nobody's to mend here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import detectron2.modeling  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "ct_lesion needs Detectron2, which is not importable here. Run `bash tools/setup_env.sh` "

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from pathlib import Path
 
 from ct_lesion.data.scan_sources import ReadOptions, ScanSource, find_scans
@@ -118,11 +119,17 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
 
 def main() -> None:
     """Entry point."""
-    run_tool(lambda: sys.exit(_run(parse_arguments(), sys.argv[1:])))
+    _quiet_libraries()
+    run_tool(lambda: sys.exit(run_command(sys.argv[1:])))
 
 
-def _run(args: argparse.Namespace, arguments: list[str]) -> int:
-    logging.getLogger("ct_lesion").setLevel(logging.WARNING)
+def run_command(arguments: list[str]) -> int:
+    """Predict as the arguments say; returns the exit code.
+
+    Raises:
+        UserError: a mistake in the arguments; nothing was predicted.
+    """
+    args = parse_arguments(arguments)
     if args.batch_size < 1 or args.top_slices < 0:
         raise UserError("--batch-size must be 1 or more, and --top-slices 0 or more.")
     window = choose_window(args.window, args.window_level, args.window_width)
@@ -142,6 +149,13 @@ def _run(args: argparse.Namespace, arguments: list[str]) -> int:
     result = predict_scans(sources, predictor, args.output, options)
     _report(result, sources, args.output)
     return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
+
+
+def _quiet_libraries() -> None:
+    """What torch and Detectron2 warn of each other is nothing that a user of this can mend."""
+    warnings.simplefilter("ignore")
+    for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _load(args: argparse.Namespace) -> LesionPredictor:

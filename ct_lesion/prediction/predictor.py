@@ -22,6 +22,7 @@ from ct_lesion.data.augmentation import build_augmentations
 from ct_lesion.data.scan import Scan
 from ct_lesion.data.scan_array import scan_from_array
 from ct_lesion.data.scan_sources import open_scan
+from ct_lesion.errors import UserError
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits
 
 from .models import TrainedModel, load_classifier, load_segmenter
@@ -166,7 +167,14 @@ class LesionPredictor:
                 greys = waiting.result()
                 if number + 1 < len(batches):
                     waiting = reader.submit(_read, scan, batches[number + 1])
-                yield from zip(self._predict_batch(indices, greys), greys, strict=True)
+                try:
+                    predictions = self._predict_batch(indices, greys)
+                except torch.OutOfMemoryError:
+                    raise UserError(
+                        f"{scan.name}: a batch of {self.batch_size} slices does not fit the GPU's "
+                        "memory: choose a smaller --batch-size."
+                    ) from None
+                yield from zip(predictions, greys, strict=True)
 
     @torch.inference_mode()
     def _predict_batch(

@@ -88,7 +88,7 @@ def predict_scans(
         try:
             _predict_scan(source, predictor, output, made[source.name], options, title)
             result.done.append(source.name)
-        except UserError as error:
+        except (UserError, OSError) as error:  # OSError: a full disk, a share that went away
             result.failed[source.name] = str(error)
             tqdm.write(f"{title}: {error}", file=sys.stderr)
         result.page = _write_page(output, predictor)

@@ -79,7 +79,8 @@ def _source(scan: Scan) -> str | None:
     """The file, or the folder of several; nothing of an array."""
     if not scan.files:
         return None
-    return str(scan.files[0] if len(scan.files) == 1 else scan.files[0].parent)
+    path = scan.files[0] if len(scan.files) == 1 else scan.files[0].parent
+    return str(path.resolve())
 
 
 def _class(found: ScanClass, names: Sequence[str]) -> dict:

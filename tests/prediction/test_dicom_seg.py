@@ -12,7 +12,7 @@ from ct_lesion.data.scan_sources import open_scan
 from ct_lesion.prediction.dicom_seg import write_dicom_seg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from scan_files import toy_hu, write_series  # noqa: E402
+from scan_files import toy_hu, write_series
 
 # the series as it is usual, and scanned head down: rows to the front, columns to the right
 ORIENTATIONS = ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0])
