@@ -69,7 +69,7 @@ def test_more_than_8_bits_are_only_read_when_told(tmp_path, kind):
     assert scan.is_hu and scan.window == (-600, 1500)
     np.testing.assert_array_equal(all_values(scan), toy_hu())
     np.testing.assert_array_equal(scan.grey(2), GREY[2])
-    with pytest.raises(DatasetError, match="cannot be HU.*--hu 0 does not fit"):
+    with pytest.raises(DatasetError, match=r"cannot be HU.*--hu 0 does not fit"):
         open_scan(folder, ReadOptions(hu_offset=0))
     shown = open_scan(folder, ReadOptions(window=Window(424, 1500)))
     assert not shown.is_hu and shown.window is None

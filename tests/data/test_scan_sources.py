@@ -113,7 +113,7 @@ def test_nothing_found_is_refused_in_one_line(tmp_path):
 
 
 def test_open_scan_wants_exactly_one(mixed):
-    with pytest.raises(DatasetError, match="8 scans .* expected one"):
+    with pytest.raises(DatasetError, match=r"8 scans .* expected one"):
         open_scan(mixed)
 
 

@@ -171,7 +171,7 @@ def test_broken_files_are_refused(tmp_path, content):
         path = tmp_path / f"broken.{ending}"
         data = whole.read_bytes()
         path.write_bytes(data[: len(data) // 2] if content is None else content)
-        with pytest.raises(DatasetError, match="broken.*cannot be read") as caught:
+        with pytest.raises(DatasetError, match=r"broken.*cannot be read") as caught:
             open_scan(path)
         assert "\n" not in str(caught.value)
 
