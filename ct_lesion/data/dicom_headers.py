@@ -32,6 +32,8 @@ _TAGS = [
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
     "PhotometricInterpretation",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -94,20 +96,37 @@ def is_dicom_file(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def read_header(path: Path) -> pydicom.Dataset:
+def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
     """The tags that are needed, without the pixels.
+
+    Args:
+        complete: refuse a file that ends before its pixels do.
 
     Raises:
         DatasetError: not DICOM, or damaged.
     """
     try:
-        # force: files without the preamble are common in old archives
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-        if not (header.get("SOPClassUID") or header.get("Modality")):
-            raise InvalidDicomError("no DICOM tags in it")
+        with path.open("rb") as file:
+            # force: files without the preamble are common in old archives
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            if not (header.get("SOPClassUID") or header.get("Modality")):
+                raise InvalidDicomError("no DICOM tags in it")
+            if complete:
+                _check_length(header, path.stat().st_size - file.tell())
     except (InvalidDicomError, OSError, ValueError, KeyError, EOFError, AttributeError) as error:
         raise DatasetError(f"{path}: cannot be read as DICOM ({error}).") from None
     return header
+
+
+def _check_length(header: pydicom.Dataset, left: int) -> None:
+    """Refuse what is left of a file if it is too short; GDCM would fill up with what it finds."""
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    # of compressed pixels the length is not known, but their decoder notices
+    if header.get("Rows") and (syntax is None or not syntax.is_compressed):
+        bits = int(header.get("BitsAllocated") or 16) * int(header.get("SamplesPerPixel") or 1)
+        frames = int(header.get("NumberOfFrames") or 1)
+        if left < header.Rows * header.Columns * frames * bits // 8:
+            raise InvalidDicomError("the file was cut off")
 
 
 def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], list[str]]:
@@ -177,7 +196,7 @@ def slice_header(path: Path) -> SliceHeader:
     Raises:
         DatasetError: damaged, or without position or orientation.
     """
-    header = read_header(path)
+    header = read_header(path, complete=True)
     position = header.get("ImagePositionPatient")
     orientation = header.get("ImageOrientationPatient")
     if not position or len(position) != 3 or not orientation or len(orientation) != 6:

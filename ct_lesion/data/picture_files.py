@@ -172,11 +172,10 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
 def _is_deep(image: Image.Image, path: Path) -> bool:
     if image.mode in _DEEP_MODES:
         return True
-    # Pillow would quietly cut 16-bit colours to 8
-    if image.mode not in _GREY_MODES or "16" in str([tile[3] for tile in image.tile]):
-        raise DatasetError(
-            f"{path}: a picture of mode {image.mode}; give grey ones of one channel."
-        )
+    if image.mode not in _GREY_MODES:
+        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey ones.")
+    if "16" in str([tile[3] for tile in image.tile]):  # Pillow would quietly cut them to 8
+        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey ones.")
     return False
 
 

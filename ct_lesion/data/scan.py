@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import DatasetError
+from .nifti_checks import NOT_FINITE
 from .scan_geometry import Geometry, Vector
 from .slice_io import WINDOWS, Window, window_to_uint8
 
@@ -174,7 +175,7 @@ def check_hu_range(path: str | Path, low: float, high: float, advice: str) -> No
         DatasetError: states the range.
     """
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DatasetError(f"{path}: holds NaN or infinite values; replace them with air, -1024.")
+        raise DatasetError(NOT_FINITE.format(path=path))
     if low < STORABLE[0] or high > STORABLE[1] or low > LOWEST_AIR_HU:
         raise DatasetError(
             f"{path}: values from {low:g} to {high:g} cannot be HU of a chest CT (lowest at most "

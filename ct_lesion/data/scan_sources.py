@@ -190,7 +190,7 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
             usable.append(one)
-    places = [_common_folder(one.files) for one in usable]
+    places = [_common_folder(one.files) if one.uid else None for one in usable]
     return [
         ScanSource(
             name=_series_name(one, place, found.dicom[one.files[0]], places.count(place) > 1),
@@ -202,8 +202,8 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     ]
 
 
-def _series_name(series: DicomSeries, place: Path, root: Path, shared: bool) -> str:
-    if not series.uid:
+def _series_name(series: DicomSeries, place: Path | None, root: Path, shared: bool) -> str:
+    if place is None:  # a damaged file
         return _name_from(series.files[0], root)
     name = _name_from(place, root)
     return f"{name}-series{series.number}" if shared and series.number else name

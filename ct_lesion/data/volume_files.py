@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import DatasetError
+from .nifti_checks import NIFTI_ENDINGS, check_nifti
 from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
@@ -25,7 +26,7 @@ from .scan import (
 )
 from .scan_geometry import Geometry, OrientedSlices
 
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 _DATA_KEYS = {".mhd": ("ElementDataFile", "="), ".nhdr": ("data file", ":")}
 _SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
 _CHECKED_AT_ONCE = 16  # slices
@@ -71,6 +72,8 @@ class VolumeFile:
         except RuntimeError as error:
             raise DatasetError(f"{path}: cannot be read as a volume ({_reason(error)}).") from None
         self._check_layout()
+        if path.name.lower().endswith(NIFTI_ENDINGS):
+            check_nifti(path)
         self.geometry = _geometry(self._reader)
         self.pixel_type = self._reader.GetPixelID()
         self.is_8_bit = self.pixel_type == sitk.sitkUInt8

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
+
+from ct_lesion.data.slice_io import window_to_uint8
 
 SIDE = 32
 UID_ROOT = "1.2.826.0.1.3680043.8.498."
@@ -21,6 +24,21 @@ def toy_hu(slices: int = 12, seed: int = 0) -> np.ndarray:
     hu[:, 4:28, 3:30] = rng.integers(20, 80, (slices, 24, 27))
     hu[:, 9:20, 6:17] = rng.integers(-880, -820, (slices, 11, 11))
     return hu
+
+
+def toy_grey() -> np.ndarray:
+    """The same through the lung window, ``(12, 32, 32)`` uint8."""
+    return window_to_uint8(toy_hu())
+
+
+def write_pictures(
+    folder: Path, slices: Iterable[np.ndarray], ending: str = "png", first: int = 0
+) -> Path:
+    """Write slices under the names ``<first>.png`` and on, without leading zeros."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, pixels in enumerate(slices):
+        Image.fromarray(pixels).save(folder / f"{index + first}.{ending}")
+    return folder
 
 
 def oblique_direction(degrees: float = 12.0) -> tuple[float, ...]:

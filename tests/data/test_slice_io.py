@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ct_lesion.data.slice_io import WINDOWS, window_to_uint8
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.slice_io import WINDOWS, Window, choose_window, window_to_uint8
 
 
 def test_lung_window_ends_and_middle():
@@ -43,3 +44,26 @@ def test_nan_and_non_numbers_are_refused():
         window_to_uint8(np.array([0.0, np.nan]))
     with pytest.raises(TypeError, match="bool"):
         window_to_uint8(np.zeros(3, bool))
+
+
+def test_window_is_chosen_by_name_or_by_numbers():
+    assert choose_window() is None
+    assert choose_window("bone") == WINDOWS["bone"]
+    assert choose_window(level=10, width=20) == (10, 20)
+    assert WINDOWS["lung"].label == "lung (level -600, width 1500)"
+    assert Window(10, 20).label == "level 10, width 20"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "liver"}, "'liver' is none of lung"),
+        ({"name": "lung", "level": 3}, "not both"),
+        ({"level": 3}, "give both"),
+        ({"level": 3, "width": 0}, "above 0"),
+        ({"level": float("nan"), "width": 5}, "finite"),
+    ],
+)
+def test_bad_choices_of_a_window_are_refused(arguments, message):
+    with pytest.raises(DatasetError, match=message):
+        choose_window(**arguments)
