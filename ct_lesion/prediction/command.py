@@ -136,6 +136,7 @@ def run_command(arguments: list[str]) -> int:
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
     skipped: list[str] = []
     sources = find_scans(args.inputs, options=reading, notes=skipped)
+    sources = _without_own(sources, args.output)
     print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     predictor = _load(args)
@@ -149,6 +150,15 @@ def run_command(arguments: list[str]) -> int:
     result = predict_scans(sources, predictor, args.output, options)
     _report(result, sources, args.output)
     return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
+
+
+def _without_own(sources: list[ScanSource], output: Path) -> list[ScanSource]:
+    """Without the pictures and masks of an earlier command, where DIR lies in an input folder."""
+    own = output.resolve()
+    others = [s for s in sources if not all(f.resolve().is_relative_to(own) for f in s.files)]
+    if not others:
+        raise UserError(f"{output}: all scans found are predictions in it. Name other inputs.")
+    return others
 
 
 def _quiet_libraries() -> None:

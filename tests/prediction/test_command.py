@@ -42,3 +42,11 @@ def test_a_number_after_hu_is_the_offset():
     assert parse_arguments(fixed).hu is None
     assert parse_arguments([*fixed, "--hu"]).hu == 0
     assert parse_arguments([*fixed, "--hu", "1024"]).hu == 1024
+
+
+def test_predictions_below_the_input_are_no_input(folder, segmenter_file, capsys):
+    command = [".", "--segmentation", str(segmenter_file), "--output", "scans/out"]
+    command += ["--score-thresh", "0.2", "--device", "cpu"]
+    assert run_command(command) == 0
+    assert run_command(command) == 0
+    assert "0 of 1 scans predicted, 1 were finished already" in capsys.readouterr().out
