@@ -215,7 +215,7 @@ def describe_models(predictor: LesionPredictor) -> dict[str, str]:
     """Which models predicted, for people."""
     facts = {}
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
-        facts[kind] = model.path.name
+        facts[kind] = "/".join(model.path.parts[-2:])  # the name alone is often the same
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
     facts["lesions from score"] = f"{predictor.score_thresh:g}"
     return facts

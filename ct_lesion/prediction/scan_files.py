@@ -8,6 +8,8 @@
 - ``overlays/<slice>.png``: slices with lesions;
 - ``score_maps/<slice>.npz``: if wanted, ``logits`` (H, W) float16, NaN outside all regions;
 - ``view/``: for the page.
+
+Slices count from 0 in all of these.
 """
 
 import csv
@@ -94,7 +96,7 @@ class ScanWriter:
             folder = self._folder / "score_maps"
             folder.mkdir(exist_ok=True)
             logits = self._score_map(grey).astype(np.float16)
-            np.savez_compressed(folder / f"{index + 1:04d}.npz", logits=logits)
+            np.savez_compressed(folder / f"{index:04d}.npz", logits=logits)
 
     def finish(self) -> dict:
         """Write what belongs to the whole scan, and return its summary."""
@@ -152,7 +154,7 @@ class ScanWriter:
         folder.mkdir(exist_ok=True)
         caption = f"{self._scan.name}, slice {shown.index + 1} of {self._scan.shape[0]}"
         picture = draw_overlay(grey, shown.lesions, caption)
-        Image.fromarray(picture).save(folder / f"{shown.index + 1:04d}.png")
+        Image.fromarray(picture).save(folder / f"{shown.index:04d}.png")
 
     # ---- the scan -------------------------------------------------------------------------------
     def _save_dicom_seg(self) -> list[str]:
