@@ -164,6 +164,11 @@ class Page:
     def press(self, *keys: str) -> None:
         ActionChains(self.driver).send_keys(*keys).perform()
 
+    def touch(self, kind: str, *place: float) -> None:
+        points = [dict(zip("xy", place, strict=True))] if place else []
+        event = {"type": kind, "touchPoints": points}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
     def shown_slice(self) -> int | None:
         """Number, from 1, of the slice whose image is on the screen."""
         return self.run(
@@ -393,17 +398,34 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     assert page.texts("footer dt")[1] == MARKUP and page.texts("footer dd")[1] == MARKUP
     for key in (Keys.ARROW_RIGHT, Keys.END, "n", "m", "c", "w", "+"):
         page.press(key)
-    assert page.shown_slice() == 1
+    page.wait_for_slice(1)
     assert page.run("return window.hacked ?? null") is None
     page.open_scan("scan 9")
     assert page.find("#readout b").text == "Slice 2 of 3"  # the middle, where there is no lesion
     assert "no lesion" in page.find(".area").text
 
 
+def test_a_finger_moves_through_slices_and_taps_on_lesions(page):
+    page.open_scan(LONG, width=375, height=700)
+    box = page.run("return document.querySelector('.stage .line').getBoundingClientRect().toJSON()")
+    x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
+    page.touch("touchStart", x, y)
+    page.touch("touchEnd")
+    page.wait_until(lambda: page.find(".tip").is_displayed())
+    assert page.find(".tip").text.startswith("1. GGO")
+    page.touch("touchStart", 100, y)
+    for step in range(1, 13):  # 60 pixels to the right
+        page.touch("touchMove", 100 + 5 * step, y)
+    page.touch("touchEnd")
+    page.wait_until(lambda: (page.shown_slice() or 0) > 140)
+    assert 142 <= page.shown_slice() <= 145
+
+
 def test_a_missing_scan_is_said(page):
     page.open("#scan=lost")
     page.wait_until(lambda: page.texts("[role=alert]"))
     assert "Cannot read lost/view/view.js" in page.find("[role=alert]").text
+    assert page.run("return location.hash") == ""
     page.open("#scan=nobody")
     assert page.find("[role=alert]").text == "There is no scan named nobody here."
     assert len(page.names()) == 5

@@ -6,7 +6,7 @@ class ScanView {
     this.summary = view.summary;
     this.slices = view.slices;
     this.contours = true;
-    this.window = view.windows.find(({ name }) => name === windowName) ?? view.windows[0];
+    this.window = this.windowNamed(windowName);
     this.stage = new Stage(view, {
       moved: (steps) => this.go(this.index + steps),
       pointed: (lesion, x, y) => { this.stage.highlight(lesion, x, y); this.list.mark(lesion); },
@@ -124,6 +124,10 @@ class ScanView {
     this.contours = !this.contours;
     this.toggle.setAttribute("aria-pressed", String(this.contours));
     this.stage.toggle(this.contours);
+  }
+
+  windowNamed(wanted) {
+    return this.view.windows.find(({ name }) => name === wanted) ?? this.view.windows[0];
   }
 
   setWindow(chosen) {
