@@ -13,6 +13,21 @@ cd "$ROOT"
 threads="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads < 4 ? threads : 4))}"
 
+# The page of predictions is tried in a real browser; without one those tests say so and skip.
+install_browser() {
+  if command -v chromedriver >/dev/null && command -v chromium google-chrome >/dev/null; then
+    return
+  fi
+  local packages=(chromium chromium-driver)
+  if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
+    echo "run_tests: installing ${packages[*]} for the tests of the page of predictions"
+    { apt-get update && apt-get install -y --no-install-recommends "${packages[@]}"; } \
+      >/dev/null 2>&1 </dev/null && return
+  fi
+  echo "run_tests: no browser and none could be installed (${packages[*]}): its tests will be skipped"
+}
+install_browser
+
 python="$CT_LESION_VENV/bin/python"
 status=0
 "$python" -m ruff check . || status=1

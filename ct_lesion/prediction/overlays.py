@@ -18,6 +18,9 @@ SMALLEST = 512
 """Smaller slices are enlarged a whole number of times: their labels would hide the lesions."""
 TEXT_SIZE = 12
 MARGIN = 5
+SAMPLE = 24  # length of a line in the legend
+SHADOW = 0.5  # how much darker it is beneath a line, 0..1
+SHIFT = 4  # OpenCV takes fixed-point numbers: this many binary places
 
 
 def draw_overlay(
@@ -44,9 +47,11 @@ def draw_overlay(
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
     outlines = [[ring * factor for ring in find_contours(lesion.mask)] for lesion in lesions]
     styles = [style_of(lesion.class_name, class_names) for lesion in lesions]
-    for rings, style in zip(outlines, styles, strict=True):
-        for ring in rings:
-            _draw_outline(canvas, ring, style)
+    closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
+    _darken_along(canvas, [line for lines in closed for line in lines])
+    for lines, style in zip(closed, styles, strict=True):
+        for line in lines:
+            _draw_line(canvas, line, style)
     picture = Image.fromarray(canvas)
     taken: list[tuple[float, float, float, float]] = []
     for lesion, rings, style in zip(lesions, outlines, styles, strict=True):
@@ -56,28 +61,38 @@ def draw_overlay(
     return np.asarray(_with_caption(picture, caption, {n: style_of(n, class_names) for n in shown}))
 
 
-def _draw_outline(canvas: np.ndarray, ring: np.ndarray, style: LineStyle) -> None:
-    """A thin line, closed, with sub-pixel places; changes the canvas."""
+def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
+    """A shadow under the lines, so that they are seen on bright tissue; changes the canvas."""
+    shadow = np.zeros(canvas.shape[:2], np.uint8)
+    for line in lines:
+        cv2.polylines(shadow, [_fixed_point(line)], False, 255, 3, cv2.LINE_AA, SHIFT)
+    canvas[:] = canvas * (1 - SHADOW * shadow[..., None] / 255)
+
+
+def _draw_line(canvas: np.ndarray, line: np.ndarray, style: LineStyle) -> None:
+    """A thin line, whole or in dashes; changes the canvas."""
     colour = ImageColor.getrgb(style.colour)
-    shift = 4  # OpenCV takes fixed-point numbers: this many binary places
-    for piece in _dashed(ring, style.dashes):
-        # -0.5: from edges at whole numbers to OpenCV's pixel centres at whole numbers
-        points = np.round((piece - 0.5) * 2**shift).astype(np.int32)
-        cv2.polylines(canvas, [points], False, colour, 1, cv2.LINE_AA, shift)
+    for piece in _dashed(line, style.dashes):
+        cv2.polylines(canvas, [_fixed_point(piece)], False, colour, 1, cv2.LINE_AA, SHIFT)
 
 
-def _dashed(ring: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
-    """The parts of a closed line that are drawn, each ``(N, 2)``."""
-    closed = np.concatenate([ring, ring[:1]])
+def _fixed_point(line: np.ndarray) -> np.ndarray:
+    # Edges are at whole numbers, and so are OpenCV's pixel centres. The half pixel between the two
+    # is let go: a line along pixel centres is crisp, one between them is two pixels of half colour.
+    return np.round(line * 2**SHIFT).astype(np.int32)
+
+
+def _dashed(line: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
+    """The parts of a line that are drawn, each ``(N, 2)`` as the line is."""
     if not dashes:
-        return [closed]
-    along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+        return [line]
+    along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     pieces, start, turn = [], 0.0, 0
     while start < along[-1]:
         stop = min(start + dashes[turn % len(dashes)], along[-1])
         if turn % 2 == 0:
             places = np.concatenate([[start], along[(along > start) & (along < stop)], [stop]])
-            pieces.append(np.stack([np.interp(places, along, axis) for axis in closed.T], axis=1))
+            pieces.append(np.stack([np.interp(places, along, axis) for axis in line.T], axis=1))
         start, turn = stop, turn + 1
     return pieces
 
@@ -128,10 +143,18 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
     draw = ImageDraw.Draw(whole)
     for i, line in enumerate(lines):
         draw.text((MARGIN, picture.height + MARGIN + i * step), line, "white", _font())
-    x = float(whole.width)
+    canvas = np.array(whole)
+    x, y = float(whole.width), whole.height - MARGIN - step
+    samples = []
     for name, style in legend.items():
-        x -= draw.textlength(name, _font()) + 3 * MARGIN
-        draw.text((x, whole.height - MARGIN - step), name, style.colour, _font())
+        x -= draw.textlength(name, _font()) + 2 * MARGIN
+        samples.append(((x, y), name, style))
+        x -= SAMPLE + MARGIN
+        middle = y + TEXT_SIZE / 2 + 2
+        _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), style)
+    whole = Image.fromarray(canvas)
+    for place, name, style in samples:
+        ImageDraw.Draw(whole).text(place, name, style.colour, _font())
     return whole
 
 

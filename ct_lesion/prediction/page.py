@@ -66,6 +66,8 @@ def _render(summaries: list[dict], model: Mapping[str, str], generated: str) -> 
         disclaimer=DISCLAIMER,
         data={
             "scans": summaries,
+            "model": dict(model),
+            "generated": generated,
             "view_file": VIEW_FILE,
             "line_styles": [asdict(style) for style in LINE_STYLES],
         },

@@ -18,9 +18,9 @@ class AreaCurve {
       this.marker);
     const top = most > 0 && peak !== null
       ? `most ${area(slices[peak])}, slice ${peak + 1}` : "no lesion";
-    this.root = element("figure", { class: "area" },
+    this.root = element("figure", { class: "panel area" },
       element("figcaption", {},
-        element("span", {}, "Lesion area along the scan"),
+        element("b", {}, "Lesion area along the scan"),
         element("span", { class: "soft" }, top)),
       this.plot,
       element("div", { class: "ends soft", "aria-hidden": "true" },

@@ -18,7 +18,7 @@ function fill(made, attributes, children) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null));
+  made.append(...children.flat(Infinity).filter((child) => child !== null));
   return made;
 }
 
@@ -59,6 +59,13 @@ function certainty(summary) {
   if (summary.class === null || summary.probabilities === null) return null;
   return Object.hasOwn(summary.probabilities, summary.class)
     ? summary.probabilities[summary.class] : null;
+}
+
+/** What made the predictions and when, in a line; the foot of the page has it in full. */
+function madeBy() {
+  const [model] = Object.entries(page.model);
+  return element("p", { class: "soft made" },
+    `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : ""));
 }
 
 /** The hash of a scan's view; slice from 0. */

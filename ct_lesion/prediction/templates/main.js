@@ -2,7 +2,7 @@
 
 const root = document.getElementById("page");
 let shown = null;  // the ScanView on the page, or null for the table
-let expected = null;  // name of the scan being opened
+let latest = {};  // changes with every address: a view that loads slowly must not come after all
 
 /** Called by a scan's view.js, which hands its data over as JSON. */
 window.ctLesion = {
@@ -30,27 +30,26 @@ function showTable(problem = null) {
   root.replaceChildren(...(problem === null ? [] : [message(problem)]), tableView());
   fillTable();
   document.title = "Lesion predictions";
-  scrollTo(0, table.scrolled);
+  scrollTo(0, problem === null ? table.scrolled : 0);
   [...document.querySelectorAll("#scans tr")].find((row) => row.dataset.scan === from)
     ?.querySelector("a").focus({ preventScroll: true });
+  // so that opening the same scan again is a change of the address
+  if (problem !== null) history.replaceState(null, "", "#");
 }
 
 async function showScan(summary, slice, windowName) {
   const { scan } = summary;
-  if (shown === null && expected === null) table.scrolled = scrollY;
-  expected = scan;
+  if (shown === null) table.scrolled = scrollY;
+  const wish = latest;
   let view;
   try {
     view = await loadView(scan);
   } catch (error) {
-    if (expected === scan) showTable(error.message);
+    if (wish === latest) showTable(error.message);
     return;
-  } finally {
-    if (expected === scan) expected = null;
-    else view = null;  // another view was asked for meanwhile
   }
-  if (!view) return;
-  view.summary.scan = scan;  // the folder may have been renamed together with the page's entry
+  if (wish !== latest) return;
+  view.summary.scan = scan;  // where the images are: the folder's present name
   shown = new ScanView(view, slice, windowName);
   root.replaceChildren(shown.root);
   document.title = `${scan} – lesion predictions`;
@@ -63,6 +62,7 @@ function message(text) {
 }
 
 function route() {
+  latest = {};
   const wanted = new URLSearchParams(location.hash.slice(1));
   const name = wanted.get("scan");
   const number = Number.parseInt(wanted.get("slice"), 10);
@@ -70,13 +70,13 @@ function route() {
   const summary = page.scans.find((s) => s.scan === name);
   if (summary && shown?.summary.scan === name) {
     if (slice !== null) shown.go(slice);
+    if (wanted.get("window") !== null) shown.setWindow(shown.windowNamed(wanted.get("window")));
     return;
   }
   if (summary) {
     showScan(summary, slice, wanted.get("window"));
     return;
   }
-  expected = null;
   showTable(name === null ? null : `There is no scan named ${name} here.`);
 }
 

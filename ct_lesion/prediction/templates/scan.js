@@ -6,7 +6,7 @@ class ScanView {
     this.summary = view.summary;
     this.slices = view.slices;
     this.contours = true;
-    this.window = view.windows.find(({ name }) => name === windowName) ?? view.windows[0];
+    this.window = this.windowNamed(windowName);
     this.stage = new Stage(view, {
       moved: (steps) => this.go(this.index + steps),
       pointed: (lesion, x, y) => { this.stage.highlight(lesion, x, y); this.list.mark(lesion); },
@@ -16,8 +16,9 @@ class ScanView {
     this.bars = this.summary.probabilities === null ? null : new ProbabilityBars(this.summary);
     this.readout = element("p", { class: "readout", id: "readout" });
     this.slider = element("input", { type: "range", id: "slice", min: 1, step: 1,
-      max: this.slices.length, "aria-label": "Slice", disabled: this.slices.length === 1,
+      max: this.slices.length, "aria-label": "Slice",
       oninput: (event) => this.go(Number(event.target.value) - 1) });
+    this.single = this.slices.length === 1;
     this.root = this.layout();
     this.go(start ?? this.summary.most_lesion_slice ?? Math.floor(this.slices.length / 2));
   }
@@ -27,20 +28,19 @@ class ScanView {
       element("nav", { class: "crumbs", "aria-label": "Scans" },
         element("a", { href: "#", id: "back" }, "← All scans"), neighbours(this.summary.scan)),
       element("h1", { id: "title", tabindex: "-1" }, this.summary.scan),
+      madeBy(),
       scanNotes(this.summary),
       element("div", { class: "columns" },
         element("div", { class: "picture" }, this.toolbar(), this.stage.root,
           element("div", { class: "under" }, this.readout, legend(this.summary)),
-          element("div", { class: "slide" },
-            this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1)),
-          this.curve.root),
-        element("div", { class: "side" }, this.list.root, this.bars ? this.bars.root : null,
-          scanFacts(this.summary), keyHelp())));
+          this.single ? null : element("div", { class: "slide" },
+            this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1))),
+        element("div", { class: "side" }, this.single ? null : this.curve.root, this.list.root,
+          this.bars ? this.bars.root : null, scanFacts(this.summary), keyHelp())));
   }
 
   step(text, label, by) {
-    return button(text, { "aria-label": label, disabled: this.slices.length === 1,
-      onclick: () => this.go(this.index + by) });
+    return button(text, { "aria-label": label, onclick: () => this.go(this.index + by) });
   }
 
   toolbar() {
@@ -56,7 +56,7 @@ class ScanView {
         : `Level ${number(w.level)} HU, width ${number(w.width)} HU (W)`,
       disabled: this.view.windows.length === 1, onclick: () => this.setWindow(w) }));
     return element("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },
-      group("Slices with lesion", this.previous,
+      this.single ? null : group("Slices with lesion", this.previous,
         button("Most lesion", { id: "most-lesion", disabled: none,
           title: "Slice with most lesion (M)", onclick: () => this.goToMost() }), this.next),
       group("Contours", this.toggle),
@@ -124,6 +124,10 @@ class ScanView {
     this.contours = !this.contours;
     this.toggle.setAttribute("aria-pressed", String(this.contours));
     this.stage.toggle(this.contours);
+  }
+
+  windowNamed(wanted) {
+    return this.view.windows.find(({ name }) => name === wanted) ?? this.view.windows[0];
   }
 
   setWindow(chosen) {

@@ -180,6 +180,7 @@ class Stage {
       root.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
     }
     root.addEventListener("pointerleave", () => this.pointed(null));
+    root.addEventListener("click", (event) => this.point(event));  // a finger's tap
     root.addEventListener("dblclick", () => this.fit());
   }
 
@@ -196,14 +197,15 @@ class Stage {
     this.moved(steps);
   }
 
+  point(event) {
+    const group = event.target.closest("[data-lesion]");
+    this.pointed(group ? Number(group.dataset.lesion) : null, event.clientX, event.clientY);
+  }
+
   onMove(event) {
     const at = [event.clientX, event.clientY];
     const last = this.pointers.get(event.pointerId);
-    if (!last) {
-      const group = event.target.closest("[data-lesion]");
-      this.pointed(group && this.lesions ? Number(group.dataset.lesion) : null, ...at);
-      return;
-    }
+    if (!last) return this.point(event);
     const others = [...this.pointers].filter(([id]) => id !== event.pointerId);
     this.pointers.set(event.pointerId, at);
     if (others.length === 1) {

@@ -20,7 +20,7 @@ const columns = ALL_COLUMNS.filter(
   (column) => column.name === "Scan" || page.scans.some((scan) => column.value(scan) !== null),
 );
 
-const table = { column: null, descending: false, filter: "", scrolled: 0 };
+const table = { column: columns[0], descending: false, filter: "", scrolled: 0 };
 
 function remarks(summary) {
   return [...summary.qc.map((found) => found.message), ...summary.notes];
@@ -44,7 +44,6 @@ function isNumeric(column) {
 function sortedScans() {
   const wanted = table.filter.toLowerCase();
   const scans = page.scans.filter((scan) => scan.scan.toLowerCase().includes(wanted));
-  if (table.column === null) return scans;
   const { value } = table.column;
   const sign = table.descending ? -1 : 1;
   const names = new Intl.Collator("en", { numeric: true });
@@ -65,6 +64,7 @@ function tableView() {
   const view = element("section", { class: "scans", "aria-labelledby": "title" },
     element("h1", { id: "title", tabindex: "-1" }, "Lesion predictions"),
     element("p", { class: "lead" }, overview()),
+    madeBy(),
     page.scans.length > 1 ? tableControls() : null,
     element("div", { class: "table" },
       element("table", { role: "table", "aria-label": "Scans" },
@@ -103,7 +103,7 @@ function tableControls() {
       element("select", { id: "sort", onchange: choose },
         columns.map((column, i) => element("option", { value: i }, column.name)))),
     button("Reverse", { class: "phone", onclick: () =>
-      sortBy(table.column ?? columns[0], !table.descending) }),
+      sortBy(table.column, !table.descending) }),
   );
 }
 
@@ -117,7 +117,7 @@ function fillTable() {
     headers[i].setAttribute("aria-sort", column === table.column ? direction : "none");
   });
   const select = document.getElementById("sort");
-  if (select && table.column) select.value = columns.indexOf(table.column);
+  if (select) select.value = columns.indexOf(table.column);
   document.getElementById("found").textContent =
     scans.length < page.scans.length ? `${scans.length} of ${plural(page.scans.length, "scan")}` : "";
 }

@@ -1,0 +1,444 @@
+"""The page in a real browser, opened from the disk as a user does."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+import pytest
+
+from ct_lesion.prediction.page import write_index
+from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+if not (CHROMIUM and DRIVER):
+    pytest.skip(
+        "no browser: the page is not tried without chromium and chromedriver "
+        "(Debian: apt-get install chromium chromium-driver)",
+        allow_module_level=True,
+    )
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+OPTIONS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --window-size=1280,900"
+)
+CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
+HEIGHT, WIDTH = 32, 48
+LONG = "long scan"  # 300 slices, lesions in 100..139, pixels of 1 x 2 mm
+HOSTILE = 'a&b #1 %41 <img src=x onerror="window.hacked=1">\''
+MARKUP = "</script><script>window.hacked=2</script><!--<b>{{ 7 * 7 }}"
+
+
+def lesion(index: int) -> ViewLesion:
+    """A square that grows with the slice's index, so that slice 139 has the most."""
+    side = 4 + (index - 100) // 4
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[8 : 8 + side, 20 : 20 + side] = True
+    return ViewLesion(0.5 + index / 1000, "GGO", 2.0 * side**2, side**2, mask)
+
+
+def summary(scan: str, slices: int, **changes: object) -> dict:
+    return {
+        "scan": scan,
+        "source": "somewhere",
+        "patient": "P1",
+        "slices": slices,
+        "size": [HEIGHT, WIDTH],
+        "spacing_mm": None,
+        "class": None,
+        "probabilities": None,
+        "rule": "no classifier was given",
+        "lesions": 0,
+        "slices_with_lesion": 0,
+        "lesion_slice_range": None,
+        "lesion_volume_ml": None,
+        "lesion_share_of_lung": None,
+        "most_lesion_slice": None,
+        "notes": [],
+        "qc": [],
+        "score_thresh": 0.5,
+        "class_names": [],
+        "lesion_class_names": ["GGO", "Consolidation"],
+    } | changes
+
+
+def write_long_scan(output: Path) -> dict:
+    grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
+    windows = {"lung": (-600.0, 1500.0), "soft_tissue": (50.0, 350.0)}
+    writer = ViewWriter(output / LONG / "view", windows)
+    areas = []
+    for i in range(300):
+        lesions = [lesion(i)] if 100 <= i < 140 else []
+        mm2 = sum(le.area_mm2 for le in lesions)
+        areas.append(mm2)
+        probabilities = [0.125, 0.25, 0.625] if lesions else [0.75, 0.25, 0.0]
+        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, mm2, int(mm2 / 2), probabilities)
+        writer.add(found, dict.fromkeys(windows, grey))
+    long = summary(
+        LONG,
+        300,
+        spacing_mm=[5.0, 1.0, 2.0],
+        probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
+        lesions=40,
+        slices_with_lesion=40,
+        lesion_slice_range=[100, 139],
+        lesion_volume_ml=sum(areas) * 5.0 / 1000,
+        lesion_share_of_lung=0.1234,
+        most_lesion_slice=139,
+        class_names=CLASSES,
+        qc=[{"code": "spacing", "message": "slices 5 mm apart"}],
+        **{"class": "COVID-19"},
+    )
+    writer.finish(long)
+    return long
+
+
+def write_plain_scan(output: Path, scan: str, slices: int, **changes: object) -> dict:
+    """An 8-bit scan without spacing, classifier and lesions."""
+    writer = ViewWriter(output / scan / "view")
+    for i in range(slices):
+        image = np.full((HEIGHT, WIDTH), 90, np.uint8)
+        writer.add(ViewSlice(i, MARKUP, None, [], None, 0, None), {AS_GIVEN: image})
+    plain = summary(scan, slices, **changes)
+    writer.finish(plain)
+    return plain
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("a folder") / "results & more #1"
+    output.mkdir()
+    summaries = [
+        write_long_scan(output),
+        write_plain_scan(output, HOSTILE, 1, notes=[MARKUP], source=MARKUP, patient=MARKUP),
+        write_plain_scan(output, "scan 10", 2),
+        write_plain_scan(output, "scan 9", 3),
+        summary("lost", 7),  # its folder is missing
+    ]
+    for made in summaries:
+        (output / made["scan"]).mkdir(exist_ok=True)
+        (output / made["scan"] / "summary.json").write_text(json.dumps(made))
+    write_index(output, summaries, model={MARKUP: MARKUP}, generated="2026-11-24")
+    return output
+
+
+class Page:
+    """What a user does with the page and sees on it."""
+
+    def __init__(self, driver: "webdriver.Chrome", output: Path) -> None:
+        self.driver = driver
+        self.url = f"file://{quote(str(output / 'index.html'))}"
+
+    def open(self, fragment: str = "", width: int = 1280, height: int = 900) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.get("about:blank")  # or a change of the fragment would not load anything
+        self.requested()
+        self.driver.get(self.url + fragment)
+
+    def open_scan(self, scan: str, **size: int) -> None:
+        self.open(f"#scan={quote(scan, safe='')}", **size)
+        self.wait_until(lambda: self.shown_slice() is not None)
+
+    def find(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, selector)]
+
+    def run(self, script: str, *arguments: object):
+        return self.driver.execute_script(script, *arguments)
+
+    def wait_until(self, condition) -> None:
+        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda _: condition())
+
+    def press(self, *keys: str) -> None:
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def touch(self, kind: str, *place: float) -> None:
+        points = [dict(zip("xy", place, strict=True))] if place else []
+        event = {"type": kind, "touchPoints": points}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+    def shown_slice(self) -> int | None:
+        """Number, from 1, of the slice whose image is on the screen."""
+        return self.run(
+            "const image = document.querySelector('.stage:not([aria-busy]) img[data-slice]');"
+            "return image && image.naturalWidth ? Number(image.dataset.slice) + 1 : null"
+        )
+
+    def wait_for_slice(self, wanted: int) -> None:
+        self.wait_until(lambda: self.shown_slice() == wanted)
+
+    def requested(self) -> list[str]:
+        """What the browser asked for since the last call: ends of the URLs below the page."""
+        urls = [
+            message["params"]["request"]["url"]
+            for entry in self.driver.get_log("performance")
+            if (message := json.loads(entry["message"])["message"])["method"]
+            == "Network.requestWillBeSent"
+        ]
+        base = self.url.removesuffix("index.html")
+        return [unquote(url.removeprefix(base)) for url in urls if not url.startswith("data:")]
+
+    def facts(self) -> dict[str, str]:
+        names, values = self.texts("#facts dt"), self.texts("#facts dd")
+        return dict(zip(names, values, strict=True))
+
+    def names(self) -> list[str]:
+        return self.texts("#scans td:first-child")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for option in OPTIONS.split():
+        options.add_argument(option)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    service = webdriver.ChromeService(DRIVER, log_output=os.devnull)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(driver, output):
+    driver.get_log("browser")
+    yield Page(driver, output)
+    # a missing view.js is one test's point; everything else the console says is a fault
+    said = [entry["message"] for entry in driver.get_log("browser")]
+    assert not [text for text in said if "lost/view" not in text]
+
+
+def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
+    page.open()
+    heads = page.texts(".scans thead th")
+    assert heads == [
+        *("Scan", "Class", "Probability", "Slices", "Lesion volume (ml)", "Lesion regions"),
+        *("Slices with lesion", "Share of lung", "Notes"),
+    ]
+    # as a person sorts them, 9 before 10
+    assert page.names() == [HOSTILE, LONG, "lost", "scan 9", "scan 10"]
+    buttons = page.driver.find_elements(By.CSS_SELECTOR, ".scans thead button")
+    buttons[heads.index("Slices")].click()
+    assert page.texts("#scans td:nth-child(4)") == ["300", "7", "3", "2", "1"]
+    assert page.find(".scans th:nth-child(4)").get_attribute("aria-sort") == "descending"
+    buttons[heads.index("Slices")].click()
+    assert page.texts("#scans td:nth-child(4)") == ["1", "2", "3", "7", "300"]
+    for _ in range(2):  # what has no value stays below, up or down
+        buttons[heads.index("Lesion volume (ml)")].click()
+        assert page.names()[0] == LONG
+    page.find("#filter").send_keys("SCAN 1")
+    assert page.names() == ["scan 10"]
+    assert page.requested() == ["index.html"]
+
+
+def test_a_row_opens_the_scan_and_the_back_button_the_table(page):
+    page.open()
+    page.find(f"tr[data-scan='{LONG}'] td:nth-child(2)").click()
+    page.wait_for_slice(140)  # the slice with most lesion comes first
+    assert page.run("return location.hash").startswith("#scan=long%20scan")
+    page.driver.back()
+    page.wait_until(page.names)
+    assert page.run("return document.activeElement.textContent") == LONG
+    page.driver.forward()
+    page.wait_for_slice(140)
+    page.press(Keys.ESCAPE)
+    page.wait_until(page.names)
+
+
+def test_numbers_are_those_of_the_summary(page, output):
+    said = json.loads((output / LONG / "summary.json").read_text())
+    page.open_scan(LONG)
+    facts = page.facts()
+    name, certainty = facts["Class"].split(", probability ")
+    assert name == said["class"] and float(certainty) == said["probabilities"][name]
+    assert facts["Lesion volume"] == f"{said['lesion_volume_ml']:.1f} ml"
+    assert facts["Share of lung"] == "12.3 %"
+    assert int(facts["Lesion regions"]) == said["lesions"]
+    assert facts["Slices with lesion"] == "40 of 300 (slices 101 to 140)"
+    assert facts["Voxel"] == "2.00 × 1.00 × 5.00 mm" and facts["Slice size"] == "48 × 32 px"
+    assert page.texts(".bar.scan .value") == ["0.200", "0.300", "0.500"]
+    assert page.texts(".caution li") == ["slices 5 mm apart"]
+    # slice 140: a square of 13 pixels of 2 mm2
+    assert page.find("#readout").text == "Slice 140 of 300 · z −695.0 mm · IM139"
+    assert page.texts(".lesions button") == ["1. GGO\nscore 0.64\n338 mm²"]
+    assert page.texts(".bar.slice .value") == ["0.125", "0.250", "0.625"]
+    assert "most 338 mm², slice 140" in page.find(".area").text
+    assert "Research use only. Not for clinical use." in page.find(".disclaimer").text
+    assert "2026-11-24" in page.find(".made").text
+
+
+def test_slices_are_reached_by_keys_slider_wheel_curve_and_buttons(page):
+    page.open_scan(LONG)
+    for key, slice_number in (
+        (Keys.ARROW_RIGHT, 141),
+        (Keys.ARROW_UP, 140),
+        (Keys.PAGE_DOWN, 150),
+        ("p", 140),
+        ("p", 139),
+        ("n", 140),
+        (Keys.HOME, 1),
+        (Keys.ARROW_LEFT, 1),
+        ("n", 101),
+        (Keys.END, 300),
+        ("m", 140),
+    ):
+        page.press(key)
+        page.wait_for_slice(slice_number)
+        assert page.find("#readout b").text == f"Slice {slice_number} of 300"
+    page.find("#slice").send_keys(Keys.ARROW_RIGHT)  # one slice also with the slider focussed
+    page.wait_for_slice(141)
+    page.run(
+        "const slider = document.getElementById('slice'); slider.value = 20;"
+        "slider.dispatchEvent(new Event('input'))"
+    )
+    page.wait_for_slice(20)
+    assert page.texts(".bar.slice .value") == ["0.750", "0.250", "0.000"]
+    page.find("#next-lesion").click()
+    page.wait_for_slice(101)
+    page.find("#most-lesion").click()
+    page.wait_for_slice(140)
+    stage = page.find(".stage")
+    wheel = webdriver.common.actions.wheel_input.ScrollOrigin.from_element(stage)
+    ActionChains(page.driver).scroll_from_origin(wheel, 0, 120).perform()
+    page.wait_for_slice(141)
+    plot = page.find(".plot")
+    ActionChains(page.driver).move_to_element(plot).click().perform()
+    page.wait_until(lambda: page.shown_slice() in (150, 151))  # the middle of 300
+    page.wait_until(lambda: re.search("&slice=15[01]$", page.run("return location.hash")))
+
+
+def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
+    page.open_scan(LONG)
+    line = page.find(".stage .line")
+    assert line.is_displayed()
+    ActionChains(page.driver).move_to_element(line).perform()
+    assert page.find(".tip").text == "1. GGO · score 0.64 · 338 mm²"
+    assert page.find(".lesions li").get_attribute("class") == "marked"
+    ActionChains(page.driver).move_to_element(page.find("h1")).perform()
+    assert not page.find(".tip").is_displayed()
+    page.run("document.querySelector('.lesions button').focus()")
+    assert page.find(".tip").is_displayed()
+    page.find("#contours").click()
+    assert not line.is_displayed() and not page.find(".tip").is_displayed()
+    assert page.find("#contours").get_attribute("aria-pressed") == "false"
+    page.press(Keys.ARROW_LEFT)
+    page.wait_for_slice(139)
+    assert not page.find(".stage .line").is_displayed()  # hidden stays hidden
+    page.press("c")
+    assert page.find(".stage .line").is_displayed()
+
+
+def test_only_needed_images_of_300_slices_are_loaded(page):
+    page.open_scan(LONG)
+    page.press(Keys.ARROW_RIGHT)
+    page.wait_for_slice(141)
+    page.press(Keys.ARROW_LEFT)
+    page.wait_for_slice(140)
+    asked = page.requested()
+    images = {int(Path(url).stem) for url in asked if url.endswith(".jpg")}
+    assert {140, 141} <= images <= set(range(130, 150)), "those shown and a few around them"
+    assert {url for url in asked if not url.endswith(".jpg")} == {
+        "index.html",
+        f"{LONG}/view/view.js",
+    }
+    assert all(url.startswith(f"{LONG}/view/lung/") for url in asked if url.endswith(".jpg"))
+    page.run(  # a slider pulled through all slices at once
+        "const slider = document.getElementById('slice');"
+        "for (let i = 1; i <= 300; i++) {"
+        " slider.value = i; slider.dispatchEvent(new Event('input')); }"
+    )
+    page.wait_for_slice(300)
+    assert len([url for url in page.requested() if url.endswith(".jpg")]) < 10
+
+
+def test_windows_zoom_and_the_shape_of_pixels(page):
+    page.open_scan(LONG)
+    box = page.find(".stage img").rect
+    # 48 pixels of 2 mm by 32 of 1 mm
+    assert box["width"] / box["height"] == pytest.approx(3.0, abs=0.02)
+    page.press("w")
+    page.wait_until(
+        lambda: (
+            "/soft_tissue/0140.jpg" in page.run("return document.querySelector('.stage img').src")
+        )
+    )
+    page.find("#zoom-in").click()
+    assert page.find(".stage img").rect["width"] == pytest.approx(1.4 * box["width"], abs=1)
+    page.find("#fit").click()
+    assert page.find(".stage img").rect == box
+    page.wait_until(lambda: "&window=soft_tissue" in page.run("return location.hash"))
+    page.driver.refresh()
+    page.wait_for_slice(140)
+    assert "/soft_tissue/" in page.run("return document.querySelector('.stage img').src")
+
+
+def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page):
+    page.open()
+    page.find("#scans a").click()
+    page.wait_for_slice(1)
+    assert page.find("h1").text == HOSTILE
+    assert page.texts(".caution li") == [MARKUP]
+    facts = page.facts()
+    assert facts["Source"] == MARKUP and facts["Voxel"] == "size not known"
+    assert "Class" not in facts and not page.driver.find_elements(By.CSS_SELECTOR, ".probabilities")
+    assert page.texts(".panel h2")[0] == "No lesion in this slice"
+    assert page.texts("footer dt")[1] == MARKUP and page.texts("footer dd")[1] == MARKUP
+    for key in (Keys.ARROW_RIGHT, Keys.END, "n", "m", "c", "w", "+"):
+        page.press(key)
+    page.wait_for_slice(1)
+    assert page.run("return window.hacked ?? null") is None
+    page.open_scan("scan 9")
+    assert page.find("#readout b").text == "Slice 2 of 3"  # the middle, where there is no lesion
+    assert "no lesion" in page.find(".area").text
+
+
+def test_a_finger_moves_through_slices_and_taps_on_lesions(page):
+    page.open_scan(LONG, width=375, height=700)
+    box = page.run("return document.querySelector('.stage .line').getBoundingClientRect().toJSON()")
+    x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
+    page.touch("touchStart", x, y)
+    page.touch("touchEnd")
+    page.wait_until(lambda: page.find(".tip").is_displayed())
+    assert page.find(".tip").text.startswith("1. GGO")
+    page.touch("touchStart", 100, y)
+    for step in range(1, 13):  # 60 pixels to the right
+        page.touch("touchMove", 100 + 5 * step, y)
+    page.touch("touchEnd")
+    page.wait_until(lambda: (page.shown_slice() or 0) > 140)
+    assert 142 <= page.shown_slice() <= 145
+
+
+def test_a_missing_scan_is_said(page):
+    page.open("#scan=lost")
+    page.wait_until(lambda: page.texts("[role=alert]"))
+    assert "Cannot read lost/view/view.js" in page.find("[role=alert]").text
+    assert page.run("return location.hash") == ""
+    page.open("#scan=nobody")
+    assert page.find("[role=alert]").text == "There is no scan named nobody here."
+    assert len(page.names()) == 5
+
+
+def test_nothing_is_wider_than_a_phone(page):
+    page.open(width=375, height=700)
+    too_wide = "return document.documentElement.scrollWidth > innerWidth"
+    assert page.names() and not page.run(too_wide)
+    page.run(
+        "const sort = document.getElementById('sort'); sort.value = 3;"
+        "sort.dispatchEvent(new Event('change'))"
+    )
+    assert page.names()[0] == LONG
+    page.open_scan(LONG, width=375, height=700)
+    assert not page.run(too_wide)

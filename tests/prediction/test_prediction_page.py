@@ -1,0 +1,58 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ct_lesion.prediction.page import write_index
+
+
+def write(output: Path, *scans: dict, **model: str) -> str:
+    path = write_index(output, scans, model=model, generated="2026-11-24 12:00")
+    assert path == output / "index.html"
+    return path.read_text("utf-8")
+
+
+def embedded(page: str) -> dict:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(text)
+
+
+def test_the_page_holds_the_summaries_and_loads_nothing_from_elsewhere(tmp_path):
+    scan = {"scan": "a", "probabilities": {"Z": 0.25, "A": 0.75}}
+    page = write(tmp_path / "new folder", scan, segmentation="best.pth")
+    data = embedded(page)
+    assert data["scans"] == [scan]
+    assert list(data["scans"][0]["probabilities"]) == ["Z", "A"], "the classes' own order"
+    assert "best.pth" in page and "2026-11-24 12:00" in page and "Not for clinical use" in page
+    # (that a browser asks for nothing else is seen in test_browser.py)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|@import|https?://(?!www.w3.org)""", page)
+    assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["index.html"]
+
+
+def test_what_looks_like_markup_stays_text(tmp_path):
+    name = "</script><b>\u2028&amp;{{ 1 }}"
+    page = write(tmp_path, {"scan": "a", "notes": [name]}, **{name: name})
+    assert embedded(page)["scans"][0]["notes"] == [name]
+    assert page.count("</script>") == 2  # the data's and the program's own
+    assert "<b>" not in page
+
+
+def test_an_earlier_page_is_replaced_and_none_lost(tmp_path):
+    first = write(tmp_path, {"scan": "a"})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write(tmp_path, {"scan": "a", "lesion_volume_ml": float("nan")})
+    assert (tmp_path / "index.html").read_text("utf-8") == first
+    assert embedded(write(tmp_path, {"scan": "b"}))["scans"] == [{"scan": "b"}]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "\udc80"])
+def test_names_that_are_no_folders_beside_the_page_are_refused(tmp_path, name):
+    with pytest.raises(ValueError):
+        write(tmp_path, {"scan": name})
+    with pytest.raises(ValueError, match="twice"):
+        write(tmp_path, {"scan": "a"}, {"scan": "a"})
+
+
+def test_no_scan_at_all(tmp_path):
+    assert embedded(write(tmp_path))["scans"] == []

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+WINDOWS = {"lung": (-600.0, 1500.0), "my window": (40.0, 400.0)}
+
+
+def view_slice(index: int, *lesions: ViewLesion) -> ViewSlice:
+    return ViewSlice(index, f"{index}.dcm", 2.5 * index, list(lesions), 8.0, 4, [0.25, 0.75])
+
+
+def square() -> ViewLesion:
+    mask = np.zeros((6, 8), bool)
+    mask[1:3, 4:6] = True
+    return ViewLesion(0.875, "GGO", 8.0, 4, mask)
+
+
+def read_view(folder: Path) -> dict:
+    text = (folder / "view.js").read_text("utf-8")
+    assert text.startswith("ctLesion.receive(") and text.endswith(");\n")
+    return json.loads(json.loads(text.removeprefix("ctLesion.receive(").removesuffix(");\n")))
+
+
+def test_images_and_findings_are_written(tmp_path):
+    writer = ViewWriter(tmp_path / "view", WINDOWS)
+    writer.add(view_slice(0), {"lung": GREY, "my window": GREY})
+    writer.add(view_slice(1, square()), {"lung": GREY, "my window": 255 - GREY})
+    assert not (tmp_path / "view" / "view.js").exists(), "only a complete view has one"
+    writer.finish({"scan": "a</script>"})
+    files = {str(p.relative_to(tmp_path / "view")) for p in tmp_path.rglob("*") if p.is_file()}
+    assert files == {
+        *("view.js", "lung/0001.jpg", "lung/0002.jpg"),
+        *("my_window/0001.jpg", "my_window/0002.jpg"),
+    }
+    image = cv2.imread(str(tmp_path / "view/my_window/0002.jpg"), cv2.IMREAD_UNCHANGED)
+    assert image.shape == GREY.shape and np.abs(image.astype(int) - (255 - GREY)).max() <= 8
+
+    view = read_view(tmp_path / "view")
+    assert view["size"] == [6, 8] and view["summary"] == {"scan": "a</script>"}
+    assert view["windows"][1] == {
+        "name": "my window",
+        "folder": "my_window",
+        "level": 40.0,
+        "width": 400.0,
+    }
+    empty, found = view["slices"]
+    assert empty["lesions"] == [] and found["z_mm"] == 2.5 and found["area_mm2"] == 8.0
+    assert found["probabilities"] == [0.25, 0.75] and found["name"] == "1.dcm"
+    (lesion,) = found["lesions"]
+    assert (lesion["score"], lesion["class_name"], lesion["area_px"]) == (0.875, "GGO", 4)
+    (ring,) = lesion["contours"]
+    xs, ys = ring[::2], ring[1::2]
+    assert (min(xs), max(xs)) == pytest.approx((4, 6), abs=0.15)
+    assert (min(ys), max(ys)) == pytest.approx((1, 3), abs=0.15)
+
+
+def test_8_bit_input_has_one_set_of_images(tmp_path):
+    writer = ViewWriter(tmp_path)
+    writer.add(view_slice(0), {AS_GIVEN: GREY})
+    writer.finish({})
+    assert read_view(tmp_path)["windows"] == [
+        {"name": "as given", "folder": "as_given", "level": None, "width": None}
+    ]
+    assert (tmp_path / "as_given/0001.jpg").is_file()
+
+
+def test_misuse_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="names that differ"):
+        ViewWriter(tmp_path, {"a b": (0, 1), "a_b": (0, 1)})
+    with pytest.raises(ValueError, match="need windows"):
+        ViewWriter(tmp_path, {})
+    writer = ViewWriter(tmp_path)
+    with pytest.raises(ValueError, match="without a slice"):
+        writer.finish({})
+    with pytest.raises(ValueError, match="slice 0 is next, not 1"):
+        writer.add(view_slice(1), {AS_GIVEN: GREY})
+    with pytest.raises(ValueError, match="need an image for each"):
+        writer.add(view_slice(0), {"lung": GREY})
+    with pytest.raises(ValueError, match="uint8"):
+        writer.add(view_slice(0), {AS_GIVEN: GREY.astype(np.float32)})
+    writer.add(view_slice(0), {AS_GIVEN: GREY})
+    with pytest.raises(ValueError, match="the slices before"):
+        writer.add(view_slice(1), {AS_GIVEN: GREY.T})
+    with pytest.raises(ValueError, match="Out of range float"):
+        writer.finish({"lesion_volume_ml": float("nan")})
+    assert not (tmp_path / "view.js").exists()

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Measure speed and memory: the plain path beside the fast one, in turn, on this machine.
+
+Examples:
+    python tools/benchmark.py
+    python tools/benchmark.py --list
+    python tools/benchmark.py --rows classify-resnet18_t1 --rounds 9 --output output/benchmark
+    python tools/benchmark.py --weights output/segmentation/resnet18_t1/model_best.safetensors
+
+Writes benchmark.json and benchmark.md into the output folder. Nothing else should be running.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import ct_lesion  # noqa: F401  (registers the models)
+from ct_lesion.benchmark.errors import BenchmarkError
+from ct_lesion.benchmark.results import write_results
+from ct_lesion.benchmark.row import Settings, all_rows, choose_rows
+from ct_lesion.errors import run_tool
+
+
+def parse_arguments() -> argparse.Namespace:
+    first, _, rest = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Settings()
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="ROW", help="rows to measure (default: all)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=default.rounds, help="times each way (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slices",
+        type=int,
+        default=default.slices,
+        help="slices of each way in a round (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=default.size, help="pixels a side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="a trained segmenter, ResNet18_T1 (default: random weights, scores shifted so that "
+        "a few detections a slice pass)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/benchmark"),
+        help="folder of the results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--vs-torchvision",
+        action="store_true",
+        help="also torchvision's Mask R-CNN with the same backbone",
+    )
+    parser.add_argument("--list", action="store_true", help="list the rows and stop")
+    args = parser.parse_args()
+    for name, smallest in (("rounds", 1), ("slices", 1), ("size", 64)):
+        if getattr(args, name) < smallest:
+            raise BenchmarkError(f"--{name} is {getattr(args, name)}, expected {smallest} or more.")
+    if args.weights and not args.weights.is_file():
+        raise BenchmarkError(f"{args.weights} does not exist: give a segmenter's weights.")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.list:
+        for row in all_rows():
+            print(f"{row.name:32} {row.work} ({row.target or 'no target'})")
+        return
+    rows = choose_rows(args.rows, args.vs_torchvision)
+    settings = Settings(args.rounds, args.size, args.slices, args.weights)
+    results = []
+    for number, row in enumerate(rows, 1):
+        print(f"[{number}/{len(rows)}] {row.name}: {row.work} ...", end="", flush=True)
+        result = row.run(settings, progress=lambda _: print(".", end="", flush=True))
+        results.append(result)
+        print(f" not measured: {result.skipped}" if result.skipped else f" {result.shown}")
+    paths = write_results(args.output, results, settings, ["python", *sys.argv])
+    print("Written:", *paths, sep="\n  ")
+
+
+if __name__ == "__main__":
+    run_tool(main)
