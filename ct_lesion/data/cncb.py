@@ -12,8 +12,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from .catalog import datasets_root, describe_root, replace_metadata
-from .cncb_prepare import IMAGE_FOLDER, annotation_file
 from .errors import DatasetError
+from .lesion_coco import IMAGE_FOLDER, annotation_file
 from .lesion_masks import MASK_TYPES
 from .patient_splits import SPLITS
 

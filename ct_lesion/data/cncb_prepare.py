@@ -1,11 +1,7 @@
 """From CNCB's lesion archive to images and COCO json files that Detectron2 trains on."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +9,17 @@ from tqdm import tqdm
 
 from .cncb_archive import Archive, ArchiveSlice, SliceId, pair_slices, read_all_labels
 from .errors import DatasetError
-from .lesion_masks import MASK_TYPES, encode_mask, find_instances
+from .lesion_coco import (
+    ANNOTATION_FOLDER,
+    IMAGE_FOLDER,
+    CocoDataset,
+    SplitSummary,
+    annotation_file,
+    check_output,
+    written_at_once,
+)
+from .lesion_masks import MASK_TYPES
 from .patient_splits import SPLITS, Split, check_patients_apart
-
-IMAGE_FOLDER, ANNOTATION_FOLDER = "images", "annotations"
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """What a split holds, for one mask type.
-
-    Attributes:
-        areas: class name to the areas of its lesions in pixels.
-    """
-
-    patients: int
-    slices: int
-    lesion_free: int
-    areas: dict[str, list[int]]
-
-
-def annotation_file(dataset: str, split: str) -> str:
-    """Path of a dataset's json file below the output folder; e.g. ``cncb_lesion``, ``train``."""
-    return f"{ANNOTATION_FOLDER}/{dataset}_{split}.json"
 
 
 def find_slices(archive: Archive) -> list[ArchiveSlice]:
@@ -81,14 +65,14 @@ def prepare_cncb(
     """
     check_patients_apart(split)
     output = Path(output)
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     by_id = {pair.id: pair for pair in pairs}
     chosen = {name: [by_id[i] for i in sorted(split.get(name, []))] for name in SPLITS}
     labels = _read_checked(archive, [p for name in SPLITS for p in chosen[name]])
     chosen["val"] = chosen["val"] or chosen["test"]
 
     summaries: dict[str, dict[str, SplitSummary]] = {}
-    with _written_at_once(output) as partial:
+    with written_at_once(output) as partial:
         _copy_images(archive, [by_id[i] for i in labels], partial / IMAGE_FOLDER)
         (partial / ANNOTATION_FOLDER).mkdir()
         for key in mask_types:
@@ -96,8 +80,8 @@ def prepare_cncb(
             for name in SPLITS:
                 coco = _coco_json(chosen[name], labels, key, name, min_area)
                 path = partial / annotation_file(dataset, name)
-                path.write_text(json.dumps(coco), encoding="utf-8")
-                summaries.setdefault(dataset, {})[name] = _summarise(coco)
+                path.write_text(json.dumps(coco.json), encoding="utf-8")
+                summaries.setdefault(dataset, {})[name] = coco.summary()
     return summaries
 
 
@@ -128,51 +112,13 @@ def _coco_json(
     mask_type: str,
     split: str,
     min_area: int,
-) -> dict:
-    """A dataset in COCO's format, with patient, scan, slice and lung field as image fields."""
-    images, annotations = [], []
-    for image_id, pair in enumerate(pairs, start=1):
-        mask = labels[pair.id]
-        images.append(_image_record(image_id, pair, mask))
-        for instance in find_instances(mask, MASK_TYPES[mask_type], min_area):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": instance.class_index + 1,
-                    "bbox": list(instance.box),
-                    "area": instance.area,
-                    "segmentation": instance.rle,
-                    "iscrowd": 0,
-                }
-            )
-    classes = MASK_TYPES[mask_type].classes
-    return {
-        "info": {
-            "description": "CNCB chest CT lesions",
-            "mask_type": mask_type,
-            "split": split,
-            "min_area": min_area,
-        },
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
-    }
-
-
-def _image_record(image_id: int, pair: ArchiveSlice, mask: np.ndarray) -> dict:
-    lung = mask > 0  # lesions lie in the lung, so they count as lung field too
-    return {
-        "id": image_id,
-        "file_name": _image_name(pair),
-        "height": int(mask.shape[0]),
-        "width": int(mask.shape[1]),
-        "patient": pair.id.patient,
-        "scan": pair.id.patient,  # the archive holds one scan a patient
-        "slice": pair.id.slice,
-        "lung_area": int(lung.sum()),
-        "lung_segmentation": encode_mask(lung),
-    }
+) -> CocoDataset:
+    dataset = CocoDataset("CNCB chest CT lesions", mask_type, split, min_area)
+    for pair in pairs:
+        # the archive holds one scan a patient
+        scan = pair.id.patient
+        dataset.add(pair.id, _image_name(pair), scan, labels[pair.id], lung_known=True)
+    return dataset
 
 
 def _image_name(pair: ArchiveSlice) -> str:
@@ -184,44 +130,3 @@ def _copy_images(archive: Archive, pairs: Sequence[ArchiveSlice], folder: Path) 
         target = folder / _image_name(pair)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(archive.read(pair.image))
-
-
-def _summarise(coco: dict) -> SplitSummary:
-    areas: dict[str, list[int]] = {c["name"]: [] for c in coco["categories"]}
-    names = {c["id"]: c["name"] for c in coco["categories"]}
-    for annotation in coco["annotations"]:
-        areas[names[annotation["category_id"]]].append(annotation["area"])
-    with_lesions = {a["image_id"] for a in coco["annotations"]}
-    return SplitSummary(
-        patients=len({i["patient"] for i in coco["images"]}),
-        slices=len(coco["images"]),
-        lesion_free=len(coco["images"]) - len(with_lesions),
-        areas=areas,
-    )
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    existing = [f for f in (IMAGE_FOLDER, ANNOTATION_FOLDER) if (output / f).exists()]
-    if existing and not overwrite:
-        raise DatasetError(
-            f"{output}: holds {' and '.join(existing)} already. Choose another --output, or "
-            "replace them with --overwrite."
-        )
-
-
-@contextmanager
-def _written_at_once(output: Path) -> Iterator[Path]:
-    """A folder to fill, whose contents move to ``output`` at the end, or vanish on a failure."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=output))
-    except OSError as error:
-        raise DatasetError(f"{output}: cannot be written to ({error.strerror}).") from None
-    try:
-        yield partial
-        for name in (IMAGE_FOLDER, ANNOTATION_FOLDER):
-            if (output / name).exists():
-                shutil.rmtree(output / name)
-            (partial / name).rename(output / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -136,7 +136,8 @@ class VolumeFile:
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
         if voxels.dtype != np.float32:
-            return voxels.copy()
+            self._image = image  # its memory is what the view shows
+            return voxels
         return _as_int16(voxels)
 
     def _execute(self) -> sitk.Image:

@@ -111,5 +111,5 @@ def write_series(
         ds = toy_slice(pixels, z, series)
         if edit:
             edit(ds, z)
-        ds.save_as(folder / f"s{series}_{(z * 7) % 101:03d}.dcm", enforce_file_format=True)
+        ds.save_as(folder / f"s{series}_{z * 7 % 997:03d}.dcm", enforce_file_format=True)
     return folder
