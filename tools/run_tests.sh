@@ -21,7 +21,9 @@ install_browser() {
   local packages=(chromium chromium-driver)
   if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
     echo "run_tests: installing ${packages[*]} for the tests of the page of predictions"
-    { apt-get update && apt-get install -y --no-install-recommends "${packages[@]}"; } \
+    export DEBIAN_FRONTEND=noninteractive
+    { timeout 120 apt-get update &&
+      timeout 600 apt-get install -y --no-install-recommends "${packages[@]}"; } \
       >/dev/null 2>&1 </dev/null && return
   fi
   echo "run_tests: no browser and none could be installed (${packages[*]}): its tests will be skipped"

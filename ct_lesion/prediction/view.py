@@ -67,7 +67,7 @@ class ViewSlice:
 
 
 class ViewWriter:
-    """Writes a scan's view slice by slice, so that no more than one is held in memory.
+    """Writes a scan's view slice by slice; of the images none is kept in memory, only outlines.
 
     ``view.js`` is written last: where it is, the view is complete.
     """

@@ -1,116 +1,34 @@
 """The page in a real browser, opened from the disk as a user does."""
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
-from urllib.parse import quote, unquote
 
-import numpy as np
 import pytest
+from predicted_scans import (
+    HOSTILE,
+    LONG,
+    MARKUP,
+    summary,
+    write_long_scan,
+    write_plain_scan,
+)
 
 from ct_lesion.prediction.page import write_index
-from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
+pytest.importorskip("selenium")
+from browser_page import CHROMIUM, DRIVER, Page, start_browser
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
 if not (CHROMIUM and DRIVER):
     pytest.skip(
         "no browser: the page is not tried without chromium and chromedriver "
         "(Debian: apt-get install chromium chromium-driver)",
         allow_module_level=True,
     )
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-OPTIONS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --window-size=1280,900"
-)
-CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
-HEIGHT, WIDTH = 32, 48
-LONG = "long scan"  # 300 slices, lesions in 100..139, pixels of 1 x 2 mm
-HOSTILE = 'a&b #1 %41 <img src=x onerror="window.hacked=1">\''
-MARKUP = "</script><script>window.hacked=2</script><!--<b>{{ 7 * 7 }}"
-
-
-def lesion(index: int) -> ViewLesion:
-    """A square that grows with the slice's index, so that slice 139 has the most."""
-    side = 4 + (index - 100) // 4
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[8 : 8 + side, 20 : 20 + side] = True
-    return ViewLesion(0.5 + index / 1000, "GGO", 2.0 * side**2, side**2, mask)
-
-
-def summary(scan: str, slices: int, **changes: object) -> dict:
-    return {
-        "scan": scan,
-        "source": "somewhere",
-        "patient": "P1",
-        "slices": slices,
-        "size": [HEIGHT, WIDTH],
-        "spacing_mm": None,
-        "class": None,
-        "probabilities": None,
-        "rule": "no classifier was given",
-        "lesions": 0,
-        "slices_with_lesion": 0,
-        "lesion_slice_range": None,
-        "lesion_volume_ml": None,
-        "lesion_share_of_lung": None,
-        "most_lesion_slice": None,
-        "notes": [],
-        "qc": [],
-        "score_thresh": 0.5,
-        "class_names": [],
-        "lesion_class_names": ["GGO", "Consolidation"],
-    } | changes
-
-
-def write_long_scan(output: Path) -> dict:
-    grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
-    windows = {"lung": (-600.0, 1500.0), "soft_tissue": (50.0, 350.0)}
-    writer = ViewWriter(output / LONG / "view", windows)
-    areas = []
-    for i in range(300):
-        lesions = [lesion(i)] if 100 <= i < 140 else []
-        mm2 = sum(le.area_mm2 for le in lesions)
-        areas.append(mm2)
-        probabilities = [0.125, 0.25, 0.625] if lesions else [0.75, 0.25, 0.0]
-        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, mm2, int(mm2 / 2), probabilities)
-        writer.add(found, dict.fromkeys(windows, grey))
-    long = summary(
-        LONG,
-        300,
-        spacing_mm=[5.0, 1.0, 2.0],
-        probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
-        lesions=40,
-        slices_with_lesion=40,
-        lesion_slice_range=[100, 139],
-        lesion_volume_ml=sum(areas) * 5.0 / 1000,
-        lesion_share_of_lung=0.1234,
-        most_lesion_slice=139,
-        class_names=CLASSES,
-        qc=[{"code": "spacing", "message": "slices 5 mm apart"}],
-        **{"class": "COVID-19"},
-    )
-    writer.finish(long)
-    return long
-
-
-def write_plain_scan(output: Path, scan: str, slices: int, **changes: object) -> dict:
-    """An 8-bit scan without spacing, classifier and lesions."""
-    writer = ViewWriter(output / scan / "view")
-    for i in range(slices):
-        image = np.full((HEIGHT, WIDTH), 90, np.uint8)
-        writer.add(ViewSlice(i, MARKUP, None, [], None, 0, None), {AS_GIVEN: image})
-    plain = summary(scan, slices, **changes)
-    writer.finish(plain)
-    return plain
 
 
 @pytest.fixture(scope="module")
@@ -131,83 +49,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-class Page:
-    """What a user does with the page and sees on it."""
-
-    def __init__(self, driver: "webdriver.Chrome", output: Path) -> None:
-        self.driver = driver
-        self.url = f"file://{quote(str(output / 'index.html'))}"
-
-    def open(self, fragment: str = "", width: int = 1280, height: int = 900) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.driver.get("about:blank")  # or a change of the fragment would not load anything
-        self.requested()
-        self.driver.get(self.url + fragment)
-
-    def open_scan(self, scan: str, **size: int) -> None:
-        self.open(f"#scan={quote(scan, safe='')}", **size)
-        self.wait_until(lambda: self.shown_slice() is not None)
-
-    def find(self, selector: str):
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def texts(self, selector: str) -> list[str]:
-        return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, selector)]
-
-    def run(self, script: str, *arguments: object):
-        return self.driver.execute_script(script, *arguments)
-
-    def wait_until(self, condition) -> None:
-        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda _: condition())
-
-    def press(self, *keys: str) -> None:
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def touch(self, kind: str, *place: float) -> None:
-        points = [dict(zip("xy", place, strict=True))] if place else []
-        event = {"type": kind, "touchPoints": points}
-        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
-
-    def shown_slice(self) -> int | None:
-        """Number, from 1, of the slice whose image is on the screen."""
-        return self.run(
-            "const image = document.querySelector('.stage:not([aria-busy]) img[data-slice]');"
-            "return image && image.naturalWidth ? Number(image.dataset.slice) + 1 : null"
-        )
-
-    def wait_for_slice(self, wanted: int) -> None:
-        self.wait_until(lambda: self.shown_slice() == wanted)
-
-    def requested(self) -> list[str]:
-        """What the browser asked for since the last call: ends of the URLs below the page."""
-        urls = [
-            message["params"]["request"]["url"]
-            for entry in self.driver.get_log("performance")
-            if (message := json.loads(entry["message"])["message"])["method"]
-            == "Network.requestWillBeSent"
-        ]
-        base = self.url.removesuffix("index.html")
-        return [unquote(url.removeprefix(base)) for url in urls if not url.startswith("data:")]
-
-    def facts(self) -> dict[str, str]:
-        names, values = self.texts("#facts dt"), self.texts("#facts dd")
-        return dict(zip(names, values, strict=True))
-
-    def names(self) -> list[str]:
-        return self.texts("#scans td:first-child")
-
-
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in OPTIONS.split():
-        options.add_argument(option)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    service = webdriver.ChromeService(DRIVER, log_output=os.devnull)
-    driver = webdriver.Chrome(options=options, service=service)
+    driver = start_browser(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
 
@@ -311,7 +155,7 @@ def test_slices_are_reached_by_keys_slider_wheel_curve_and_buttons(page):
     page.find("#most-lesion").click()
     page.wait_for_slice(140)
     stage = page.find(".stage")
-    wheel = webdriver.common.actions.wheel_input.ScrollOrigin.from_element(stage)
+    wheel = ScrollOrigin.from_element(stage)
     ActionChains(page.driver).scroll_from_origin(wheel, 0, 120).perform()
     page.wait_for_slice(141)
     plot = page.find(".plot")

@@ -1,0 +1,88 @@
+"""Small predicted scans for the page, written as tools/predict.py lays them out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+
+CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
+HEIGHT, WIDTH = 32, 48
+LONG = "long scan"  # 300 slices, lesions in 100..139, pixels of 1 x 2 mm
+HOSTILE = 'a&b #1 %41 <img src=x onerror="window.hacked=1">\''
+MARKUP = "</script><script>window.hacked=2</script><!--<b>{{ 7 * 7 }}"
+
+
+def lesion(index: int) -> ViewLesion:
+    """A square that grows with the slice's index, so that slice 139 has the most."""
+    side = 4 + (index - 100) // 4
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[8 : 8 + side, 20 : 20 + side] = True
+    return ViewLesion(0.5 + index / 1000, "GGO", 2.0 * side**2, side**2, mask)
+
+
+def summary(scan: str, slices: int, **changes: object) -> dict:
+    return {
+        "scan": scan,
+        "source": "somewhere",
+        "patient": "P1",
+        "slices": slices,
+        "size": [HEIGHT, WIDTH],
+        "spacing_mm": None,
+        "class": None,
+        "probabilities": None,
+        "rule": "no classifier was given",
+        "lesions": 0,
+        "slices_with_lesion": 0,
+        "lesion_slice_range": None,
+        "lesion_volume_ml": None,
+        "lesion_share_of_lung": None,
+        "most_lesion_slice": None,
+        "notes": [],
+        "qc": [],
+        "score_thresh": 0.5,
+        "class_names": [],
+        "lesion_class_names": ["GGO", "Consolidation"],
+    } | changes
+
+
+def write_long_scan(output: Path) -> dict:
+    grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
+    windows = {"lung": (-600.0, 1500.0), "soft_tissue": (50.0, 350.0)}
+    writer = ViewWriter(output / LONG / "view", windows)
+    areas = []
+    for i in range(300):
+        lesions = [lesion(i)] if 100 <= i < 140 else []
+        mm2 = sum(le.area_mm2 for le in lesions)
+        areas.append(mm2)
+        probabilities = [0.125, 0.25, 0.625] if lesions else [0.75, 0.25, 0.0]
+        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, mm2, int(mm2 / 2), probabilities)
+        writer.add(found, dict.fromkeys(windows, grey))
+    long = summary(
+        LONG,
+        300,
+        spacing_mm=[5.0, 1.0, 2.0],
+        probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
+        lesions=40,
+        slices_with_lesion=40,
+        lesion_slice_range=[100, 139],
+        lesion_volume_ml=sum(areas) * 5.0 / 1000,
+        lesion_share_of_lung=0.1234,
+        most_lesion_slice=139,
+        class_names=CLASSES,
+        qc=[{"code": "spacing", "message": "slices 5 mm apart"}],
+        **{"class": "COVID-19"},
+    )
+    writer.finish(long)
+    return long
+
+
+def write_plain_scan(output: Path, scan: str, slices: int, **changes: object) -> dict:
+    """An 8-bit scan without spacing, classifier and lesions."""
+    writer = ViewWriter(output / scan / "view")
+    for i in range(slices):
+        image = np.full((HEIGHT, WIDTH), 90, np.uint8)
+        writer.add(ViewSlice(i, MARKUP, None, [], None, 0, None), {AS_GIVEN: image})
+    plain = summary(scan, slices, **changes)
+    writer.finish(plain)
+    return plain
