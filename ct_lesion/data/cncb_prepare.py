@@ -26,9 +26,13 @@ def find_slices(archive: Archive) -> list[ArchiveSlice]:
     """All slices of an archive.
 
     Raises:
-        DatasetError: images without masks, masks without images, or slices that stand twice.
+        DatasetError: images without masks, masks without images, or slices that stand twice; then
+            what is wrong inside the other files is named as well.
     """
     pairs, problems = pair_slices(archive)
+    if problems:
+        results = (result for _, result in read_all_labels(archive, _with_progress(pairs)))
+        problems += [str(result) for result in results if isinstance(result, DatasetError)]
     _stop_at(archive, problems)
     return pairs
 
@@ -88,14 +92,17 @@ def prepare_cncb(
 def _read_checked(archive: Archive, pairs: Sequence[ArchiveSlice]) -> dict[SliceId, np.ndarray]:
     """Labels of all slices, or every fault there is."""
     labels, problems = {}, []
-    progress = tqdm(pairs, desc="reading slices", unit="slice", disable=None)
-    for pair, result in read_all_labels(archive, progress):
+    for pair, result in read_all_labels(archive, _with_progress(pairs)):
         if isinstance(result, DatasetError):
             problems.append(str(result))
         else:
             labels[pair.id] = result
     _stop_at(archive, problems)
     return labels
+
+
+def _with_progress(pairs: Sequence[ArchiveSlice]) -> tqdm:
+    return tqdm(pairs, desc="reading slices", unit="slice", disable=None)
 
 
 def _stop_at(archive: Archive, problems: Sequence[str]) -> None:

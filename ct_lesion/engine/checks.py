@@ -62,6 +62,16 @@ def check_classes(cfg: CfgNode) -> None:
             )
 
 
+def check_datasets(cfg: CfgNode, training: bool = True) -> None:
+    """Read every dataset that a run will need, so that a missing one is no surprise at its end.
+
+    Raises:
+        DatasetError: one is not there, or is not as it should be.
+    """
+    for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
+        DatasetCatalog.get(name)
+
+
 def dataset_hashes(cfg: CfgNode) -> dict[str, str]:
     """SHA-256 of the json file of each dataset of the config that has one."""
     hashes = {}

@@ -113,6 +113,8 @@ class TrainingRecord(HookBase):
             "seconds": self._earlier["seconds"] + self._seconds,
             "preparation_seconds": preparation,
             "trained_on": list(self._cfg.DATASETS.TRAIN),
+            # a later evaluation in this folder overwrites config.yaml
+            "config": self._cfg.dump(),
             **_circumstances(self._cfg),
         }
         _write(self._path, content)

@@ -12,7 +12,7 @@ from yaml import YAMLError
 from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
 
-from .checks import check_classes
+from .checks import check_classes, check_datasets
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -27,6 +27,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     Raises:
         ConfigError: unknown keys, values of the wrong type, an unreadable file, or keys that do
             not agree with the datasets.
+        DatasetError: a dataset that the run needs is not there.
     """
     cfg = read_config(args.config_file, args.opts)
     args.config_file = find_config(args.config_file)  # Detectron2 copies the file into the log
@@ -38,6 +39,7 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     check_classes(cfg)
+    check_datasets(cfg, training=not args.eval_only)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
     default_setup(cfg, args)
     return cfg

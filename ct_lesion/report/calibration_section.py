@@ -68,8 +68,8 @@ def calibration_blocks(
         "reliability",
         reliability_figure(panels),
         "Reliability: accuracy of the slices in each bin of the confidence. On the diagonal a "
-        "probability means what it says; below it the model is too sure. The figures below the "
-        "bars are numbers of slices.",
+        "probability means what it says; below it the model is too sure. The figure at the foot "
+        "of a bar is its number of slices.",
         {label: _plain(panel) for label, panel in panels.items()},
     )
     return [table, picture]
@@ -97,6 +97,8 @@ def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> F
         axis.axis("on")
         _draw_panel(axis, panel)
         axis.set_title(f"{title}: ECE {panel.ece:.3f}", fontsize=10)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=2, fontsize=8)
     return figure
 
 
@@ -111,4 +113,3 @@ def _draw_panel(axis: Axes, panel: Reliability) -> None:
         axis.text(x + width / 2, 0.015, str(int(count)), ha="center", fontsize=6)
     low = max(float(left.min()) - 0.5 * width, 0)
     axis.set(xlim=(low, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
-    axis.legend(fontsize=7, loc="upper left")

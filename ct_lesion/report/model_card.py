@@ -115,17 +115,17 @@ def _hardware(record: Mapping) -> str:
 
 
 def _answers(run: Run, options: ReportOptions) -> dict[str, str]:
-    cfg, result = run.cfg, _result(run, options)
+    cfg, trained, result = run.cfg, run.training_cfg, _result(run, options)
     record = result.record if result else {}
     versions = run.training.get("versions") or record.get("versions", {})
     answers = {
-        "datasets": ", ".join(cfg.DATASETS.TRAIN),
+        "datasets": ", ".join((trained or cfg).DATASETS.TRAIN),
         "preprocessing": _preprocessing(cfg),
         "model": _model(cfg),
         "software": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "initialisation": cfg.MODEL.WEIGHTS or "random",
-        "training": _training(cfg),
-        "selection": f"the best by {cfg.TEST.BEST_METRIC}, and the last, are kept",
+        "initialisation": (trained.MODEL.WEIGHTS or "random") if trained else "",
+        "training": _training(trained or cfg),
+        "selection": _selection(trained, result.dataset if result else "") if trained else "",
         "ensemble": "none",
         "classes": "",
     }
@@ -163,6 +163,14 @@ def _training(cfg: CfgNode) -> str:
         f"weight decay {solver.WEIGHT_DECAY:g}, {solver.MAX_ITER:,} iterations of "
         f"{solver.IMS_PER_BATCH}; augmentation: {used}"
     )
+
+
+def _selection(cfg: CfgNode, reported: str) -> str:
+    dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "no dataset"
+    text = f"the best by {cfg.TEST.BEST_METRIC} on {dataset}, and the last, are kept"
+    if dataset == reported and 0 < cfg.TEST.EVAL_PERIOD < cfg.SOLVER.MAX_ITER:
+        text += "; the results of the best are of the slices that it was chosen on, and so too good"
+    return text
 
 
 def _result_answers(

@@ -17,7 +17,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from pycocotools.coco import COCO
 
-from ct_lesion.checkpoint import CheckpointError, read_checkpoint
+from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
 from ct_lesion.data.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
@@ -95,6 +95,7 @@ class Run:
 
     Attributes:
         name: short, different from that of every other run of the report.
+        cfg: of the last training or evaluation in this folder.
         training: of ``training.json``; empty if there is none.
         curves: lines of ``metrics.json``, by falling age.
         segmentation, classification: evaluations by dataset.
@@ -107,6 +108,17 @@ class Run:
     curves: list[dict]
     segmentation: dict[str, SegmentationResult] = field(default_factory=dict)
     classification: dict[str, ClassificationResult] = field(default_factory=dict)
+
+    @property
+    def training_cfg(self) -> CfgNode | None:
+        """The config of the training, if there was one in this folder.
+
+        Raises:
+            CheckpointError: ``training.json`` holds one that cannot be read.
+        """
+        if not self.training:
+            return None
+        return config_from_description(self.training) if "config" in self.training else self.cfg
 
     @property
     def minutes(self) -> float | None:

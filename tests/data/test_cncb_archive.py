@@ -66,10 +66,14 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
     cv2.imwrite(str(folder / "mask/1/2.png"), np.zeros((64, 64), np.uint16))
     broken = (folder / "image/2/0.jpg").read_bytes()
     (folder / "image/2/0.jpg").write_bytes(broken[: len(broken) // 2])
+    (folder / "mask/2/1.png").unlink()
+    (folder / "image/2/2.jpg").unlink()
     with pytest.raises(DatasetError) as error:
         prepare(folder, tmp_path / "out")
     message = str(error.value)
-    assert "6 faulty files, nothing was written" in message
+    assert "8 faulty files, nothing was written" in message
+    assert "image/2/1.jpg: has no mask" in message
+    assert "mask/2/2.png: has no image" in message
     assert "mask/0/0.png: 12 x 10 pixels, but its image image/0/0.jpg has 64 x 64" in message
     assert "mask/0/1.png: values 7, expected only 0, 1, 2, 3" in message
     assert "image/1/0.jpg: empty file" in message

@@ -56,6 +56,7 @@ def test_a_resumed_run_adds_to_the_time_spent_before(toy_cfg, run):
     assert second["iterations"] == 4
     assert second["seconds"] > 1000
     assert second["trained_on"] == ["cncb_lesion_train"]
+    assert "MAX_ITER: 4" in second["config"]
 
 
 def test_a_hash_depends_on_values_and_names_but_not_on_order():

@@ -1,3 +1,8 @@
+import json
+
+import pytest
+
+from ct_lesion import load_config
 from ct_lesion.report.model_card import FOR_AUTHORS, claim_table, model_card_table
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.runs import load_runs
@@ -22,3 +27,23 @@ def test_all_items_of_the_checklist_are_there_and_most_need_authors(classificati
     answers = {row[0]: row[3] for row in table.rows}
     assert answers["40"] == FOR_AUTHORS
     assert "bootstrap over patients" in answers["29"]
+
+
+@pytest.mark.parametrize(("period", "too_good"), [(0, False), (10, True)])
+def test_training_is_told_as_it_was_whatever_was_evaluated_since(
+    segmentation_run, period, too_good
+):
+    folder = segmentation_run()
+    overrides = ["MODEL.WEIGHTS", "first.pth", "SOLVER.BASE_LR", 0.5, "TEST.EVAL_PERIOD", period]
+    trained = load_config("segmentation/resnet18_t2.yaml", overrides)
+    record = {"seconds": 60, "config": trained.dump()}
+    (folder / "training.json").write_text(json.dumps(record))
+    evaluated = load_config(str(folder / "config.yaml"), ["MODEL.WEIGHTS", "model_best.pth"])
+    (folder / "config.yaml").write_text(evaluated.dump())
+    runs = load_runs([folder])
+    facts = {row[0]: row[1] for row in model_card_table(runs, ReportOptions()).rows}
+    assert facts["start"] == "first.pth"
+    assert "rate 0.5" in facts["training"]
+    chosen = {row[0]: row[3] for row in claim_table(runs, ReportOptions()).rows}["26"]
+    assert "segm/AP on cncb_lesion_test" in chosen
+    assert ("too good" in chosen) == too_good

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_a_missing_dataset_names_file_variable_and_command(run_script, tmp_path)
     assert f"{tmp_path}/empty/cncb/annotations/cncb_lesion_train.json" in result.stderr
     assert f"DETECTRON2_DATASETS is {tmp_path}/empty" in result.stderr
     assert "tools/prepare_cncb.py" in result.stderr
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_missing_test_set_is_no_surprise_at_the_end(run_script, lesion_root, tmp_path):
+    root = shutil.copytree(lesion_root, tmp_path / "datasets")
+    (root / "cncb/annotations/cncb_lesion_test.json").unlink()
+    result = run_script("train_net.py", "--config-file", CONFIG, DETECTRON2_DATASETS=str(root))
+    assert result.returncode == 2, result.stdout
+    assert "cncb_lesion_test.json does not exist" in result.stderr
+    assert not (tmp_path / "output").exists()
 
 
 def test_the_readmes_example_for_other_projects_runs(lesion_root):
