@@ -153,7 +153,8 @@ class ScanWriter:
         folder = self._folder / "overlays"
         folder.mkdir(exist_ok=True)
         caption = f"{self._scan.name}, slice {shown.index + 1} of {self._scan.shape[0]}"
-        picture = draw_overlay(grey, shown.lesions, caption)
+        classes = self._predictor.segmenter.classes
+        picture = draw_overlay(grey, shown.lesions, caption, classes)
         Image.fromarray(picture).save(folder / f"{shown.index:04d}.png")
 
     # ---- the scan -------------------------------------------------------------------------------
