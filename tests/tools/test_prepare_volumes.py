@@ -43,10 +43,7 @@ def test_a_list_names_the_patients(run_script, volumes, tmp_path):
     ("arguments", "message"),
     [
         (["--labels", "2=lesion"], "4 faults"),
-        (["--labels", "1=lesion", "--mask-types", "ggo"], "--mask-types ggo: needs"),
         (["--labels", "1=lesion", "--pairs", "x.csv"], "Give --images and --masks, or --pairs."),
-        (["--labels", "1=lesion", "--test-patients", "z"], "Patients z are not in"),
-        (["--labels", "1=lesion", "--window-level", "3"], "give both"),
     ],
 )
 def test_mistakes_end_with_exit_code_2(run_script, volumes, tmp_path, arguments, message):
