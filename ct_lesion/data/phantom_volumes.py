@@ -11,7 +11,6 @@ A patient has the same HU and the same geometry in both formats.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import SimpleITK as sitk
 
 from ct_lesion.data.phantom import DISEASES, VERSION, make_patient
 from ct_lesion.data.phantom_dicom import write_series
-from ct_lesion.data.phantom_files import MANIFEST, SIZES, complete_folder, patient_seed
+from ct_lesion.data.phantom_files import SIZES, complete_folder, patient_seed, write_manifest
 from ct_lesion.data.scan_geometry import Geometry
 
 FORMATS = ("dicom", "nifti")
@@ -138,15 +137,7 @@ def write_phantom_volumes(
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        manifest = {
-            "generator": "ct_lesion phantom",
-            "version": VERSION,
-            "arguments": asdict(spec),
-            "scans": rows,
-        }
-        text = json.dumps(manifest, indent=2) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-    return manifest
+        return write_manifest(folder, asdict(spec), {"scans": rows})
 
 
 def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[str, str]:
