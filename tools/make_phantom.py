@@ -1,8 +1,10 @@
 #!/usr/bin/env python
-"""Make a synthetic chest CT data set ("phantom") in the layouts of CNCB and COVIDx-CT.
+"""Make a synthetic chest CT data set ("phantom"): slices in the layouts of CNCB and COVIDx-CT, or
+whole scans with their lesions as masks.
 
-example:
+examples:
   python tools/make_phantom.py --output datasets/phantom --size 256 --seed 0
+  python tools/make_phantom.py --output phantom_scans --as dicom
 """
 
 from __future__ import annotations
@@ -14,58 +16,64 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ct_lesion.data.phantom_files import PhantomSpec, write_phantom
+from ct_lesion.data.phantom_volumes import FORMATS, VolumeSpec, write_phantom_volumes
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults beside each option, the example as it is written."""
-
-
-def parse_args(argv: list[str] | None = None) -> tuple[Path, bool, PhantomSpec]:
+def parse_args(argv: list[str] | None = None) -> tuple[Path, bool, PhantomSpec | VolumeSpec]:
     """Arguments as output folder, whether to overwrite, and what to make."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=_Help)
-    d = PhantomSpec()
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    d, v = PhantomSpec(), VolumeSpec(FORMATS[0])
+
+    def number(name: str, text: str) -> None:
+        p.add_argument(name, type=int, default=argparse.SUPPRESS, metavar="N", help=text)
+
+    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
     p.add_argument(
-        "--output", type=Path, required=True, default=argparse.SUPPRESS, help="folder to make"
+        "--as",
+        dest="form",
+        default="slices",
+        choices=("slices", *FORMATS),
+        help="slices in the layouts of the real data sets (default), or whole scans with masks",
     )
-    p.add_argument("--size", type=int, default=d.size, help="pixels along a side: 256 or 512")
-    p.add_argument("--seed", type=int, default=d.seed, help="same seed, same files")
-    p.add_argument(
-        "--lesion-patients",
-        type=int,
-        default=d.lesion_patients,
-        metavar="N",
-        help="COVID-19-like patients with lesion masks, in ct_lesion_seg/",
-    )
-    p.add_argument(
-        "--slices-per-patient",
-        type=int,
-        default=d.slices_per_patient,
-        metavar="N",
-        help="slices of each of them",
-    )
-    p.add_argument(
+    number("--size", f"pixels along a side: 256 or 512 (default: {d.size})")
+    number("--seed", f"same seed, same files (default: {d.seed})")
+    number(
         "--patients-per-class",
-        type=int,
-        default=d.patients_per_class,
-        metavar="N",
-        help="other patients of each of NCP, CP and Normal, in covidx/; 0 for none, else 3 or more",
+        f"of NCP, CP and Normal each; slices: in covidx/, 0 or at least 3 (default: "
+        f"{d.patients_per_class}),\nscans: at least 1 (default: {v.patients_per_class})",
     )
-    p.add_argument(
+    number(
         "--slices-per-scan",
-        type=int,
-        default=d.slices_per_scan,
-        metavar="N",
-        help="slices of each of them",
+        f"slices of each of them (default: {d.slices_per_scan}, of whole scans "
+        f"{v.slices_per_scan})",
+    )
+    number(
+        "--lesion-patients",
+        f"slices only: COVID-19-like patients with masks, in ct_lesion_seg/ (default: "
+        f"{d.lesion_patients})",
+    )
+    number(
+        "--slices-per-patient",
+        f"slices only: slices of each of them (default: {d.slices_per_patient})",
     )
     p.add_argument("--overwrite", action="store_true", help="replace an earlier phantom")
     args = vars(p.parse_args(argv))
-    output, overwrite = args.pop("output"), args.pop("overwrite")
-    return output, overwrite, PhantomSpec(**args)
+    output, overwrite, form = args.pop("output"), args.pop("overwrite"), args.pop("form")
+    if form == "slices":
+        return output, overwrite, PhantomSpec(**args)
+    for name in ("lesion_patients", "slices_per_patient"):
+        if name in args:
+            p.error(f"--{name.replace('_', '-')} is for --as slices only")
+    return output, overwrite, VolumeSpec(form, **args)
 
 
 def summary(output: Path, manifest: dict) -> str:
     """What was made and where, a line for each set."""
-    a, lines = manifest["ct_lesion_seg"], []
+    lines = []
+    if "scans" in manifest:
+        lines.append(f"{output / 'scans'}: {len(manifest['scans'])} whole scans, masks beside them")
+        lines.append(f"{output / 'pairs.csv'}: patient, image, mask and class of each")
+    a = manifest.get("ct_lesion_seg", {"patients": 0})
     if a["patients"]:
         lines.append(
             f"{output / 'ct_lesion_seg'}: {a['patients']} patients, {a['slices']} slices "
@@ -86,9 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         # The delay keeps a refusal to one line: no bar for what never started.
         with tqdm(total=spec.patients, unit="patient", desc="phantom", delay=0.2) as bar:
-            manifest = write_phantom(
-                output, spec, overwrite=overwrite, progress=lambda _: bar.update()
-            )
+            write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
+            manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
     except (ValueError, OSError) as error:
         print(f"make_phantom: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from .errors import DatasetError
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
+_MOST_SCOUTS = 4  # files of a series that only its description calls a scout
 _ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _TAGS = [
     "SOPClassUID",
@@ -164,11 +165,12 @@ def _series(uid: str, members: list[tuple[Path, pydicom.Dataset]]) -> DicomSerie
         number=str(first.get("SeriesNumber") or ""),
         description=str(first.get("SeriesDescription") or ""),
         files=tuple(path for path, _ in members),
-        fault=_fault(first),
+        fault=_fault(first, len(members)),
     )
 
 
-def _fault(header: pydicom.Dataset) -> str | None:
+def _fault(header: pydicom.Dataset, files: int) -> str | None:
+    """Why a series is no CT scan, by its first file."""
     modality = str(header.get("Modality") or "unknown")
     if modality != "CT":
         return f"modality {modality}, not CT"
@@ -179,15 +181,15 @@ def _fault(header: pydicom.Dataset) -> str | None:
             "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
             "file a slice"
         )
-    if _is_scout(header):
+    description = str(header.get("SeriesDescription") or "").lower()
+    called_scout = any(word in description for word in _SCOUTS) and files <= _MOST_SCOUTS
+    if called_scout or _is_scout(header):
         return "a scout (localizer), not a scan"
     return None
 
 
 def _is_scout(header: pydicom.Dataset) -> bool:
-    image_type = [str(part).upper() for part in header.get("ImageType") or []]
-    description = str(header.get("SeriesDescription") or "").lower()
-    return "LOCALIZER" in image_type or any(word in description for word in _SCOUTS)
+    return "LOCALIZER" in str(header.get("ImageType") or "").upper()
 
 
 def slice_header(path: Path) -> SliceHeader:

@@ -145,11 +145,17 @@ def _in_order(headers: list[SliceHeader]) -> list[SliceHeader]:
             raise DatasetError(
                 f"{header.path}: another orientation than {first.path.name} of the same series."
             )
-        if header.pixel_spacing != first.pixel_spacing:
+        if not _same_spacing(header, first):
             raise DatasetError(
                 f"{header.path}: another pixel spacing than {first.path.name} of the same series."
             )
     return sorted(headers, key=lambda h: (round(h.depth, 2), h.instance, h.path))
+
+
+def _same_spacing(a: SliceHeader, b: SliceHeader) -> bool:
+    if a.pixel_spacing is None or b.pixel_spacing is None:
+        return a.pixel_spacing is b.pixel_spacing
+    return np.allclose(a.pixel_spacing, b.pixel_spacing, rtol=1e-4)
 
 
 def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[str]]:

@@ -108,17 +108,29 @@ def write_phantom(
             archive["lesions"] += sum(counts)
             if progress:
                 progress(f"lesion patient {k}")
-        manifest = {
-            "generator": "ct_lesion phantom",
-            "version": VERSION,
-            "arguments": asdict(spec),
+        sets: dict = {
             "window": dict(zip(("level", "width"), WINDOWS["lung"], strict=True)),
             "ct_lesion_seg": archive,
         }
         if spec.patients_per_class:
-            manifest["covidx"] = _write_scans(folder / "covidx", spec, progress)
-        text = json.dumps(manifest, indent=2) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+            sets["covidx"] = _write_scans(folder / "covidx", spec, progress)
+        return write_manifest(folder, asdict(spec), sets)
+
+
+def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
+    """Write ``phantom.json``: the generator, its arguments and what was made.
+
+    Returns:
+        What was written.
+    """
+    manifest = {
+        "generator": "ct_lesion phantom",
+        "version": VERSION,
+        "arguments": arguments,
+        **sets,
+    }
+    text = json.dumps(manifest, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 

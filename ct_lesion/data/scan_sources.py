@@ -13,7 +13,7 @@ from .dicom_series import open_series
 from .errors import DatasetError
 from .picture_files import is_picture_file, is_stack, open_pictures
 from .scan import ReadOptions, Scan
-from .scan_names import safe_name, unique_names
+from .scan_names import natural_key, safe_name, unique_names
 from .scan_qc import check_scan
 from .volume_files import files_of_volume, is_volume_file, open_volume, volume_stem
 
@@ -162,7 +162,7 @@ def _take_folder(folder: Path, found: _Found) -> None:
 def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Found) -> None:
     """Take what can be read; names count from ``root``, or from each file's own folder."""
     skipped = []
-    for path in sorted(paths):
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
         hidden = path.name.startswith(".") or "__MACOSX" in path.parts
         if not hidden and not found.add(path, root or path.parent):
             skipped.append(path)
@@ -177,11 +177,11 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
 def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     series, notes = group_series(found.dicom)
     found.notes += notes
-    if options.series_uid is not None and series:
+    if options.series_uid is not None:
         everything = series
         series = [s for s in series if s.uid == options.series_uid]
         if not series:
-            there = "; ".join(s.label for s in everything if s.uid)
+            there = "; ".join(s.label for s in everything if s.uid) or "no DICOM series at all"
             raise DatasetError(f"--series-uid {options.series_uid}: not among {there}.")
     usable: list[DicomSeries] = []
     for one in series:

@@ -18,6 +18,7 @@ from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
     HU_NOTE,
+    STORABLE,
     ReadOptions,
     Scan,
     check_grey_range,
@@ -202,10 +203,12 @@ class HUSlices:
 
 
 def to_hu(stored: np.ndarray, offset: float = 0.0) -> np.ndarray:
-    """Stored values less an offset, in int16 if these are whole numbers, else float32."""
+    """Stored values less an offset, in int16 if these are whole numbers and fit, else float32."""
     if stored.dtype.kind in "iu" and float(offset).is_integer():
-        hu = stored.astype(np.int32) - int(offset)
-        return hu.astype(np.int16)
+        hu = stored.astype(np.int64) - int(offset)
+        if hu.min() >= STORABLE[0] and hu.max() <= STORABLE[1]:
+            return hu.astype(np.int16)
+        return hu.astype(np.float32)
     return stored.astype(np.float32) - np.float32(offset)
 
 

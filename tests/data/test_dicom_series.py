@@ -13,7 +13,7 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
-from scan_files import oblique_direction, toy_hu, write_series
+from scan_files import oblique_direction, toy_hu, write_series, write_volume
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import ReadOptions, Scan
@@ -206,7 +206,12 @@ def localizer(ds, z):
     ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 
+def called_scout(ds, z):
+    ds.SeriesDescription = "Topogram 0.6"
+
+
 FAULTS = [
+    (called_scout, "a scout"),
     (as_mr, "modality MR, not CT"),
     (without_pixels, "holds no image"),
     (enhanced, "enhanced"),
@@ -240,6 +245,13 @@ def test_a_scout_in_the_series_of_the_scan_is_left_out(tmp_path):
     assert "1 scout images were left out" in notes[0]
 
 
+def test_a_scan_may_speak_of_its_scout(tmp_path):
+    def edit(ds, z):
+        ds.SeriesDescription = "Chest after scout"
+
+    assert len(open_scan(write_series(tmp_path / "ct", toy_hu(), edit=edit))) == 12
+
+
 def test_one_series_of_several_by_its_uid(tmp_path):
     for series in (1, 2):
         write_series(tmp_path / "ct", toy_hu(seed=series), series)
@@ -250,6 +262,9 @@ def test_one_series_of_several_by_its_uid(tmp_path):
     np.testing.assert_array_equal(all_values(one.open()), toy_hu(seed=2))
     with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not among .*Toy 1.*Toy 2"):
         find_scans([tmp_path / "ct"], options=ReadOptions(series_uid="1.2"))
+    volume = write_volume(tmp_path / "v.nii", toy_hu())
+    with pytest.raises(DatasetError, match="no DICOM series at all"):
+        find_scans([volume], options=ReadOptions(series_uid="1.2"))
 
 
 def without_position(ds, z):

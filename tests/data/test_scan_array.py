@@ -5,6 +5,7 @@ from scan_files import toy_hu
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan_array import scan_from_array
 from ct_lesion.data.slice_io import Window, window_to_uint8
+from ct_lesion.data.volume_files import to_hu
 
 
 def test_hu_must_be_said():
@@ -56,3 +57,11 @@ def test_values_that_cannot_be_hu(bad):
         scan_from_array(hu, is_hu=True)
     with pytest.raises(DatasetError, match="cannot be HU"):
         scan_from_array(toy_hu() + 1024, is_hu=True)
+
+
+def test_stored_values_never_wrap_around():
+    stored = np.array([[0, 65535]], np.uint16)
+    assert to_hu(stored, 1024).tolist() == [[-1024, 64511]]
+    assert to_hu(stored[:, :1], 1024).dtype == np.int16
+    assert to_hu(np.array([2**31 + 5], np.uint32)).tolist() == [2**31]  # as float32 has it
+    assert to_hu(np.array([10], np.uint16), 0.5).tolist() == [9.5]
