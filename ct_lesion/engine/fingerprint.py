@@ -41,6 +41,8 @@ def hash_config(cfg: CfgNode) -> str:
     detector = cfg.MODEL.clone()
     for key in _UNRELATED_KEYS:
         detector.pop(key, None)
+    if detector.get("FAST_PATH") != "half":
+        detector.pop("FAST_PATH", None)  # the numbers are the same
     seed = cfg.SEED if cfg.MODEL.ROI_BATCH.PADDING == "random" else None
     text = f"{detector.dump()}{cfg.INPUT.dump()}{seed}"
     return hashlib.sha256(text.encode()).hexdigest()
