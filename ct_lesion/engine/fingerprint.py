@@ -11,7 +11,10 @@ from torch import nn
 from ct_lesion.data.roi_batches import NO_LABEL, Fingerprint
 
 # Parts of MODEL that a detector's RoI batches do not depend on.
-_UNRELATED_KEYS = ("WEIGHTS", "DEVICE", "CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
+_UNRELATED_KEYS = (
+    *("WEIGHTS", "DEVICE", "FAST_PATH"),
+    *("CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD"),
+)
 _DETECTOR = ("backbone", "proposal_generator", "roi_heads")
 
 
