@@ -20,6 +20,7 @@ from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
 from ct_lesion.engine.trainer import load_trained
 from ct_lesion.errors import ConfigError, UserError
+from ct_lesion.modeling.fast_inference import fast_inference
 
 # names for checkpoints without any
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}
@@ -30,7 +31,8 @@ class TrainedModel:
     """A model to predict with, and what there is to say about it.
 
     Attributes:
-        model: in test mode.
+        model: in test mode, of Detectron2's modules.
+        network: what predicts, faster: the same numbers; see ``MODEL.FAST_PATH``.
         cfg: its config.
         classes: names of what it predicts: lesions (segmenter) or images (classifier).
         path: of its checkpoint.
@@ -39,6 +41,7 @@ class TrainedModel:
     """
 
     model: torch.nn.Module
+    network: torch.nn.Module
     cfg: CfgNode
     classes: tuple[str, ...]
     path: Path
@@ -139,6 +142,7 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
     temperature = (description_value(description, "temperature") or {}).get("value", 1.0)
     return TrainedModel(
         model=model,
+        network=fast_inference(model, cfg),
         cfg=cfg,
         classes=tuple(names),
         path=Path(path),

@@ -182,11 +182,11 @@ class LesionPredictor:
     ) -> list[SlicePrediction]:
         found = [
             lesions_of(output["instances"])
-            for output in self.segmenter.model(self._inputs(self.segmenter, greys))
+            for output in self.segmenter.network(self._inputs(self.segmenter, greys))
         ]
         if self.classifier is None:
             return [SlicePrediction(i, le) for i, le in zip(indices, found, strict=True)]
-        outputs = self.classifier.model(self._inputs(self.classifier, greys))
+        outputs = self.classifier.network(self._inputs(self.classifier, greys))
         return [
             SlicePrediction(
                 index,

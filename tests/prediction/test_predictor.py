@@ -7,6 +7,7 @@ from ct_lesion.checkpoint import CheckpointError
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.slice_io import window_to_uint8
 from ct_lesion.errors import ConfigError
+from ct_lesion.prediction.models import load_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,20 @@ def test_the_size_of_a_batch_changes_nothing(prediction, segmenter_file, classif
             [le.score for le in b.lesions], abs=1e-5
         )
         assert a.logits == pytest.approx(b.logits, abs=1e-4)
+
+
+def test_the_fast_path_changes_nothing(prediction, segmenter_file, hu):
+    plain = load_segmenter(
+        segmenter_file,
+        device="cpu",
+        score_thresh=SCORE_THRESH,
+        overrides=["MODEL.FAST_PATH", "off"],
+    )
+    assert plain.network is plain.model
+    for a, b in zip(prediction.slices, LesionPredictor(plain)(hu, is_hu=True).slices, strict=True):
+        assert [le.score for le in a.lesions] == pytest.approx(
+            [le.score for le in b.lesions], abs=1e-4
+        )
 
 
 def test_hu_and_their_windowed_image_give_the_same(prediction, predictor, hu):
