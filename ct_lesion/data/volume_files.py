@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import SimpleITK as sitk
@@ -58,7 +59,7 @@ def files_of_volume(path: Path) -> tuple[Path, ...]:
 
 
 class VolumeFile:
-    """The voxels of a volume file, by slice along the file's own z."""
+    """The voxels of a volume file, by slice along the file's own z; for several threads."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -67,6 +68,7 @@ class VolumeFile:
         """
         self.path = path
         self._reader = sitk.ImageFileReader()
+        self._lock = Lock()  # what to extract is set on the reader before it reads
         self._reader.SetFileName(str(path))
         try:
             self._reader.ReadImageInformation()
@@ -128,9 +130,10 @@ class VolumeFile:
     def _read_slab(self, start: int, stop: int) -> np.ndarray:
         width, height, _ = self.geometry.size
         more = (0,) * (self._reader.GetDimension() - 3)  # dimensions of length 1 collapse
-        self._reader.SetExtractIndex((0, 0, start, *more))
-        self._reader.SetExtractSize((width, height, stop - start, *more))
-        return sitk.GetArrayFromImage(self._execute())
+        with self._lock:
+            self._reader.SetExtractIndex((0, 0, start, *more))
+            self._reader.SetExtractSize((width, height, stop - start, *more))
+            return sitk.GetArrayFromImage(self._execute())
 
     def _read_all(self) -> np.ndarray:
         image = self._execute()
