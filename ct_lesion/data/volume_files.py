@@ -139,10 +139,11 @@ class VolumeFile:
         image = self._execute()
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
-        if voxels.dtype != np.float32:
-            self._image = image  # its memory is what the view shows
-            return voxels
-        return _as_int16(voxels)
+        whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
+        if whole is not None:
+            return whole
+        self._image = image  # its memory is what the view shows
+        return voxels
 
     def _execute(self) -> sitk.Image:
         try:
@@ -151,15 +152,14 @@ class VolumeFile:
             raise DatasetError(f"{self.path}: cannot be read ({_reason(error)}).") from None
 
 
-def _as_int16(voxels: np.ndarray) -> np.ndarray:
-    """Half the memory where no value changes; otherwise a copy as it is."""
+def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
+    """A copy of half the size, or None if it would change a value."""
     whole = np.empty(voxels.shape, np.int16)
     for z, pixels in enumerate(voxels):
         with np.errstate(invalid="ignore"):  # NaN becomes some number, which then differs
             whole[z] = pixels
         if not np.array_equal(whole[z], pixels):
-            del whole
-            return voxels.copy()
+            return None
     return whole
 
 
