@@ -50,7 +50,11 @@ def files_of_volume(path: Path) -> tuple[Path, ...]:
     keyword = _DATA_KEYS.get(path.suffix.lower())
     if keyword is None:
         return (path,)
-    for line in path.read_text(encoding="latin-1").splitlines():
+    try:
+        header = path.read_text(encoding="latin-1")
+    except OSError:
+        return (path,)  # said when it is opened
+    for line in header.splitlines():
         key, _, value = line.partition(keyword[1])
         if key.strip().lower() == keyword[0].lower():
             data = path.parent / value.strip()
