@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import oblique_direction, toy_hu, write_volume
+from scan_files import all_values, oblique_direction, toy_hu, write_volume
 
 from ct_lesion.data import volume_files
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.scan import ReadOptions, Scan
+from ct_lesion.data.scan import ReadOptions
 from ct_lesion.data.scan_sources import open_scan
 from ct_lesion.data.slice_io import WINDOWS, window_to_uint8
 from ct_lesion.data.volume_files import VolumeFile
@@ -21,10 +21,6 @@ DIRECTIONS = {
     "sagittal": (0, 0, 1, 1, 0, 0, 0, -1, 0),
     "oblique": oblique_direction(),
 }
-
-
-def all_values(scan: Scan) -> np.ndarray:
-    return np.stack([scan.values(index) for index in range(len(scan))])
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
