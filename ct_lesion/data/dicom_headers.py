@@ -93,8 +93,11 @@ def is_dicom_file(path: Path) -> bool:
     """Whether a file's name or its first bytes say DICOM."""
     if path.suffix.lower() in DICOM_ENDINGS:
         return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False  # unreadable, so it is skipped and named with the others
 
 
 def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:

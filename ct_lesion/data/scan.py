@@ -1,7 +1,8 @@
 """A chest CT scan, whatever file it came from: slices in one orientation, in HU or 8-bit grey.
 
 S slices, H x W pixels; slice 0 is nearest the feet, rows run to the back, columns to the patient's
-left (see :mod:`ct_lesion.data.scan_geometry`). Slices are read when they are asked for.
+left (see :mod:`ct_lesion.data.scan_geometry`). Slices are read when they are asked for, by
+several threads if need be.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import SimpleITK as sitk
@@ -147,6 +148,7 @@ class OrientedSlices:
         """
         self._geometry, self._read = geometry, read
         self._volume: np.ndarray | None = None
+        self._lock = Lock()
 
     def __call__(self, index: int) -> np.ndarray:
         """The internal slice ``(H, W)``."""
@@ -154,8 +156,9 @@ class OrientedSlices:
         if geometry.acquired_axially:
             pixels = self._read(geometry.input_slice(index))
             return np.ascontiguousarray(geometry.slice_to_internal(pixels))
-        if self._volume is None:
-            self._volume = self._read_all()
+        with self._lock:
+            if self._volume is None:
+                self._volume = self._read_all()
         return np.ascontiguousarray(geometry.to_internal(self._volume)[index])
 
     def _read_all(self) -> np.ndarray:

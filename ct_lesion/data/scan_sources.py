@@ -150,12 +150,15 @@ def _take_input(item: str, found: _Found) -> None:
 
 
 def _take_folder(folder: Path, found: _Found) -> None:
-    paths = [
-        (Path(place) / name).absolute()
-        # linked folders too: that is where large archives live
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-    ]
+    paths, seen = [], set()
+    # linked folders too: that is where large archives live
+    for place, below, names in os.walk(folder, followlinks=True):
+        if Path(place).resolve() in seen:  # a link back up would go round and round
+            below.clear()
+            continue
+        seen.add(Path(place).resolve())
+        below.sort()  # so that the same name is found first every time
+        paths += [(Path(place) / name).absolute() for name in names]
     _take_files(str(folder), paths, folder.absolute(), found)
 
 
@@ -164,7 +167,10 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
     skipped = []
     for path in sorted(paths, key=lambda path: natural_key(str(path))):
         hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-        if not hidden and not found.add(path, root or path.parent):
+        if hidden:
+            continue
+        # no file: a link to nowhere, or a pipe, which would never end
+        if not path.is_file() or not found.add(path, root or path.parent):
             skipped.append(path)
     voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
     skipped = [path for path in skipped if path not in voxels]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import SimpleITK as sitk
@@ -49,7 +50,11 @@ def files_of_volume(path: Path) -> tuple[Path, ...]:
     keyword = _DATA_KEYS.get(path.suffix.lower())
     if keyword is None:
         return (path,)
-    for line in path.read_text(encoding="latin-1").splitlines():
+    try:
+        header = path.read_text(encoding="latin-1")
+    except OSError:
+        return (path,)  # said when it is opened
+    for line in header.splitlines():
         key, _, value = line.partition(keyword[1])
         if key.strip().lower() == keyword[0].lower():
             data = path.parent / value.strip()
@@ -58,7 +63,7 @@ def files_of_volume(path: Path) -> tuple[Path, ...]:
 
 
 class VolumeFile:
-    """The voxels of a volume file, by slice along the file's own z."""
+    """The voxels of a volume file, by slice along the file's own z; for several threads."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -67,6 +72,7 @@ class VolumeFile:
         """
         self.path = path
         self._reader = sitk.ImageFileReader()
+        self._lock = Lock()  # what to extract is set on the reader before it reads
         self._reader.SetFileName(str(path))
         try:
             self._reader.ReadImageInformation()
@@ -128,18 +134,20 @@ class VolumeFile:
     def _read_slab(self, start: int, stop: int) -> np.ndarray:
         width, height, _ = self.geometry.size
         more = (0,) * (self._reader.GetDimension() - 3)  # dimensions of length 1 collapse
-        self._reader.SetExtractIndex((0, 0, start, *more))
-        self._reader.SetExtractSize((width, height, stop - start, *more))
-        return sitk.GetArrayFromImage(self._execute())
+        with self._lock:
+            self._reader.SetExtractIndex((0, 0, start, *more))
+            self._reader.SetExtractSize((width, height, stop - start, *more))
+            return sitk.GetArrayFromImage(self._execute())
 
     def _read_all(self) -> np.ndarray:
         image = self._execute()
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
-        if voxels.dtype != np.float32:
-            self._image = image  # its memory is what the view shows
-            return voxels
-        return _as_int16(voxels)
+        whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
+        if whole is not None:
+            return whole
+        self._image = image  # its memory is what the view shows
+        return voxels
 
     def _execute(self) -> sitk.Image:
         try:
@@ -148,15 +156,14 @@ class VolumeFile:
             raise DatasetError(f"{self.path}: cannot be read ({_reason(error)}).") from None
 
 
-def _as_int16(voxels: np.ndarray) -> np.ndarray:
-    """Half the memory where no value changes; otherwise a copy as it is."""
+def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
+    """A copy of half the size, or None if it would change a value."""
     whole = np.empty(voxels.shape, np.int16)
     for z, pixels in enumerate(voxels):
         with np.errstate(invalid="ignore"):  # NaN becomes some number, which then differs
             whole[z] = pixels
         if not np.array_equal(whole[z], pixels):
-            del whole
-            return voxels.copy()
+            return None
     return whole
 
 

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
+from ct_lesion.data.scan import Scan
 from ct_lesion.data.slice_io import window_to_uint8
 
 SIDE = 32
@@ -29,6 +30,11 @@ def toy_hu(slices: int = 12, seed: int = 0) -> np.ndarray:
 def toy_grey() -> np.ndarray:
     """The same through the lung window, ``(12, 32, 32)`` uint8."""
     return window_to_uint8(toy_hu())
+
+
+def all_values(scan: Scan) -> np.ndarray:
+    """All slices of a scan, ``(S, H, W)``."""
+    return np.stack([scan.values(index) for index in range(len(scan))])
 
 
 def write_pictures(

@@ -4,17 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from scan_files import toy_grey, toy_hu, write_pictures
+from scan_files import all_values, toy_grey, toy_hu, write_pictures
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import ReadOptions
 from ct_lesion.data.scan_sources import find_scans, open_scan
 from ct_lesion.data.slice_io import Window
-
-
-def all_values(scan):
-    return np.stack([scan.values(index) for index in range(len(scan))])
-
 
 GREY = toy_grey()
 

@@ -1,5 +1,7 @@
 """Which scans are found among inputs, under which names, and what is said of the rest."""
 
+import os
+
 import numpy as np
 import pytest
 from scan_files import toy_grey, toy_hu, write_pictures, write_series, write_volume
@@ -95,6 +97,17 @@ def test_links_are_followed(mixed, tmp_path):
     link.mkdir()
     (link / "there").symlink_to(mixed / "NCP" / "12", target_is_directory=True)
     assert [s.name for s in find_scans([link], options=OPTIONS)] == ["there-1", "there-2"]
+
+
+def test_links_back_up_and_to_nowhere_do_no_harm(mixed):
+    before = [s.name for s in find_scans([mixed], options=OPTIONS)]
+    (mixed / "v" / "up").symlink_to(mixed, target_is_directory=True)
+    (mixed / "gone").symlink_to(mixed / "nowhere")
+    (mixed / "gone.nii").symlink_to(mixed / "nowhere")
+    os.mkfifo(mixed / "pipe")
+    notes = []
+    assert [s.name for s in find_scans([mixed], options=OPTIONS, notes=notes)] == before
+    assert "skipped 5 files of other kinds: gone, gone.nii, list.csv, ..." in notes[0]
 
 
 def test_nothing_found_is_refused_in_one_line(tmp_path):

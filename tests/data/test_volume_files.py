@@ -1,15 +1,16 @@
 """Volumes: HU as stored whatever the format, masks back to the voxel, and what is refused."""
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import oblique_direction, toy_hu, write_volume
+from scan_files import all_values, oblique_direction, toy_hu, write_volume
 
 from ct_lesion.data import volume_files
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.scan import ReadOptions, Scan
+from ct_lesion.data.scan import ReadOptions
 from ct_lesion.data.scan_sources import open_scan
 from ct_lesion.data.slice_io import WINDOWS, window_to_uint8
 from ct_lesion.data.volume_files import VolumeFile
@@ -20,10 +21,6 @@ DIRECTIONS = {
     "sagittal": (0, 0, 1, 1, 0, 0, 0, -1, 0),
     "oblique": oblique_direction(),
 }
-
-
-def all_values(scan: Scan) -> np.ndarray:
-    return np.stack([scan.values(index) for index in range(len(scan))])
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -208,3 +205,15 @@ def test_nifti_slope_and_intercept_are_applied(tmp_path, ending):
     scaled.write_bytes(gzip.compress(header) if ending == "nii.gz" else header)
     expected = 2 * (toy_hu().astype(int) + 1024) - 1024
     np.testing.assert_array_equal(all_values(open_scan(scaled)), expected)
+
+
+@pytest.mark.parametrize("direction", ["LPS", "sagittal"])
+def test_slices_may_be_read_from_several_threads(tmp_path, direction):
+    hu = np.repeat(toy_hu(24), 4, axis=1)
+    scan = open_scan(write_volume(tmp_path / "a.nii", hu, DIRECTIONS[direction]))
+    alone = all_values(scan)
+    indices = [*range(len(scan)), *reversed(range(len(scan)))] * 10
+    scan = open_scan(tmp_path / "a.nii")
+    with ThreadPoolExecutor(4) as pool:
+        for index, pixels in zip(indices, pool.map(scan.values, indices), strict=True):
+            np.testing.assert_array_equal(pixels, alone[index])
