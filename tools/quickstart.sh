@@ -92,8 +92,9 @@ main() {
   step "8/8 a whole scan, from DICOM to a page"
   python tools/make_phantom.py --as dicom --output "$OUT/scans" --overwrite \
     --patients-per-class 1 --slices-per-scan 40
-  python tools/predict.py "$OUT"/scans/dicom/NCP* --segmentation "$OUT/segmentation/model_best.safetensors" \
-    --classifier "$OUT/classification/model_best.safetensors" --output "$OUT/predictions" --overwrite
+  python tools/predict.py "$OUT/scans/scans/NCP_*" --output "$OUT/predictions" --overwrite \
+    --segmentation "$OUT/segmentation/model_best.safetensors" \
+    --classifier "$OUT/classification/model_best.safetensors"
 
   step "done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
   cat <<TEXT

@@ -5,7 +5,7 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
-from scan_files import all_values, toy_hu, write_series, write_volume
+from toy_scans import all_values, toy_hu, write_series, write_volume
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import ReadOptions

@@ -10,7 +10,7 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
-from scan_files import all_values, oblique_direction, toy_hu, write_series
+from toy_scans import all_values, oblique_direction, toy_hu, write_series
 
 from ct_lesion.data.scan import Scan
 from ct_lesion.data.scan_sources import open_scan

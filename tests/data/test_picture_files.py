@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from scan_files import all_values, toy_grey, toy_hu, write_pictures
+from toy_scans import all_values, toy_grey, toy_hu, write_pictures
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import ReadOptions

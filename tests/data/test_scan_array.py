@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scan_files import toy_hu
+from toy_scans import toy_hu
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan_array import scan_from_array

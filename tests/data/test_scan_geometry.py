@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import oblique_direction
+from toy_scans import oblique_direction
 
 from ct_lesion.data.scan_geometry import Geometry, OrientedSlices
 

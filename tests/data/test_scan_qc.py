@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scan_files import oblique_direction, toy_hu, write_volume
+from toy_scans import oblique_direction, toy_hu, write_volume
 
 from ct_lesion.data.scan import Scan
 from ct_lesion.data.scan_array import scan_from_array

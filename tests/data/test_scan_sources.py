@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from scan_files import toy_grey, toy_hu, write_pictures, write_series, write_volume
+from toy_scans import toy_grey, toy_hu, write_pictures, write_series, write_volume
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import ReadOptions

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import all_values, oblique_direction, toy_hu, write_volume
+from toy_scans import all_values, oblique_direction, toy_hu, write_volume
 
 from ct_lesion.data import volume_files
 from ct_lesion.data.errors import DatasetError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from pycocotools.coco import COCO
-from scan_files import oblique_direction, toy_hu, write_series, write_volume
+from toy_scans import oblique_direction, toy_hu, write_series, write_volume
 
 from ct_lesion.data.cncb import load_cncb_lesion
 from ct_lesion.data.errors import DatasetError

@@ -1,18 +1,13 @@
 """DICOM segmentations, read back by pydicom alone and by highdicom."""
 
-import sys
-from pathlib import Path
-
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from toy_scans import toy_hu, write_series
 
 from ct_lesion.data.scan_sources import open_scan
 from ct_lesion.prediction.dicom_seg import write_dicom_seg
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from scan_files import toy_hu, write_series
 
 # the series as it is usual, and scanned head down: rows to the front, columns to the right
 ORIENTATIONS = ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0])
