@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ import numpy as np
 from ct_lesion.data.phantom import DISEASES, VERSION, PhantomPatient, make_patient
 from ct_lesion.data.phantom_lesions import CONSOLIDATION, GGO
 from ct_lesion.data.slice_io import WINDOWS, window_to_uint8
+from ct_lesion.files import atomic_folder
 
 MANIFEST = "phantom.json"
 SPLITS = ("train", "val", "test", "train", "train")
@@ -222,22 +221,8 @@ def complete_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     output = output.absolute()
     if output.exists() or output.is_symlink():
         _check_replaceable(output, overwrite)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the output, so that the rename stays within one file system.
-    partial = output.parent / f".{output.name}.partial-{os.getpid()}"
-    partial.mkdir()
-    try:
+    with atomic_folder(output) as partial:
         yield partial
-        if output.exists():
-            old = output.parent / f".{output.name}.old-{os.getpid()}"
-            output.rename(old)
-            partial.rename(output)
-            shutil.rmtree(old)
-        else:
-            partial.rename(output)
-    finally:
-        # Also after Ctrl-C; nothing is left here when the renaming went well.
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_replaceable(output: Path, overwrite: bool) -> None:
