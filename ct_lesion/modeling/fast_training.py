@@ -13,7 +13,7 @@ from .fast_roi_align import numba_is_installed, replace_roi_align
 from .roi_batch import check_choice
 from .roi_heads import LesionROIHeads
 
-FAST_PATHS = ("auto", "on", "off")
+FAST_PATHS = ("auto", "on", "half", "off")  # "half" is a matter of inference
 
 
 def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
