@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from detectron2.data import build_detection_train_loader
 from PIL import Image
 
@@ -117,7 +116,7 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
         mapping.append(_seconds(lambda one=record: mapper(one)))
     seconds["decoding an image"] = statistics.median(decoding)
     seconds["mapping, beyond decoding"] = max(
-        statistics.median(np.subtract(mapping, decoding)), 0.0
+        statistics.median(b - a for a, b in zip(decoding, mapping, strict=True)), 0.0
     )
     return seconds
 
