@@ -24,7 +24,7 @@ from typing import Any
 from .errors import BenchmarkError
 from .timing import Comparison, Work, compare
 
-ROW_MODULES = ("inference_rows", "training_rows", "data_rows")
+ROW_MODULES = ("inference_rows", "training_rows", "data_rows", "gpu_rows", "peer_rows")
 """Modules of this package that register rows, in the order of the table."""
 
 

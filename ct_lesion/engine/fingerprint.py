@@ -11,10 +11,7 @@ from torch import nn
 from ct_lesion.data.roi_batches import NO_LABEL, Fingerprint
 
 # Parts of MODEL that a detector's RoI batches do not depend on.
-_UNRELATED_KEYS = (
-    *("WEIGHTS", "DEVICE", "FAST_PATH"),
-    *("CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD"),
-)
+_UNRELATED_KEYS = ("WEIGHTS", "DEVICE", "CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
 _DETECTOR = ("backbone", "proposal_generator", "roi_heads")
 
 
@@ -44,6 +41,8 @@ def hash_config(cfg: CfgNode) -> str:
     detector = cfg.MODEL.clone()
     for key in _UNRELATED_KEYS:
         detector.pop(key, None)
+    if detector.get("FAST_PATH") != "half":
+        detector.pop("FAST_PATH", None)  # the numbers are the same
     seed = cfg.SEED if cfg.MODEL.ROI_BATCH.PADDING == "random" else None
     text = f"{detector.dump()}{cfg.INPUT.dump()}{seed}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError, roi_batch_row
+from ct_lesion.modeling.fast_inference import fast_inference
 
 from .fingerprint import fingerprint, unwrap_model
 
@@ -68,7 +69,7 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     the whole.
 
     Args:
-        cfg: the model's config, for the record.
+        cfg: the model's config, for the record and for ``MODEL.FAST_PATH``.
         model: a ``COVIDCTMaskNet``, or one wrapped for distributed training.
         data_loader: yields lists of inputs, each slice once, in the order of the dataset, as
             Detectron2's ``build_detection_test_loader`` does.
@@ -79,10 +80,10 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     model = unwrap_model(model)
     rows: list[dict] = []
     was_training = model.training
-    model.eval()
+    detector = fast_inference(model.eval(), cfg)
     with torch.no_grad(), _untouched_random_state():
         for inputs in data_loader:
-            outputs = model(inputs)
+            outputs = detector(inputs)
             rows += [roi_batch_row(i, o) for i, o in zip(inputs, outputs, strict=True)]
             log_every_n_seconds(logging.INFO, f"RoI batches of {len(rows)} slices", n=10)
     model.train(was_training)

@@ -34,10 +34,12 @@ from ct_lesion.data.augmentation import build_lesion_mapper
 from ct_lesion.data.mapper import ClassificationMapper
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
+from ct_lesion.modeling.fast_inference import fast_inference
 from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .checks import class_names, dataset_hashes, is_classifier
+from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter
 from .optimizer import build_optimizer
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, sampler_of
@@ -177,7 +179,10 @@ class LesionTrainer(DefaultTrainer):
         model: torch.nn.Module,
         evaluators: list[DatasetEvaluator] | None = None,
     ) -> dict:
-        """As ``DefaultTrainer``; by default each evaluation leaves a record of itself."""
+        """As ``DefaultTrainer``, by ``MODEL.FAST_PATH``, and each evaluation leaves a record.
+
+        The record is of the model's own weights, whichever path the slices take.
+        """
         if evaluators is None:
             evaluators = [
                 DatasetEvaluators(
@@ -188,7 +193,7 @@ class LesionTrainer(DefaultTrainer):
                 )
                 for name in cfg.DATASETS.TEST
             ]
-        return super().test(cfg, model, evaluators)
+        return super().test(cfg, fast_inference(unwrap_model(model), cfg), evaluators)
 
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers, with the epoch in the printed line."""

@@ -3,6 +3,7 @@
 from .anchors import RoundedAnchorGenerator
 from .backbone import build_truncated_resnet_fpn_backbone
 from .classifier import ClassificationModule
+from .fast_inference import fast_inference
 from .meta_arch import COVIDCTMaskNet
 from .roi_batch import RoIBatch
 from .roi_heads import LesionROIHeads
@@ -14,4 +15,5 @@ __all__ = [
     "RoIBatch",
     "RoundedAnchorGenerator",
     "build_truncated_resnet_fpn_backbone",
+    "fast_inference",
 ]

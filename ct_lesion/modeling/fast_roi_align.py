@@ -55,6 +55,11 @@ class FastROIAlign(ROIAlign):
             return super().forward(input, rois)
         return _RoIAlignFunction.apply(input, rois, self)
 
+    def new_output(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Memory for a result, ``(R, C, P, P)``, not filled."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return torch.empty(shape, dtype=dtype, memory_format=layout)
+
     def _supports(self, features: torch.Tensor) -> bool:
         return (
             features.device.type == "cpu"
@@ -76,11 +81,8 @@ class _RoIAlignFunction(torch.autograd.Function):
         ctx.layer = layer
         ctx.shape = features.shape
         bins = layer.output_size[0]
-        pooled = torch.empty(
-            (len(rois), features.shape[1], bins, bins),
-            dtype=features.dtype,
-            memory_format=torch.channels_last if layer.channels_last else torch.contiguous_format,
-        )
+        shape = (len(rois), features.shape[1], bins, bins)
+        pooled = layer.new_output(shape, features.dtype)
         _over_channels(pool, _bottom_channels(features).contiguous(), ctx, pooled)
         return pooled
 

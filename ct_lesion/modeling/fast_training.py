@@ -7,13 +7,10 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from ct_lesion.errors import ConfigError
-
+from .fast_inference import FAST_PATHS
 from .fast_roi_align import numba_is_installed, replace_roi_align
 from .roi_batch import check_choice
 from .roi_heads import LesionROIHeads
-
-FAST_PATHS = ("auto", "on", "half", "off")  # "half" is a matter of inference
 
 
 def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
@@ -26,19 +23,13 @@ def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
         Whether it was done.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is "on" where it cannot be, or none of its choices.
+        ConfigError: ``MODEL.FAST_PATH`` is none of its choices.
     """
     check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH, FAST_PATHS)
     if cfg.MODEL.FAST_PATH == "off" or cfg.MODEL.DEVICE != "cpu":
         return False
-    if not numba_is_installed():
-        if cfg.MODEL.FAST_PATH == "on":
-            raise ConfigError(
-                "MODEL.FAST_PATH is on, but Numba is not installed: pip install numba, or choose "
-                "auto."
-            )
-        return False
-    replace_roi_align(model)
+    if numba_is_installed():
+        replace_roi_align(model)
     # The maps take the layout of the input. Weights stay as they are: a fused Adam step reads them
     # and its state, which may come from a checkpoint, in the order of memory.
     model.backbone.register_forward_pre_hook(_channels_last)
