@@ -35,6 +35,7 @@ from ct_lesion.data.mapper import ClassificationMapper
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
 from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .checks import class_names, dataset_hashes, is_classifier
@@ -84,6 +85,7 @@ class LesionTrainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        use_fast_training(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
         self._records = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS

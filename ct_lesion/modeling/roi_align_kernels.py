@@ -84,7 +84,7 @@ def _samples(length, bins, sampling_ratio):
     """Samples a bin; a region without length has none if they are as many as its pixels."""
     if sampling_ratio > 0 or not math.isfinite(length):
         return max(sampling_ratio, 0)
-    return max(int(math.ceil(length / bins)), 0)
+    return max(math.ceil(length / bins), 0)
 
 
 @_compile

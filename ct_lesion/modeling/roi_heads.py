@@ -5,9 +5,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
-from detectron2.structures import Instances
+from detectron2.structures import BitMasks, Instances
 
 from ct_lesion.errors import ConfigError
+
+from .shared_masks import SharedBitMasks
 
 SCORE_ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -57,10 +59,33 @@ class LesionBoxPredictor(FastRCNNOutputLayers):
 
 @ROI_HEADS_REGISTRY.register()
 class LesionROIHeads(StandardROIHeads):
-    """Detectron2's ``StandardROIHeads`` with :class:`LesionBoxPredictor`."""
+    """Detectron2's ``StandardROIHeads`` with :class:`LesionBoxPredictor`.
+
+    Attributes:
+        share_masks: whether the regions sampled in training refer to the ground-truth masks in
+            place of copying them; the results are the same.
+    """
+
+    share_masks = False
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         ret = super()._init_box_head(cfg, input_shape)
         ret["box_predictor"] = LesionBoxPredictor(cfg, ret["box_head"].output_shape)
         return ret
+
+    @torch.no_grad()
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """As Detectron2's."""
+        if self.share_masks:
+            targets = [_share_masks(target) for target in targets]
+        return super().label_and_sample_proposals(proposals, targets)
+
+
+def _share_masks(target: Instances) -> Instances:
+    fields = dict(target.get_fields())
+    if isinstance(fields.get("gt_masks"), BitMasks):
+        fields["gt_masks"] = SharedBitMasks(fields["gt_masks"])
+    return Instances(target.image_size, **fields)
