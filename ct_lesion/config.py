@@ -10,17 +10,18 @@ from .errors import ConfigError
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
+    # ---- Speed ----------------------------------------------------------------------------------
+    # Same results, sooner (logits within 1e-4), in training, evaluation, RoI-batch extraction and
+    # prediction: "auto" wherever it is possible, "on" to be told if it is not (a CPU without
+    # Numba), "off" for Detectron2's own modules. "half" is "auto" and, on a GPU, half precision
+    # where nothing learns, which changes the last digits.
+    cfg.MODEL.FAST_PATH = "auto"
+
     # ---- Detector -------------------------------------------------------------------------------
     # Activation that turns the RoI class logits into scores at test time: "softmax", or "sigmoid",
     # which scores each class of a region on its own (paper, section 3, hack 1). Training always
     # uses the softmax cross-entropy.
     cfg.MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST = "softmax"
-
-    # How slices pass in evaluation, RoI-batch extraction and prediction. "auto": through a copy of
-    # the model that computes the same in less time (logits within 1e-4); "half": also in half
-    # precision on a GPU, which changes the last digits; "off": through the model as it is. Training
-    # on a CPU: "off" with Detectron2's own modules, else with some that compute the same sooner.
-    cfg.MODEL.FAST_PATH = "auto"
 
     # ---- RoI batch: what the classifier reads ---------------------------------------------------
     cfg.MODEL.ROI_BATCH = CfgNode()

@@ -7,9 +7,8 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from .fast_inference import FAST_PATHS
+from .fast_path import fast_path
 from .fast_roi_align import numba_is_installed, replace_roi_align
-from .roi_batch import check_choice
 from .roi_heads import LesionROIHeads
 
 
@@ -23,13 +22,11 @@ def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
         Whether it was done.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of its choices.
+        ConfigError: ``MODEL.FAST_PATH`` is "on" where it cannot be, or none of its choices.
     """
-    check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH, FAST_PATHS)
-    if cfg.MODEL.FAST_PATH == "off" or cfg.MODEL.DEVICE != "cpu":
+    if fast_path(cfg) == "off" or cfg.MODEL.DEVICE != "cpu" or not numba_is_installed():
         return False
-    if numba_is_installed():
-        replace_roi_align(model)
+    replace_roi_align(model)
     # The maps take the layout of the input. Weights stay as they are: a fused Adam step reads them
     # and its state, which may come from a checkpoint, in the order of memory.
     model.backbone.register_forward_pre_hook(_channels_last)
