@@ -11,9 +11,10 @@ from .errors import ConfigError
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
     # ---- Speed ----------------------------------------------------------------------------------
-    # "auto": the same numbers sooner, as far as rounding goes, by other modules for training on a
-    # CPU and for evaluation, RoI-batch extraction and prediction. "half": these three also in half
-    # precision on a GPU, which changes the last digits. "off": Detectron2's own modules.
+    # Same results, sooner (logits within 1e-4), in training, evaluation, RoI-batch extraction and
+    # prediction: "auto" wherever it is possible, "on" to be told if it is not (a CPU without
+    # Numba), "off" for Detectron2's own modules. "half" is "auto" and, on a GPU, half precision
+    # where nothing learns, which changes the last digits.
     cfg.MODEL.FAST_PATH = "auto"
 
     # ---- Detector -------------------------------------------------------------------------------

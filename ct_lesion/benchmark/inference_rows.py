@@ -122,11 +122,13 @@ def floor(settings: Settings) -> Pair:
     about = {"weights": load_weights(plain, cfg, settings)}
     fast = fast_inference(plain, cfg)
     inputs = chest_slices(settings.slices, settings.size)
-    return Pair(one_at_a_time(fast, inputs), _convolutions_alone(plain, inputs), about)
+    calls = _convolutions(plain, inputs[0])
+    about["convolutions"] = len(calls)
+    return Pair(one_at_a_time(fast, inputs), _convolutions_alone(calls, len(inputs)), about)
 
 
-def _convolutions_alone(model: nn.Module, inputs: Sequence[dict]) -> Work:
-    """Every convolution of a slice on the input that it has there, and nothing between them."""
+def _convolutions(model: nn.Module, item: dict) -> list[tuple[nn.Conv2d, torch.Tensor]]:
+    """Every convolution of backbone, FPN and RPN head, and its input on a slice."""
     parts = nn.ModuleList([model.backbone, model.proposal_generator.rpn_head])
     parts = fold_batchnorm(copy.deepcopy(parts)).to(memory_format=torch.channels_last)
     calls: list[tuple[nn.Conv2d, torch.Tensor]] = []
@@ -136,18 +138,24 @@ def _convolutions_alone(model: nn.Module, inputs: Sequence[dict]) -> Work:
         if isinstance(layer, nn.Conv2d)
     ]
     with torch.inference_mode():
-        image = model._preprocess([inputs[0]["image"]]).tensor
+        image = model._preprocess([item["image"]]).tensor
         features = parts[0](image.contiguous(memory_format=torch.channels_last))
         parts[1]([features[name] for name in model.proposal_generator.in_features])
     for hook in hooks:
         hook.remove()
 
+    return calls
+
+
+def _convolutions_alone(calls: Sequence[tuple[nn.Conv2d, torch.Tensor]], slices: int) -> Work:
+    """The convolutions of as many slices, and nothing between them."""
+
     def work() -> int:
         with torch.inference_mode():
-            for _ in inputs:
+            for _ in range(slices):
                 for conv, x in calls:
                     F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
-        return len(inputs)
+        return slices
 
     return work
 

@@ -1,12 +1,15 @@
 """The peak of memory of a process."""
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .row import SkipRow
 
 GIB = 1024**3
 
@@ -61,3 +64,15 @@ def peak_memory(command: Sequence[str], env: Mapping[str, str] | None = None) ->
             raise OSError(f"{command[0]} could not be run: {done.stderr.strip()[-500:]}")
         code, size, seconds = json.loads(report.read_text(encoding="utf-8"))
     return Peak(code, size / GIB, seconds, (done.stdout + done.stderr)[-2000:])
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory now.
+
+    Raises:
+        SkipRow: this system does not tell.
+    """
+    status = Path("/proc/self/statm")
+    if not status.is_file():
+        raise SkipRow("memory now is read from /proc, which this system lacks")
+    return int(status.read_text().split()[1]) * resource.getpagesize()

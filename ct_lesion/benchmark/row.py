@@ -24,7 +24,10 @@ from typing import Any
 from .errors import BenchmarkError
 from .timing import Comparison, Work, compare
 
-ROW_MODULES = ("inference_rows", "prediction_rows")
+ROW_MODULES = (
+    *("inference_rows", "prediction_rows", "training_rows", "data_rows"),
+    *("gpu_rows", "peer_rows"),
+)
 """Modules of this package that register rows, in the order of the table."""
 
 
@@ -197,9 +200,10 @@ def register_row(name: str, **fields: Any) -> Callable[[Callable], Callable]:
 
 def all_rows() -> list[Row]:
     """Every row, in the order of the table."""
-    for module in ROW_MODULES:
-        importlib.import_module(f".{module}", __package__)
-    return list(_ROWS.values())
+    modules = [importlib.import_module(f".{m}", __package__).__name__ for m in ROW_MODULES]
+    place = {module: index for index, module in enumerate(modules)}
+    # a module may have been imported before, on its own
+    return sorted(_ROWS.values(), key=lambda r: place.get(r.prepare.__module__, len(place)))
 
 
 def choose_rows(names: Sequence[str] = (), with_peers: bool = False) -> list[Row]:

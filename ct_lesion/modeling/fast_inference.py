@@ -21,15 +21,14 @@ from detectron2.modeling.proposal_generator import RPN
 from torch import nn
 
 from .channels_last_head import flatten_channels_last
+from .fast_path import fast_path
 from .fast_rpn import FastRPN
 from .fast_stem import pool_before_relu
 from .folded_batchnorm import fold_batchnorm
 from .half_precision import HalfPrecision
 from .inference_pooler import use_inference_poolers
 from .meta_arch import COVIDCTMaskNet
-from .roi_batch import check_choice
 
-FAST_PATHS = ("auto", "half", "off")
 logger = logging.getLogger(__name__)
 
 
@@ -48,10 +47,9 @@ def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
         "off", or if it is of another kind than ct_lesion's configs build.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of the choices.
+        ConfigError: ``MODEL.FAST_PATH`` is none of the choices, or "on" where it cannot be.
     """
-    choice = cfg.MODEL.FAST_PATH
-    check_choice("MODEL.FAST_PATH", choice, FAST_PATHS)
+    choice = fast_path(cfg)
     if choice == "off":
         return model
     if type(model) not in (GeneralizedRCNN, COVIDCTMaskNet):

@@ -7,26 +7,24 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from .fast_inference import FAST_PATHS
+from .fast_path import fast_path
 from .fast_roi_align import numba_is_installed, replace_roi_align
-from .roi_batch import check_choice
 from .roi_heads import LesionROIHeads
 
 
 def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
-    """Set a built model up to train faster on a CPU, unless ``MODEL.FAST_PATH`` is "off".
+    """Set a built model up to train faster on a CPU, as ``MODEL.FAST_PATH`` says (in place).
 
-    It is changed in place. Parameters keep their names, values and memory layout, so checkpoints
-    and optimiser states go from one path to the other.
+    Parameters keep their names, values and memory layout, so checkpoints and optimiser states go
+    from one path to the other.
 
     Returns:
-        Whether it was done: not on a GPU, nor without Numba.
+        Whether it was done.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of the choices.
+        ConfigError: ``MODEL.FAST_PATH`` is "on" where it cannot be, or none of its choices.
     """
-    check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH, FAST_PATHS)
-    if cfg.MODEL.FAST_PATH == "off" or cfg.MODEL.DEVICE != "cpu" or not numba_is_installed():
+    if fast_path(cfg) == "off" or cfg.MODEL.DEVICE != "cpu" or not numba_is_installed():
         return False
     replace_roi_align(model)
     # The maps take the layout of the input. Weights stay as they are: a fused Adam step reads them

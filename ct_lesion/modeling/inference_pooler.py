@@ -56,6 +56,6 @@ def use_inference_poolers(model: nn.Module) -> bool:
         return False
     for pooler in (m for m in model.modules() if isinstance(m, ROIPooler)):
         for index, level in enumerate(pooler.level_poolers):
-            if type(level) is ROIAlign:
+            if type(level) in (ROIAlign, FastROIAlign):
                 pooler.level_poolers[index] = InferenceROIAlign(level)
     return True

@@ -9,7 +9,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes
 from PIL import Image
 
+from ct_lesion import load_config
 from ct_lesion.checkpoint import LesionCheckpointer, convert_released, read_released, write_weights
+from ct_lesion.modeling import fast_inference
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
 IMAGES = range(4)
@@ -92,3 +94,19 @@ def test_classification(classifier: torch.nn.Module, index: int) -> None:
     close(output["instances"].pred_boxes.tensor, wanted["roi_boxes"], 1e-2)
     close(output["logits"], wanted["logits"], 1e-4)
     assert output["pred_class"] == int(wanted["logits"].argmax())
+
+
+@needs_fixtures
+@torch.no_grad()
+def test_fast_path(segmenter: torch.nn.Module, classifier: torch.nn.Module) -> None:
+    fast_segmenter = fast_inference(segmenter, load_config("segmentation/resnet18_t2.yaml"))
+    fast_classifier = fast_inference(classifier, load_config("classification/resnet18_t2.yaml"))
+    for index in IMAGES:
+        wanted = expected(index)
+        (found,) = fast_segmenter(image(index))
+        assert len(found["instances"]) == len(wanted["det_boxes"])
+        close(found["instances"].pred_boxes.tensor, wanted["det_boxes"], 1e-2)
+        close(found["instances"].scores, wanted["det_scores"], 1e-4)
+        (output,) = fast_classifier(image(index))
+        close(output["roi_batch"], wanted["roi_batch"], 1e-4)
+        close(output["logits"], wanted["logits"], 1e-4)
