@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ct_lesion import load_config
 from ct_lesion.errors import ConfigError
 from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast_roi_align import FastROIAlign
+from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.inference_pooler import InferenceROIAlign
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", 16, "MODEL.CLASSIFIER.WIDTH", 32]
@@ -156,6 +158,19 @@ def test_it_is_made_of_the_weights_as_they_are_now() -> None:
         model.backbone.bottom_up.stem.conv1.weight.mul_(-1)
     (after,) = assert_same(cfg, model, inputs)
     assert not torch.allclose(before["roi_batch"], after["roi_batch"], atol=1e-3)
+
+
+def test_a_model_that_is_training_on_the_fast_path() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    assert use_fast_training(model, cfg)
+    assert_same(cfg, model, make_inputs((64, 64)))
+    assert pooler_types(fast_inference(model, cfg)) == {InferenceROIAlign}
+    assert pooler_types(model) == {FastROIAlign}
+
+
+def pooler_types(model: nn.Module) -> set[type]:
+    poolers = (model.roi_heads.box_pooler, model.roi_heads.mask_pooler)
+    return {type(level) for pooler in poolers for level in pooler.level_poolers}
 
 
 @torch.no_grad()
