@@ -83,7 +83,8 @@ def main() -> None:
         result = row.run(settings, progress=lambda _: print(".", end="", flush=True))
         results.append(result)
         print(f" not measured: {result.skipped}" if result.skipped else f" {result.shown}")
-    paths = write_results(args.output, results, settings, ["python", *sys.argv])
+        # after each row: what was measured stays when a long run is interrupted
+        paths = write_results(args.output, results, settings, ["python", *sys.argv])
     print("Written:", *paths, sep="\n  ")
 
 

@@ -62,7 +62,8 @@ def _time(spread: Spread, unit: str) -> str:
     """``62.1 ms a slice (60.0 to 70.2)``."""
     factor, name = (1e3, "ms") if spread.median < 1 else (1.0, "s")
     low, middle, high = (
-        f"{x * factor:.3g}" for x in (spread.smallest, spread.median, spread.largest)
+        f"{x:.0f}" if x >= 100 else f"{x:.3g}"
+        for x in (v * factor for v in (spread.smallest, spread.median, spread.largest))
     )
     return f"{middle} {name} a {unit} ({low} to {high})"
 

@@ -12,6 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ct_lesion import load_config
 from ct_lesion.errors import ConfigError
 from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast_roi_align import FastROIAlign
+from ct_lesion.modeling.fast_training import use_fast_training
+from ct_lesion.modeling.half_precision import HalfPrecision
 from ct_lesion.modeling.inference_pooler import InferenceROIAlign
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", 16, "MODEL.CLASSIFIER.WIDTH", 32]
@@ -158,6 +161,19 @@ def test_it_is_made_of_the_weights_as_they_are_now() -> None:
     assert not torch.allclose(before["roi_batch"], after["roi_batch"], atol=1e-3)
 
 
+def test_a_model_that_is_training_on_the_fast_path() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    assert use_fast_training(model, cfg)
+    assert_same(cfg, model, make_inputs((64, 64)))
+    assert pooler_types(fast_inference(model, cfg)) == {InferenceROIAlign}
+    assert pooler_types(model) == {FastROIAlign}
+
+
+def pooler_types(model: nn.Module) -> set[type]:
+    poolers = (model.roi_heads.box_pooler, model.roi_heads.mask_pooler)
+    return {type(level) for pooler in poolers for level in pooler.level_poolers}
+
+
 @torch.no_grad()
 def test_outputs_do_not_change_with_the_next_slice() -> None:
     """The regions' memory is used again."""
@@ -190,6 +206,23 @@ def test_half_precision_is_for_a_gpu() -> None:
     """On a CPU "half" is "auto": the numbers are the same."""
     assert_same(
         *make("classification/resnet18_t2.yaml", "MODEL.FAST_PATH", "half"), make_inputs((64, 64))
+    )
+
+
+@torch.no_grad()
+def test_half_precision_is_close() -> None:
+    """Autocast works on a CPU as well, slowly: the way is there, not the speed."""
+    cfg, model = make("classification/resnet18_t2.yaml")
+    inputs = make_inputs((64, 64))
+    half = HalfPrecision(fast_inference(model, cfg))
+    dtypes = []
+    align = half.model.roi_heads.box_pooler.level_poolers[0]
+    align.register_forward_pre_hook(lambda _, args: dtypes.extend(x.dtype for x in args))
+    (exact,), (output,) = model(inputs), half(inputs)
+    assert dtypes == [torch.float32] * 2
+    assert output["logits"].dtype == torch.float32
+    torch.testing.assert_close(
+        output["roi_batch"][:, 0], exact["roi_batch"][:, 0], atol=2e-2, rtol=0
     )
 
 
