@@ -35,6 +35,7 @@ from ct_lesion.data.mapper import ClassificationMapper
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
 from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast_path import fast_path
 from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
@@ -158,8 +159,14 @@ class LesionTrainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        mapper = build_mapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        """Detectron2's, in batches of as many slices as the fast path passes at once on a CPU."""
+        on_cores = cfg.MODEL.DEVICE == "cpu" and fast_path(cfg) != "off"
+        return build_detection_test_loader(
+            cfg,
+            dataset_name,
+            mapper=build_mapper(cfg, is_train=False),
+            batch_size=torch.get_num_threads() if on_cores else 1,
+        )
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

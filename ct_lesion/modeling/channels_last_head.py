@@ -28,5 +28,8 @@ def flatten_channels_last(head: nn.Module, input_channels: int) -> None:
     convs, first = head.conv_norm_relus, head.fcs[0]
     channels = convs[-1].out_channels if convs else input_channels
     weight = first.weight.view(first.out_features, channels, -1)
-    first.weight = nn.Parameter(weight.transpose(1, 2).flatten(1).contiguous(), False)
+    # (inputs, outputs) in memory: the product of many rows with few outputs reads it in order,
+    # which takes three quarters of the time
+    columns = weight.transpose(1, 2).flatten(1).t().contiguous()
+    first.weight = nn.Parameter(columns.t(), False)
     head.flatten = ChannelsLastFlatten()

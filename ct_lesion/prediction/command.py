@@ -12,7 +12,7 @@ from ct_lesion.errors import UserError, run_tool
 
 from .lung_mask import LungMasks
 from .models import load_classifier, load_segmenter
-from .predictor import DEFAULT_BATCH_SIZE, LesionPredictor
+from .predictor import LesionPredictor
 from .run import RunOptions, RunResult, predict_scans
 from .scan_class import DEFAULT_TOP_SLICES
 from .scan_files import MASK_FILE, SUMMARY_FILE
@@ -67,8 +67,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch-size",
         type=int,
-        default=DEFAULT_BATCH_SIZE,
-        help="slices at once; changes speed and memory only (default: %(default)s)",
+        help="slices at once, on a CPU one a core; changes speed and memory only (default: 4, or "
+        "as many as there are cores)",
     )
 
 
@@ -130,7 +130,7 @@ def run_command(arguments: list[str]) -> int:
         UserError: a mistake in the arguments; nothing was predicted.
     """
     args = parse_arguments(arguments)
-    if args.batch_size < 1 or args.top_slices < 0:
+    if (args.batch_size is not None and args.batch_size < 1) or args.top_slices < 0:
         raise UserError("--batch-size must be 1 or more, and --top-slices 0 or more.")
     window = choose_window(args.window, args.window_level, args.window_width)
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)

@@ -31,7 +31,7 @@ from .scan_measures import measure_slice
 from .scan_summary import summarise_scan
 from .slices import SlicePrediction, lesions_of
 
-DEFAULT_BATCH_SIZE = 4
+SMALLEST_DEFAULT_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,21 @@ class LesionPredictor:
         segmenter: TrainedModel,
         classifier: TrainedModel | None = None,
         *,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         top_slices: int = DEFAULT_TOP_SLICES,
     ) -> None:
         """
         Args:
             segmenter, classifier: see :mod:`ct_lesion.prediction.models`.
-            batch_size: slices that pass the network at once; changes memory and speed only.
+            batch_size: slices that pass the network at once, on a CPU one a core; changes memory
+                and speed only. Default: 4, or as many as there are cores.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
         Raises:
             ValueError: a batch of less than one slice, or ``top_slices`` below 0.
         """
+        if batch_size is None:
+            batch_size = max(SMALLEST_DEFAULT_BATCH, torch.get_num_threads())
         if batch_size < 1 or top_slices < 0:
             raise ValueError(f"need batch_size >= 1 and top_slices >= 0: {batch_size} {top_slices}")
         self.segmenter = segmenter
@@ -96,7 +99,7 @@ class LesionPredictor:
         *,
         device: str | None = None,
         score_thresh: float | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         top_slices: int = DEFAULT_TOP_SLICES,
     ) -> "LesionPredictor":
         """From checkpoints that carry their config.
