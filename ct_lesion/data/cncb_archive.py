@@ -119,8 +119,8 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
         DatasetError: a file is empty, unreadable, of 16 bits, the sizes differ, or the mask has
             other values.
     """
-    image = _decode(archive, pair.image)
-    mask = _decode(archive, pair.mask)
+    image = _decode(archive, pair.image, "window it to 8 bits first")
+    mask = _decode(archive, pair.mask, "save it with 8 bits")
     if image.size != mask.size:
         raise DatasetError(
             f"{pair.mask}: {_size(mask)} pixels, but its image {pair.image} has {_size(image)}"
@@ -138,7 +138,7 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
     return labels
 
 
-def _decode(archive: Archive, name: str) -> Image.Image:
+def _decode(archive: Archive, name: str, advice: str) -> Image.Image:
     data = archive.read(name)
     if not data:
         raise DatasetError(f"{name}: empty file")
@@ -148,10 +148,10 @@ def _decode(archive: Archive, name: str) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise DatasetError(f"{name}: unreadable ({reason})") from None
+    if image.mode == "LA":  # grey with transparency, which says nothing here
+        return image.convert("L")
     if image.mode not in _MODES_8_BIT:
-        raise DatasetError(
-            f"{name}: an image of more than 8 bits (mode {image.mode}); window it to 8 bits first"
-        )
+        raise DatasetError(f"{name}: an image of more than 8 bits (mode {image.mode}); {advice}")
     return image
 
 

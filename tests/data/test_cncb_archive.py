@@ -78,7 +78,7 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
     assert "mask/0/1.png: values 7, expected only 0, 1, 2, 3" in message
     assert "image/1/0.jpg: empty file" in message
     assert "image/1/1.jpg: unreadable (not an image)" in message
-    assert "mask/1/2.png: an image of more than 8 bits (mode I;16)" in message
+    assert "mask/1/2.png: an image of more than 8 bits (mode I;16); save it with 8 bits" in message
     assert "image/2/0.jpg: unreadable" in message
     assert not (tmp_path / "out").exists()
 
@@ -103,6 +103,15 @@ def test_other_folders_and_files_are_refused(tmp_path):
         Archive(tmp_path / "text.zip")
     with pytest.raises(DatasetError, match=r"no file image/<patient>/<slice>\.jpg"):
         find_slices(Archive(tmp_path))
+
+
+def test_grey_masks_with_transparency_are_read(folder):
+    path = folder / "mask/0/0.png"
+    expected = np.asarray(Image.open(path))
+    opaque = np.full_like(expected, 255)
+    Image.fromarray(np.dstack([expected, opaque]), "LA").save(path)
+    archive = Archive(folder)
+    assert np.array_equal(read_labels(archive, find_slices(archive)[0]), expected)
 
 
 def test_grey_masks_of_three_channels_are_read_and_coloured_ones_refused(folder):
