@@ -101,7 +101,10 @@ def write_weights(
     metadata = {"format": "pt", **description}
     try:
         with atomic_write(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the user wants new files to be
             save_file(tensors, temporary, metadata=metadata)
+            temporary.chmod(mode)  # safetensors keeps its files from everybody else
     except (OSError, SafetensorError) as error:
         raise _cannot_write(path, error) from error
 

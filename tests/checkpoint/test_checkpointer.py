@@ -19,6 +19,7 @@ from ct_lesion.checkpoint import (
     read_checkpoint,
     read_description,
     weight_files,
+    write_weights,
 )
 
 
@@ -252,3 +253,10 @@ def test_last_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_0000001.pth").unlink()
     with pytest.raises(CheckpointError, match=r"model_0000001\.pth does not exist"):
         checkpointer.resume_or_load("", resume=True)
+
+
+def test_weights_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    write_weights(tmp_path / "weights.safetensors", {"a": torch.ones(2)}, {})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
