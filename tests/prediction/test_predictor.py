@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from readme import readme_example
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
@@ -117,3 +119,17 @@ def test_wrong_checkpoints_are_refused(arguments, error, message, segmenter_file
 def test_wrong_options_are_refused(options, message, segmenter_file):
     with pytest.raises(ConfigError, match=message):
         LesionPredictor.from_checkpoint(segmenter_file, **{"device": "cpu", **options})
+
+
+def test_the_readmes_example_runs(
+    segmenter_file, classifier_file, hu, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    sitk.WriteImage(sitk.GetImageFromArray(hu), "scan.nii.gz")
+    code = readme_example("LesionPredictor")
+    for name, file in (("segmenter", segmenter_file), ("classifier", classifier_file)):
+        code = code.replace(f"{name}.safetensors", str(file))
+    names = {}
+    exec(code, names)
+    assert names["mask"].shape == hu.shape
+    assert names["prediction"].summary()["class"] in capsys.readouterr().out

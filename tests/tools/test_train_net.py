@@ -1,13 +1,12 @@
 """The training tool and the picture tool, on toy data."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from readme import readme_example
 
 CONFIG = "segmentation/resnet18_t2.yaml"
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.FPN.OUT_CHANNELS", 16, "INPUT.MIN_SIZE_TRAIN", "[64]"]
@@ -91,8 +90,7 @@ def test_a_missing_test_set_is_no_surprise_at_the_end(run_script, lesion_root, t
 
 
 def test_the_readmes_example_for_other_projects_runs(lesion_root):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", readme, flags=re.S)
+    code = readme_example("register_cncb_lesion")
     root = lesion_root / "cncb"
     code = code.replace("lesions.json", str(root / "annotations/cncb_lesion_test.json"))
     code = code.replace('"images"', repr(str(root / "images")))
