@@ -14,7 +14,7 @@ usage: bash tools/quickstart.sh [OUTPUT]
 Sets the environment up, makes synthetic chest CT, trains a lesion segmenter on it, derives
 COVID-CT-Mask-Net from that and trains its classifier, evaluates both on patients held out, draws
 predictions beside ground truth, makes the report with the paper's tables and figures, and predicts
-a whole scan from DICOM files. About eleven minutes on two CPU cores after the set-up.
+a whole scan from DICOM files. About five minutes on two CPU cores after the set-up.
 Everything goes to OUTPUT (default: output/quickstart), whose earlier contents are replaced if they
 are of an earlier quickstart.
 TEXT
