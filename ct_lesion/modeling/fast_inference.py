@@ -6,6 +6,7 @@ parts of the copy give way to others that compute the same. Each part is a file:
 * ``folded_batchnorm.py``: BatchNorm as part of the convolutions, and those channels-last;
 * ``fast_stem.py``: ReLU after the max pooling, on a quarter of the pixels;
 * ``fast_rpn.py``: boxes only of the anchors that are kept;
+* ``fast_nms.py``: NMS by a compiled loop, if numba is installed;
 * ``inference_pooler.py``: RoIAlign by a compiled loop, if numba is installed;
 * ``channels_last_head.py``: the box head reads what that writes without turning it round;
 * ``half_precision.py``: on a GPU, if asked for.
@@ -23,6 +24,7 @@ from detectron2.modeling.proposal_generator import RPN
 from torch import nn
 
 from .channels_last_head import flatten_channels_last
+from .fast_nms import fast_batched_nms
 from .fast_path import fast_path
 from .fast_rpn import FastRPN
 from .fast_stem import pool_before_relu
@@ -81,6 +83,8 @@ def _replace_parts(fast: nn.Module) -> None:
     pool_before_relu(fast)
     if type(fast.proposal_generator) is RPN:
         fast.proposal_generator = FastRPN(fast.proposal_generator)
+    if isinstance(fast, COVIDCTMaskNet):
+        fast.roi_batch.nms = fast_batched_nms
     heads = fast.roi_heads
     # only where the pooler leaves the channels innermost is it less work for the box head
     if use_inference_poolers(fast) and isinstance(heads, StandardROIHeads):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import torch
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
+
+from .fast_nms import fast_batched_nms
 
 
 class FastRPN(nn.Module):
@@ -47,17 +48,28 @@ class FastRPN(nn.Module):
             level_boxes, level_scores = self._best(*level)
             boxes.append(level_boxes)
             scores.append(level_scores)
-        proposals = find_top_rpn_proposals(
-            boxes,
-            scores,
-            images.image_sizes,
-            self.nms_thresh,
-            self.pre_nms_topk,
-            self.post_nms_topk,
-            self.min_box_size,
-            False,
-        )
+        level_of = torch.cat([torch.full((s.shape[1],), i) for i, s in enumerate(scores)])
+        level_of = level_of.to(scores[0].device)
+        proposals = [
+            self._proposals(Boxes(image_boxes), image_scores, level_of, size)
+            for image_boxes, image_scores, size in zip(
+                torch.cat(boxes, dim=1), torch.cat(scores, dim=1), images.image_sizes, strict=True
+            )
+        ]
         return proposals, {}
+
+    def _proposals(
+        self, boxes: Boxes, scores: torch.Tensor, levels: torch.Tensor, size: tuple[int, int]
+    ) -> Instances:
+        """The boxes of an image that NMS leaves, as Detectron2's ``find_top_rpn_proposals``."""
+        finite = boxes.tensor.isfinite().all(dim=1) & scores.isfinite()
+        boxes, scores, levels = boxes[finite], scores[finite], levels[finite]
+        boxes.clip(size)
+        large = boxes.nonempty(threshold=self.min_box_size)
+        boxes, scores, levels = boxes[large], scores[large], levels[large]
+        keep = fast_batched_nms(boxes.tensor, scores, levels, self.nms_thresh)
+        keep = keep[: self.post_nms_topk]
+        return Instances(size, proposal_boxes=boxes[keep], objectness_logits=scores[keep])
 
     def _best(
         self, anchors: torch.Tensor, logits: torch.Tensor, deltas: torch.Tensor

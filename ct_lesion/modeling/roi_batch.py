@@ -4,7 +4,7 @@ Shapes: B images, N RoIs an image, R proposals and M kept predictions of an imag
 A prediction is a (proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from detectron2.structures import Boxes, Instances
 
 from ct_lesion.errors import ConfigError
 
+NMS = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""From boxes, scores, classes and an IoU to the indices that stay."""
 CONTENTS = ("deltas", "boxes")
 PADDINGS = ("even", "random")
 
@@ -119,7 +121,13 @@ def clip_boxes(boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor
 
 
 def rank_predictions(
-    outputs: BoxOutputs, *, score_thresh: float, nms_thresh: float, remove_empty: bool, size: int
+    outputs: BoxOutputs,
+    *,
+    score_thresh: float,
+    nms_thresh: float,
+    remove_empty: bool,
+    size: int,
+    nms: NMS = batched_nms,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The best predictions of an image.
 
@@ -136,9 +144,9 @@ def rank_predictions(
     if remove_empty:
         valid &= (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     region, lesion_class = valid.nonzero(as_tuple=True)
-    keep = batched_nms(
-        boxes[region, lesion_class], scores[region, lesion_class], lesion_class, nms_thresh
-    )[:size]
+    keep = nms(boxes[region, lesion_class], scores[region, lesion_class], lesion_class, nms_thresh)[
+        :size
+    ]
     return region[keep], lesion_class[keep]
 
 
@@ -209,6 +217,7 @@ class RoIBatch:
         self.content = content
         self.padding = padding
         self.seed = seed
+        self.nms: NMS = batched_nms  # or another that chooses the same
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -232,6 +241,7 @@ class RoIBatch:
             nms_thresh=self.nms_thresh,
             remove_empty=self.remove_empty,
             size=self.size,
+            nms=self.nms,
         )
         row_rank = padding_ranks(len(region), self.size, self.padding, self.seed)
         return Ranking(region, lesion_class, row_rank.to(region.device))
