@@ -1,14 +1,20 @@
 """Reading a scan from one volume file (NIfTI, NRRD, MetaImage) with SimpleITK.
 
-Memory: uncompressed NIfTI and MetaImage are read slice by slice. Other files can only be read
-whole; they are then kept once, as 16-bit integers where the values are whole numbers.
+Memory: NIfTI and uncompressed MetaImage are read slice by slice, a ``.nii.gz`` from a temporary
+copy that is unpacked. Other files can only be read whole; they are then kept once, as 16-bit
+integers where the values are whole numbers.
 """
 
 from __future__ import annotations
 
+import gzip
+import shutil
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 import numpy as np
 import SimpleITK as sitk
@@ -32,6 +38,7 @@ VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 _DATA_KEYS = {".mhd": ("ElementDataFile", "="), ".nhdr": ("data file", ":")}
 _SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
 _CHECKED_AT_ONCE = 16  # slices
+_COPIED_AT_ONCE = 2**22  # bytes
 
 
 def is_volume_file(path: Path) -> bool:
@@ -73,7 +80,8 @@ class VolumeFile:
         self.path = path
         self._reader = sitk.ImageFileReader()
         self._lock = Lock()  # what to extract is set on the reader before it reads
-        self._reader.SetFileName(str(path))
+        self._unpacked = _unpack(path) if path.name.lower().endswith(".nii.gz") else None
+        self._reader.SetFileName(self._unpacked.name if self._unpacked else str(path))
         try:
             self._reader.ReadImageInformation()
         except RuntimeError as error:
@@ -127,7 +135,7 @@ class VolumeFile:
         # Uncompressed NIfTI (scaled ones too) and MetaImage, as measured; asking SimpleITK for a
         # slice of any other file reads it all again.
         name = self.path.name.lower()
-        if name.endswith(".nii"):
+        if name.endswith(".nii") or self._unpacked:
             return True
         return name.endswith((".mha", ".mhd")) and not _is_compressed(self.path)
 
@@ -154,6 +162,23 @@ class VolumeFile:
             return self._reader.Execute()
         except RuntimeError as error:
             raise DatasetError(f"{self.path}: cannot be read ({_reason(error)}).") from None
+
+
+def _unpack(path: Path) -> IO[bytes] | None:
+    """A copy of a gzip file without compression, which goes away with the object.
+
+    Returns:
+        ``None`` where there is no room for it, or the file is damaged, which is said elsewhere.
+    """
+    unpacked = tempfile.NamedTemporaryFile(suffix=".nii")  # noqa: SIM115 (closed with the scan)
+    try:
+        with gzip.open(path) as packed:
+            shutil.copyfileobj(packed, unpacked, _COPIED_AT_ONCE)
+        unpacked.flush()
+    except (OSError, EOFError, zlib.error):
+        unpacked.close()
+        return None
+    return unpacked
 
 
 def _as_int16(voxels: np.ndarray) -> np.ndarray | None:

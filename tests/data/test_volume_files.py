@@ -86,7 +86,7 @@ def test_only_streamed_files_are_not_kept(tmp_path):
         kept[name] = volume._voxels is not None and volume._voxels.dtype == np.int16
         np.testing.assert_array_equal(volume.slice(5), toy_hu()[5])
     assert kept == {
-        "a.nii": False, "a.nii.gz": True, "a.mha": False, "b.mha": True, "a.nrrd": True
+        "a.nii": False, "a.nii.gz": False, "a.mha": False, "b.mha": True, "a.nrrd": True
     }  # fmt: skip
 
 
@@ -217,3 +217,23 @@ def test_slices_may_be_read_from_several_threads(tmp_path, direction):
     with ThreadPoolExecutor(4) as pool:
         for index, pixels in zip(indices, pool.map(scan.values, indices), strict=True):
             np.testing.assert_array_equal(pixels, alone[index])
+
+
+def test_the_unpacked_copy_goes_with_the_volume(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    volume = VolumeFile(write_volume(tmp_path / "a.nii.gz", toy_hu(), compress=True))
+    assert len(list(folder.iterdir())) == 1
+    np.testing.assert_array_equal(volume.slice(3), toy_hu()[3])
+    del volume
+    assert list(folder.iterdir()) == []
+
+
+def test_without_room_for_a_copy_the_volume_is_kept(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    path = write_volume(tmp_path / "a.nii.gz", toy_hu(), compress=True)
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    np.testing.assert_array_equal(VolumeFile(path).slice(3), toy_hu()[3])
