@@ -12,9 +12,9 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
     # ---- Speed ----------------------------------------------------------------------------------
     # Same results, sooner (logits within 1e-4), in training, evaluation, RoI-batch extraction and
-    # prediction: "auto" wherever it is possible, "on" to be told if it is not (a CPU without
-    # Numba), "off" for Detectron2's own modules. "half" is "auto" and, on a GPU, half precision
-    # where nothing learns, which changes the last digits.
+    # prediction: "auto" wherever it is possible (parts of it need Numba), "off" for Detectron2's
+    # own modules. "half" is "auto" and, on a GPU, half precision where nothing learns, which
+    # changes the last digits.
     cfg.MODEL.FAST_PATH = "auto"
 
     # ---- Detector -------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
         with "off", or if it is of another kind than ct_lesion's configs build.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of the choices, or "on" where it cannot be.
+        ConfigError: ``MODEL.FAST_PATH`` is none of the choices.
     """
     choice = fast_path(cfg)
     if choice == "off":

@@ -2,24 +2,17 @@
 
 from detectron2.config import CfgNode
 
-from ct_lesion.errors import ConfigError
-
-from .fast_roi_align import numba_is_installed
 from .roi_batch import check_choice
 
-FAST_PATHS = ("auto", "on", "half", "off")
+FAST_PATHS = ("auto", "half", "off")
 
 
 def fast_path(cfg: CfgNode) -> str:
     """``MODEL.FAST_PATH``.
 
     Raises:
-        ConfigError: it is none of the choices, or "on" for a CPU without Numba.
+        ConfigError: it is none of the choices.
     """
     choice = cfg.MODEL.FAST_PATH
     check_choice("MODEL.FAST_PATH", choice, FAST_PATHS)
-    if choice == "on" and cfg.MODEL.DEVICE == "cpu" and not numba_is_installed():
-        raise ConfigError(
-            "MODEL.FAST_PATH is on, but Numba is not installed: pip install numba, or choose auto."
-        )
     return choice

@@ -22,7 +22,7 @@ def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
         Whether it was done.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is "on" where it cannot be, or none of its choices.
+        ConfigError: ``MODEL.FAST_PATH`` is none of its choices.
     """
     if fast_path(cfg) == "off" or cfg.MODEL.DEVICE != "cpu" or not numba_is_installed():
         return False
