@@ -11,6 +11,8 @@ from collections.abc import Callable
 class UserError(ValueError):
     """Input that cannot be used; the message says what is wrong, where, and what to do."""
 
+    exit_code = 2
+
 
 class ConfigError(UserError):
     """A config key, or keys that do not agree."""
@@ -22,7 +24,7 @@ def run_tool(main: Callable[[], object]) -> None:
         main()
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

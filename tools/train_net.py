@@ -6,6 +6,11 @@ Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --resume
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
         MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --num-gpus 8 \\
+        SOLVER.REFERENCE_WORLD_SIZE 1
+
+Without a GPU --num-gpus N means N processes on the CPU. Processes that torchrun or srun start join
+each other; see docs/distributed.md.
 
 Everything is written to OUTPUT_DIR: checkpoints, the best and the final weights, config.yaml,
 metrics.json, log.txt, and evaluations in inference/<dataset>. Not for clinical use.
@@ -15,13 +20,15 @@ import argparse
 import logging
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 
-from ct_lesion.engine.setup import setup_run
+from ct_lesion.engine.launch import launch
+from ct_lesion.engine.setup import read_config, setup_run
 from ct_lesion.engine.trainer import LesionTrainer, load_trained
-from ct_lesion.errors import run_tool
+from ct_lesion.errors import ConfigError, run_tool
+
+ADVICE = "The command with --resume goes on from the last checkpoint."
 
 
 def evaluate(cfg: CfgNode) -> None:
@@ -52,17 +59,24 @@ def launch_main() -> None:
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
         args=(args,),
+        on_gpu=wants_gpu(args),
+        advice="" if args.eval_only else ADVICE,
     )
+
+
+def wants_gpu(args: argparse.Namespace) -> bool:
+    try:
+        return read_config(args.config_file, args.opts).MODEL.DEVICE.startswith("cuda")
+    except ConfigError:
+        return False  # the run says what is wrong, once
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
     parser.description = __doc__.partition("\n\n")[0]
-    args = parser.parse_args()
-    if not torch.cuda.is_available() and args.num_gpus > 1:
-        print(f"No GPU here: one process is used instead of --num-gpus {args.num_gpus}.")
-        args.num_gpus = 1
-    return args
+    # Detectron2's own is one port a user, so that a second run on the machine would fail
+    parser.set_defaults(dist_url="auto")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from yaml import YAMLError
 from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
 
+from .across_processes import scale_to_processes
 from .checks import check_classes, check_datasets
 
 
@@ -32,17 +33,24 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     cfg = read_config(args.config_file, args.opts)
     args.config_file = find_config(args.config_file)  # Detectron2 copies the file into the log
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        print(f"No GPU here (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
+        _say_once(f"No GPU here (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
         cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
-        print("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
+        _say_once("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
+    if not args.eval_only:
+        scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
     default_setup(cfg, args)
     return cfg
+
+
+def _say_once(line: str) -> None:
+    if comm.is_main_process():
+        print(line)
 
 
 def read_config(config_file: str, overrides: list[str]) -> CfgNode:

@@ -39,6 +39,7 @@ from ct_lesion.modeling.fast_path import fast_path
 from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
+from .across_processes import check_same_start, scale_to_processes, share_statistics
 from .checks import class_names, dataset_hashes, is_classifier
 from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter
@@ -84,7 +85,7 @@ class LesionTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         # not DefaultTrainer.__init__, whose checkpointer and DDP wrapper cannot be replaced
         TrainerBase.__init__(self)
-        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg = scale_to_processes(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         use_fast_training(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -121,6 +122,7 @@ class LesionTrainer(DefaultTrainer):
             CheckpointError: the weights cannot be used with this config.
         """
         super().resume_or_load(resume)
+        check_same_start(self.start_iter)
         if is_classifier(self.cfg):
             require_detector(self.cfg, self.checkpointer.last_report)
         if can_cache(self.cfg):
@@ -200,6 +202,7 @@ class LesionTrainer(DefaultTrainer):
                 )
                 for name in cfg.DATASETS.TEST
             ]
+        share_statistics(unwrap_model(model))
         return super().test(cfg, fast_inference(unwrap_model(model), cfg), evaluators)
 
     def build_writers(self) -> list[EventWriter]:

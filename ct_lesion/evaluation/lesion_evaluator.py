@@ -85,15 +85,16 @@ class LesionEvaluator(COCOEvaluator):
             results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / METRICS_FILE
-        path.write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
-        self._keep_ground_truth()
+        ground_truth = Path(self._metadata.json_file).read_text(encoding="utf-8")
+        write_together(
+            {
+                path: json.dumps(_without_nan(metrics), indent=2),
+                self._folder / GROUND_TRUTH_FILE: ground_truth,
+            }
+        )
         self._log_tables(metrics)
         self._log.info(f"Written: {path}")
         return results
-
-    def _keep_ground_truth(self) -> None:
-        content = Path(self._metadata.json_file).read_text(encoding="utf-8")
-        write_together({self._folder / GROUND_TRUTH_FILE: content})
 
     def _paper_metrics(self, detections: list[dict]) -> dict:
         truth, threshold = self._coco_api, self._score_threshold

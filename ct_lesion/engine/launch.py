@@ -1,0 +1,244 @@
+"""The processes of a run: one a GPU, or on a CPU as many as are asked for.
+
+Detectron2's ``launch`` starts those with GPUs. Here are those without, those that torchrun or srun
+have started (see :mod:`ct_lesion.engine.joined_group`), and what becomes of all when one fails: it
+says so once, and all end.
+"""
+
+import logging
+import multiprocessing
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+from detectron2 import engine
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException, start_processes
+
+from ct_lesion.errors import ConfigError, UserError
+
+from .joined_group import Place, join_group, place_from_environment
+
+TIMEOUT = timedelta(minutes=30)  # that one process waits for another, as in Detectron2
+FAULT, INTERRUPTED = 1, 130  # exit codes
+
+# A process that loses another fails too, a moment later. Whoever fails ends only after this many
+# seconds, so that those who look on see the cause end before its consequences.
+_PATIENCE = 1.0
+
+
+def launch(
+    main_func: Callable,
+    num_gpus_per_machine: int,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str | None = "auto",
+    args: tuple = (),
+    timeout: timedelta = TIMEOUT,
+    *,
+    on_gpu: bool = True,
+    advice: str = "",
+) -> None:
+    """As ``detectron2.engine.launch``, and ``main_func(*args)`` in as many processes without GPU.
+
+    A single process that torchrun or srun have started among others joins these. ``main_func`` and
+    its arguments must be such as can be pickled.
+
+    Args:
+        main_func: run in each process.
+        num_gpus_per_machine: processes on this machine.
+        num_machines: as many of them.
+        machine_rank: of this one, from 0.
+        dist_url: where the processes meet, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
+        args: of ``main_func``.
+        timeout: that one process waits for another.
+        on_gpu: a GPU a process, where there are any; otherwise gloo on the CPU.
+        advice: printed when a process was killed: how to go on.
+
+    Raises:
+        ConfigError: numbers that do not agree, or more processes than GPUs.
+        SystemExit: one of several processes failed; what happened was printed once, and all ended.
+    """
+    on_gpu = on_gpu and torch.cuda.is_available()
+    world_size = num_gpus_per_machine * num_machines
+    place = place_from_environment(os.environ)
+    if place and (world_size == 1 or place.starter == "torchrun"):
+        if world_size > 1:
+            place.refuse(
+                f"{place.starter} has started {place.world_size} processes already: leave out "
+                "--num-gpus and --num-machines."
+            )
+        _run_joined(place, on_gpu, main_func, args, timeout)
+        return
+    _check_numbers(num_gpus_per_machine, num_machines, machine_rank, dist_url, on_gpu)
+    if world_size == 1:
+        main_func(*args)
+        return
+    if dist_url in (None, "auto"):
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    shape = (num_gpus_per_machine, num_machines, machine_rank, dist_url)
+    with TemporaryDirectory(prefix="ct_lesion-") as folder:
+        task = (main_func, args, Path(folder) / "failed")
+        _start(shape, task, timeout, on_gpu, advice)
+
+
+def _check_numbers(
+    processes: int, machines: int, machine_rank: int, dist_url: str | None, on_gpu: bool
+) -> None:
+    if processes < 1 or machines < 1:
+        raise ConfigError("--num-gpus and --num-machines must be 1 or more.")
+    if not 0 <= machine_rank < machines:
+        raise ConfigError(
+            f"--machine-rank is {machine_rank}, expected 0 to {machines - 1} of {machines} "
+            "machines (--num-machines)."
+        )
+    if machines > 1 and dist_url in (None, "auto"):
+        raise ConfigError(
+            "With several machines --dist-url must name the first one and a free port of it, "
+            "e.g. tcp://10.0.0.1:29500."
+        )
+    if on_gpu and processes > torch.cuda.device_count():
+        raise ConfigError(
+            f"--num-gpus is {processes}, but there are {torch.cuda.device_count()} GPUs here."
+        )
+
+
+def _start(shape: tuple, task: tuple, timeout: timedelta, on_gpu: bool, advice: str) -> None:
+    """Start the processes of this machine and see to their end.
+
+    Raises:
+        SystemExit: one failed.
+    """
+    # its lines about the processes that it ends would stand beside ours
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    others = set(multiprocessing.active_children())
+    try:
+        if on_gpu:
+            engine.launch(_run, *shape, args=task, timeout=timeout)
+        else:
+            start_processes(_process_on_cpu, (shape, task, timeout), nprocs=shape[0])
+    except ProcessExitedException as error:
+        if error.exit_code > 0:  # it has said why
+            sys.exit(error.exit_code)
+        _report_killed(error, shape, advice)
+        sys.exit(FAULT)
+    finally:
+        # also after Ctrl-C: Python would wait for them
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+
+
+def _report_killed(error: ProcessExitedException, shape: tuple, advice: str) -> None:
+    processes, machines, machine_rank, _ = shape
+    rank = machine_rank * processes + error.error_index
+    _say(
+        f"Error: process {rank} of {processes * machines} (0 is the first) was ended by "
+        f"{error.signal_name}, so the others were ended too. If it was not you, memory ran out, "
+        f"most likely: fewer processes need less. {advice}"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# ---- in each process ----------------------------------------------------------------------------
+def _process_on_cpu(local_rank: int, shape: tuple, task: tuple, timeout: timedelta) -> None:
+    """What ``detectron2.engine.launch`` does in a process, without a GPU."""
+    main_func, args, marker = task
+    share_cores(shape[0])
+
+    def meet_and_run() -> None:
+        _meet(local_rank, shape, timeout)
+        main_func(*args)
+
+    _run_to_the_end(meet_and_run, (), lambda: _is_first(marker))
+
+
+def _meet(local_rank: int, shape: tuple, timeout: timedelta) -> None:
+    processes, machines, machine_rank, dist_url = shape
+    try:
+        dist.init_process_group(
+            "gloo",
+            init_method=dist_url,
+            world_size=processes * machines,
+            rank=machine_rank * processes + local_rank,
+            timeout=timeout,
+        )
+    except (RuntimeError, ValueError) as error:  # no such host, port in use, nobody else came
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"The processes cannot meet at --dist-url {dist_url}: {reason}") from None
+    comm.create_local_process_group(processes)
+    comm.synchronize()
+
+
+def share_cores(processes: int) -> None:
+    """Give this process its share of the threads; ``OMP_NUM_THREADS`` is a share already."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(torch.get_num_threads() // processes, 1))
+
+
+def _run_joined(
+    place: Place, on_gpu: bool, main_func: Callable, args: tuple, timeout: timedelta
+) -> None:
+    if not on_gpu:
+        share_cores(place.cores_shared_by)
+    is_first = join_group(place, on_gpu, timeout)
+    _run_to_the_end(main_func, args, is_first)
+
+
+def _run(main_func: Callable, args: tuple, marker: Path) -> None:
+    _run_to_the_end(main_func, args, lambda: _is_first(marker))
+
+
+def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> None:
+    """Run; if that fails, say why unless another process did, and end."""
+    try:
+        main_func(*args)
+    except UserError as error:
+        if is_first():
+            _say(f"Error: {error}")
+        _end(UserError.exit_code)
+    except KeyboardInterrupt:
+        _end(INTERRUPTED, patience=0)
+    except Exception:
+        text = traceback.format_exc()
+        time.sleep(_PATIENCE)
+        if is_first():
+            _say(f"Process {comm.get_rank()} of {comm.get_world_size()} failed:\n{text}")
+        _end(FAULT)
+    finally:  # not after _end, which does not return
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _is_first(marker: Path) -> bool:
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(exit_code: int, patience: float = _PATIENCE) -> None:
+    """End this process, and its own, whatever the group of processes still waits for."""
+    time.sleep(patience)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
