@@ -1,4 +1,7 @@
-"""What several processes that train together must agree on."""
+"""What processes that work together must agree on."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch.distributed as dist
 from detectron2.config import CfgNode
@@ -6,7 +9,9 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from torch import nn
 
-from ct_lesion.errors import ConfigError, UserError
+from ct_lesion.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
@@ -46,15 +51,11 @@ def share_statistics(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def check_same_start(start_iter: int) -> None:
-    """Check that all processes go on from one iteration.
+def from_main(function: Callable[[], T]) -> T:
+    """What ``function`` gives in the main process, in all of them; they wait for it."""
+    return comm.all_gather(function() if comm.is_main_process() else None)[0]
 
-    Raises:
-        UserError: some do not see the checkpoint.
-    """
-    starts = comm.all_gather(start_iter)
-    if len(set(starts)) > 1:
-        raise UserError(
-            f"The processes would go on from different iterations, {starts} in their order: "
-            "OUTPUT_DIR must be a folder that all machines share."
-        )
+
+def share_of_this_process(items: Sequence[T]) -> Sequence[T]:
+    """Every N-th of the items that N processes share, in their order."""
+    return items[comm.get_rank() :: comm.get_world_size()]

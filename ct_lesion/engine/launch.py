@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -46,7 +47,7 @@ def launch(
     *,
     on_gpu: bool = True,
     advice: str = "",
-) -> None:
+) -> Any:
     """As ``detectron2.engine.launch``, and ``main_func(*args)`` in as many processes without GPU.
 
     A single process that torchrun or srun have started among others joins these. ``main_func`` and
@@ -63,6 +64,9 @@ def launch(
         on_gpu: a GPU a process, where there are any; otherwise gloo on the CPU.
         advice: printed when a process was killed: how to go on.
 
+    Returns:
+        What ``main_func`` returned, where it ran in this process and in no other that was started.
+
     Raises:
         ConfigError: numbers that do not agree, or more processes than GPUs.
         SystemExit: one of several processes failed; what happened was printed once, and all ended.
@@ -76,18 +80,17 @@ def launch(
                 f"{place.starter} has started {place.world_size} processes already: leave out "
                 "--num-gpus and --num-machines."
             )
-        _run_joined(place, on_gpu, main_func, args, timeout)
-        return
+        return _run_joined(place, on_gpu, main_func, args, timeout)
     _check_numbers(num_gpus_per_machine, num_machines, machine_rank, dist_url, on_gpu)
     if world_size == 1:
-        main_func(*args)
-        return
+        return main_func(*args)
     if dist_url in (None, "auto"):
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     shape = (num_gpus_per_machine, num_machines, machine_rank, dist_url)
     with TemporaryDirectory(prefix="ct_lesion-") as folder:
         task = (main_func, args, Path(folder) / "failed")
         _start(shape, task, timeout, on_gpu, advice)
+    return None
 
 
 def _check_numbers(
@@ -107,7 +110,8 @@ def _check_numbers(
         )
     if on_gpu and processes > torch.cuda.device_count():
         raise ConfigError(
-            f"--num-gpus is {processes}, but there are {torch.cuda.device_count()} GPUs here."
+            f"{processes} processes are too many for {torch.cuda.device_count()} GPUs "
+            "(--num-gpus; --processes in a prediction)."
         )
 
 
@@ -190,21 +194,21 @@ def share_cores(processes: int) -> None:
 
 def _run_joined(
     place: Place, on_gpu: bool, main_func: Callable, args: tuple, timeout: timedelta
-) -> None:
+) -> Any:
     if not on_gpu:
         share_cores(place.cores_shared_by)
     is_first = join_group(place, on_gpu, timeout)
-    _run_to_the_end(main_func, args, is_first)
+    return _run_to_the_end(main_func, args, is_first)
 
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
     _run_to_the_end(main_func, args, lambda: _is_first(marker))
 
 
-def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> None:
+def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> Any:
     """Run; if that fails, say why unless another process did, and end."""
     try:
-        main_func(*args)
+        return main_func(*args)
     except UserError as error:
         if is_first():
             _say(f"Error: {error}")

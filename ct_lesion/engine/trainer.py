@@ -39,7 +39,7 @@ from ct_lesion.modeling.fast_path import fast_path
 from ct_lesion.modeling.fast_training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
-from .across_processes import check_same_start, scale_to_processes, share_statistics
+from .across_processes import scale_to_processes, share_statistics
 from .checks import class_names, dataset_hashes, is_classifier
 from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter
@@ -122,7 +122,6 @@ class LesionTrainer(DefaultTrainer):
             CheckpointError: the weights cannot be used with this config.
         """
         super().resume_or_load(resume)
-        check_same_start(self.start_iter)
         if is_classifier(self.cfg):
             require_detector(self.cfg, self.checkpointer.last_report)
         if can_cache(self.cfg):

@@ -6,8 +6,12 @@ import sys
 import warnings
 from pathlib import Path
 
+from detectron2.utils import comm
+
 from ct_lesion.data.scan_sources import ReadOptions, ScanSource, find_scans
-from ct_lesion.data.slice_io import WINDOWS, choose_window
+from ct_lesion.data.slice_io import WINDOWS, Window, choose_window
+from ct_lesion.engine.across_processes import from_main
+from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError, run_tool
 
 from .lung_mask import LungMasks
@@ -19,6 +23,7 @@ from .scan_files import MASK_FILE, SUMMARY_FILE
 
 FAILED_EXIT = 10  # and one more for each scan that failed, up to MAX_EXIT
 MAX_EXIT = 100
+ADVICE = "Given again, the command goes on with the scans that are not finished."
 DESCRIPTION = "Find lesions in chest CT scans, and the class of each slice and scan."
 EPILOG = """
 examples:
@@ -69,6 +74,13 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         type=int,
         help="slices at once, on a CPU one a core; changes speed and memory only (default: 4, or "
         "as many as there are cores)",
+    )
+    group.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="that share the scans: a GPU each, or the cores (default: %(default)s)",
     )
 
 
@@ -124,20 +136,33 @@ def main() -> None:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Predict as the arguments say; returns the exit code.
+    """Predict as the arguments say, in as many processes; returns the exit code.
 
     Raises:
         UserError: a mistake in the arguments; nothing was predicted.
+        SystemExit: several processes were started; with the exit code.
     """
     args = parse_arguments(arguments)
     if (args.batch_size is not None and args.batch_size < 1) or args.top_slices < 0:
         raise UserError("--batch-size must be 1 or more, and --top-slices 0 or more.")
+    if args.processes < 1:
+        raise UserError("--processes must be 1 or more.")
+    run = _predict if args.processes == 1 else _predict_in_child
+    on_gpu = args.device is None or args.device.startswith("cuda")
+    code = launch(run, args.processes, args=(arguments,), on_gpu=on_gpu, advice=ADVICE)
+    return code or 0
+
+
+def _predict_in_child(arguments: list[str]) -> None:
+    _quiet_libraries()
+    sys.exit(_predict(arguments))
+
+
+def _predict(arguments: list[str]) -> int:
+    """The exit code, in the main process; 0 in others."""
+    args = parse_arguments(arguments)
     window = choose_window(args.window, args.window_level, args.window_width)
-    reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
-    skipped: list[str] = []
-    sources = find_scans(args.inputs, options=reading, notes=skipped)
-    sources = _without_own(sources, args.output)
-    print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
+    sources = from_main(lambda: _find(args, window))
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     predictor = _load(args)
     options = RunOptions(
@@ -148,8 +173,19 @@ def run_command(arguments: list[str]) -> int:
         arguments=arguments,
     )
     result = predict_scans(sources, predictor, args.output, options)
+    if not comm.is_main_process():
+        return 0
     _report(result, sources, args.output)
     return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
+
+
+def _find(args: argparse.Namespace, window: Window | None) -> list[ScanSource]:
+    reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
+    skipped: list[str] = []
+    sources = find_scans(args.inputs, options=reading, notes=skipped)
+    sources = _without_own(sources, args.output)
+    print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
+    return sources
 
 
 def _without_own(sources: list[ScanSource], output: Path) -> list[ScanSource]:

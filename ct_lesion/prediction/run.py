@@ -1,20 +1,26 @@
 """Predicting many scans into a folder: each is either finished there, or not there.
 
-A command that was interrupted goes on where it was when it is given again.
+A command that was interrupted goes on where it was when it is given again. Several processes share
+the scans; the first of them looks after what there is once.
 """
 
 import json
 import sys
 import time
+from collections import ChainMap
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils import comm
 from tqdm import tqdm
 
 from ct_lesion.data.scan_sources import ScanSource
+from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
 
@@ -63,10 +69,11 @@ def predict_scans(
     """Predict scans into ``output/<name>`` each, and write ``output/index.html``.
 
     A scan that cannot be read or written is reported and left out, the others go on. One that is
-    finished there already, from the same input, weights and options, stands.
+    finished there already, from the same input, weights and options, stands. Where several
+    processes call it together, each predicts its share, and all get the whole result.
 
     Args:
-        sources: of the scans.
+        sources: of the scans, the same in all processes.
         predictor: of lesions and classes.
         output: folder; may hold finished scans.
         options: see there.
@@ -76,24 +83,26 @@ def predict_scans(
             are not given up by ``overwrite``; then nothing was predicted.
     """
     options, output = options or RunOptions(), Path(output)
-    _make_folder(output)
-    result = RunResult()
+    from_main(lambda: _make_folder(output))
     made, failed = _made_from_all(sources, predictor, options)
-    result.failed |= failed
-    result.skipped = _finished(output, made, options.overwrite)
-    for number, source in enumerate(sources, start=1):
-        if source.name in result.failed or source.name in result.skipped:
-            continue
-        title = f"scan {number}/{len(sources)} {source.name}"
+    skipped = from_main(lambda: _finished(output, made, options.overwrite))
+    todo = [s for s in sources if s.name in made and s.name not in skipped]
+    done = []
+    for source in share_of_this_process(todo):
+        title = f"scan {sources.index(source) + 1}/{len(sources)} {source.name}"
         try:
             _predict_scan(source, predictor, output, made[source.name], options, title)
-            result.done.append(source.name)
+            done.append(source.name)
         except (UserError, OSError) as error:  # OSError: a full disk, a share that went away
-            result.failed[source.name] = str(error)
+            failed[source.name] = str(error)
             tqdm.write(f"{title}: {error}", file=sys.stderr)
-        result.page = _write_page(output, predictor)
-    result.page = _write_page(output, predictor)
-    return result
+        if comm.is_main_process():
+            _write_page(output, predictor)
+    names = [source.name for source in sources]
+    done = sorted(chain.from_iterable(comm.all_gather(done)), key=names.index)
+    failed = dict(ChainMap(*comm.all_gather(failed)))
+    page = from_main(lambda: _write_page(output, predictor))
+    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
 
 
 def _make_folder(output: Path) -> None:
@@ -108,7 +117,9 @@ def _made_from_all(
 ) -> tuple[dict[str, dict], dict[str, str]]:
     """What each scan is made from, and the scans whose files cannot even be read."""
     made, failed = {}, {}
-    for source in tqdm(sources, desc="hashing inputs", unit="scan", disable=None, leave=False):
+    quiet = None if comm.is_main_process() else True
+    share = share_of_this_process(sources)
+    for source in tqdm(share, desc="hashing inputs", unit="scan", disable=quiet, leave=False):
         try:
             lung = options.lung_masks and options.lung_masks.of(source.name)
             files = [*source.files, *([lung] if lung else [])]
@@ -118,7 +129,8 @@ def _made_from_all(
         except UserError as error:
             failed[source.name] = str(error)
             print(f"{source.name}: {error}", file=sys.stderr)
-    return made, failed
+    made, failed = (dict(ChainMap(*comm.all_gather(part))) for part in (made, failed))
+    return {s.name: made[s.name] for s in sources if s.name in made}, failed
 
 
 def _result_options(options: RunOptions, predictor: LesionPredictor) -> dict[str, Any]:
@@ -180,7 +192,8 @@ def _predict_scan(
     for line in (*scan.notes, *(f.message for f in scan.qc)):
         tqdm.write(f"{title}: {line}")
     lung = options.lung_masks and options.lung_masks.read(scan)
-    bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None)
+    line = comm.get_rank()  # of the terminal: a bar a process
+    bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
     with atomic_folder(output / source.name) as folder, bar:
         score_map = predictor.score_map if options.save_score_maps else None
         writer = ScanWriter(folder, scan, predictor, lung=lung, score_map=score_map)
@@ -198,11 +211,12 @@ def _predict_scan(
 
 def _write_page(output: Path, predictor: LesionPredictor) -> Path:
     """The page of all finished scans, those of earlier commands too."""
-    summaries = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(output.glob(f"*/{SUMMARY_FILE}"))
-        if not path.parent.name.startswith(".")
-    ]
+    summaries = []
+    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
+        # another process may be putting a new folder in the place of an earlier one
+        with suppress(FileNotFoundError):
+            if not path.parent.name.startswith("."):
+                summaries.append(json.loads(path.read_text(encoding="utf-8")))
     return write_index(
         output,
         summaries,
