@@ -1,11 +1,19 @@
 """Mistakes of a user, as opposed to faults of the program.
 
 Tools print the message of a :class:`UserError` and exit with 2; anything else is a bug and shows
-its traceback.
+its traceback. A disk that is full or may not be written to is no bug either.
 """
 
+import errno
 import sys
 from collections.abc import Callable
+
+_STORAGE = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EFBIG: "the file would be larger than is allowed here",
+}
 
 
 class UserError(ValueError):
@@ -23,6 +31,23 @@ def run_tool(main: Callable[[], object]) -> None:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if not is_storage_error(error):
+            raise
+        print(f"Error: {describe_storage_error(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+def is_storage_error(error: BaseException | None) -> bool:
+    """Whether a file could not be written for want of space or because the disk is read-only."""
+    return isinstance(error, OSError) and error.errno in _STORAGE
+
+
+def describe_storage_error(error: OSError) -> str:
+    """One line of such an error, with the file if it is known."""
+    where = f"Cannot write {error.filename}: " if error.filename else ""
+    reason = _STORAGE.get(error.errno, error.strerror)
+    return f"{where or 'Cannot write: '}{reason}. Make room, or choose another folder."

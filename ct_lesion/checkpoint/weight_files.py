@@ -106,7 +106,7 @@ def write_weights(
             save_file(tensors, temporary, metadata=metadata)
             temporary.chmod(mode)  # safetensors keeps its files from everybody else
     except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def update_description(path: str | Path, values: Mapping[str, str]) -> None:
@@ -137,7 +137,7 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
                     "could not be read back safely. Save numbers, strings, containers and tensors."
                 )
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def refuse_unsafe(path: str | Path) -> None:
@@ -240,7 +240,8 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     )
 
 
-def _cannot_write(path: Path, error: Exception) -> CheckpointError:
+def cannot_write(path: Path, error: Exception) -> CheckpointError:
+    """The error of a file that could not be written, e.g. because the disk is full."""
     return CheckpointError(
         f"Cannot write {path} ({first_line(error)}): check the folder and the free disk space. An "
         "earlier file of this name is unchanged."
