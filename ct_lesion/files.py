@@ -21,7 +21,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # of a write, e.g. to a full disk
+        if error.errno and not error.filename:  # of a write, e.g. to a full disk
             error.filename = str(path)
         raise
     finally:

@@ -69,6 +69,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         self.cfg = cfg
         self.strict = strict
         self.run: str | None = None  # the run whose checkpoints are resumed from, if it has a name
+        self.resumed_from: Path | None = None
         self.last_report: LoadReport | None = None
         self.last_description: dict[str, str] | None = None
         self._path_during_load = ""
@@ -151,7 +152,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         return dict(description or {})
 
     # ---- loading --------------------------------------------------------------------------------
-    def resume_or_load(self, path: str, *, resume: bool = True) -> bool:
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last complete checkpoint of this run with all it has, or a model to start from.
 
         Args:
@@ -159,7 +160,7 @@ class LesionCheckpointer(DetectionCheckpointer):
             resume: whether to look for a checkpoint.
 
         Returns:
-            Whether a checkpoint was loaded, so that the run goes on.
+            What else is in the file, e.g. ``iteration``; ``resumed_from`` is a checkpoint, or None.
 
         Raises:
             CheckpointError: see :meth:`load`; or there are checkpoints, and none is complete.
@@ -168,12 +169,10 @@ class LesionCheckpointer(DetectionCheckpointer):
         if resume and comm.is_main_process():
             remove_partial_files(Path(self.save_dir))
             found = find_complete(Path(self.save_dir), self.run)
-        found = comm.all_gather(found)[0]
-        if found is None:
-            self.load(path, checkpointables=[])
-            return False
-        self.load(str(found))
-        return True
+        self.resumed_from = comm.all_gather(found)[0]
+        if self.resumed_from is None:
+            return self.load(path, checkpointables=[])
+        return self.load(str(self.resumed_from))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a model, and optimizer etc. if the file has them.

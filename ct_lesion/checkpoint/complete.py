@@ -32,12 +32,12 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
     problems = []
     for path in [*([last] if named else []), *_earlier(folder, named)]:
         try:
-            state = _state_of_run(path)
+            writer = _run_of(path)
         except CheckpointError as error:
             problems.append(str(error))
             logger.warning("%s An earlier checkpoint is looked for.", error)
             continue
-        if run is not None and state.get("run", run) != run:
+        if run and writer and writer != run:
             continue
         if path != last:
             logger.warning("Resuming from %s, the newest checkpoint that is complete.", path)
@@ -61,13 +61,11 @@ def _earlier(folder: Path, named: str) -> list[Path]:
     return paths
 
 
-def _state_of_run(path: Path) -> dict:
-    """What a checkpoint holds to resume from.
+def _run_of(path: Path) -> str | None:
+    """Name of the run that wrote a checkpoint, which is read whole to see that it is complete.
 
     Raises:
-        CheckpointError: nothing, or the file is missing or damaged.
+        CheckpointError: the file is missing or damaged.
     """
     state = read_checkpoint(path).rest.get("trainer")
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a model only, not the state of a run.")
-    return state
+    return state.get("run") if isinstance(state, dict) else None

@@ -142,8 +142,8 @@ class LesionTrainer(DefaultTrainer):
         began_with = self._seed
         if resume:
             self.checkpointer.run = recorded(self.cfg.OUTPUT_DIR).get("run")
-        resumed = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if resumed:
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self.checkpointer.resumed_from:
             self.start_iter = self.iter + 1
         if is_classifier(self.cfg):
             require_detector(self.cfg, self.checkpointer.last_report)
