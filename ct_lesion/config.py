@@ -54,6 +54,12 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # from a random detector, so this serves tests only.
     cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
 
+    # ---- Damaged files --------------------------------------------------------------------------
+    # A slice that cannot be read in training: "stop", or "skip", which puts another slice, drawn at
+    # random, in its place, and lists it in the log and in training.json. An evaluation always
+    # stops, because a number on fewer slices is another number.
+    cfg.INPUT.ON_CORRUPT = "stop"
+
     # ---- Training augmentation, beside Detectron2's own -----------------------------------------
     # Flip vertically with even odds (paper: no); INPUT.RANDOM_FLIP "horizontal" does so the other
     # way. Archives hold slices with the spine at the top as well as at the bottom.

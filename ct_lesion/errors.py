@@ -1,17 +1,25 @@
 """Mistakes of a user, as opposed to faults of the program.
 
 Tools print the message of a :class:`UserError` and exit with 2; anything else is a bug and shows
-its traceback.
+its traceback. A disk that is full or may not be written to is no bug either.
 """
 
+import errno
 import sys
 from collections.abc import Callable
+
+USER_ERROR = 2  # exit code
+
+_STORAGE = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EFBIG: "the file would be larger than is allowed here",
+}
 
 
 class UserError(ValueError):
     """Input that cannot be used; the message says what is wrong, where, and what to do."""
-
-    exit_code = 2
 
 
 class ConfigError(UserError):
@@ -22,9 +30,31 @@ def run_tool(main: Callable[[], object]) -> None:
     """Run a tool's ``main``; a user's mistake ends it with one message and exit code 2."""
     try:
         main()
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"Error: {line}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def one_line(error: Exception) -> str | None:
+    """What to tell the user in place of a traceback; ``None`` if the error is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    return describe_storage_error(error) if is_storage_error(error) else None
+
+
+def is_storage_error(error: BaseException | None) -> bool:
+    """Whether a file could not be written for want of space or because the disk is read-only."""
+    return isinstance(error, OSError) and error.errno in _STORAGE
+
+
+def describe_storage_error(error: OSError) -> str:
+    """One line of such an error, with the file if it is known."""
+    where = f"Cannot write {error.filename}: " if error.filename else ""
+    reason = _STORAGE.get(error.errno, error.strerror)
+    return f"{where or 'Cannot write: '}{reason}. Make room, or choose another folder."

@@ -20,6 +20,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         _flush_to_disk(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and not error.filename:  # of a write, e.g. to a full disk
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -67,6 +71,24 @@ def write_together(texts: Mapping[Path, str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = stack.enter_context(atomic_write(path))
             temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what :func:`atomic_write` of a killed process left in a folder."""
+    for path in folder.glob(".*.partial"):
+        if path.is_file():
+            path.unlink()
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _flush_to_disk(path: Path) -> None:

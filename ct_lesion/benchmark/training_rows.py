@@ -209,7 +209,7 @@ def _train_on(cache: RoIBatches, model: nn.Module, cfg: CfgNode, count: int) -> 
         for name, value in vars(cache).items()
         if hasattr(value, "shape")
     }
-    loader = build_cached_train_loader(cfg, RoIBatches(**repeated))
+    loader = build_cached_train_loader(cfg, RoIBatches(**repeated), seed=0)
     optimizer = build_optimizer(cfg, model.train())
     with EventStorage() as storage:
         for batch in itertools.islice(loader, count):

@@ -8,17 +8,21 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 
-from ct_lesion.files import atomic_write
+from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
+from .complete import LAST_CHECKPOINT, find_complete
 from .errors import CheckpointError
 from .load_report import LoadReport, is_important
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .torchvision_weights import SCHEME, fetch_torchvision
 from .weight_files import (
     DESCRIPTION_KEY,
+    cannot_write,
     read_checkpoint,
+    refuse_not_finite,
     refuse_unsafe,
     write_torch,
     write_weights,
@@ -32,8 +36,9 @@ class LesionCheckpointer(DetectionCheckpointer):
 
     It reads ``.safetensors``, files of ``torch.save`` with ``weights_only``, torchvision's ResNets
     (``torchvision://resnet18`` or a downloaded file), and refuses other pickles. What it writes is
-    complete or not there. After :meth:`load`, ``last_report`` says what became of each tensor and
-    ``last_description`` what the checkpoint says about itself.
+    complete or not there, and a run that was killed resumes from the last complete one. After
+    :meth:`load`, ``last_report`` says what became of each tensor and ``last_description`` what the
+    checkpoint says about itself.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class LesionCheckpointer(DetectionCheckpointer):
         self.description = description
         self.cfg = cfg
         self.strict = strict
+        self.run: str | None = None  # the run whose checkpoints are resumed from, if it has a name
+        self.resumed_from: Path | None = None
         self.last_report: LoadReport | None = None
         self.last_description: dict[str, str] | None = None
         self._path_during_load = ""
@@ -86,7 +93,9 @@ class LesionCheckpointer(DetectionCheckpointer):
         content[DESCRIPTION_KEY] = self._describe()
         path = self._file(name, ".pth")
         self.logger.info("Saving checkpoint to %s", path)
+        refuse_not_finite(path, content["model"])
         write_torch(path, content)
+        flush_folder(path.parent)  # the file is there before the tag that names it
         self.tag_last_checkpoint(path.name)
 
     def save_weights(self, name: str) -> Path | None:
@@ -109,8 +118,27 @@ class LesionCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note which file a resumed run starts from."""
-        with atomic_write(Path(self.save_dir) / "last_checkpoint") as temporary:
-            temporary.write_text(last_filename_basename, encoding="utf-8")
+        path = Path(self.save_dir) / LAST_CHECKPOINT
+        try:
+            with atomic_write(path) as temporary:
+                temporary.write_text(last_filename_basename, encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def begin_new_run(self) -> None:
+        """Let no later resume start from a checkpoint of an earlier run in the same folder.
+
+        Its files stay until they are overwritten.
+        """
+        remove_partial_files(Path(self.save_dir))
+        tag = Path(self.save_dir) / LAST_CHECKPOINT
+        if tag.is_file():
+            tag.unlink()
+            self.logger.warning(
+                "%s holds checkpoints of an earlier run. This run starts anew and overwrites those "
+                "of the same name; --resume would have continued it.",
+                self.save_dir,
+            )
 
     def _file(self, name: str, suffix: str) -> Path:
         if Path(name).name != name:
@@ -124,6 +152,28 @@ class LesionCheckpointer(DetectionCheckpointer):
         return dict(description or {})
 
     # ---- loading --------------------------------------------------------------------------------
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last complete checkpoint of this run with all it has, or a model to start from.
+
+        Args:
+            path: of the model, if there is nothing to resume.
+            resume: whether to look for a checkpoint.
+
+        Returns:
+            What else is in the file, e.g. ``iteration``; ``resumed_from`` is a checkpoint, or None.
+
+        Raises:
+            CheckpointError: see :meth:`load`; or there are checkpoints, and none is complete.
+        """
+        found = None
+        if resume and comm.is_main_process():
+            remove_partial_files(Path(self.save_dir))
+            found = find_complete(Path(self.save_dir), self.run)
+        self.resumed_from = comm.all_gather(found)[0]
+        if self.resumed_from is None:
+            return self.load(path, checkpointables=[])
+        return self.load(str(self.resumed_from))
+
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a model, and optimizer etc. if the file has them.
 

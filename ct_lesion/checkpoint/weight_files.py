@@ -106,7 +106,7 @@ def write_weights(
             save_file(tensors, temporary, metadata=metadata)
             temporary.chmod(mode)  # safetensors keeps its files from everybody else
     except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def update_description(path: str | Path, values: Mapping[str, str]) -> None:
@@ -129,15 +129,30 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     """
     try:
         with atomic_write(path) as temporary:
-            torch.save(dict(content), temporary)
+            _save(content, temporary)
             unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(temporary)
             if unsafe:
                 raise CheckpointError(
                     f"{path} was not written: its content needs {', '.join(sorted(unsafe))}, which "
                     "could not be read back safely. Save numbers, strings, containers and tensors."
                 )
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise _cannot_write(path, error) from error
+    except (OSError, RuntimeError) as error:
+        raise cannot_write(path, error) from error
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    """``torch.save``, with the system's reason where it cannot write.
+
+    Raises:
+        OSError: e.g. the disk is full, of which torch says "unexpected pos".
+        RuntimeError: torch's, of anything else.
+    """
+    try:
+        torch.save(dict(content), path)
+    except RuntimeError:
+        with path.open("ab") as file:  # what torch could not do fails here too, with a reason
+            file.write(bytes(1 << 20))
+        raise
 
 
 def refuse_unsafe(path: str | Path) -> None:
@@ -240,8 +255,10 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     )
 
 
-def _cannot_write(path: Path, error: Exception) -> CheckpointError:
+def cannot_write(path: Path, error: Exception) -> CheckpointError:
+    """The error of a file that could not be written, e.g. because the disk is full."""
+    reason = getattr(error, "strerror", None) or first_line(error)
     return CheckpointError(
-        f"Cannot write {path} ({first_line(error)}): check the folder and the free disk space. An "
+        f"Cannot write {path} ({reason}): check the folder and the free disk space. An "
         "earlier file of this name is unchanged."
     )

@@ -1,4 +1,5 @@
-"""Hooks that Detectron2's trainer lacks: best weights without side effects, and epochs."""
+"""Hooks that Detectron2's trainer lacks: best weights without side effects, epochs, and the count
+of slices that could not be read."""
 
 import logging
 import math
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
 
@@ -38,10 +40,18 @@ class BestWeights(HookBase):
         self._save = save
         self._read_best = read_best
         self._best: float | None = None
+        self._restored = False
         self._log = logging.getLogger(__name__)
 
+    def state_dict(self) -> dict:
+        return {"best": self._best}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._best = state["best"]
+        self._restored = True
+
     def before_train(self) -> None:
-        if self.trainer.start_iter > 0:
+        if self.trainer.start_iter > 0 and not self._restored:  # a checkpoint of an earlier version
             self._best = self._read_best(self.FILE)
 
     def after_step(self) -> None:
@@ -68,6 +78,45 @@ class BestWeights(HookBase):
         self._best = value
         path = self._save(self.FILE, {self._metric: value, "iteration": iteration})
         self._log.info(f"Best {self._metric} so far, {value:.3f}, saved to {path}")
+
+
+class UnreadableSlices(HookBase):
+    """Gathers from all processes which slices were skipped because they could not be read.
+
+    Attributes:
+        found: file name and reason; in the main process those of all, up to the last gathering.
+    """
+
+    def __init__(self, skipped: Callable[[], dict[str, str]], period: int) -> None:
+        """
+        Args:
+            skipped: those of this process up to now.
+            period: iterations between gatherings, that of the checkpoints.
+        """
+        self.found: dict[str, str] = {}
+        self._skipped = skipped
+        self._period = period
+
+    def state_dict(self) -> dict:
+        return {"found": dict(self.found)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.found = dict(state["found"])
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        last = done == self.trainer.max_iter
+        if last or (self._period > 0 and done % self._period == 0):
+            for skipped in comm.gather(self._skipped()):
+                self.found |= skipped
+
+    def after_train(self) -> None:
+        self.found |= self._skipped()  # a run that failed has no time to ask the others
+        if self.found and comm.is_main_process():
+            logging.getLogger(__name__).warning(
+                f"{len(self.found)} slices could not be read and were skipped: see "
+                "skipped_slices in training.json."
+            )
 
 
 class EpochMetricPrinter(CommonMetricPrinter):

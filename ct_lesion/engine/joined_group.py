@@ -13,7 +13,7 @@ import torch.distributed as dist
 from detectron2.utils import comm
 from torch.distributed.rendezvous import rendezvous
 
-from ct_lesion.errors import ConfigError
+from ct_lesion.errors import USER_ERROR, ConfigError
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # The variables of a step, which srun sets: a batch script has SLURM_NTASKS as well, but is alone.
@@ -48,7 +48,7 @@ class Place:
             SystemExit: in the others.
         """
         if self.rank > 0:
-            sys.exit(ConfigError.exit_code)
+            sys.exit(USER_ERROR)
         raise ConfigError(message)
 
 

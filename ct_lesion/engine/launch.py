@@ -24,7 +24,7 @@ from detectron2 import engine
 from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException, start_processes
 
-from ct_lesion.errors import ConfigError, UserError
+from ct_lesion.errors import USER_ERROR, ConfigError, one_line
 
 from .joined_group import Place, join_group, place_from_environment
 
@@ -209,14 +209,14 @@ def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], boo
     """Run; if that fails, say why unless another process did, and end."""
     try:
         return main_func(*args)
-    except UserError as error:
-        if is_first():
-            _say(f"Error: {error}")
-        _end(UserError.exit_code)
     except KeyboardInterrupt:
         _end(INTERRUPTED, patience=0)
-    except Exception:
-        text = traceback.format_exc()
+    except Exception as error:
+        text, line = traceback.format_exc(), one_line(error)
+        if line is not None:
+            if is_first():
+                _say(f"Error: {line}")
+            _end(USER_ERROR)
         time.sleep(_PATIENCE)
         if is_first():
             _say(f"Process {comm.get_rank()} of {comm.get_world_size()} failed:\n{text}")

@@ -7,29 +7,29 @@ loaded::
     if can_cache(cfg):
         dicts = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
         cache = load_or_extract(cfg, model, dicts, mapper)
-        loader = build_cached_train_loader(cfg, cache, sampler=sampler_of(loader))
+        loader = build_cached_train_loader(cfg, cache, seed)
 
 Shapes: M slices, N RoIs a slice.
 """
 
 import logging
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError, roi_batch_row
+from ct_lesion.data.seeding import untouched_random_state
+from ct_lesion.data.training_stream import Place, TrainingStream, make_stream
+from ct_lesion.data.unreadable import TRAINING_ADVICE, NamingMapper, StopAtUnreadable, Unreadable
 from ct_lesion.modeling.fast_inference import fast_inference
 
 from .fingerprint import fingerprint, unwrap_model
@@ -72,7 +72,8 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
         cfg: the model's config, for the record and for ``MODEL.FAST_PATH``.
         model: a ``COVIDCTMaskNet``, or one wrapped for distributed training.
         data_loader: yields lists of inputs, each slice once, in the order of the dataset, as
-            Detectron2's ``build_detection_test_loader`` does.
+            Detectron2's ``build_detection_test_loader`` does. What is :class:`Unreadable` among
+            them is passed over.
 
     Returns:
         the RoI batches, with an empty fingerprint.
@@ -81,9 +82,10 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     rows: list[dict] = []
     was_training = model.training
     detector = fast_inference(model.eval(), cfg)
-    with torch.no_grad(), _untouched_random_state():
-        for inputs in data_loader:
-            outputs = detector(inputs)
+    with torch.no_grad(), untouched_random_state():
+        for batch in data_loader:
+            inputs = _readable(batch)
+            outputs = detector(inputs) if inputs else []
             rows += [roi_batch_row(i, o) for i, o in zip(inputs, outputs, strict=True)]
             log_every_n_seconds(logging.INFO, f"RoI batches of {len(rows)} slices", n=10)
     model.train(was_training)
@@ -91,6 +93,13 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     if not rows:
         raise DatasetError("There is no slice to compute RoI batches of.")
     return RoIBatches.from_rows(rows, cfg.dump())
+
+
+def _readable(batch: list) -> list[dict]:
+    for item in batch:
+        if isinstance(item, Unreadable):
+            logger.warning("Skipped: %s", item.message)
+    return [item for item in batch if not isinstance(item, Unreadable)]
 
 
 def load_or_extract(
@@ -109,6 +118,10 @@ def load_or_extract(
         mapper: turns a record into an input; the mapper of the training without the cache.
         path: the file, ``roi_batches.npz`` in ``OUTPUT_DIR`` if not given. It is written, or
             replaced if it does not fit.
+
+    Raises:
+        DatasetError: a slice cannot be read, and ``INPUT.ON_CORRUPT`` does not say "skip", which
+            leaves it out; see :func:`slices_left_out`.
     """
     path = Path(path or Path(cfg.OUTPUT_DIR) / "roi_batches.npz")
     expected = fingerprint(cfg, model, dataset_dicts)
@@ -118,10 +131,12 @@ def load_or_extract(
         return cache
     loader = build_detection_test_loader(
         list(dataset_dicts),
-        mapper=mapper,
+        mapper=NamingMapper(mapper),
         batch_size=max(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), 1),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+    if cfg.INPUT.ON_CORRUPT != "skip":
+        loader = StopAtUnreadable(loader, TRAINING_ADVICE)
     cache = replace(extract_roi_batches(cfg, model, loader), fingerprint=expected)
     if comm.is_main_process():
         cache.save(path)
@@ -142,22 +157,17 @@ def _load_if_fits(path: Path, expected: Fingerprint) -> RoIBatches | None:
     return cache
 
 
-def build_cached_train_loader(
-    cfg: CfgNode, cache: RoIBatches, sampler: Sampler | None = None
-) -> Iterable[list[dict]]:
-    """Detectron2's training loader over RoI batches in memory.
+def slices_left_out(cache: RoIBatches, dataset_dicts: Sequence[dict]) -> list[str]:
+    """File names of the slices that have no RoI batch because they could not be read."""
+    kept = set(cache.file_name.tolist())
+    return [str(r["file_name"]) for r in dataset_dicts if str(r["file_name"]) not in kept]
 
-    Slices come in the order of ``build_detection_train_loader(cfg)``: pass its sampler
-    (:func:`sampler_of`), or build this loader in its place. In the latter case the seed is drawn
-    from NumPy's generator, as Detectron2 does, so the order is the same whenever ``cfg.SEED`` is.
-    """
-    return build_detection_train_loader(
-        cfg,
-        dataset=_Slices(cache),
-        mapper=dict,  # a copy of the record; without a mapper Detectron2 would read files
-        sampler=sampler,
-        num_workers=0,  # there is nothing to read
-    )
+
+def build_cached_train_loader(cfg: CfgNode, cache: RoIBatches, seed: int) -> TrainingStream:
+    """Batches of RoI batches in memory, in the order of ``build_training_stream`` of this seed."""
+    slices = _Slices(cache)
+    # no workers: there is nothing to read
+    return make_stream(cfg, _SlicesAtPlaces(slices), slices.slices, seed, num_workers=0)
 
 
 def build_cached_test_loader(cache: RoIBatches, batch_size: int = 64) -> DataLoader:
@@ -178,20 +188,14 @@ class _Slices(Dataset):
         return self.slices[index]
 
 
-def sampler_of(train_loader: Iterable) -> Sampler:
-    """The sampler of a loader made by Detectron2's ``build_detection_train_loader``."""
-    inner = train_loader
-    while not hasattr(inner, "sampler") or isinstance(inner, DataLoader):
-        if not hasattr(inner, "dataset"):
-            raise TypeError(f"{type(train_loader).__name__} has no sampler of Detectron2's inside.")
-        inner = inner.dataset
-    return inner.sampler
+class _SlicesAtPlaces(Dataset):
+    """Copies of them, by their place in a :class:`TrainingStream`."""
 
+    def __init__(self, slices: _Slices) -> None:
+        self._slices = slices
 
-@contextmanager
-def _untouched_random_state() -> Iterator[None]:
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        yield
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __getitem__(self, place: Place) -> dict:
+        return dict(self._slices[place[1]])

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,16 +71,25 @@ class TrainingRecord(HookBase):
     """Keeps ``training.json`` in the run's folder up to date, also over a resumed run.
 
     ``seconds`` is the time in training steps, evaluations and checkpoints not included, and in
-    ``preparation_seconds``, that of what had to be computed before the first step.
+    ``preparation_seconds``, that of what had to be computed before the first step. Both are of the
+    steps that count: those that a killed run did after its last checkpoint are done again.
+
+    Attributes:
+        run: a name for the run, drawn when it began.
+        seed: of the run.
+        skipped_slices: gives file name and reason of the slices that could not be read.
     """
 
     def __init__(self, cfg: CfgNode, period: int) -> None:
         """
         Args:
             cfg: of the run.
-            period: iterations between writings; that of the checkpoints, so that a killed run,
-                which goes on from a checkpoint, knows the time spent up to it.
+            period: iterations between writings; that of the checkpoints.
         """
+        self.run = secrets.token_hex(8)
+        self.seed = cfg.SEED
+        self.skipped_slices: Callable[[], dict[str, str]] = dict
+        self._restored = False
         self._cfg = cfg
         self._period = period
         self._path = Path(cfg.OUTPUT_DIR) / TRAINING_RECORD
@@ -88,11 +99,20 @@ class TrainingRecord(HookBase):
         self._step_began = 0.0
         self.preparation_seconds = 0.0
 
+    def state_dict(self) -> dict:
+        return self._times()
+
+    def load_state_dict(self, state: dict) -> None:
+        self._earlier = dict(state)
+        self._restored = True
+
     def before_train(self) -> None:
         self._iterations = self.trainer.start_iter
-        if self._iterations > 0 and self._path.is_file():
+        earlier_version = self._iterations > 0 and not self._restored
+        if earlier_version and self._path.is_file():
             record = json.loads(self._path.read_text(encoding="utf-8"))
             self._earlier = {key: record.get(key, 0.0) for key in self._earlier}
+        self._save()  # a resumed run asks for seed and name even if there is no checkpoint yet
 
     def before_step(self) -> None:
         self._step_began = time.perf_counter()
@@ -106,16 +126,23 @@ class TrainingRecord(HookBase):
     def after_train(self) -> None:
         self._save()
 
-    def _save(self) -> None:
-        preparation = self._earlier["preparation_seconds"] + self.preparation_seconds
-        content = {
-            "iterations": self._iterations,
+    def _times(self) -> dict[str, float]:
+        return {
             "seconds": self._earlier["seconds"] + self._seconds,
-            "preparation_seconds": preparation,
+            "preparation_seconds": self._earlier["preparation_seconds"] + self.preparation_seconds,
+        }
+
+    def _save(self) -> None:
+        content = {
+            "run": self.run,
+            "iterations": self._iterations,
+            **self._times(),
+            "skipped_slices": self.skipped_slices(),
             "trained_on": list(self._cfg.DATASETS.TRAIN),
             # a later evaluation in this folder overwrites config.yaml
             "config": self._cfg.dump(),
             **_circumstances(self._cfg),
+            "seed": self.seed,
         }
         _write(self._path, content)
 

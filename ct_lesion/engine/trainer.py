@@ -13,14 +13,14 @@ from detectron2.data import (
     DatasetCatalog,
     DatasetMapper,
     build_detection_test_loader,
-    build_detection_train_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 
 from ct_lesion.checkpoint import (
     CheckpointError,
@@ -32,6 +32,8 @@ from ct_lesion.checkpoint import (
 )
 from ct_lesion.data.augmentation import build_lesion_mapper
 from ct_lesion.data.mapper import ClassificationMapper
+from ct_lesion.data.training_stream import TrainingStream, build_training_stream
+from ct_lesion.data.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
 from ct_lesion.modeling.fast_inference import fast_inference
@@ -41,11 +43,20 @@ from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .across_processes import scale_to_processes, share_statistics
 from .checks import class_names, dataset_hashes, is_classifier
+from .divergence import DivergenceGuard
 from .fingerprint import unwrap_model
-from .hooks import BestWeights, EpochMetricPrinter
+from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
+from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
 from .optimizer import build_optimizer
-from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, sampler_of
+from .roi_cache import (
+    build_cached_train_loader,
+    can_cache,
+    load_or_extract,
+    slices_left_out,
+)
 from .run_record import EvaluationRecord, TrainingRecord
+from .seeds import choose_seed, recorded, seed_step
+from .stopping import one_line_errors
 
 
 def load_trained(cfg: CfgNode) -> torch.nn.Module:
@@ -80,6 +91,9 @@ class LesionTrainer(DefaultTrainer):
 
     A run's folder holds Detectron2's own files, ``model_final.safetensors`` and, by
     ``TEST.BEST_METRIC``, ``model_best.safetensors``, and evaluations in ``inference/<dataset>``.
+
+    What a step reads and draws depends on the run's seed and the iteration alone, so that a run
+    that was killed and resumed does what it would have done; see docs/faults.md.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -93,12 +107,14 @@ class LesionTrainer(DefaultTrainer):
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
         self.iterations_per_epoch = len(self._records) / cfg.SOLVER.IMS_PER_BATCH
-        data_loader = self.build_train_loader(cfg, self._records)
+        self._seed = choose_seed(cfg)
+        data_loader = self.build_train_loader(cfg, self._records, self._seed)
         # a model on a CPU must be wrapped without device ids
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         ddp_model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
         step_trainer = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = step_trainer(ddp_model, data_loader, optimizer)
+        self._guard = DivergenceGuard(ddp_model, cfg.OUTPUT_DIR)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = LesionCheckpointer(
             ddp_model,
@@ -109,19 +125,27 @@ class LesionTrainer(DefaultTrainer):
         )
         self._measured: dict[str, float] = {}
         self._record = TrainingRecord(cfg, cfg.SOLVER.CHECKPOINT_PERIOD)
+        self._record.seed = self._seed
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As ``DefaultTrainer``; a classifier then needs a detector in what was loaded.
+        """As ``DefaultTrainer``, from the last complete checkpoint.
 
-        With a frozen detector the RoI batches of all training slices are computed here, once.
+        A classifier then needs a detector in what was loaded. With a frozen detector the RoI
+        batches of all training slices are computed here, once.
 
         Raises:
-            CheckpointError: the weights cannot be used with this config.
+            CheckpointError: the weights cannot be used with this config, or there are checkpoints
+                to resume from, but none is complete.
         """
-        super().resume_or_load(resume)
+        began_with = self._seed
+        if resume:
+            self.checkpointer.run = recorded(self.cfg.OUTPUT_DIR).get("run")
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if self.checkpointer.resumed_from:
+            self.start_iter = self.iter + 1
         if is_classifier(self.cfg):
             require_detector(self.cfg, self.checkpointer.last_report)
         if can_cache(self.cfg):
@@ -129,15 +153,105 @@ class LesionTrainer(DefaultTrainer):
             began = time.perf_counter()
             cache = load_or_extract(self.cfg, self.model, self._records, mapper)
             self._record.preparation_seconds = time.perf_counter() - began
-            sampler = sampler_of(self.data_loader)
-            self.data_loader = build_cached_train_loader(self.cfg, cache, sampler)
+            self.data_loader = build_cached_train_loader(self.cfg, cache, self._seed)
+            left_out = slices_left_out(cache, self._records)
+            self.data_loader.skipped = dict.fromkeys(left_out, "could not be read")
+        elif self._seed != began_with:
+            self.data_loader = self.build_train_loader(self.cfg, self._records, self._seed)
+        self.data_loader.start = self.start_iter
 
     def train(self) -> None:
-        """Train, evaluate, and keep the final weights with what describes them."""
-        super().train()
+        """Train, evaluate, and keep the final weights with what describes them.
+
+        Raises:
+            TrainingDivergedError: the loss or a weight is no number; see ``diverged.json``.
+            DatasetError: a slice cannot be read.
+            CheckpointError: a checkpoint cannot be written.
+        """
+        with one_line_errors():
+            super().train()
         if comm.is_main_process():
             path = self._save_weights("model_final", self._last_metrics())
             logging.getLogger(__name__).info(f"Final weights saved to {path}")
+
+    def before_train(self) -> None:
+        """Prepare the hooks; a resumed run first does what comes after writing a checkpoint.
+
+        A run may be killed between its checkpoint and the evaluation of the same iteration. What
+        it did after the checkpoint counts as not done, and is done again.
+        """
+        super().before_train()
+        if self.start_iter == 0:
+            if comm.is_main_process():
+                self.checkpointer.begin_new_run()
+            return
+        self.iter = self.storage.iter = self.start_iter - 1
+        kinds = (EvalHook, BestWeights, PeriodicWriter)
+        if self.start_iter >= self.max_iter:
+            kinds += (PeriodicCheckpointer,)  # the last one, under its other name
+        for hook in self._hooks:
+            if isinstance(hook, kinds):
+                hook.after_step()
+        self.iter = self.storage.iter = self.start_iter
+
+    def after_train(self) -> None:
+        # a run that was resumed at its end would count one iteration too many
+        self.iter = self.storage.iter = min(self.iter, self.max_iter)
+        # Detectron2 evaluates also where the last step failed, and then alone: others wait there
+        finished = self.iter == self.max_iter
+        for hook in self._hooks:
+            if finished or not isinstance(hook, EvalHook | BestWeights):
+                hook.after_train()
+
+    def run_step(self) -> None:
+        """A training step; its random draws depend on seed, iteration and process alone."""
+        seed_step(self._seed, self.iter)
+        self._guard.forget()
+        reason = "the loss is NaN or infinite"
+        try:
+            super().run_step()
+        except FloatingPointError as error:
+            if self._guard.check_losses():  # it was Detectron2's check of predicted boxes
+                reason = " ".join(str(error).split())
+        else:
+            due = (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
+            last = self.iter + 1 == self.max_iter
+            if self._guard.check_losses():
+                if not (due or last) or self._guard.check_weights():
+                    return
+                reason = "a weight is NaN or infinite after a step with a finite loss"
+        raise self._guard.stop(
+            self.iter,
+            self.data_loader.last_batch,
+            max(group["lr"] for group in self.optimizer.param_groups),
+            self.checkpointer.get_checkpoint_file(),
+            reason,
+        ) from None
+
+    def state_dict(self) -> dict:
+        """What a checkpoint holds beside the model: numbers, text and tensors."""
+        return {**super().state_dict(), "seed": self._seed, "run": self._record.run}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up a run where a checkpoint was written."""
+        log = logging.getLogger(__name__)
+        state = {**state, "_trainer": dict(state["_trainer"])}
+        # some hooks are in the main process alone, and an earlier version had fewer
+        ours = {type(hook).__qualname__ for hook in self._hooks}
+        hooks = state.get("hooks", {})
+        state["hooks"] = {name: value for name, value in hooks.items() if name in ours}
+        if isinstance(self._trainer, AMPTrainer) and "grad_scaler" not in state["_trainer"]:
+            log.warning("The run began without SOLVER.AMP.ENABLED: the loss scale starts anew.")
+            state["_trainer"]["grad_scaler"] = self._trainer.grad_scaler.state_dict()
+        if "seed" in state and state["seed"] != self._seed:
+            if self.cfg.SEED >= 0:
+                log.warning(
+                    f"SEED is {self.cfg.SEED}, but the run began with {state['seed']} and goes on "
+                    "with it."
+                )
+            self._seed = self._record.seed = int(state["seed"])
+        self._record.run = state.get("run", self._record.run)
+        super().load_state_dict(state)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
@@ -152,22 +266,32 @@ class LesionTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(
-        cls, cfg: CfgNode, records: list[dict] | None = None
-    ) -> Iterable[list[dict]]:
-        """Loader of ``records``, by default those of ``DATASETS.TRAIN``."""
+        cls, cfg: CfgNode, records: list[dict] | None = None, seed: int | None = None
+    ) -> TrainingStream:
+        """Loader of ``records``, by default those of ``DATASETS.TRAIN``, in the order of a seed."""
+        if records is None:
+            records = get_detection_dataset_dicts(
+                cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+            )
         mapper = build_mapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=records)
+        return build_training_stream(
+            cfg, records, mapper, choose_seed(cfg) if seed is None else seed
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        """Detectron2's, in batches of as many slices as the fast path passes at once on a CPU."""
+        """Detectron2's, in batches of as many slices as the fast path passes at once on a CPU.
+
+        A slice that cannot be read ends the evaluation with a ``DatasetError``.
+        """
         on_cores = cfg.MODEL.DEVICE == "cpu" and fast_path(cfg) != "off"
-        return build_detection_test_loader(
+        loader = build_detection_test_loader(
             cfg,
             dataset_name,
-            mapper=build_mapper(cfg, is_train=False),
+            mapper=NamingMapper(build_mapper(cfg, is_train=False)),
             batch_size=torch.get_num_threads() if on_cores else 1,
         )
+        return StopAtUnreadable(loader, EVALUATION_ADVICE)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -205,14 +329,28 @@ class LesionTrainer(DefaultTrainer):
         return super().test(cfg, fast_inference(unwrap_model(model), cfg), evaluators)
 
     def build_writers(self) -> list[EventWriter]:
-        """Detectron2's writers, with the epoch in the printed line."""
-        printer = EpochMetricPrinter(self.max_iter, self.iterations_per_epoch)
-        return [printer, *super().build_writers()[1:]]
+        """None yet: they open their files when training starts, by :meth:`open_writers`."""
+        return []
+
+    def open_writers(self) -> list[EventWriter]:
+        """Detectron2's writers, with the epoch in the printed line.
+
+        TensorBoard is told to forget what an earlier run wrote of the iterations that come.
+        """
+        folder = Path(self.cfg.OUTPUT_DIR)
+        return [
+            EpochMetricPrinter(self.max_iter, self.iterations_per_epoch),
+            JSONWriter(str(folder / METRICS_FILE)),
+            TensorboardXWriter(str(folder), purge_step=max(self.start_iter - 1, 0)),
+        ]
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks; before the writers, the best weights and the run's record."""
         hooks = super().build_hooks()
+        period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+        unreadable = UnreadableSlices(lambda: self.data_loader.skipped, period)
         if comm.is_main_process():
+            self._record.skipped_slices = lambda: unreadable.found
             hooks.insert(0, self._record)
             best = BestWeights(
                 self.cfg.TEST.EVAL_PERIOD,
@@ -220,8 +358,9 @@ class LesionTrainer(DefaultTrainer):
                 save=self._save_weights,
                 read_best=self._read_best,
             )
-            hooks.insert(len(hooks) - 1, best)
-        return hooks
+            writer = ResumableWriter(self.open_writers, self.cfg.OUTPUT_DIR)
+            hooks[-1:] = [SmoothingWindow(), best, writer]
+        return [unreadable, *hooks]
 
     def _save_weights(self, name: str, metrics: dict[str, float]) -> Path:
         self._measured = metrics

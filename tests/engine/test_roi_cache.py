@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from ct_lesion import load_config
 from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError
+from ct_lesion.data.training_stream import build_training_stream
 from ct_lesion.engine.fingerprint import hash_config, hash_dataset, hash_detector
 from ct_lesion.engine.roi_cache import (
     build_cached_test_loader,
@@ -26,7 +27,6 @@ from ct_lesion.engine.roi_cache import (
     can_cache,
     extract_roi_batches,
     load_or_extract,
-    sampler_of,
 )
 
 M, N = 10, 12
@@ -91,7 +91,7 @@ def train(model: torch.nn.Module, loader, steps: int = 8) -> list[float]:
 @pytest.fixture
 def uncached(cfg: CfgNode, records: list[dict]) -> Callable:
     def build():
-        return build_detection_train_loader(cfg, dataset=records, mapper=mapper)
+        return build_training_stream(cfg, records, mapper, cfg.SEED)
 
     return build
 
@@ -111,16 +111,9 @@ def test_losses_are_those_of_the_uncached_path(cfg, records, uncached) -> None:
     model = make_model(cfg)
     seed_all_rng(cfg.SEED)
     cache = load_or_extract(cfg, model, records, mapper)  # draws nothing
-    actual = train(model, build_cached_train_loader(cfg, cache))
+    actual = train(model, build_cached_train_loader(cfg, cache, cfg.SEED))
     assert actual == pytest.approx(expected, abs=1e-5)
     assert len(set(actual)) == len(actual)
-
-    model = make_model(cfg)
-    seed_all_rng(cfg.SEED)
-    sampler = sampler_of(uncached())
-    random.random(), np.random.rand()  # whatever happens between
-    again = train(model, build_cached_train_loader(cfg, cache, sampler=sampler))
-    assert again == actual
 
 
 @pytest.mark.parametrize("grouping", [False, True])
@@ -128,13 +121,8 @@ def test_order_is_that_of_the_uncached_loader(cfg, cache, uncached, grouping: bo
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouping
     loader = uncached()
     expected = [[x["file_name"] for x in batch] for batch in islice(loader, 7)]
-    actual = build_cached_train_loader(cfg, cache, sampler=sampler_of(loader))
+    actual = build_cached_train_loader(cfg, cache, cfg.SEED)
     assert [[x["file_name"] for x in batch] for batch in islice(actual, 7)] == expected
-
-
-def test_sampler_of_something_else() -> None:
-    with pytest.raises(TypeError, match="list has no sampler"):
-        sampler_of([1])
 
 
 def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> None:
