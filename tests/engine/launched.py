@@ -1,0 +1,175 @@
+"""What tests run in one process and in several: a module of its own, which each can import."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+
+from ct_lesion import load_config, register_cncb_lesion, register_covidx_ct
+from ct_lesion.engine.fingerprint import hash_weights, unwrap_model
+from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.errors import ConfigError
+
+SMALL = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.FPN.OUT_CHANNELS": 16,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 20,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
+    "INPUT.MIN_SIZE_TRAIN": [64],
+    "INPUT.MIN_SIZE_TEST": 64,
+    "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.BASE_LR": 1e-3,
+    "SEED": 1,
+}
+CLASSIFIER = {"MODEL.ROI_BATCH.SIZE": 8, "MODEL.CLASSIFIER.WIDTH": 16}
+
+
+class Toys(NamedTuple):
+    """Datasets, as json files and the folder of their images, and trained weights."""
+
+    images: Path
+    lesions: dict[str, Path]
+    classes: dict[str, Path]
+    segmenter: Path
+    classifier: Path
+
+    def register(self) -> None:
+        """Names that begin with toy_; again in each process."""
+        for name, file in self.lesions.items():
+            register_cncb_lesion(f"toy_lesion_{name}", str(file), str(self.images))
+        for name, file in self.classes.items():
+            register_covidx_ct(f"toy_classes_{name}", file, self.images)
+
+    def forget(self) -> None:
+        for name in DatasetCatalog.list():
+            if name.startswith("toy_"):
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+
+
+def make_cfg(config: str, folder: Path, **values: object) -> CfgNode:
+    values = {**SMALL, **values, "OUTPUT_DIR": str(folder)}
+    return load_config(config, [item for pair in values.items() for item in pair])
+
+
+def segmentation_cfg(folder: Path, **values: object) -> CfgNode:
+    values = {"DATASETS.TRAIN": ("toy_lesion_train",), **values}
+    values = {"DATASETS.TEST": ("toy_lesion_test",), **values}
+    return make_cfg("segmentation/resnet18_t2.yaml", folder, **values)
+
+
+def classification_cfg(folder: Path, **values: object) -> CfgNode:
+    values = {"DATASETS.TRAIN": ("toy_classes_all",), **values}
+    values = {"DATASETS.TEST": ("toy_classes_five",), **CLASSIFIER, **values}
+    return make_cfg("classification/resnet18_t2.yaml", folder, **values)
+
+
+def do_all(toys: Toys, folder: Path) -> None:
+    """Evaluate and train S, alone or with others: the same files must come of it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cfg = segmentation_cfg(
+        folder / "segmentation",
+        **{
+            "MODEL.WEIGHTS": str(toys.segmenter),
+            "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
+            # the second has fewer slices than there are processes
+            "DATASETS.TEST": ("toy_lesion_test", "toy_lesion_one"),
+        },
+    )
+    LesionTrainer.test(cfg, load_trained(cfg))
+    cfg = classification_cfg(
+        folder / "classification",
+        **{
+            "MODEL.WEIGHTS": str(toys.classifier),
+            "DATASETS.TEST": ("toy_classes_five", "toy_classes_one"),
+        },
+    )
+    LesionTrainer.test(cfg, load_trained(cfg))
+    train_s(toys, folder / "s")
+    torch.set_num_threads(threads)
+
+
+def train_s(toys: Toys, folder: Path) -> None:
+    values = {
+        "MODEL.WEIGHTS": str(toys.segmenter),
+        "MODEL.CLASSIFIER.TRAIN_BATCHNORM": "none",
+        "SOLVER.IMS_PER_BATCH": 4,
+        "SOLVER.MAX_ITER": 12,
+        "TEST.EVAL_PERIOD": 0,
+    }
+    train(classification_cfg(folder, **values))
+
+
+def train(cfg: CfgNode) -> LesionTrainer:
+    """Leaves ``losses.json``: the loss of each iteration."""
+    seed_all_rng(cfg.SEED + comm.get_rank())  # as Detectron2's default_setup
+    trainer = LesionTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    if comm.is_main_process():
+        losses = [value for value, _ in trainer.storage.history("total_loss").values()]
+        (Path(cfg.OUTPUT_DIR) / "losses.json").write_text(json.dumps(losses))
+    return trainer
+
+
+def do_all_and_train_detectors(toys: Toys, folder: Path) -> None:
+    """In several processes: what one does, and what needs several to be tried."""
+    toys.register()
+    facts = {"ranks": comm.all_gather(comm.get_rank()), "threads": torch.get_num_threads()}
+    facts["seeds"] = comm.all_gather(comm.shared_random_seed())
+    do_all(toys, folder)
+    trained = {
+        # batches without any lesion too
+        "segmenter": train(
+            segmentation_cfg(
+                folder / "trained",
+                **{
+                    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
+                    "SOLVER.IMS_PER_BATCH": 2,
+                    "SOLVER.MAX_ITER": 12,
+                },
+            )
+        ),
+        "affine": train(
+            classification_cfg(
+                folder / "affine",
+                **{
+                    "MODEL.WEIGHTS": str(toys.segmenter),
+                    "SOLVER.IMS_PER_BATCH": 2,
+                    "SOLVER.MAX_ITER": 2,
+                },
+            )
+        ),
+    }
+    for name, trainer in trained.items():
+        weights = dict(unwrap_model(trainer.model).named_parameters())
+        facts[name] = comm.all_gather(hash_weights(weights))
+    if comm.is_main_process():
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+
+# ---- processes that fail ------------------------------------------------------------------------
+def wait_for_the_second(reason: str, folder: Path) -> None:
+    """The first process waits for the second, which does not come."""
+    (folder / f"pid{comm.get_rank()}").write_text(str(os.getpid()))
+    if reason == "mistake of all":
+        raise ConfigError("KEY is wrong")
+    if comm.get_rank() == 1:
+        if reason == "mistake":
+            raise ConfigError("KEY is wrong")
+        if reason == "bug":
+            raise AssertionError("a bug")
+        if reason == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600)
+    comm.synchronize()

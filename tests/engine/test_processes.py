@@ -1,0 +1,148 @@
+"""Evaluation and training with two processes on a CPU, against the same with one."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launched import Toys, do_all, do_all_and_train_detectors, segmentation_cfg
+
+from ct_lesion.checkpoint import read_checkpoint
+from ct_lesion.data.cncb_prepare import IMAGE_FOLDER, annotation_file
+from ct_lesion.data.covidx_lists import IMAGE_CLASSES
+from ct_lesion.data.roi_batches import RoIBatches
+from ct_lesion.engine.across_processes import scale_to_processes
+from ct_lesion.engine.launch import launch
+from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.errors import ConfigError
+
+SEGMENTATION = ("coco_instances_results.json", "segmentation_metrics.json", "ground_truth.json")
+CLASSIFICATION = ("predictions.csv", "classification_metrics.json")
+
+
+@pytest.fixture(scope="module")
+def toys(lesion_root, segmenter_file, classifier_file, tmp_path_factory) -> Iterator[Toys]:
+    """Lesion datasets of six slices and of one, and twelve, five and one of them with a class."""
+    folder = tmp_path_factory.mktemp("toys")
+    root = lesion_root / "cncb"
+    files = {s: root / annotation_file("cncb_lesion", s) for s in ("train", "test")}
+    content = {split: json.loads(file.read_text("utf-8")) for split, file in files.items()}
+    files["one"] = folder / "one.json"
+    first = content["test"]["images"][0]
+    annotations = [a for a in content["test"]["annotations"] if a["image_id"] == first["id"]]
+    one = {**content["test"], "images": [first], "annotations": annotations}
+    files["one"].write_text(json.dumps(one))
+    slices = [
+        {**image, "image_id": str(i), "label": i % 3, "slice": str(i), "body_box": None}
+        for i, image in enumerate(content["train"]["images"] + content["test"]["images"])
+    ]
+    classes = {}
+    for name, count in (("all", 12), ("five", 5), ("one", 1)):
+        classes[name] = folder / f"classes_{name}.json"
+        dataset = {"classes": IMAGE_CLASSES, "image_root": "", "images": slices[:count]}
+        classes[name].write_text(json.dumps(dataset))
+    toys = Toys(root / IMAGE_FOLDER, files, classes, segmenter_file, classifier_file)
+    toys.register()
+    yield toys
+    toys.forget()
+
+
+@pytest.fixture(scope="module")
+def folders(toys, tmp_path_factory) -> tuple[Path, Path]:
+    """Of the same work in one process and in two."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    do_all(toys, one)
+    launch(do_all_and_train_detectors, 2, args=(toys, two), on_gpu=False)
+    return one, two
+
+
+@pytest.fixture
+def facts(folders) -> dict:
+    return json.loads((folders[1] / "facts.json").read_text())
+
+
+def losses(folder: Path) -> list[float]:
+    return json.loads((folder / "losses.json").read_text())
+
+
+def test_detectron2s_communication_works_on_gloo(facts):
+    assert facts["ranks"] == [0, 1]
+    assert len(set(facts["seeds"])) == 1
+
+
+@pytest.mark.parametrize("dataset", ["toy_lesion_test", "toy_lesion_one"])
+def test_segmentation_evaluates_alike(folders, dataset):
+    one, two = (f / "segmentation/inference" / dataset for f in folders)
+    for name in SEGMENTATION:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert json.loads((two / SEGMENTATION[0]).read_text()), "there are detections"
+    slices = [json.loads((f / "evaluation.json").read_text())["slices"] for f in (one, two)]
+    assert slices[0] == slices[1] == len(json.loads((two / SEGMENTATION[2]).read_text())["images"])
+
+
+@pytest.mark.parametrize("dataset", ["toy_classes_five", "toy_classes_one"])
+def test_classification_evaluates_alike(folders, dataset):
+    one, two = (f / "classification/inference" / dataset for f in folders)
+    for name in CLASSIFICATION:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert_same_arrays(one / "roi_batches.npz", two / "roi_batches.npz")
+
+
+def assert_same_arrays(one: Path, two: Path) -> None:
+    with np.load(one) as first, np.load(two) as second:
+        assert set(first) == set(second)
+        for name in set(first) - {"config"}:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_s_learns_alike_from_cached_regions(folders):
+    one, two = (f / "s" for f in folders)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    assert all(a != b for a, b in pairwise(losses(one)))
+    assert_same_arrays(one / "roi_batches.npz", two / "roi_batches.npz")
+    slices = RoIBatches.load(two / "roi_batches.npz").image_id.tolist()
+    assert slices == [str(i) for i in range(12)], "in the order of the dataset"
+    first, second = (read_checkpoint(f / "model_final.safetensors").model for f in (one, two))
+    for name, tensor in first.items():
+        np.testing.assert_allclose(second[name], tensor, atol=1e-5, err_msg=name)
+
+
+def test_a_segmenter_learns_and_its_checkpoint_is_what_was_evaluated(folders, tmp_path):
+    run = folders[1] / "trained"
+    values = losses(run)
+    assert np.mean(values[-4:]) < np.mean(values[:4])
+    weights = str(run / "model_final.safetensors")
+    cfg = segmentation_cfg(tmp_path, **{"MODEL.WEIGHTS": weights})
+    LesionTrainer.test(cfg, load_trained(cfg))
+    # each process has BatchNorm statistics of its own, so this is no matter of course
+    for name in SEGMENTATION[:2]:
+        trained, alone = (f / "inference/toy_lesion_test" / name for f in (run, tmp_path))
+        assert trained.read_bytes() == alone.read_bytes(), name
+    assert (run / "model_best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("model", ["segmenter", "affine"])
+def test_all_processes_have_learned_the_same(facts, model):
+    assert len(facts[model]) == 2
+    assert len(set(facts[model])) == 1
+
+
+def test_batches_that_cannot_be_shared_are_refused(tmp_path):
+    cfg = segmentation_cfg(tmp_path, **{"SOLVER.IMS_PER_BATCH": 3})
+    with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH is 3, which 2 .*--num-gpus"):
+        scale_to_processes(cfg, 2)
+    assert scale_to_processes(cfg, 3) is cfg
+    cfg.SOLVER.REFERENCE_WORLD_SIZE = 2
+    with pytest.raises(ConfigError, match="multiple of SOLVER.REFERENCE_WORLD_SIZE, 2"):
+        scale_to_processes(cfg, 2)
+
+
+def test_the_papers_recipe_scales_to_eight_processes(tmp_path):
+    values = {"SOLVER.REFERENCE_WORLD_SIZE": 1, "SOLVER.BASE_LR": 1e-5}
+    cfg = scale_to_processes(segmentation_cfg(tmp_path, **values), 8)
+    assert cfg.SOLVER.IMS_PER_BATCH == 8
+    assert pytest.approx(8e-5) == cfg.SOLVER.BASE_LR
+    assert cfg.SOLVER.MAX_ITER == 65000 / 8
+    assert cfg.SOLVER.CHECKPOINT_PERIOD == cfg.TEST.EVAL_PERIOD == round(3250 / 8)
