@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from detectron2.utils.env import seed_all_rng
 
 from ct_lesion import load_config, register_cncb_lesion, register_covidx_ct
 from ct_lesion.engine.fingerprint import hash_weights, unwrap_model
+from ct_lesion.engine.launch import launch
 from ct_lesion.engine.trainer import LesionTrainer, load_trained
-from ct_lesion.errors import ConfigError
+from ct_lesion.errors import ConfigError, run_tool
 
 SMALL = {
     "MODEL.DEVICE": "cpu",
@@ -173,3 +175,18 @@ def wait_for_the_second(reason: str, folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)
     comm.synchronize()
+
+
+# ---- processes that were started by another -----------------------------------------------------
+def write_place(folder: Path) -> None:
+    """What a process knows of itself and of the others."""
+    ranks = comm.all_gather((comm.get_rank(), comm.get_local_rank(), comm.get_local_size()))
+    (folder / f"place{comm.get_rank()}.json").write_text(json.dumps(ranks))
+
+
+if __name__ == "__main__":
+    # launched.py FUNCTION FOLDER, and launch's further arguments as JSON
+    function, folder = globals()[sys.argv[1]], Path(sys.argv[2])
+    options = json.loads(sys.argv[3])
+    arguments = ("wait", folder) if function is wait_for_the_second else (folder,)
+    run_tool(lambda: launch(function, **options, args=arguments, on_gpu=False))

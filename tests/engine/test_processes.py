@@ -135,7 +135,7 @@ def test_batches_that_cannot_be_shared_are_refused(tmp_path):
         scale_to_processes(cfg, 2)
     assert scale_to_processes(cfg, 3) is cfg
     cfg.SOLVER.REFERENCE_WORLD_SIZE = 2
-    with pytest.raises(ConfigError, match="multiple of SOLVER.REFERENCE_WORLD_SIZE, 2"):
+    with pytest.raises(ConfigError, match=r"multiple of SOLVER\.REFERENCE_WORLD_SIZE, 2"):
         scale_to_processes(cfg, 2)
 
 

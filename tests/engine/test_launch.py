@@ -1,0 +1,174 @@
+"""Starting processes, joining those that are there, and how all end when one fails."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launched import wait_for_the_second
+
+from ct_lesion.engine.joined_group import Place, place_from_environment
+from ct_lesion.engine.launch import launch
+from ct_lesion.errors import ConfigError
+
+SCRIPT = Path(__file__).with_name("launched.py")
+TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+SRUN = {
+    "SLURM_PROCID": "5",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+}
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def assert_ended(folder: Path, processes: int = 2) -> None:
+    """The processes that left their ids are gone, soon if not now."""
+    pids = [int((folder / f"pid{rank}").read_text()) for rank in range(processes)]
+    until = time.monotonic() + 60
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))
+
+
+# ---- one fails ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("reason", "exit_code", "said", "lines"),
+    [
+        ("mistake of all", 2, ["Error: KEY is wrong"], 1),
+        ("bug", 1, ["Process 1 of 2 failed", "AssertionError: a bug"], None),
+        ("kill", 1, ["Error: process 1 of 2", "SIGKILL", "Advice."], 1),
+    ],
+)
+def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said, lines):
+    arguments = (reason, tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        launch(wait_for_the_second, 2, args=arguments, on_gpu=False, advice="Advice.")
+    assert ended.value.code == exit_code
+    error = capfd.readouterr().err
+    for part in said:
+        assert error.count(part) == 1, error
+    assert lines is None or len(error.splitlines()) == lines, error
+    assert ("Traceback" in error) is (reason == "bug")
+    assert_ended(tmp_path)
+
+
+def test_a_killed_command_leaves_no_process(tmp_path):
+    options = json.dumps({"num_gpus_per_machine": 2})
+    with start(SCRIPT, "wait_for_the_second", tmp_path, options) as command:
+        until = time.monotonic() + 120
+        while not all((tmp_path / f"pid{rank}").is_file() for rank in (0, 1)):
+            assert time.monotonic() < until, command.communicate(timeout=10)
+            time.sleep(0.05)
+        command.send_signal(signal.SIGKILL)
+    assert_ended(tmp_path)
+
+
+# ---- numbers ------------------------------------------------------------------------------------
+def test_one_process_is_this_one(monkeypatch):
+    assert launch(os.getpid, 1, on_gpu=False) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_gpus_per_machine": 0}, "--num-gpus and --num-machines must be 1 or more"),
+        ({"num_machines": 2, "machine_rank": 2}, "--machine-rank is 2, expected 0 to 1"),
+        ({"num_machines": 2}, "--dist-url must name the first one"),
+    ],
+)
+def test_numbers_that_do_not_agree(numbers, message):
+    with pytest.raises(ConfigError, match=message):
+        launch(os.getpid, **{"num_gpus_per_machine": 1, **numbers}, on_gpu=False)
+
+
+# ---- several machines, torchrun, srun -----------------------------------------------------------
+def test_places_in_the_environment():
+    assert place_from_environment({}) is None
+    assert place_from_environment(TORCHRUN) == Place("torchrun", 5, 8, 1, 4, 4)
+    assert place_from_environment(SRUN) == Place("srun", 5, 8, 1, 4, 4)
+    own_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
+    assert place_from_environment(own_cores) == Place("srun", 5, 8, 1, 4, 1)
+
+
+def test_a_process_alone_joins_nobody():
+    batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
+    assert place_from_environment(batch_script) is None
+    alone = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
+    assert place_from_environment({**batch_script, **alone}) is None
+
+
+def test_unlike_numbers_of_processes_are_refused():
+    with pytest.raises(ConfigError, match=r"2,1.*--ntasks-per-node"):
+        place_from_environment({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2,1"})
+
+
+def test_torchruns_processes_start_no_others(monkeypatch):
+    for key, value in {**TORCHRUN, "RANK": "0"}.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ConfigError, match="torchrun has started 8 processes already"):
+        launch(os.getpid, 2, on_gpu=False)
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):  # the first has said it
+        launch(os.getpid, 2, on_gpu=False)
+
+
+def test_srun_on_several_nodes_needs_an_address(monkeypatch):
+    for key, value in {**SRUN, "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ConfigError, match="MASTER_ADDR must name the first"):
+        launch(os.getpid, 1, on_gpu=False)
+
+
+def test_two_machines_and_srun(tmp_path):
+    """Two machines of one process each, and two processes as srun starts them, on this machine."""
+    url = f"tcp://127.0.0.1:{free_port()}"
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "srun").mkdir()
+    started = []
+    for rank in range(2):
+        options = {"num_gpus_per_machine": 1, "num_machines": 2, "machine_rank": rank}
+        options = json.dumps({**options, "dist_url": url})
+        started.append(start(SCRIPT, "write_place", tmp_path / "machines", options))
+    port = str(free_port())
+    for rank in range(2):
+        own = {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2", "MASTER_PORT": port}
+        own |= {"SLURM_LOCALID": str(rank), "SLURM_STEP_TASKS_PER_NODE": "2"}
+        options = json.dumps({"num_gpus_per_machine": 1})
+        started.append(start(SCRIPT, "write_place", tmp_path / "srun", options, **own))
+    for process in started:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    for rank in range(2):
+        name = f"place{rank}.json"
+        # rank, rank on its machine, processes on a machine
+        assert json.loads((tmp_path / "machines" / name).read_text()) == [[0, 0, 1], [1, 0, 1]]
+        assert json.loads((tmp_path / "srun" / name).read_text()) == [[0, 0, 2], [1, 1, 2]]
