@@ -65,8 +65,7 @@ def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
     _replace_parts(fast)
     if next(fast.parameters()).is_cuda:
         return HalfPrecision(fast) if choice == "half" else fast
-    cores = torch.get_num_threads()
-    return ParallelSlices(fast, cores) if cores > 1 else fast
+    return ParallelSlices(fast, torch.get_num_threads())
 
 
 def _copy_for_inference(model: nn.Module) -> nn.Module:

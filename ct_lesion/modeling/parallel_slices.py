@@ -26,7 +26,7 @@ class ParallelSlices(nn.Module):
         """
         Args:
             model: gives a list with an output an input; it learns no more.
-            cores: that may be used, at least 2.
+            cores: that may be used; with one, a slice passes after the other.
         """
         super().__init__()
         self.model = model
@@ -38,9 +38,11 @@ class ParallelSlices(nn.Module):
         self.eval()
 
     def forward(self, batched_inputs: Sequence[dict]) -> list[dict]:
-        """Outputs in the order of the inputs; a single one has all cores to itself."""
-        if len(batched_inputs) == 1:
-            return self.model(batched_inputs)
+        """Outputs in the order of the inputs.
+
+        One slice alone keeps to one core as well: on several its last digits would be others, and
+        results would depend on which slices come together, and so on the number of processes.
+        """
         return map_on_cores(self._one, batched_inputs, self._cores)
 
     def _one(self, item: dict) -> dict:
@@ -54,6 +56,8 @@ class ParallelSlices(nn.Module):
 
 def map_on_cores(function: Callable, items: Iterable, cores: int) -> list:
     """``[function(item) for item in items]``, several at a time, each with one thread of torch."""
+    if cores == 1:
+        return [function(item) for item in items]
     return list(_workers(cores).map(function, items))
 
 

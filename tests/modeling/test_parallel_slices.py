@@ -45,16 +45,23 @@ def test_a_batch_passes_slice_by_slice_in_order(doubler):
     assert id(doubler) not in {model for *_, model in doubler.calls}, "a copy each"
 
 
-def test_one_slice_has_all_cores(doubler):
+@pytest.mark.parametrize("slices", [1, 2])
+def test_threads_are_as_before(doubler, slices):
     before = torch.get_num_threads()
-    ParallelSlices(doubler, 2)(batch(1))
-    assert [call[1] for call in doubler.calls] == [before]
+    ParallelSlices(doubler, 2)(batch(slices))
+    assert [call[1] for call in doubler.calls] == [1] * slices
     assert torch.get_num_threads() == before
     fresh = []
     thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
     thread.start()
     thread.join()
     assert fresh == [before], "new threads start as before"
+
+
+def test_a_process_with_one_core_does_the_same_in_its_own_thread(doubler):
+    outputs = ParallelSlices(doubler, 1)(batch(3))
+    assert [o["value"].item() for o in outputs] == [0.0, 2.0, 4.0]
+    assert [call[0] for call in doubler.calls] == [threading.current_thread().name] * 3
 
 
 def test_copies_share_their_weights(doubler):
