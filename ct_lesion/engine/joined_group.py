@@ -30,7 +30,7 @@ class Place:
         world_size: number of processes, at least 2.
         local_rank: of the process on its machine.
         local_world_size: processes a machine.
-        cores_shared_by: processes among which the cores are that this one sees.
+        cores: of this process, if it has cores of its own.
     """
 
     starter: str
@@ -38,7 +38,7 @@ class Place:
     world_size: int
     local_rank: int
     local_world_size: int
-    cores_shared_by: int
+    cores: int | None = None
 
     def refuse(self, message: str) -> NoReturn:
         """End for a reason that each of the processes sees; the first of them says it.
@@ -60,13 +60,12 @@ def place_from_environment(environment: Mapping[str, str]) -> Place | None:
     """
     if all(key in environment for key in _TORCHRUN):
         rank, world_size, local_rank, local_size = (int(environment[key]) for key in _TORCHRUN)
-        place = Place("torchrun", rank, world_size, local_rank, local_size, local_size)
+        place = Place("torchrun", rank, world_size, local_rank, local_size)
     elif all(key in environment for key in _SRUN):
         rank, world_size, local_rank = (int(environment[key]) for key in _SRUN[:3])
         local_size = _tasks_per_node(environment[_SRUN[3]])
-        # with --cpus-per-task srun binds each process to cores of its own
-        sharers = 1 if "SLURM_CPUS_PER_TASK" in environment else local_size
-        place = Place("srun", rank, world_size, local_rank, local_size, sharers)
+        cores = environment.get("SLURM_CPUS_PER_TASK")
+        place = Place("srun", rank, world_size, local_rank, local_size, cores and int(cores))
     else:
         return None
     return place if place.world_size > 1 else None

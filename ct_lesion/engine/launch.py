@@ -186,17 +186,17 @@ def _meet(local_rank: int, shape: tuple, timeout: timedelta) -> None:
     comm.synchronize()
 
 
-def share_cores(processes: int) -> None:
-    """Give this process its share of the threads; ``OMP_NUM_THREADS`` is a share already."""
+def share_cores(processes: int, own: int | None = None) -> None:
+    """Set torch's threads: ``own``, or a share of the cores; ``OMP_NUM_THREADS`` is one already."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(torch.get_num_threads() // processes, 1))
+        torch.set_num_threads(own or max(torch.get_num_threads() // processes, 1))
 
 
 def _run_joined(
     place: Place, on_gpu: bool, main_func: Callable, args: tuple, timeout: timedelta
 ) -> Any:
     if not on_gpu:
-        share_cores(place.cores_shared_by)
+        share_cores(place.local_world_size, place.cores)
     is_first = join_group(place, on_gpu, timeout)
     return _run_to_the_end(main_func, args, is_first)
 

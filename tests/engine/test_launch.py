@@ -113,10 +113,10 @@ def test_numbers_that_do_not_agree(numbers, message):
 # ---- several machines, torchrun, srun -----------------------------------------------------------
 def test_places_in_the_environment():
     assert place_from_environment({}) is None
-    assert place_from_environment(TORCHRUN) == Place("torchrun", 5, 8, 1, 4, 4)
-    assert place_from_environment(SRUN) == Place("srun", 5, 8, 1, 4, 4)
+    assert place_from_environment(TORCHRUN) == Place("torchrun", 5, 8, 1, 4)
+    assert place_from_environment(SRUN) == Place("srun", 5, 8, 1, 4)
     own_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
-    assert place_from_environment(own_cores) == Place("srun", 5, 8, 1, 4, 1)
+    assert place_from_environment(own_cores) == Place("srun", 5, 8, 1, 4, cores=6)
 
 
 def test_a_process_alone_joins_nobody():

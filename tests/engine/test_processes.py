@@ -129,6 +129,17 @@ def test_all_processes_have_learned_the_same(facts, model):
     assert len(set(facts[model])) == 1
 
 
+def test_a_run_whose_last_step_fails_evaluates_nothing(toys, tmp_path, monkeypatch):
+    """With several processes one would wait for the others in the evaluation, and they for it."""
+    evaluated = []
+    monkeypatch.setattr(LesionTrainer, "test", classmethod(lambda *_: evaluated.append(1)))
+    monkeypatch.setattr(LesionTrainer, "run_step", lambda self: 1 / 0)
+    trainer = LesionTrainer(segmentation_cfg(tmp_path, **{"SOLVER.MAX_ITER": 1}))
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert not evaluated
+
+
 def test_batches_that_cannot_be_shared_are_refused(tmp_path):
     cfg = segmentation_cfg(tmp_path, **{"SOLVER.IMS_PER_BATCH": 3})
     with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH is 3, which 2 .*--num-gpus"):
