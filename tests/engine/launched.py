@@ -161,14 +161,12 @@ def do_all_and_train_detectors(toys: Toys, folder: Path) -> None:
 
 
 # ---- processes that fail ------------------------------------------------------------------------
-def wait_for_the_second(reason: str, folder: Path) -> None:
-    """The first process waits for the second, which does not come."""
+def wait_for_each_other(reason: str, folder: Path) -> None:
+    """One of two processes waits for the other, which does not come."""
     (folder / f"pid{comm.get_rank()}").write_text(str(os.getpid()))
-    if reason == "mistake of all":
+    if reason == "mistake" and comm.is_main_process():
         raise ConfigError("KEY is wrong")
-    if comm.get_rank() == 1:
-        if reason == "mistake":
-            raise ConfigError("KEY is wrong")
+    if reason != "mistake" and not comm.is_main_process():
         if reason == "bug":
             raise AssertionError("a bug")
         if reason == "kill":
@@ -188,5 +186,5 @@ if __name__ == "__main__":
     # launched.py FUNCTION FOLDER, and launch's further arguments as JSON
     function, folder = globals()[sys.argv[1]], Path(sys.argv[2])
     options = json.loads(sys.argv[3])
-    arguments = ("wait", folder) if function is wait_for_the_second else (folder,)
+    arguments = ("wait", folder) if function is wait_for_each_other else (folder,)
     run_tool(lambda: launch(function, **options, args=arguments, on_gpu=False))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launched import wait_for_the_second
+from launched import wait_for_each_other
 
 from ct_lesion.engine.joined_group import Place, place_from_environment
 from ct_lesion.engine.launch import launch
@@ -63,7 +63,7 @@ def assert_ended(folder: Path, processes: int = 2) -> None:
 @pytest.mark.parametrize(
     ("reason", "exit_code", "said", "lines"),
     [
-        ("mistake of all", 2, ["Error: KEY is wrong"], 1),
+        ("mistake", 2, ["Error: KEY is wrong"], 1),
         ("bug", 1, ["Process 1 of 2 failed", "AssertionError: a bug"], None),
         ("kill", 1, ["Error: process 1 of 2", "SIGKILL", "Advice."], 1),
     ],
@@ -71,7 +71,7 @@ def assert_ended(folder: Path, processes: int = 2) -> None:
 def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said, lines):
     arguments = (reason, tmp_path)
     with pytest.raises(SystemExit) as ended:
-        launch(wait_for_the_second, 2, args=arguments, on_gpu=False, advice="Advice.")
+        launch(wait_for_each_other, 2, args=arguments, on_gpu=False, advice="Advice.")
     assert ended.value.code == exit_code
     error = capfd.readouterr().err
     for part in said:
@@ -83,7 +83,7 @@ def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said,
 
 def test_a_killed_command_leaves_no_process(tmp_path):
     options = json.dumps({"num_gpus_per_machine": 2})
-    with start(SCRIPT, "wait_for_the_second", tmp_path, options) as command:
+    with start(SCRIPT, "wait_for_each_other", tmp_path, options) as command:
         until = time.monotonic() + 120
         while not all((tmp_path / f"pid{rank}").is_file() for rank in (0, 1)):
             assert time.monotonic() < until, command.communicate(timeout=10)
