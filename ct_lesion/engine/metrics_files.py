@@ -84,7 +84,9 @@ class SmoothingWindow(HookBase):
         self._smoothed: dict[str, bool] = {}
 
     def state_dict(self) -> dict:
-        storage = self.trainer.storage
+        storage = getattr(self.trainer, "storage", None)
+        if storage is None:  # not in training
+            return {}
         latest = storage.latest()
         names = [name for name, (_, when) in latest.items() if when == self.trainer.iter]
         histories = storage.histories()
