@@ -4,6 +4,8 @@
 Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --resume
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml \\
+        --deterministic SEED 1
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
         MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors
 
@@ -58,6 +60,12 @@ def launch_main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
     parser.description = __doc__.partition("\n\n")[0]
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same result each time from the same SEED: bit for bit on a CPU with the same "
+        "number of threads; on a GPU as far as torch can, and slower (docs/faults.md)",
+    )
     args = parser.parse_args()
     if not torch.cuda.is_available() and args.num_gpus > 1:
         print(f"No GPU here: one process is used instead of --num-gpus {args.num_gpus}.")

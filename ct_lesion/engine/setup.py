@@ -13,13 +13,14 @@ from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
 
 from .checks import check_classes, check_datasets
+from .seeds import choose_seed, use_deterministic_algorithms
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
     """Read and check the config, fall back to the CPU where there is no GPU, start the log.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``.
+        args: of Detectron2's ``default_argument_parser``, and ``deterministic`` if they have it.
 
     Returns:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
@@ -37,6 +38,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
         print("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
         cfg.SOLVER.AMP.ENABLED = False
+    if not args.eval_only:
+        cfg.SEED = choose_seed(cfg, args.resume)
+    if getattr(args, "deterministic", False):
+        use_deterministic_algorithms()
     cfg.freeze()
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
