@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.data import DatasetCatalog
 
 from ct_lesion.data.errors import DatasetError
@@ -29,6 +30,7 @@ def damage(datasets: Path, tmp_path: Path, monkeypatch):
 
 
 def train(cfg) -> LesionTrainer:
+    torch.manual_seed(0)
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
@@ -62,6 +64,7 @@ def test_training_skips_it_and_lists_it(toy_cfg, damage, tmp_path, caplog, worke
 
 
 def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
     path = damage("cncb_lesion_train")
     frozen = {**QUIET, "MODEL.CLASSIFIER.TRAIN_BATCHNORM": "none"}
     with pytest.raises(DatasetError, match=r"is not a readable image .*INPUT\.ON_CORRUPT skip"):
