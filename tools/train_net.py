@@ -4,6 +4,8 @@
 Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --resume
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml \\
+        --deterministic SEED 1
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
         MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --num-gpus 8 \\
@@ -74,6 +76,12 @@ def wants_gpu(args: argparse.Namespace) -> bool:
 def parse_arguments() -> argparse.Namespace:
     parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
     parser.description = __doc__.partition("\n\n")[0]
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same result each time from the same SEED: bit for bit on a CPU with the same "
+        "number of threads; on a GPU as far as torch can, and slower (docs/faults.md)",
+    )
     # Detectron2's own is one port a user, so that a second run on the machine would fail
     parser.set_defaults(dist_url="auto")
     return parser.parse_args()

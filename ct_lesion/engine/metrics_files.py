@@ -18,6 +18,8 @@ from ct_lesion.files import write_together
 
 METRICS_FILE = "metrics.json"
 WINDOW = 20  # iterations over which Detectron2's writers smooth
+# a process measures these from its fourth step on
+_CLOCK = ("time", "eta_seconds")
 logger = logging.getLogger(__name__)
 
 
@@ -84,9 +86,12 @@ class SmoothingWindow(HookBase):
         self._smoothed: dict[str, bool] = {}
 
     def state_dict(self) -> dict:
-        storage = self.trainer.storage
+        storage = getattr(self.trainer, "storage", None)
+        if storage is None:  # not in training
+            return {}
         latest = storage.latest()
-        names = [name for name, (_, when) in latest.items() if when == self.trainer.iter]
+        current = [name for name, (_, when) in latest.items() if when == self.trainer.iter]
+        names = [name for name in current if name not in _CLOCK]
         histories = storage.histories()
         return {
             "values": {

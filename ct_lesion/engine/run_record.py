@@ -143,6 +143,7 @@ class TrainingRecord(HookBase):
             "config": self._cfg.dump(),
             **_circumstances(self._cfg),
             "seed": self.seed,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
         }
         _write(self._path, content)
 

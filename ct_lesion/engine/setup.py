@@ -14,13 +14,14 @@ from ct_lesion.errors import ConfigError
 
 from .across_processes import scale_to_processes
 from .checks import check_classes, check_datasets
+from .seeds import choose_seed, use_deterministic_algorithms
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
     """Read and check the config, fall back to the CPU where there is no GPU, start the log.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``.
+        args: of Detectron2's ``default_argument_parser``, and ``deterministic`` if they have it.
 
     Returns:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
@@ -38,6 +39,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
         _say_once("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
         cfg.SOLVER.AMP.ENABLED = False
+    if not args.eval_only:
+        cfg.SEED = choose_seed(cfg, args.resume)
+    if getattr(args, "deterministic", False):
+        use_deterministic_algorithms()
     cfg.freeze()
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?

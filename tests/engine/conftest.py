@@ -1,10 +1,12 @@
 """A segmentation config that trains on the toy data within a second an iteration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ct_lesion import load_config
 
@@ -36,3 +38,43 @@ def toy_cfg(datasets: Path, tmp_path: Path) -> Callable[..., CfgNode]:
         return load_config("segmentation/resnet18_t2.yaml", pairs)
 
     return make
+
+
+@pytest.fixture
+def toy_classifier_cfg(datasets: Path, tmp_path: Path) -> Iterator[Callable[..., CfgNode]]:
+    """Makes configs of a classifier on the lesion slices, labelled in turn."""
+    names = ("toy_classes_train", "toy_classes_test")
+    for name in names:
+        lesions = name.replace("toy_classes", "cncb_lesion")
+        DatasetCatalog.register(name, partial(labelled, lesions))
+        MetadataCatalog.get(name).set(
+            image_classes=["Control", "CP", "COVID"], evaluator_type="classification"
+        )
+
+    def make(**overrides: object) -> CfgNode:
+        values = {
+            **{k: v for k, v in TOY_MODEL.items() if "BATCH_SIZE_PER_IMAGE" not in k},
+            "MODEL.WEIGHTS": "",
+            "MODEL.CLASSIFIER.ALLOW_SCRATCH": True,
+            "MODEL.CLASSIFIER.WIDTH": 16,
+            "MODEL.ROI_BATCH.SIZE": 8,
+            "DATASETS.TRAIN": names[:1],
+            "DATASETS.TEST": names[1:],
+            "OUTPUT_DIR": str(tmp_path / "run"),
+            **overrides,
+        }
+        pairs = [item for key, value in values.items() for item in (key, value)]
+        return load_config("classification/resnet18_t2.yaml", pairs)
+
+    yield make
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def labelled(lesions: str) -> list[dict]:
+    records = DatasetCatalog.get(lesions)
+    keys = ("file_name", "image_id", "height", "width", "patient")
+    return [
+        {key: r[key] for key in keys} | {"label": i % 3, "scan": "1"} for i, r in enumerate(records)
+    ]

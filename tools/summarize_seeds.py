@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Mean and spread of what several runs measured that differ in their seed alone.
+
+Example:
+    for seed in 1 2 3; do
+        python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml \\
+            SEED $seed OUTPUT_DIR output/seed_$seed
+    done
+    python tools/summarize_seeds.py output/seed_1 output/seed_2 output/seed_3 --output output/seeds
+
+Each RUN is a folder of tools/train_net.py with its evaluations. Runs whose configs differ in more
+than SEED and OUTPUT_DIR are refused; --may-differ names keys that may, e.g. MODEL.WEIGHTS where
+each classifier starts from a segmenter of its own seed.
+"""
+
+import argparse
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ct_lesion.errors import run_tool
+from ct_lesion.report.seed_summary import read_seed_run, summarize, write_summary
+
+
+def parse_arguments() -> argparse.Namespace:
+    first, _, rest = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="for seeds.json, .csv and .md")
+    parser.add_argument(
+        "--may-differ", nargs="+", default=[], metavar="KEY", help="config keys that may differ"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    runs = [read_seed_run(folder) for folder in args.runs]
+    table = summarize(runs, args.may_differ)
+    print(f"{table.title}\n")
+    print(tabulate(table.shown(), headers=table.columns, disable_numparse=True))
+    print("", *table.notes, sep="\n")
+    if args.output:
+        print("Written:", *write_summary(table, runs, args.output), sep="\n  ")
+
+
+if __name__ == "__main__":
+    run_tool(main)
