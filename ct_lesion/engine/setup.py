@@ -13,6 +13,7 @@ from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
 
 from .checks import check_classes, check_datasets
+from .patient_overlap import check_patients_apart
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -25,8 +26,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
 
     Raises:
-        ConfigError: unknown keys, values of the wrong type, an unreadable file, or keys that do
-            not agree with the datasets.
+        ConfigError: unknown keys, values of the wrong type, an unreadable file, keys that do not
+            agree with the datasets, or training on patients of a test set.
         DatasetError: a dataset that the run needs is not there.
     """
     cfg = read_config(args.config_file, args.opts)
@@ -40,6 +41,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
+    if not args.eval_only:
+        check_patients_apart(cfg)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
     default_setup(cfg, args)
     return cfg
