@@ -1,0 +1,78 @@
+"""What an audit finds, and what it could not check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How bad a finding is.
+
+    ``ERROR``: results on these data would be wrong, or some cannot be computed. ``WARNING``: they
+    may be misleading; look at it. ``NOTE``: to know when reading results.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data that a user must know.
+
+    Attributes:
+        severity: how bad it is.
+        code: the same for the same kind of finding, e.g. ``patient_in_two_groups``.
+        what: one sentence, with numbers.
+        where: files, slices, patients or lines, all of them.
+        advice: what to do.
+        numbers: behind the sentence, as plain values.
+    """
+
+    severity: Severity
+    code: str
+    what: str
+    where: Sequence[str] = ()
+    advice: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "severity": str(self.severity),
+            "code": self.code,
+            "what": self.what,
+            "count": len(self.where),
+            "where": list(self.where),
+            "advice": self.advice,
+            "numbers": dict(self.numbers),
+        }
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A check that could not be made, and why."""
+
+    check: str
+    why: str
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then warnings, then notes; otherwise in their order."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def count_severities(findings: Iterable[Finding]) -> dict[str, int]:
+    """Number of findings of each severity."""
+    severities = [finding.severity for finding in findings]
+    return {str(severity): severities.count(severity) for severity in Severity}
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """``1 slice``, ``1,200 slices``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
