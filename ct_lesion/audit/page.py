@@ -108,7 +108,10 @@ def _sections(audit: Audit) -> Iterator[Section]:
 def _not_checked(audit: Audit) -> list:
     if not audit.not_checked:
         return ["Everything that this audit knows to check was checked."]
-    rows = [[one.check, one.why] for one in audit.not_checked]
+    by_reason: dict[str, list[str]] = {}
+    for one in audit.not_checked:
+        by_reason.setdefault(one.why, []).append(one.check)
+    rows = [["; ".join(checks), why] for why, checks in by_reason.items()]
     return [Table("not_checked", "Not checked, and why", ["check", "why not"], rows)]
 
 

@@ -82,21 +82,20 @@ def find_shortcuts(results: dict[str, list[ProbeResult]]) -> list[Finding]:
     """A finding for each group with a class that the trivial model can tell."""
     findings = []
     for group, found in results.items():
-        told = [r for r in found if r.features == ALL and r.is_shortcut]
+        kinds = list(dict.fromkeys(r.features for r in found))
+        # all together decides: the more kinds are tried one by one, the more alarms by chance
+        everything = ALL if ALL in kinds else kinds[0]
+        told = [r for r in found if r.features == everything and r.is_shortcut]
         if not told:
             continue
-        by = {
-            one.label: [r for r in found if r.label == one.label and r.features != ALL]
-            for one in told
-        }
         findings.append(
             Finding(
                 Severity.WARNING,
                 "class_from_file_properties",
-                f"{group}: a trivial model tells "
+                f"{group}: a trivial model that sees no lung tells "
                 + " and ".join(f"{r.label} (AUC {r.auc.estimate:.2f})" for r in told)
-                + " without looking at the lungs.",
-                [_describe(one, by[one.label]) for one in told],
+                + f" by {' and '.join(kinds) if len(kinds) == 1 else 'file properties'}.",
+                [_describe(one, found) for one in told],
                 "Make all classes alike in this before training, and test on data where they are; "
                 "else nobody knows what was learnt.",
             )
@@ -104,10 +103,12 @@ def find_shortcuts(results: dict[str, list[ProbeResult]]) -> list[Finding]:
     return findings
 
 
-def _describe(all_of_them: ProbeResult, single: list[ProbeResult]) -> str:
-    doing = sorted((r for r in single if r.is_shortcut), key=lambda r: -r.auc.estimate)
-    names = ", ".join(f"{r.features} {r.auc.estimate:.2f}" for r in doing)
-    a = all_of_them.auc
-    return f"{all_of_them.label}: AUC {a.estimate:.2f} ({a.low:.2f} to {a.high:.2f}); by " + (
-        names or "no single property, all together"
+def _describe(one: ProbeResult, found: Sequence[ProbeResult]) -> str:
+    """A class, its interval, and the kinds of features that tell it on their own, best first."""
+    doing = [r for r in found if r.label == one.label and r.features != ALL and r.is_shortcut]
+    doing.sort(key=lambda r: -r.auc.estimate)
+    names = ", ".join(f"{r.features} ({r.auc.estimate:.2f})" for r in doing)
+    return (
+        f"{one.label}: AUC {one.auc.estimate:.2f} ({one.auc.low:.2f} to {one.auc.high:.2f}); by "
+        + (names or "several together, none on its own")
     )

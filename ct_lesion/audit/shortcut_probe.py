@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ct_lesion.evaluation.patient_bootstrap import Interval, bootstrap_intervals
@@ -87,18 +87,26 @@ def probe_classes(
     confidence = 1 - (1 - FAMILY_CONFIDENCE) / (len(names) if len(names) > 2 else 1)
     # of two classes each is told as well as the other
     shown = range(len(names)) if len(names) > 2 else [1]
-    results = []
-    for kind, columns in {ALL: np.hstack(list(features.values())), **features}.items():
-        scores = np.full((len(units), len(names)), np.nan)
+    # of one kind only, all together is that kind
+    joined = {ALL: np.hstack(list(features.values()))} if len(features) > 1 else {}
+    told: dict[tuple[int, str], np.ndarray] = {}
+    for kind, columns in {**joined, **features}.items():
         held_out = _held_out_scores(columns[kept], codes[kept], patients[kept], of_unit[kept], seed)
-        sums = np.zeros_like(scores)
+        sums = np.zeros((len(units), len(names)))
         np.add.at(sums, of_unit[kept], held_out)
-        scores = sums / np.bincount(of_unit[kept], minlength=len(units))[:, None]
-        for code in shown:
-            auc = _auc_interval(
-                unit_codes == code, scores[:, code], unit_patients, confidence, seed
-            )
-            results.append(ProbeResult(str(names[code]), kind, auc, int(sizes[code])))
+        means = sums / np.bincount(of_unit[kept], minlength=len(units))[:, None]
+        told |= {(code, kind): means[:, code] for code in shown}
+    intervals = bootstrap_intervals(
+        lambda i: {key: _auc(unit_codes[i] == key[0], scores[i]) for key, scores in told.items()},
+        unit_patients,
+        resamples=RESAMPLES,
+        confidence=confidence,
+        seed=seed,
+    )
+    results = [
+        ProbeResult(str(names[code]), kind, auc, int(sizes[code]))
+        for (code, kind), auc in intervals.items()
+    ]
     return results, ""
 
 
@@ -127,15 +135,11 @@ def _held_out_scores(
     return scores
 
 
-def _auc_interval(
-    is_class: np.ndarray, scores: np.ndarray, patients: np.ndarray, confidence: float, seed: int
-) -> Interval:
-    def statistic(indices: np.ndarray) -> dict[str, float]:
-        truth = is_class[indices]
-        if truth.all() or not truth.any():
-            return {"auc": np.nan}
-        return {"auc": roc_auc_score(truth, scores[indices])}
-
-    return bootstrap_intervals(
-        statistic, patients, resamples=RESAMPLES, confidence=confidence, seed=seed
-    )["auc"]
+def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
+    """By ranks, which a bootstrap computes ten times sooner than from a curve."""
+    positive = int(is_class.sum())
+    negative = len(is_class) - positive
+    if not positive or not negative:
+        return np.nan
+    wins = rankdata(scores)[is_class].sum() - positive * (positive + 1) / 2
+    return float(wins / (positive * negative))

@@ -16,11 +16,10 @@ class Threshold(NamedTuple):
     meaning: str
 
 
-FLAT_STD = 2.0
 BOX_TOLERANCE = 2.0
 AREA_TOLERANCE = 0.05
 LUNG_TOLERANCE = 0.03
-LESION_OUTSIDE = 0.5
+LESION_OUTSIDE = 0.9
 FEWEST_LESION_PIXELS = 50
 LUNG_NOT_DARKER = 0.7
 FEWEST_CLASS_PATIENTS = 10
@@ -31,11 +30,6 @@ SHORTCUT_AUC = 0.7
 FEWEST_PROBE_PATIENTS = 10
 
 THRESHOLDS = {
-    "FLAT_STD": Threshold(
-        FLAT_STD,
-        "grey values (standard deviation) below which an image is constant: noise alone is more in "
-        "any CT slice",
-    ),
     "BOX_TOLERANCE": Threshold(
         BOX_TOLERANCE,
         "pixels that a box may be off its mask: polygons end half a pixel off, and tools count "
@@ -52,8 +46,9 @@ THRESHOLDS = {
     ),
     "LESION_OUTSIDE": Threshold(
         LESION_OUTSIDE,
-        "share of a slice's lesion area beyond the lung field's convex hull and tolerance: "
-        "consolidation of a whole dorsal base stays below, a lesion on another organ does not",
+        "share of a slice's lesion area beyond the convex hull of the lung that is left, and the "
+        "tolerance: consolidation of the dorsal halves of both lungs, which leaves no lung there, "
+        "stays below; a lesion on the chest wall or another organ does not",
     ),
     "FEWEST_LESION_PIXELS": Threshold(
         FEWEST_LESION_PIXELS, "a lesion of fewer pixels is too small to call it misplaced"
