@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from audit_toys import textured
 
 from ct_lesion.audit.slices import AuditInput, AuditSlice
 
@@ -25,14 +26,6 @@ def make_input() -> Callable[..., AuditInput]:
     return make
 
 
-def textured(seed: int, side: int = 64) -> np.ndarray:
-    """A smooth random picture: like itself when it is changed a little, like no other."""
-    noise = np.random.default_rng(seed).normal(size=(side, side))
-    smooth = cv2.GaussianBlur(noise, (0, 0), 5)
-    low, high = smooth.min(), smooth.max()
-    return ((smooth - low) / (high - low) * 255).astype(np.uint8)
-
-
 @pytest.fixture
 def write_pictures(tmp_path: Path) -> Callable[..., Path]:
     """Writes ``{"patient/slice.png": pixels}`` below a folder."""
@@ -45,23 +38,6 @@ def write_pictures(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / folder
 
     return write
-
-
-SQUARE = [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]]
-"""20 x 20 pixels."""
-
-
-def good_annotation(**changes: object) -> dict:
-    annotation = {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 1,
-        "bbox": [10, 10, 20, 20],
-        "area": 400,
-        "segmentation": SQUARE,
-        "iscrowd": 0,
-    }
-    return {key: value for key, value in {**annotation, **changes}.items() if value is not None}
 
 
 @pytest.fixture

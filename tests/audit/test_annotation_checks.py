@@ -1,5 +1,5 @@
 import pytest
-from conftest import good_annotation
+from audit_toys import good_annotation
 
 from ct_lesion.audit.annotation_checks import check_annotations
 from ct_lesion.audit.inputs import read_inputs

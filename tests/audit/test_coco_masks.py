@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import SQUARE
+from audit_toys import SQUARE
 from pycocotools import mask as coco_mask
 
 from ct_lesion.audit.coco_masks import MaskFault, checked_rle, unpack_counts
