@@ -25,7 +25,7 @@ from pathlib import Path
 
 import ct_lesion  # noqa: F401 registers the datasets
 from ct_lesion.audit.audit import AuditOptions, run_audit
-from ct_lesion.audit.findings import Severity
+from ct_lesion.audit.findings import Severity, by_reason
 from ct_lesion.audit.inputs import read_inputs
 from ct_lesion.audit.page import check_output, verdict, write_audit
 from ct_lesion.errors import UserError, run_tool
@@ -84,8 +84,8 @@ def main() -> None:
     for finding in audit.findings:
         if finding.severity is not Severity.NOTE:
             print(f"{finding.severity}: {finding.what}")
-    if audit.not_checked:
-        print(f"Not checked: {'; '.join(dict.fromkeys(o.check for o in audit.not_checked))}.")
+    for why, checks in by_reason(audit.not_checked).items():
+        print(f"not checked: {'; '.join(checks)}: {why}")
     print(verdict(audit))
     print("Written:", *paths, sep="\n  ")
     sys.exit(FOUND if audit.fails(args.strict) else 0)

@@ -61,6 +61,16 @@ class NotChecked:
     why: str
 
 
+def by_reason(unchecked: Iterable[NotChecked]) -> dict[str, list[str]]:
+    """Why, and all checks that were not made for that reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in unchecked:
+        checks = reasons.setdefault(one.why, [])
+        if one.check not in checks:
+            checks.append(one.check)
+    return reasons
+
+
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Errors first, then warnings, then notes; otherwise in their order."""
     order = list(Severity)

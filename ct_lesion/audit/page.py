@@ -15,7 +15,7 @@ from ct_lesion.report.tables import Table
 
 from .audit import Audit, describe_input
 from .copy_findings import PatientPair
-from .findings import Severity, count
+from .findings import Severity, by_reason, count
 from .thresholds import THRESHOLDS
 
 PAGE, NUMBERS = "audit.html", "audit.json"
@@ -108,10 +108,7 @@ def _sections(audit: Audit) -> Iterator[Section]:
 def _not_checked(audit: Audit) -> list:
     if not audit.not_checked:
         return ["Everything that this audit knows to check was checked."]
-    by_reason: dict[str, list[str]] = {}
-    for one in audit.not_checked:
-        by_reason.setdefault(one.why, []).append(one.check)
-    rows = [["; ".join(checks), why] for why, checks in by_reason.items()]
+    rows = [["; ".join(checks), why] for why, checks in by_reason(audit.not_checked).items()]
     return [Table("not_checked", "Not checked, and why", ["check", "why not"], rows)]
 
 
@@ -219,9 +216,12 @@ def _class_blocks(audit: Audit) -> Iterator:
         yield Table(
             "class_table",
             "Classes by group",
-            ["group", "class", "patients", "scans", "slices"],
-            [[c.group, c.label, c.patients or None, c.scans, c.slices] for c in audit.counts],
-            formats=dict.fromkeys(("patients", "scans", "slices"), ","),
+            ["group", "class", "patients", "scans", "slices", "slices a scan"],
+            [
+                [c.group, c.label, c.patients or None, c.scans, c.slices, c.slices / c.scans]
+                for c in audit.counts
+            ],
+            formats={**dict.fromkeys(("patients", "scans", "slices"), ","), "slices a scan": ".1f"},
         )
     if audit.associations:
         yield Table(

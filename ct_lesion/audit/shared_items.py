@@ -55,7 +55,7 @@ def find_not_comparable(inputs: Sequence[AuditInput], same_numbers: bool) -> lis
                 NotChecked(
                     f"patients of {a[0]} in {b[0]}, by number",
                     f"they are numbered by different sources ({source}; {', '.join(others)}): "
-                    "only the comparison of images can tell",
+                    "only a comparison of their images can tell",
                 )
             )
     return found
