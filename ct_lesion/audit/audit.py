@@ -34,6 +34,8 @@ from .shortcut_probe import ProbeResult
 from .slices import AuditInput, groups_of
 from .thresholds import THRESHOLDS
 
+NO_IMAGES = "images were left out by --no-images"
+
 
 @dataclass(frozen=True)
 class AuditOptions:
@@ -161,9 +163,8 @@ def run_audit(
             _check_images(audit, seen, progress)
     else:
         seen = []
-        why = "there are none" if options.images else "they were left out by --no-images"
-        checks = "damaged images, copies between groups"
-        audit.not_checked.append(NotChecked(checks, why))
+        why = "there are no images" if options.images else NO_IMAGES
+        audit.not_checked.append(NotChecked("damaged images, copies between groups", why))
         _probe(audit, seen)
     audit.findings = by_severity(audit.findings)
     return audit
@@ -187,7 +188,11 @@ def _check_masks(audit: Audit) -> None:
         if annotations:
             audit.findings += annotations.findings
             audit.not_checked += annotations.not_checked
-        if annotations or any(s.labels for s in one.slices):
+        if not annotations and not any(s.labels for s in one.slices):
+            continue
+        if not audit.options.images:
+            audit.not_checked.append(NotChecked(f"masks of {one.name}", NO_IMAGES))
+        else:
             summary, findings, skipped = check_masks(one, annotations)
             audit.masks.append(summary)
             audit.findings += findings

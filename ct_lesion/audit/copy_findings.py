@@ -11,10 +11,9 @@ from .copy_search import Copy, find_copies
 from .findings import Finding, Severity, count
 from .image_checks import SeenSlice
 from .slices import groups_of, person
+from .thresholds import FEWEST_NEAR_COPIES
 
 NEAR = "near copy"
-FEWEST_NEAR = 2
-"""Near copies between two patients from which on they are an error: a single one may be chance."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class PatientPair:
     @property
     def is_sure(self) -> bool:
         """Whether this can hardly be chance."""
-        return self.exact > 0 or len(self.copies) >= FEWEST_NEAR
+        return self.exact > 0 or len(self.copies) >= FEWEST_NEAR_COPIES
 
     def __str__(self) -> str:
         a, b = (

@@ -26,6 +26,7 @@ FEWEST_CLASS_PATIENTS = 10
 LARGEST_IMBALANCE = 5.0
 CRAMERS_V = 0.3
 P_VALUE = 0.01
+FEWEST_NEAR_COPIES = 2
 SHORTCUT_AUC = 0.7
 FEWEST_PROBE_PATIENTS = 10
 
@@ -57,6 +58,11 @@ THRESHOLDS = {
         LUNG_NOT_DARKER,
         "chance that a pixel of the lung field is darker than one of the tissue around it: above "
         "0.86 in each of 328 real slices, below 0.6 with the mask a tenth of the image off",
+    ),
+    "FEWEST_NEAR_COPIES": Threshold(
+        FEWEST_NEAR_COPIES,
+        "near copies between two patients from which on they are an error: a single one may be "
+        "alike by chance",
     ),
     "FEWEST_CLASS_PATIENTS": Threshold(
         FEWEST_CLASS_PATIENTS,
