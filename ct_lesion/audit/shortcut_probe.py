@@ -34,7 +34,7 @@ class ProbeResult:
     """How well a class is told from the others.
 
     Attributes:
-        label: the class.
+        label: the class; of two classes both, since each is told as well as the other.
         features: what the model had, e.g. "image size", or :data:`ALL`.
         auc: one against the rest, of patients, and its interval over patients.
         patients: of the class.
@@ -85,7 +85,6 @@ def probe_classes(
         return [], f"{sizes.min()} patients of {few}, at least {FEWEST_PROBE_PATIENTS} are needed"
     kept = _thin_out(of_unit, seed)
     confidence = 1 - (1 - FAMILY_CONFIDENCE) / (len(names) if len(names) > 2 else 1)
-    # of two classes each is told as well as the other
     shown = range(len(names)) if len(names) > 2 else [1]
     # of one kind only, all together is that kind
     joined = {ALL: np.hstack(list(features.values()))} if len(features) > 1 else {}
@@ -103,8 +102,9 @@ def probe_classes(
         confidence=confidence,
         seed=seed,
     )
+    shown_names = [str(name) for name in names] if len(names) > 2 else [" or ".join(names)] * 2
     results = [
-        ProbeResult(str(names[code]), kind, auc, int(sizes[code]))
+        ProbeResult(shown_names[code], kind, auc, int(sizes[code]))
         for (code, kind), auc in intervals.items()
     ]
     return results, ""

@@ -31,7 +31,7 @@ def test_a_property_that_goes_with_the_class_is_named():
     assert found["file format"].is_shortcut
     assert found[ALL].is_shortcut
     assert not found["border"].is_shortcut
-    assert {r.label for r in results} == {"NCP"}  # of two classes, one AUC says it all
+    assert {r.label for r in results} == {"CP or NCP"}
 
 
 def test_properties_of_patients_that_have_nothing_to_do_with_the_class_tell_nothing():
