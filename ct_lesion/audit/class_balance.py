@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.stats import random_table
@@ -13,7 +12,13 @@ from scipy.stats.contingency import association
 
 from .findings import Finding, NotChecked, Severity, count
 from .slices import AuditInput, all_slices, groups_of
-from .thresholds import CRAMERS_V, FEWEST_CLASS_PATIENTS, LARGEST_IMBALANCE, P_VALUE
+from .thresholds import (
+    CRAMERS_V,
+    FEWEST_CLASS_PATIENTS,
+    LARGEST_IMBALANCE,
+    P_VALUE,
+    SHARE_DIFFERENCE,
+)
 
 RESAMPLES = 9999
 
@@ -96,13 +101,12 @@ def find_imbalance(counts: Sequence[ClassCount]) -> Iterator[Finding]:
 
 def _slices_against_patients(group: str, own: Sequence[ClassCount]) -> Iterator[Finding]:
     """A class that is rare among patients and frequent among slices, or the other way round."""
-    by_patients = sorted(own, key=lambda c: -c.patients)
-    if any(rare.slices > often.slices for often, rare in pairwise(by_patients)):
-        patients, slices = sum(c.patients for c in own), sum(c.slices for c in own)
+    patients, slices = sum(c.patients for c in own), sum(c.slices for c in own)
+    if any(abs(c.patients / patients - c.slices / slices) > SHARE_DIFFERENCE for c in own):
         yield Finding(
             Severity.NOTE,
             "slices_and_patients_disagree",
-            f"{group}: the classes are of another order by slices than by patients.",
+            f"{group}: classes have another share of the slices than of the patients.",
             [
                 f"{c.label}: {100 * c.patients / patients:.0f} % of patients, "
                 f"{100 * c.slices / slices:.0f} % of slices"

@@ -53,7 +53,7 @@ def probe_groups(
         if found:
             results[group] = found
         else:
-            skipped.append(NotChecked(check, f"not measurable: {why}"))
+            skipped.append(NotChecked(check, f"not measured: {why}"))
     return results, skipped
 
 

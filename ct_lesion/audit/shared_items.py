@@ -47,18 +47,19 @@ def find_not_comparable(inputs: Sequence[AuditInput], same_numbers: bool) -> lis
     """Groups whose patients have different numbers, so that only images can tell."""
     if same_numbers:
         return []
-    found = []
-    for a, b in combinations(groups_of(inputs).items(), 2):
-        for source in sorted({x.source for x in a[1]} - {x.source for x in b[1]}):
-            others = sorted({x.source for x in b[1]} - {source})
-            found.append(
-                NotChecked(
-                    f"patients of {a[0]} in {b[0]}, by number",
-                    f"they are numbered by different sources ({source}; {', '.join(others)}): "
-                    "only a comparison of their images can tell",
-                )
-            )
-    return found
+    groups: dict[str, list[str]] = {}
+    for one in inputs:
+        own = groups.setdefault(one.source, [])
+        if one.group not in own:
+            own.append(one.group)
+    return [
+        NotChecked(
+            f"patients of {', '.join(own)} in {', '.join(others)}, by number",
+            f"{source} and {other} number them differently: only a comparison of images can tell",
+        )
+        for (source, own), (other, others) in combinations(groups.items(), 2)
+        if len({*own, *others}) > 1
+    ]
 
 
 def _keys(same_numbers: bool) -> dict[str, Callable[[AuditInput, AuditSlice], Key | None]]:

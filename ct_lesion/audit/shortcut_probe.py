@@ -62,7 +62,7 @@ def probe_classes(
     A patient's score is the mean of the slices'; slices never vote beside their patient.
 
     Args:
-        features: ``(M, K)`` float for each kind.
+        features: ``(M, K)`` float for each kind; a kind that is the same in all slices is left out.
         labels: ``(M,)`` class names.
         patients: ``(M,)``.
         seed: of trees, folds and bootstrap.
@@ -73,6 +73,11 @@ def probe_classes(
     names, codes = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         return [], "one class only"
+    features = {
+        kind: columns for kind, columns in features.items() if np.ptp(columns, axis=0).any()
+    }
+    if not features:
+        return [], "all files are alike: there is nothing to tell classes by"
     units, of_unit = np.unique(
         np.array([f"{p}\0{label}" for p, label in zip(patients, labels, strict=True)]),
         return_inverse=True,

@@ -24,6 +24,7 @@ FEWEST_LESION_PIXELS = 50
 LUNG_NOT_DARKER = 0.7
 FEWEST_CLASS_PATIENTS = 10
 LARGEST_IMBALANCE = 5.0
+SHARE_DIFFERENCE = 0.1
 CRAMERS_V = 0.3
 P_VALUE = 0.01
 FEWEST_NEAR_COPIES = 2
@@ -70,6 +71,11 @@ THRESHOLDS = {
     ),
     "LARGEST_IMBALANCE": Threshold(
         LARGEST_IMBALANCE, "patients of the most frequent class for one of the rarest"
+    ),
+    "SHARE_DIFFERENCE": Threshold(
+        SHARE_DIFFERENCE,
+        "between a class's share of the patients and of the slices, from which on it is noted: "
+        "metrics by slice then are about other people than metrics by patient",
     ),
     "CRAMERS_V": Threshold(
         CRAMERS_V, "association of classes with groups or origins, 0 to 1; 0.3 is called medium"

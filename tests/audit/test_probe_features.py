@@ -89,7 +89,7 @@ def test_what_cannot_be_probed_says_why():
     of_few = [SeenSlice(few, s.slice, s.picture, s.facts) for s in seen[:6]]
     results, unchecked = probe_groups([few, names_only, unlabelled], of_few)
     assert results == {}
-    assert ["not measurable: 3 patients of COVID-19" in unchecked[0].why, len(unchecked)] == [
+    assert ["not measured: 3 patients of COVID-19" in unchecked[0].why, len(unchecked)] == [
         True,
         2,
     ]

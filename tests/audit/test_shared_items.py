@@ -56,7 +56,7 @@ def test_the_same_number_of_two_sources_is_no_leak_but_told(make_input, sources,
     assert (finding.code, finding.severity) == ("same_numbers_of_two_sources", severity)
     assert finding.where == ["12"]
     (unchecked,) = find_not_comparable(inputs, same_numbers=False)
-    assert "only a comparison of their images" in unchecked.why
+    assert "only a comparison of images" in unchecked.why
     assert "patient_in_two_groups" in codes(find_shared(inputs, same_numbers=True))
     assert find_not_comparable(inputs, same_numbers=True) == []
 

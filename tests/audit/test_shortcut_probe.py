@@ -58,6 +58,13 @@ def test_of_three_classes_only_the_one_that_can_be_told_is_a_shortcut():
 )
 def test_what_cannot_be_measured_says_why(labels, reason):
     who = np.arange(40).astype(str)
-    results, why = probe_classes({"x": np.zeros((40, 1))}, np.array(labels), who)
+    results, why = probe_classes({"x": np.arange(40.0)[:, None]}, np.array(labels), who)
     assert results == []
     assert reason in why
+
+
+def test_where_all_files_are_alike_there_is_nothing_to_tell_classes_by():
+    labels, patients = cohort()
+    results, why = probe_classes({"image size": np.full((len(labels), 2), 512.0)}, labels, patients)
+    assert results == []
+    assert "all files are alike" in why
