@@ -14,6 +14,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 
 from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.scan_names import unique_names
 
 from .folder_inputs import read_folder
 from .json_inputs import read_json_file, read_registered
@@ -81,11 +82,12 @@ def read_inputs(texts: Sequence[str], ids_per_class: bool = False) -> list[Audit
         DatasetError: nothing there under a name, or nothing that can be audited.
     """
     inputs = [_read(parse_input(text), ids_per_class) for text in texts]
-    named: set[str] = set()
-    for one in inputs:
-        if one.name in named:
-            one.name = f"{one.name} ({one.group})"
-        named.add(one.name)
+    names = [one.name for one in inputs]
+    told_apart = [
+        f"{n} ({i.group})" if names.count(n) > 1 else n for n, i in zip(names, inputs, strict=True)
+    ]
+    for one, name in zip(inputs, unique_names(told_apart), strict=True):
+        one.name = name
         if not one.slices and not one.findings:
             raise DatasetError(f"{one.name}: holds no slices.")
     return inputs

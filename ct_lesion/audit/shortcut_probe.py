@@ -22,7 +22,7 @@ from .thresholds import FEWEST_PROBE_PATIENTS, SHORTCUT_AUC
 
 ALL = "all together"
 FOLDS, TREES, DEPTH = 5, 40, 3
-MOST_SLICES_A_PATIENT = 30
+MOST_SLICES_A_PATIENT = 10
 """More say nothing new: size, format and border are those of the scan."""
 RESAMPLES = 1000
 FAMILY_CONFIDENCE = 0.95

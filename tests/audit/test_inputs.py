@@ -193,5 +193,6 @@ def test_two_inputs_of_one_name_can_be_told_apart(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "list.txt").write_text(LINES["split"])
-    inputs = read_inputs([f"{g}={tmp_path / g / 'list.txt'}" for g in ("a", "b")])
-    assert [one.name for one in inputs] == ["list.txt", "list.txt (b)"]
+    inputs = read_inputs([f"{g}={tmp_path / g / 'list.txt'}" for g in ("a", "b", "b")])
+    names = [one.name for one in inputs]
+    assert names == ["list.txt (a)", "list.txt (b)", "list.txt (b)-2"]
