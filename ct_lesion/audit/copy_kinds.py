@@ -1,4 +1,4 @@
-"""What is done to images when they are copied: changes that the search for copies must see through.
+"""What happens to images that are copied: what the search for copies must see through.
 
 Images are ``(H, W)`` uint8.
 """

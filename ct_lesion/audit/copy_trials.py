@@ -1,4 +1,4 @@
-"""What is done to images when they are copied: changes that the search for copies must see through.
+"""How well the search for copies works on the images at hand: makes copies and looks for them."""
 
 from __future__ import annotations
 
