@@ -7,7 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Header:
     bits: int | None = None
     width: int | None = None
     height: int | None = None
-    notes: list[ImageProblem] = field(default_factory=list)  # of what can be decoded all the same
+    note: ImageProblem | None = None  # on what can be decoded all the same
 
 
 def decode(path: Path, header: Header) -> np.ndarray:
@@ -118,10 +118,10 @@ def _read_header(image: Image.Image, header: Header) -> None:
         )
     if header.bits != 8:
         text = f"{header.bits} bits a pixel (mode {image.mode}); slices must have 8"
-        header.notes.append(ImageProblem("wrong mode", text))
+        header.note = ImageProblem("wrong mode", text)
     elif image.mode not in GREY_MODES:
         text = f"mode {image.mode}; slices must be grey"
-        header.notes.append(ImageProblem("wrong mode", text))
+        header.note = ImageProblem("wrong mode", text)
 
 
 def _check_structure(data: bytes, image_format: str | None) -> None:
@@ -167,7 +167,7 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
     spread = int(np.ptp(colour, axis=2).max())
     if spread >= MOST_COLOUR:
         text = f"a colour picture: channels differ by up to {spread}"
-        header.notes.append(ImageProblem("wrong mode", text))
+        header.note = ImageProblem("wrong mode", text)
     return colour
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -94,21 +93,16 @@ def read_image_facts(path: str | Path) -> ImageFacts:
             damage within the coded data that leaves a picture is not seen: the format has no check
             sum.
     """
-    path, header = Path(path), Header()
-    problem, decoded = None, {}
+    header = Header()
     try:
-        pixels = decode(path, header)
-        problem = header.notes[0] if header.notes else None
-        decoded = _facts_of_pixels(pixels)
-        if pixels.min() == pixels.max():
-            value = pixels.reshape(-1)[0]
-            problem = ImageProblem("constant", f"constant: all pixels are {value:g}")
-    except ImageProblem as error:
-        problem = error
-    return ImageFacts(
-        path=path,
-        problem=str(problem) if problem else None,
-        problem_kind=problem.kind if problem else None,
+        pixels = decode(Path(path), header)
+        facts = facts_of_pixels(pixels, path)
+    except ImageProblem as problem:
+        facts = ImageFacts(Path(path), str(problem), problem.kind)
+    if header.note and not facts.problem:
+        facts = replace(facts, problem=str(header.note), problem_kind=header.note.kind)
+    return replace(
+        facts,
         file_bytes=header.file_bytes,
         sha256=header.sha256,
         format=header.format,
@@ -116,11 +110,19 @@ def read_image_facts(path: str | Path) -> ImageFacts:
         bits=header.bits,
         width=header.width,
         height=header.height,
-        **decoded,
     )
 
 
-def _facts_of_pixels(pixels: np.ndarray) -> dict[str, Any]:
+def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
+    """What can be told from the pixels alone.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, 3)``, any real type.
+        path: of the image, or another name for it.
+
+    Raises:
+        ImageProblem: values that are not finite.
+    """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ImageProblem("corrupt", "holds NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -128,15 +130,18 @@ def _facts_of_pixels(pixels: np.ndarray) -> dict[str, Any]:
         low, high = float(grey.min()), float(grey.max())
         scale = 255 / (high - low) if high > low else 0.0
         grey = np.rint((grey.astype(np.float64) - low) * scale).astype(np.uint8)
-    return {
-        "pixels_sha256": hash_pixels(pixels),
-        "border": _border(grey),
-        "fingerprint": make_fingerprint(grey),
-    }
+    constant = bool((pixels == pixels.flat[0]).all())
+    return ImageFacts(
+        Path(path),
+        problem=f"constant: all pixels are {pixels.flat[0]:g}" if constant else None,
+        problem_kind="constant" if constant else None,
+        pixels_sha256=_hash_pixels(pixels),
+        border=_border(grey),
+        fingerprint=make_fingerprint(grey),
+    )
 
 
-def hash_pixels(pixels: np.ndarray) -> str:
-    """SHA-256 of pixels ``(H, W)`` or ``(H, W, 3)`` with their size and type."""
+def _hash_pixels(pixels: np.ndarray) -> str:
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.str}".encode())
     digest.update(np.ascontiguousarray(pixels))
     return digest.hexdigest()
