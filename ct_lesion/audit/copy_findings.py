@@ -124,7 +124,7 @@ def find_copied(pairs: Sequence[PatientPair]) -> Iterator[Finding]:
         ):
             if not chosen:
                 continue
-            slices = sum(len(pair.copies) for pair in chosen)
+            slices = len({copy.i for pair in chosen for copy in pair.copies})
             yield Finding(
                 severity,
                 code,

@@ -176,8 +176,9 @@ def _trial_table(audit: Audit) -> Table:
         rows,
         formats={"recall": ".3f", "precision": ".3f"},
         notes=[
-            f"Copies of {trial.images:,} images were made and looked for among {trial.others:,}; "
-            f"links between originals that are no copies: {trial.wrong_originals:,}."
+            f"{trial.copies:,} copies of {trial.images:,} images, neighbouring slices among them, "
+            f"were made and looked for. Links among the images themselves, which were copies "
+            f"before or are mistakes: {trial.linked_originals:,}."
         ],
     )
 

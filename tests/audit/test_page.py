@@ -64,7 +64,7 @@ def test_copies_are_shown_side_by_side_with_the_patients_and_the_trial():
     pair = PatientPair(("cncb", "covidx"), ("12", "845"), ("train", "test"), copies)
     picture = PairPicture("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", ("a", "b"), "x")
     rows = (TrialRow("resized", 40, 39, 1), TrialRow("flipped", 10, 10, 0))
-    trial = TrialReport(10, 200, rows, 0)
+    trial = TrialReport(200, rows, 0)
     audit = Audit([], AuditOptions(), list(find_copied([pair])), images=4, pairs=[pair])
     audit.pictures, audit.trial = [picture], trial
     html = render(audit)
