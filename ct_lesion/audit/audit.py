@@ -214,7 +214,7 @@ def _check_images(audit: Audit, seen: Sequence[SeenSlice], progress: Callable[[s
     audit.pictures = draw_pairs(audit.pairs, seen, audit.options.pictures)
     if audit.options.trial_images:
         audit.trial = run_trial(
-            _trial_files(seen),
+            _trial_files(seen, [*audit.pairs, *within]),
             sample=audit.options.trial_images,
             seed=audit.options.seed,
             progress=lambda line: progress(f"      {line}"),
@@ -226,8 +226,14 @@ def _check_images(audit: Audit, seen: Sequence[SeenSlice], progress: Callable[[s
     _probe(audit, seen)
 
 
-def _trial_files(seen: Sequence[SeenSlice]) -> list[Path]:
-    return [one.picture for one in seen if one.facts.problem is None]
+def _trial_files(seen: Sequence[SeenSlice], pairs: Sequence[PatientPair]) -> list[Path]:
+    """Sound images, and of known copies one: a copy of theirs could be linked with either."""
+    known = {copy.j for pair in pairs for copy in pair.copies}
+    return [
+        one.picture
+        for index, one in enumerate(seen)
+        if one.facts.problem is None and index not in known
+    ]
 
 
 def _probe(audit: Audit, seen: Sequence[SeenSlice]) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+LEAK_CODES = ("_in_two_groups", "_between_groups")
+"""Ends of the codes of what is in two groups."""
+
 
 class Severity(StrEnum):
     """How bad a finding is.
@@ -72,9 +75,11 @@ def by_reason(unchecked: Iterable[NotChecked]) -> dict[str, list[str]]:
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first, then warnings, then notes; otherwise in their order."""
+    """Errors first, then warnings, then notes; leaks before anything else of a severity."""
     order = list(Severity)
-    return sorted(findings, key=lambda finding: order.index(finding.severity))
+    return sorted(
+        findings, key=lambda f: (order.index(f.severity), not f.code.endswith(LEAK_CODES))
+    )
 
 
 def count_severities(findings: Iterable[Finding]) -> dict[str, int]:

@@ -33,7 +33,7 @@ def read_folder(group: str, folder: Path, ids_per_class: bool = False) -> AuditI
     problems = Problems()
     found, unknown = index_images(folder, None, problems)
     if found:
-        one = AuditInput(group, str(folder), "class folders", CLASS_SOURCE)
+        one = AuditInput(group, folder.resolve().name, "class folders", CLASS_SOURCE)
         one.slices = [
             class_slice(parse_name(f"{key}."), folder / found[key], ids_per_class)
             for key in sorted(found)
@@ -46,7 +46,7 @@ def read_folder(group: str, folder: Path, ids_per_class: bool = False) -> AuditI
 def _read_archive(group: str, folder: Path) -> AuditInput:
     archive = Archive(folder)
     pairs, faults = pair_slices(archive)
-    one = AuditInput(group, str(folder), "lesion archive", str(folder.resolve()))
+    one = AuditInput(group, folder.resolve().name, "lesion archive", str(folder.resolve()))
     one.slices = [
         AuditSlice(
             key=str(pair.id),
@@ -88,7 +88,7 @@ def _tree_findings(name: str, unknown: list[str], problems: Problems) -> list[Fi
 
 def _read_scans(group: str, folder: Path) -> AuditInput:
     notes: list[str] = []
-    one = AuditInput(group, str(folder), "scans", str(folder.resolve()))
+    one = AuditInput(group, folder.resolve().name, "scans", str(folder.resolve()))
     for source in find_scans([folder], options=ReadOptions(), notes=notes):
         if source.kind == "pictures" and not is_stack(source.files[0]):
             one.slices += _picture_slices(folder, source)

@@ -99,6 +99,7 @@ def _sections(audit: Audit) -> Iterator[Section]:
     yield Section("unchecked", "What was not checked", _not_checked(audit))
     yield Section("inputs", "Inputs", [_inputs_table(audit)])
     yield Section("copies", "Copies of images", [*_copy_blocks(audit)])
+    yield Section("trial", "How well copies are found", [*_trial_blocks(audit)])
     yield Section("masks", "Lesion masks", [*_mask_blocks(audit)])
     yield Section("classes", "Classes", [*_class_blocks(audit)])
     yield Section("shortcuts", "Classes from file properties", [*_probe_blocks(audit)])
@@ -132,8 +133,6 @@ def _copy_blocks(audit: Audit) -> Iterator:
             yield f"Below: {len(audit.pictures)} of the pairs of images; all are in audit.json."
     elif audit.images and len({one.group for one in audit.inputs}) > 1:
         yield f"No copies between groups among {audit.images:,} images."
-    if audit.trial:
-        yield _trial_table(audit)
 
 
 def _pairs_table(pairs: list[PatientPair]) -> Table:
@@ -157,28 +156,22 @@ def _pairs_table(pairs: list[PatientPair]) -> Table:
     )
 
 
-def _trial_table(audit: Audit) -> Table:
+def _trial_blocks(audit: Audit) -> Iterator[Table]:
     trial = audit.trial
+    if trial is None:
+        return
     rows = [[r.kind, r.copies, r.found, r.recall, r.wrong, r.precision] for r in trial.rows]
-    rows.append(
-        [
-            "all",
-            *(sum(getattr(r, name) for r in trial.rows) for name in ("copies", "found")),
-            trial.recall,
-            sum(r.wrong for r in trial.rows),
-            trial.precision,
-        ]
-    )
-    return Table(
+    found, wrong = (sum(getattr(r, name) for r in trial.rows) for name in ("found", "wrong"))
+    rows.append(["all", trial.copies, found, trial.recall, wrong, trial.precision])
+    yield Table(
         "copy_trial",
-        "How well the search finds copies of these very images",
+        "Copies of these very images, made and searched for",
         ["what was done to an image", "copies", "found", "recall", "wrong links", "precision"],
         rows,
         formats={"recall": ".3f", "precision": ".3f"},
         notes=[
-            f"{trial.copies:,} copies of {trial.images:,} images, neighbouring slices among them, "
-            f"were made and looked for. Links among the images themselves, which were copies "
-            f"before or are mistakes: {trial.linked_originals:,}."
+            f"Among {trial.images:,} images, with neighbouring slices of scans. Links among these "
+            f"themselves, which were copies before or are mistakes: {trial.linked_originals:,}."
         ],
     )
 
