@@ -138,16 +138,24 @@ def trial_on(
         made = [(k, n) for k in range(len(part)) for n in range(k, count, together)][: len(images)]
         made = [(k, n) for k, n in made if n // together < copies]
         facts = originals + [facts_of_pixels(part[k].copy(images[n]), f"copy {n}") for k, n in made]
-        rows += _count(find_copies(facts), part, made, origin)
+        rows += count_links(find_copies(facts), part, made, origin)
     return TrialReport(count, tuple(rows), len(known))
 
 
-def _count(
+def count_links(
     links: Sequence[Copy],
     kinds: Sequence[CopyKind],
     made: Sequence[tuple[int, int]],
     origin: Sequence[int],
 ) -> list[TrialRow]:
+    """What a search has found of each kind of copies.
+
+    Args:
+        links: of a search among originals, followed by copies.
+        kinds: of copies.
+        made: of each copy its kind and its original, by number.
+        origin: of each original the one that it is itself a copy of, or its own number.
+    """
     count = len(origin)
     found: list[set[int]] = [set() for _ in kinds]
     wrong = [0] * len(kinds)
