@@ -46,6 +46,7 @@ setup(
     package_dir={"ct_lesion.configs": "configs"},
     package_data={
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
+        "ct_lesion.audit": ["templates/*"],
         "ct_lesion.report": ["*.json", "templates/*"],
         "ct_lesion.prediction": ["templates/*"],
     },

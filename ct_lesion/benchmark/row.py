@@ -26,7 +26,7 @@ from .timing import Comparison, Work, compare
 
 ROW_MODULES = (
     *("inference_rows", "prediction_rows", "training_rows", "data_rows"),
-    *("gpu_rows", "peer_rows"),
+    *("copy_rows", "gpu_rows", "peer_rows"),
 )
 """Modules of this package that register rows, in the order of the table."""
 

@@ -61,6 +61,10 @@ class Problems:
         """Note items of one kind; of each kind the first ten and the number are shown."""
         self._items[kind].extend(items)
 
+    def by_kind(self) -> dict[str, list[str]]:
+        """All items of each kind that has any."""
+        return {kind: list(items) for kind, items in self._items.items() if items}
+
     def __bool__(self) -> bool:
         return any(self._items.values())
 

@@ -23,6 +23,7 @@ from ct_lesion.files import write_together
 
 from .checks import dataset_hashes
 from .fingerprint import hash_weights, unwrap_model
+from .patient_overlap import find_shared_patients
 
 TRAINING_RECORD = "training.json"
 EVALUATION_RECORD = "evaluation.json"
@@ -67,8 +68,15 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write_together({path: json.dumps(content, indent=2) + "\n"})
 
 
+def _compare_patients(cfg: CfgNode) -> dict[str, Any]:
+    overlap = find_shared_patients(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
+    return overlap.as_dict(allowed=cfg.DATASETS.ALLOW_SHARED_PATIENTS)
+
+
 class TrainingRecord(HookBase):
     """Keeps ``training.json`` in the run's folder up to date, also over a resumed run.
+
+    ``patients`` says how many there are in the training and test sets, and who is in both.
 
     ``seconds`` is the time in training steps, evaluations and checkpoints not included, and in
     ``preparation_seconds``, that of what had to be computed before the first step. Both are of the
@@ -97,6 +105,7 @@ class TrainingRecord(HookBase):
         self._seconds = 0.0
         self._iterations = 0
         self._step_began = 0.0
+        self._patients: dict[str, Any] = {}
         self.preparation_seconds = 0.0
 
     def state_dict(self) -> dict:
@@ -107,6 +116,7 @@ class TrainingRecord(HookBase):
         self._restored = True
 
     def before_train(self) -> None:
+        self._patients = _compare_patients(self._cfg)
         self._iterations = self.trainer.start_iter
         earlier_version = self._iterations > 0 and not self._restored
         if earlier_version and self._path.is_file():
@@ -139,6 +149,7 @@ class TrainingRecord(HookBase):
             **self._times(),
             "skipped_slices": self.skipped_slices(),
             "trained_on": list(self._cfg.DATASETS.TRAIN),
+            "patients": self._patients,
             # a later evaluation in this folder overwrites config.yaml
             "config": self._cfg.dump(),
             **_circumstances(self._cfg),
@@ -189,6 +200,7 @@ class EvaluationRecord(DatasetEvaluator):
                 "dataset": self._dataset_name,
                 "image_root": metadata.get("image_root", None),
                 "slices": slices,
+                "is_a_training_set": self._dataset_name in self._cfg.DATASETS.TRAIN,
                 "seconds": time.perf_counter() - self._began,
                 "weights_sha256": hash_weights(unwrap_model(self._model).state_dict()),
                 **_circumstances(self._cfg),

@@ -14,6 +14,7 @@ from ct_lesion.errors import ConfigError
 
 from .across_processes import scale_to_processes
 from .checks import check_classes, check_datasets
+from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
 
 
@@ -27,8 +28,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
 
     Raises:
-        ConfigError: unknown keys, values of the wrong type, an unreadable file, or keys that do
-            not agree with the datasets.
+        ConfigError: unknown keys, values of the wrong type, an unreadable file, keys that do not
+            agree with the datasets, or training on patients of a test set.
         DatasetError: a dataset that the run needs is not there.
     """
     cfg = read_config(args.config_file, args.opts)
@@ -48,6 +49,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
+    if not args.eval_only:
+        check_patients_apart(cfg)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
     default_setup(cfg, args)
     return cfg

@@ -20,7 +20,13 @@ from .classification_section import (
 from .comparison_section import check_comparable, comparison_table
 from .explanation_section import explanation_blocks
 from .figure_2_section import figure_2_blocks
-from .model_card import INTENDED, LIMITS, claim_table, model_card_table
+from .model_card import (
+    INTENDED,
+    LIMITS,
+    claim_table,
+    model_card_table,
+    shared_patient_cautions,
+)
 from .options import ReportOptions
 from .page import Block, Picture, Section
 from .regions_section import region_blocks
@@ -212,6 +218,7 @@ def _plain(curves: Mapping[str, list[dict]]) -> dict:
 
 def _card(material: _Material) -> list[Block]:
     return [
+        *shared_patient_cautions(material.runs),
         INTENDED,
         LIMITS,
         model_card_table(material.runs, material.options),

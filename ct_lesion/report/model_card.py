@@ -11,9 +11,11 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from ct_lesion.engine.checks import is_classifier
+from ct_lesion.engine.patient_overlap import describe_overlap
 
 from .model_names import model_name
 from .options import ReportOptions
+from .page import Caution
 from .runs import ClassificationResult, Run, SegmentationResult, choose_test
 from .tables import Table
 
@@ -40,6 +42,18 @@ def model_card_table(runs: list[Run], options: ReportOptions) -> Table:
     names = list(dict.fromkeys(name for one in facts for name in one))
     rows = [[name, *(one.get(name, "") for one in facts)] for name in names]
     return Table("model_card", "Model card", ["", *(run.name for run in runs)], rows)
+
+
+def shared_patient_cautions(runs: list[Run]) -> list[Caution]:
+    """A warning for each run that was trained on patients of a test set."""
+    return [
+        Caution(
+            f"{run.name}: {describe_overlap(run.training['patients'])}. Results on these patients "
+            "are too good."
+        )
+        for run in runs
+        if run.training.get("patients", {}).get("shared")
+    ]
 
 
 def claim_table(runs: list[Run], options: ReportOptions) -> Table:
@@ -87,6 +101,7 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
         "trained on": answers["datasets"],
         "evaluated on": answers.get("partitions", ""),
         "result": answers.get("headline", ""),
+        "patients in training and test": describe_overlap(training.get("patients", {})),
         "training": answers["training"],
         "start": answers["initialisation"],
         "training time": "" if run.minutes is None else f"{run.minutes:.1f} min",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -182,12 +182,24 @@ def render(
         title, sections, facts: see :func:`write_report`.
         images: data URI of each picture, by name.
     """
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(title=title, sections=sections, facts=facts, images=images, disclaimer=DISCLAIMER)
+    )
+
+
+def page_environment(*packages: str) -> Environment:
+    """Where pages in the report's style are made: ``base.html``, and ``blocks.html`` for blocks.
+
+    Args:
+        packages: with further templates, e.g. ``"ct_lesion.audit"``.
+    """
+    loaders = [PackageLoader(package) for package in ("ct_lesion.report", *packages)]
     environment = Environment(
-        loader=PackageLoader("ct_lesion.report"), autoescape=True, undefined=StrictUndefined
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined
     )
     environment.tests["table"] = lambda block: isinstance(block, Table)
     environment.tests["picture"] = lambda block: isinstance(block, Picture)
     environment.tests["caution"] = lambda block: isinstance(block, Caution)
-    return environment.get_template("report.html").render(
-        title=title, sections=sections, facts=facts, images=images, disclaimer=DISCLAIMER
-    )
+    return environment

@@ -58,6 +58,8 @@ def test_a_resumed_run_adds_to_the_time_spent_before(toy_cfg, run):
     assert second["iterations"] == 4
     assert second["seconds"] > 1000
     assert second["trained_on"] == ["cncb_lesion_train"]
+    assert second["patients"]["train"] == {"cncb_lesion_train": 2}
+    assert second["patients"]["shared"] == []
     assert "MAX_ITER: 4" in second["config"]
 
 
@@ -72,4 +74,7 @@ def test_of_several_test_sets_the_first_decides_which_weights_are_best(toy_cfg, 
     datasets = ["cncb_lesion_test", "cncb_lesion_train"]
     train(toy_cfg(**{"DATASETS.TEST": datasets, "TEST.EVAL_PERIOD": 0}))
     assert (run / "model_best.safetensors").is_file()
-    assert all((run / "inference" / name / "evaluation.json").is_file() for name in datasets)
+    records = [read(run / "inference" / name / "evaluation.json") for name in datasets]
+    assert [record["is_a_training_set"] for record in records] == [False, True]
+    (shared,) = read(run / "training.json")["patients"]["shared"]
+    assert (shared["test"], shared["patients"]) == ("cncb_lesion_train", ["0", "1"])

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from ct_lesion import load_config
-from ct_lesion.report.model_card import FOR_AUTHORS, claim_table, model_card_table
+from ct_lesion.report.model_card import (
+    FOR_AUTHORS,
+    claim_table,
+    model_card_table,
+    shared_patient_cautions,
+)
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.runs import load_runs
 
@@ -47,3 +52,31 @@ def test_training_is_told_as_it_was_whatever_was_evaluated_since(
     chosen = {row[0]: row[3] for row in claim_table(runs, ReportOptions()).rows}["26"]
     assert "segm/AP on cncb_lesion_test" in chosen
     assert ("too good" in chosen) == too_good
+
+
+@pytest.mark.parametrize("patients", [["4", "7"], []])
+def test_a_training_on_patients_of_the_test_set_is_told(segmentation_run, patients):
+    folder = segmentation_run()
+    pair = {"train": "cncb_lesion_train", "test": "cncb_lesion_test", "patients": patients}
+    compared = {
+        "train": {"cncb_lesion_train": 2},
+        "test": {"cncb_lesion_test": 2},
+        "shared": [pair] if patients else [],
+        "allowed": True,
+        "not_checked": {},
+    }
+    (folder / "training.json").write_text(json.dumps({"seconds": 60, "patients": compared}))
+    runs = load_runs([folder])
+    (told,) = (
+        row[1]
+        for row in model_card_table(runs, ReportOptions()).rows
+        if row[0] == "patients in training and test"
+    )
+    cautions = [caution.text for caution in shared_patient_cautions(runs)]
+    if patients:
+        assert "patients 4, 7 are in cncb_lesion_train and in cncb_lesion_test" in told
+        assert len(cautions) == 1
+        assert "too good" in cautions[0]
+    else:
+        assert told == "none is in a training and a test set"
+        assert cautions == []

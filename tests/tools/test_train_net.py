@@ -56,6 +56,7 @@ def test_train_resume_evaluate_and_draw(train, run_script, lesion_root, tmp_path
         (["SOLVER.MAXITER", "5"], "Non-existent key: SOLVER.MAXITER"),
         (["DATASETS.TRAIN", "('nothing',)"], "'nothing', which is not registered"),
         (["MODEL.ROI_HEADS.NUM_CLASSES", "2"], "has 1 classes: Lesion"),
+        (["DATASETS.TEST", "('cncb_lesion_train',)"], "share patients: patients 0, 1 are in"),
         (["MODEL.RPN.IN_FEATURES", "['p5']"], "MODEL.RPN.IN_FEATURES is ['p5']"),
         (["--eval-only"], "MODEL.WEIGHTS is empty"),
         (["--eval-only", "MODEL.WEIGHTS", "gone.pth"], "gone.pth does not exist"),

@@ -1,0 +1,80 @@
+"""Reading many files in several processes; a file that ends its reader does not end the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def map_chunks(
+    read: Callable[[str], Result],
+    chunks: Sequence[Sequence[str]],
+    workers: int,
+    crashed: Callable[[str], Result],
+) -> Iterator[list[Result]]:
+    """Read files, chunk by chunk; chunks come in any order.
+
+    Args:
+        read: a function of a module, so that another process can find it.
+        chunks: names of files.
+        workers: processes; with 1 everything is read in this one.
+        crashed: the result for a file whose reader was killed, by a fault of a decoder or by the
+            system for want of memory.
+    """
+    if workers <= 1 or not chunks:
+        yield from (list(map(read, chunk)) for chunk in chunks)
+        return
+    left = list(chunks)
+    while left:
+        finished: set[int] = set()
+        with _pool(workers) as pool:
+            futures = {pool.submit(_read_chunk, read, c): n for n, c in enumerate(left)}
+            for number, result in _results(futures):
+                finished.add(number)
+                yield result
+        left = [chunk for number, chunk in enumerate(left) if number not in finished]
+        # A pool without a dead process finishes all. Chunks are handed out in order, some ahead of
+        # need, so that the one that killed its reader is among the first of those left.
+        suspects, left = left[: 2 * workers + 2], left[2 * workers + 2 :]
+        yield from (_read_one_by_one(read, chunk, crashed) for chunk in suspects)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # forking a process that has threads, as torch's, can lock up
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _read_chunk(read: Callable[[str], Result], chunk: Sequence[str]) -> list[Result]:
+    return list(map(read, chunk))
+
+
+def _results(futures: dict[Future, int]) -> Iterator[tuple[int, list]]:
+    """Results as they come, until a process of the pool has died."""
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
+        for future in done:
+            if not isinstance(future.exception(), BrokenProcessPool):
+                yield futures[future], future.result()
+
+
+def _read_one_by_one(
+    read: Callable[[str], Result], chunk: Sequence[str], crashed: Callable[[str], Result]
+) -> list[Result]:
+    results: list[Result] = []
+    while len(results) < len(chunk):
+        with _pool(1) as pool:
+            rest = chunk[len(results) :]
+            for name, future in zip(rest, map(partial(pool.submit, read), rest), strict=True):
+                try:
+                    results.append(future.result())
+                except BrokenProcessPool:
+                    results.append(crashed(name))
+                    break
+    return results

@@ -1,0 +1,27 @@
+"""The eight ways to flip and turn an image by quarters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ORIENTATIONS = (
+    *("as it is", "flipped left-right", "flipped up-down", "turned by 180 degrees"),
+    *("transposed", "turned by 90 degrees", "turned by 270 degrees", "transposed and turned"),
+)
+"""Names, by number; degrees counterclockwise, the last one's are 180."""
+INVERSE = np.array([0, 1, 2, 3, 4, 6, 5, 7])
+"""Number of the orientation that undoes each."""
+
+
+def orient(image: np.ndarray, orientation: int) -> np.ndarray:
+    """``(H, W)`` flipped or turned by the orientation of this number; a view."""
+    turned = image.T if orientation in (4, 5, 6, 7) else image
+    if orientation in (2, 3, 5, 7):
+        turned = turned[::-1]
+    return turned[:, ::-1] if orientation in (1, 3, 6, 7) else turned
+
+
+def orientation_orders(side: int) -> np.ndarray:
+    """``(8, side * side)``: in which order to take the pixels of a square to orient it."""
+    pixels = np.arange(side * side).reshape(side, side)
+    return np.stack([orient(pixels, number).ravel() for number in range(len(ORIENTATIONS))])

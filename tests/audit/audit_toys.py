@@ -1,0 +1,28 @@
+"""Pictures and annotations for the tests of the audit."""
+
+import cv2
+import numpy as np
+
+SQUARE = [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]]
+"""20 x 20 pixels."""
+
+
+def good_annotation(**changes: object) -> dict:
+    annotation = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [10, 10, 20, 20],
+        "area": 400,
+        "segmentation": SQUARE,
+        "iscrowd": 0,
+    }
+    return {key: value for key, value in {**annotation, **changes}.items() if value is not None}
+
+
+def textured(seed: int, side: int = 64) -> np.ndarray:
+    """A smooth random picture: like itself when it is changed a little, like no other."""
+    noise = np.random.default_rng(seed).normal(size=(side, side))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 5)
+    low, high = smooth.min(), smooth.max()
+    return ((smooth - low) / (high - low) * 255).astype(np.uint8)
