@@ -13,6 +13,7 @@ from ct_lesion.checkpoint import (
     description_value,
     read_description,
 )
+from ct_lesion.config import NOT_A_CONFIG
 from ct_lesion.data.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.lesion_masks import MASK_TYPES
 from ct_lesion.engine.checks import is_classifier
@@ -108,7 +109,7 @@ def _config(
         cfg = config_from_description(read_description(path))
         try:
             cfg.merge_from_list(list(overrides))
-        except (KeyError, ValueError, TypeError, AssertionError) as error:
+        except NOT_A_CONFIG as error:
             raise ConfigError(f"overrides {list(overrides)}: {error.args[0]}") from None
     cfg.MODEL.WEIGHTS = str(path)
     cfg.MODEL.DEVICE = _device(device)
