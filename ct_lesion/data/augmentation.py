@@ -5,6 +5,9 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
+from .errors import DatasetError
+from .image_header import check_8_bit
+
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Detectron2's resizing and flipping, and what the keys below ``INPUT`` add in training."""
@@ -22,12 +25,29 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     return augmentations
 
 
+class LesionMapper(DatasetMapper):
+    """Detectron2's ``DatasetMapper`` for files that are looked at before they are decoded."""
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """As Detectron2's.
+
+        Raises:
+            DatasetError: the image is none, has 16 bits, is too large, or cannot be decoded.
+        """
+        path = dataset_dict["file_name"]
+        check_8_bit(path)
+        try:
+            return super().__call__(dataset_dict)
+        except (OSError, SyntaxError, EOFError) as error:
+            raise DatasetError(f"{path}: cannot be decoded ({error}).") from None
+
+
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
-    """Detectron2's ``DatasetMapper`` with :func:`build_augmentations`.
+    """A :class:`LesionMapper` with :func:`build_augmentations`.
 
     Boxes are taken from the transformed masks, so that they stay tight under rotation.
     """
-    return DatasetMapper(
+    return LesionMapper(
         cfg,
         is_train=is_train,
         augmentations=build_augmentations(cfg, is_train),

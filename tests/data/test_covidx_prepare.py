@@ -192,7 +192,7 @@ def test_all_problems_are_told_at_once(images, lists, tmp_path):
     assert f"{lists['val']}:7: unknown class 'ABC'" in message
     assert "Normal_3_503_0000" in message
     assert f"{path_of(images, names_of('test')[1])}: is empty" in message
-    assert f"{path_of(images, names_of('test')[2])}: is not a readable image" in message
+    assert f"{path_of(images, names_of('test')[2])}: not a picture" in message
     assert re.search(r"16-bit images .*\(1\):\n  " + re.escape(str(wide)), message)
 
 
