@@ -82,8 +82,6 @@ def open_picture(source: str | Path | BinaryIO, name: str | Path = "") -> Iterat
             yield image
     except DatasetError:
         raise
-    except FileNotFoundError:
-        raise DatasetError(f"{name}: does not exist.") from None
     except UnidentifiedImageError:
         raise DatasetError(
             f"{name}: not a picture (PNG, JPEG, TIFF or BMP), or a damaged one."

@@ -203,7 +203,7 @@ def test_damaged_image_is_found_when_asked_to_decode(images, lists, tmp_path):
     path.write_bytes(path.read_bytes()[:80])
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     message = refused(CovidxSource(images, lists, per_class=1, decode=True), tmp_path / "other")
-    assert f"{path}: cannot be decoded" in message
+    assert f"{path}: cannot be read as a picture" in message
 
 
 def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
