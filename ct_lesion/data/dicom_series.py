@@ -91,7 +91,14 @@ class SeriesSlices:
         self._headers = headers
 
     def __call__(self, z: int) -> np.ndarray:
-        return read_hu(self._headers[z].path, self._headers[z].inverted)
+        header = self._headers[z]
+        pixels = read_hu(header.path, header.inverted)
+        if pixels.shape != header.size[::-1]:
+            raise DatasetError(
+                f"{header.path}: holds {pixels.shape[1]} x {pixels.shape[0]} pixels, but its tags "
+                f"say {header.size[0]} x {header.size[1]}."
+            )
+        return pixels
 
 
 def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
@@ -114,7 +121,7 @@ def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
                 values = _decode(plain)
         else:
             values = _decode(path)
-    except (RuntimeError, OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # damaged bytes fail anywhere, in any way
         lines = str(error).strip().splitlines() or ["no reason given"]
         raise DatasetError(f"{path}: pixels cannot be decoded ({lines[-1].strip()}).") from None
     if values.ndim != 2:
