@@ -49,33 +49,31 @@ def check_coco_dataset(path: str | Path, content: dict) -> None:
         _check_annotation(path, annotation, sizes, known)
 
 
-def check_detections(path: str | Path, detections: Sequence, sizes: dict[Any, tuple]) -> None:
+def check_detections(path: str | Path, detections: Sequence, truth: dict) -> None:
     """Check COCO results.
 
     Args:
         path: for the messages.
         detections: content of the file.
-        sizes: ``(height, width)`` of each image by its id.
+        truth: the checked dataset that they are of.
 
     Raises:
         DatasetError: names the first that cannot be used.
     """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    categories = {category["id"] for category in truth["categories"]}
     for number, detection in enumerate(detections):
         where = f"{path}: detection {number}"
         if not isinstance(detection, dict) or not isinstance(detection.get("image_id"), int):
             raise DatasetError(f"{where}: has no image_id. Evaluate the run again.")
         score = detection.get("score")
-        if not all_finite([score]) or not _is_whole(detection.get("category_id")):
-            raise DatasetError(f"{where}: has no score and category. Evaluate the run again.")
-        if "bbox" in detection:
-            _check_box(where, detection["bbox"])
-        if "segmentation" in detection and detection["image_id"] in sizes:
+        if not all_finite([score]) or detection.get("category_id") not in categories:
+            raise DatasetError(f"{where}: has no score or category. Evaluate the run again.")
+        _check_box(where, detection.get("bbox"))
+        if detection["image_id"] in sizes:  # of others the run's reader tells how many
+            if not isinstance(detection.get("segmentation"), dict):
+                raise DatasetError(f"{where}: has no mask. Evaluate the run again.")
             _check_mask(where, detection["segmentation"], *sizes[detection["image_id"]])
-
-
-def image_sizes(content: dict) -> dict[int, tuple[int, int]]:
-    """``(height, width)`` of each image of a checked dataset by its id."""
-    return {image["id"]: (image["height"], image["width"]) for image in content["images"]}
 
 
 def _records(path: str | Path, content: dict, key: str) -> list[dict]:
