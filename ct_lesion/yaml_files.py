@@ -25,7 +25,7 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: not yaml, or with a tag that stands for an object.
     """
     if len(text) > LARGEST_TEXT:
-        raise ValueError(f"it is too long for a config ({len(text)} characters)")
+        raise ValueError(f"it is too long for a config (over {LARGEST_TEXT:,} characters)")
     _check_events(text)
     value = yaml.safe_load(text)
     _check_size(value)
@@ -43,8 +43,11 @@ def check_config_file(path: str | Path, seen: tuple[Path, ...] = ()) -> None:
         ValueError: names the file that cannot be used.
     """
     path = Path(path)
+    if not path.is_file():  # a device would never end
+        raise ValueError(f"{path}: no such file")
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            content = parse_yaml(file.read(LARGEST_TEXT + 1))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {_one_line(error)}") from None
     if not isinstance(content, dict):

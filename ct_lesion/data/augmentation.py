@@ -5,8 +5,8 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 
-from .errors import DatasetError
 from .image_header import check_8_bit
+from .picture_limits import open_picture
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -36,10 +36,11 @@ class LesionMapper(DatasetMapper):
         """
         path = dataset_dict["file_name"]
         check_8_bit(path)
-        try:
-            return super().__call__(dataset_dict)
-        except (OSError, SyntaxError, EOFError) as error:
-            raise DatasetError(f"{path}: cannot be decoded ({error}).") from None
+        # decoded twice: Detectron2's reader passes over the error of a damaged PNG, looking for its
+        # orientation, and then gives black pixels
+        with open_picture(path) as image:
+            image.load()
+        return super().__call__(dataset_dict)
 
 
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:

@@ -7,11 +7,12 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+from PIL import ImageOps
 
 from .augmentation import build_augmentations
 from .errors import DatasetError
 from .image_header import ImageHeader, check_8_bit, read_image_header
-from .picture_limits import DAMAGE
+from .picture_limits import open_picture
 
 __all__ = ["ClassificationMapper", "ImageHeader", "read_image_header"]
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
@@ -82,7 +83,8 @@ class ClassificationMapper:
     def _read(self, path: str) -> np.ndarray:
         """An image (H, W, 3) of uint8."""
         check_8_bit(path)
-        try:
-            return utils.read_image(path, format=self.image_format)
-        except DAMAGE as error:
-            raise DatasetError(f"{path}: cannot be decoded ({error})") from None
+        # not Detectron2's read_image: it passes over the error of a damaged PNG, looking for its
+        # orientation, and then gives black pixels
+        with open_picture(path) as image:
+            image.load()
+            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), self.image_format)

@@ -39,7 +39,6 @@ DAMAGE = (
     struct.error,
     zlib.error,
     MemoryError,
-    Image.DecompressionBombError,
 )
 """What Pillow raises on damaged bytes, depending on which byte it is."""
 
@@ -85,6 +84,11 @@ def open_picture(source: str | Path | BinaryIO, name: str | Path = "") -> Iterat
     except UnidentifiedImageError:
         raise DatasetError(
             f"{name}: not a picture (PNG, JPEG, TIFF or BMP), or a damaged one."
+        ) from None
+    except Image.DecompressionBombError:
+        raise DatasetError(
+            f"{name}: says that it has more pixels than any CT slice (at most "
+            f"{LARGEST_PICTURE // 2**20} million are read): leave it out, or resize it."
         ) from None
     except DAMAGE as error:
         raise DatasetError(f"{name}: cannot be read as a picture ({_reason(error)}).") from None

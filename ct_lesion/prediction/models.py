@@ -109,7 +109,11 @@ def _config(
     if config_file:
         cfg = read_config(config_file, list(overrides))
     else:
-        cfg = config_from_description(read_description(path))
+        description = read_description(path)
+        try:
+            cfg = config_from_description(description)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
         check_size(cfg, path)
         try:
             cfg.merge_from_list(list(overrides))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ct_lesion.data.scan_sources import ScanSource
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
+from ct_lesion.json_files import read_json
 
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
@@ -199,7 +200,7 @@ def _predict_scan(
 def _write_page(output: Path, predictor: LesionPredictor) -> Path:
     """The page of all finished scans, those of earlier commands too."""
     summaries = [
-        json.loads(path.read_text(encoding="utf-8"))
+        read_json(path, dict, UserError, "Delete its folder, and predict that scan again.")
         for path in sorted(output.glob(f"*/{SUMMARY_FILE}"))
         if not path.parent.name.startswith(".")
     ]

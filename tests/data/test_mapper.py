@@ -133,7 +133,7 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
     for name, content, message in (
         ("empty.png", b"", "is empty"),
         ("text.png", b"no image", "not a picture"),
-        ("short.png", whole[:50], "cannot be decoded"),
+        ("short.png", whole[:50], "cannot be read as a picture"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError, match=f"{name}: {message}"):
