@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path, PureWindowsPath
 
 from .errors import DatasetError
+from .meta_headers import check_meta_header
 
 LARGEST_VOLUME = 2**31
 """Voxels of the largest volume that is read: 1024 x 1024 x 2048. A thin-slice scan of the whole
@@ -109,7 +110,7 @@ def _meta_names(path: Path) -> list[str]:
             "header, which has it once)."
         )
     with path.open("rb") as file:
-        file.seek(places[0])
+        check_meta_header(path, file.read(places[0]))
         first, *others = _split(file.read(LONGEST_HEADER))
     value = re.sub(r"^\w+\s*[=:]", "", first)
     return [] if value.strip().upper() == "LOCAL" else _named(value, others)

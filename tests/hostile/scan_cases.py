@@ -147,16 +147,16 @@ DICOM = {
     "pixels of no length": (
         _file(_length(b"\xe0\x7f\x10\x00", b"\xff\xff\xff\xff", 4)), "pixels take|read"),
     "tag of 64 kB": (_file(_length(b"\x28\x00\x30\x00DS", b"\xff\xff")), "t be read|cut off"),
-    "tag beyond the file": (_file(_length(b"\x08\x00\x60\x00CS", b"\xfe\xff")), "read|Modality"),
-    "meta of 4 GB": (_file(lambda data: data[:140] + b"\xff" * 4 + data[144:]), ""),
-    "nested sequences": (_file(_deep), "cannot be read"),
+    "tag beyond the file": (_file(_length(b"\x08\x00\x60\x00CS", b"\xfe\xff")), "s1_014"),
+    "meta of 4 GB": (_file(lambda data: data[:140] + b"\xff" * 4 + data[144:]), HARMLESS),
+    "nested sequences": (_file(_deep), "s1_014"),
     "cut off after its tags": (_file(lambda d: d[: d.index(b"\xe0\x7f\x10\x00")]), "cut off"),
-    "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "cannot be read"),
-    "compressed, Rows halved": (_compressed(16, 32), "say 32 x 16|decoded"),
-    "compressed, Rows of 4096": (_compressed(4096, 4096), "say 4096|decoded"),
+    "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "s1_014"),
+    "compressed, Rows halved": (_compressed(16, 32), "32 x 16"),
+    "compressed, Rows of 4096": (_compressed(4096, 4096), "4096 x 4096"),
     "compressed, Rows of 65535": (_compressed(65535, 65535), "65535 x 65535"),
     "compressed as it is not": (_file(lambda data: data.replace(
-        b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")), "decoded|cut off"),
+        b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")), HARMLESS),
     "deflated bomb": (_file(lambda data: data.replace(
         b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")), "deflated|read"),
     "implicit as explicit": (_file(lambda data: data.replace(
@@ -226,11 +226,11 @@ def _write(name: str, data: bytes) -> Callable[[Path], Path]:
 
 
 def _gzip_bomb(folder: Path) -> Path:
-    """A header of a small volume, and 3 GB of zeros behind it."""
+    """A header of a small volume, and 300 MB of zeros behind it."""
     path = folder / "a.nii.gz"
     with gzip.open(path, "wb", 1) as file:
         file.write(VALID[".nii"])
-        for _ in range(300):
+        for _ in range(30):
             file.write(bytes(10 << 20))
     return path
 
@@ -299,7 +299,7 @@ META = {
     "list that leads out": ({"ElementDataFile": "LIST\n/etc/passwd"}, "outside"),
     "pattern that leads out": ({"ElementDataFile": "../%03d.raw 1 4 1"}, "outside"),
     "a second data file": ({"Comment": "ElementDataFile = LOCAL\rx"}, "2 times"),
-    "in other case before": ({"elementdatafile": "LOCAL", "ElementDataFile": "/etc/passwd"}, "2 ti"),
+    "in other case": ({"elementdatafile": "LOCAL", "ElementDataFile": "/etc/passwd"}, "2 times"),
     "without data file": ({"ElementDataFile": None}, "0 times"),
     "data file that is not there": ({"ElementDataFile": "none.raw"}, "read"),
     "sizes of 10**6": ({"DimSize": "1000000 1000000 1000000"}, "voxels|read"),
@@ -313,10 +313,10 @@ META = {
     "spacing 0": ({"ElementSpacing": "0 0 0"}, ""),
     "axes 0": ({"TransformMatrix": "0 0 0 0 0 0 0 0 0"}, ""),
     "origin infinite": ({"Offset": "inf inf inf"}, ""),
-    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, ""),
+    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, HARMLESS),
     "compressed size of 10**12": (
-        {"CompressedData": "True", "CompressedDataSize": str(10**12)}, ""),
-    "header size of 10**12": ({"HeaderSize": str(10**12)}, ""),
+        {"CompressedData": "True", "CompressedDataSize": str(10**12)}, HARMLESS),
+    "header size of 10**12": ({"HeaderSize": str(10**12)}, HARMLESS),
     "type unknown": ({"ElementType": "MET_WIBBLE"}, ""),
 }  # fmt: skip
 
@@ -335,6 +335,12 @@ def _detached(name: str, header: bytes) -> Callable[[Path], Path]:
 
 def _variants(name: str, variants: list[bytes], ending: str, entry: str = "scan") -> Case:
     return Case(name, entry, lambda folder: many(folder, variants, ending), expected=HARMLESS)
+
+
+def _case(name: str, build: Callable[[Path], Path], says: str) -> Case:
+    if says == HARMLESS:
+        return Case(name, "scan", build, expected=HARMLESS)
+    return Case(name, "scan", build, says)
 
 
 def _lung_masks() -> list[Case]:
@@ -356,10 +362,10 @@ def _lung_masks() -> list[Case]:
 
 
 CASES = [
-    *(Case(name, "scan", build, says) for name, (build, says) in DICOM.items()),
+    *(_case(name, build, says) for name, (build, says) in DICOM.items()),
     *_nifti_cases(),
     *(Case(f".nrrd {n}", "scan", _detached("a.nrrd", _nrrd(**f)), s) for n, (f, s) in NRRD.items()),
-    *(Case(f".mha {n}", "scan", _detached("a.mha", _meta(**f)), s) for n, (f, s) in META.items()),
+    *(_case(f".mha {n}", _detached("a.mha", _meta(**f)), s) for n, (f, s) in META.items()),
     *(
         Case(f".nhdr {n}", "scan", _detached("a.nhdr", _nrrd(**f)), s)
         for n, (f, s) in NRRD.items()
