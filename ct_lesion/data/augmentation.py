@@ -3,8 +3,9 @@
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
+from detectron2.data.detection_utils import SizeMismatchError, build_augmentation
 
+from .errors import DatasetError
 from .image_header import check_8_bit
 from .picture_limits import open_picture
 
@@ -32,7 +33,8 @@ class LesionMapper(DatasetMapper):
         """As Detectron2's.
 
         Raises:
-            DatasetError: the image is none, has 16 bits, is too large, or cannot be decoded.
+            DatasetError: the image is none, has 16 bits, is too large, cannot be decoded, or has
+                another size than its dataset says.
         """
         path = dataset_dict["file_name"]
         check_8_bit(path)
@@ -40,7 +42,12 @@ class LesionMapper(DatasetMapper):
         # orientation, and then gives black pixels
         with open_picture(path) as image:
             image.load()
-        return super().__call__(dataset_dict)
+        try:
+            return super().__call__(dataset_dict)
+        except SizeMismatchError as error:
+            raise DatasetError(
+                f"{path}: has another size than its dataset says: prepare it again ({error})"
+            ) from None
 
 
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:

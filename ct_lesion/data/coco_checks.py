@@ -67,7 +67,8 @@ def check_detections(path: str | Path, detections: Sequence, truth: dict) -> Non
         if not isinstance(detection, dict) or not isinstance(detection.get("image_id"), int):
             raise DatasetError(f"{where}: has no image_id. Evaluate the run again.")
         score = detection.get("score")
-        if not all_finite([score]) or detection.get("category_id") not in categories:
+        category = detection.get("category_id")
+        if not all_finite([score]) or not _is_whole(category) or category not in categories:
             raise DatasetError(f"{where}: has no score or category. Evaluate the run again.")
         _check_box(where, detection.get("bbox"))
         if detection["image_id"] in sizes:  # of others the run's reader tells how many

@@ -47,6 +47,8 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
     content = read_json(json_file, dict, DatasetError, f"Make it anew with: {RECIPE}")
     try:
         classes, records, stored_root = (content[k] for k in ("classes", "images", "image_root"))
+        if not isinstance(classes, list):
+            raise ValueError("its classes are not a list")
         names = [record["file_name"] for record in records]
         for record in records:
             _check_record(record)

@@ -31,7 +31,7 @@ class Call:
         return self.call
 
 
-def _touch() -> list[object]:
+def touching() -> list[object]:
     """Objects that leave a file when they are unpickled; readers run in the case's folder."""
     import os
     import subprocess
@@ -61,7 +61,7 @@ def _bytes(content: object, **options: object) -> bytes:
 
 
 def _pickles(wrap: Callable[[object], object], **options: object) -> Callable[[Path], list[Path]]:
-    return lambda folder: many(folder, [_bytes(wrap(o), **options) for o in _touch()], ".pth")
+    return lambda folder: many(folder, [_bytes(wrap(o), **options) for o in touching()], ".pth")
 
 
 def _zip(pickled: bytes, **records: bytes) -> Callable[[Path], Path]:
@@ -123,9 +123,9 @@ def _hand_made() -> dict[str, bytes]:
         "number of 2 GB": b"\x80\x02\x8b\xff\xff\xff\x7fabc.",
         "bytearray of 100 GB": b"\x80\x02c__builtin__\nbytearray\n" + _100_GB + b"\x85R.",
         "tensor of 100 GB": b"\x80\x02ctorch\nTensor\n" + _100_GB + b"\x85R.",
-        "nested tuples as key": b"\x80\x02}" + b")" + b"\x85" * 500_000 + b"K\x01s.",
-        "nested lists": b"\x80\x02" + b"]" * 500_000 + b"a" * 499_999 + b".",
-        "set of nested tuples": b"\x80\x02c__builtin__\nset\n])" + b"\x85" * 500_000 + b"a\x85R.",
+        "nested tuples as key": b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"K\x01s.",
+        "nested lists": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
+        "set of nested tuples": b"\x80\x02c__builtin__\nset\n])" + b"\x85" * 100_000 + b"a\x85R.",
         "encoded text": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.",
         "no end": b"\x80\x02}",
         "empty": b"",
@@ -194,7 +194,7 @@ WEIGHTS = [
     Case("foreign pickle", "weights", file("model.pkl", pickle.dumps({})), "Convert it"),
     Case("pickle in capitals", "weights", file("MODEL.PKL", pickle.dumps({})), "Convert it"),
     Case("pickle of pycls", "weights", file("model.pyth", _bytes({})), "Convert it"),
-    Case("pickle named pth", "weights", file("model.pth", pickle.dumps(_touch()[0]))),
+    Case("pickle named pth", "weights", file("model.pth", pickle.dumps(touching()[0]))),
     Case("calls", "weights", _pickles(lambda o: {"model": o}), "names"),
     Case(
         "calls in legacy files",
@@ -344,7 +344,7 @@ RESUMED = [
     Case(
         "last_checkpoint names a pickle",
         "resume",
-        _run(last_checkpoint=b"a.pkl", a__pkl=pickle.dumps(_touch()[0])),
+        _run(last_checkpoint=b"a.pkl", a__pkl=pickle.dumps(touching()[0])),
         "Convert",
     ),
     *(
@@ -363,7 +363,7 @@ RESUMED = [
     Case(
         "optimizer that calls",
         "resume",
-        _run(model__pth=_bytes(_model(optimizer=_touch()[0]))),
+        _run(model__pth=_bytes(_model(optimizer=touching()[0]))),
         "names",
     ),
     Case(

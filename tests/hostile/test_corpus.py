@@ -9,11 +9,12 @@ import pytest
 from cases import HARMLESS, Case
 from checkpoint_cases import CANARY
 from checkpoint_cases import CASES as CHECKPOINTS
+from dataset_cases import CASES as DATASETS
 from picture_cases import CASES as PICTURES
 from sandbox import Sandbox
 from scan_cases import CASES as SCANS
 
-CASES = [*CHECKPOINTS, *PICTURES, *SCANS]
+CASES = [*CHECKPOINTS, *DATASETS, *PICTURES, *SCANS]
 MOST_MEGABYTES = 700
 LONGEST_MESSAGE = 4000
 
