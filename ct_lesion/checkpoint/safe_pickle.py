@@ -42,7 +42,7 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PLAIN_KEYS = (str, int, float, bool)
-LARGEST_PICKLE = 2**22  # bytes; that of a ResNet50 and its optimizer has 200,000
+LARGEST_PICKLE = 2**21  # bytes; that of a ResNet50 and its optimizer has 200,000
 
 
 @dataclass(frozen=True)

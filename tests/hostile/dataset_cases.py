@@ -142,12 +142,17 @@ COCO = {
 
 
 # ---- classification json ------------------------------------------------------------------------
-def _covidx(change: Callable[[dict], object]) -> Callable[[Path], Path]:
-    content = {
+def good_covidx() -> dict:
+    """A classification dataset of one slice."""
+    return {
         "classes": ["Control", "Common Pneumonia", "COVID-19"],
         "image_root": ".",
         "images": [{"file_name": "slice.png", "height": 64, "width": 64, "label": 0}],
     }
+
+
+def _covidx(change: Callable[[dict], object]) -> Callable[[Path], Path]:
+    content = good_covidx()
     change(content)
 
     def build(folder: Path) -> Path:
@@ -198,8 +203,10 @@ RUN: dict[str, Any] = {
         "paper_table_2": {"score_threshold": 0.75, "coco": _AP, "release": _AP},
         "lesions": {"lesions": 1, "found": 1, "false": 0},
     },
-    "inference/classes_test/predictions.csv": "image_id,file,patient,scan,true_class,logit_0 Control,logit_1 COVID-19\n"
-    "a,a.png,1,1,Control,0.5,0.1\n",
+    "inference/classes_test/predictions.csv": (
+        "image_id,file,patient,scan,true_class,logit_0 Control,logit_1 COVID-19\n"
+        "a,a.png,1,1,Control,0.5,0.1\n"
+    ),
     "inference/classes_test/classification_metrics.json": {
         "classes": ["Control", "COVID-19"],
         "metrics": {"accuracy": 100.0},
@@ -213,15 +220,17 @@ def _run(change: Callable[[dict], object]) -> Callable[[Path], Path]:
     content = copy.deepcopy(RUN)
     change(content)
 
-    def build(folder: Path) -> Path:
-        for name, data in content.items():
-            path = folder / "run" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = data if isinstance(data, (str, bytes)) else json.dumps(data)
-            path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return folder / "run"
+    return lambda folder: write_run(folder, content)
 
-    return build
+
+def write_run(folder: Path, content: dict[str, Any]) -> Path:
+    """A run's folder of these files: text or bytes as they are, other values as JSON."""
+    for name, data in content.items():
+        path = folder / "run" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = data if isinstance(data, (str, bytes)) else json.dumps(data)
+        path.write_bytes(text.encode(errors="replace") if isinstance(text, str) else text)
+    return folder / "run"
 
 
 def _detection(**values: Any) -> Callable[[dict], object]:
@@ -281,7 +290,8 @@ def _run_cases() -> list[Case]:
 
 
 # ---- RoI batches --------------------------------------------------------------------------------
-def _cache() -> bytes:
+def good_cache() -> bytes:
+    """A file of RoI batches of two slices."""
     m, n = 2, 3
     texts = {key: np.array(["a", "b"]) for key in ("file_name", "image_id", "patient", "scan")}
     batches = RoIBatches(
@@ -304,7 +314,7 @@ def _npz(**arrays: Any) -> Callable[[Path], Path]:
     """The cache with other arrays; bytes are the array's file as it is."""
 
     def build(folder: Path) -> Path:
-        with np.load(io.BytesIO(_cache())) as good:
+        with np.load(io.BytesIO(good_cache())) as good:
             content = dict(good)
         path = folder / "roi_batches.npz"
         with zipfile.ZipFile(path, "w") as archive:
@@ -371,8 +381,13 @@ CASES = [
     *_run_cases(),
     *(Case(f"array {n}", "roi_batches", _npz(**a)) for n, a in ARRAYS.items()),
     Case("compressed", "roi_batches", _compressed, "compressed"),
-    Case("truncated", "roi_batches", lambda f: many(f, cut(_cache()), ".npz")),
-    Case("flipped", "roi_batches", lambda f: many(f, flipped(_cache()), ".npz"), expected=HARMLESS),
+    Case("truncated", "roi_batches", lambda f: many(f, cut(good_cache()), ".npz")),
+    Case(
+        "flipped",
+        "roi_batches",
+        lambda f: many(f, flipped(good_cache()), ".npz"),
+        expected=HARMLESS,
+    ),
     *(
         Case(what, entry, file("list.csv", data), "list.csv")
         for what, data in LISTS.items()

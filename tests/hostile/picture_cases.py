@@ -150,6 +150,14 @@ def _archive(**members: bytes) -> Callable[[Path], Path]:
     return build
 
 
+def good_archive() -> bytes:
+    """The zip alone."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return _archive()(Path(folder)).read_bytes()
+
+
 def _link(folder: Path) -> Path:
     path = _archive()(folder)
     with zipfile.ZipFile(path, "a") as archive:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MEMORY = 1 << 30  # bytes that a reading may add to what the imports take
+MOST_MEGABYTES = 700  # that a reading should add at its peak
 SECONDS = 20  # of processor and of wall time
 LARGEST_FILE = 1 << 28  # bytes that a reading may write into one file
 

@@ -57,7 +57,8 @@ def _file(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
     return build
 
 
-def _single(syntax: str | None = None) -> bytes:
+def good_dicom(syntax: str | None = None) -> bytes:
+    """One slice in a transfer syntax."""
     ds = toy_slice(HU[0], 0)
     if syntax:
         ds.compress(syntax)
@@ -170,6 +171,11 @@ def _nifti(offset: int = 0, value: bytes = b"", ending: str = ".nii") -> bytes:
     data = bytearray(VALID[".nii"])
     data[offset : offset + len(value)] = value
     return gzip.compress(bytes(data), 1) if ending == ".nii.gz" else bytes(data)
+
+
+def good_nifti_gz() -> bytes:
+    """The volume of :data:`VALID`, packed."""
+    return _nifti(ending=".nii.gz")
 
 
 def _volume(ending: str) -> bytes:
@@ -388,11 +394,11 @@ CASES = [
         "CRC",
     ),
     *(
-        _variants(f"DICOM flipped {s}", flipped(_single(s), 60), ".dcm")
+        _variants(f"DICOM flipped {s}", flipped(good_dicom(s), 60), ".dcm")
         for s in (None, RLELossless, JPEGLSLossless)
     ),
     *(
-        _variants(f"DICOM truncated {s}", cut(_single(s)), ".dcm")
+        _variants(f"DICOM truncated {s}", cut(good_dicom(s)), ".dcm")
         for s in (None, RLELossless, JPEGLSLossless)
     ),
     *(_variants(f"{e} flipped", flipped(data, 60), e) for e, data in VALID.items()),
