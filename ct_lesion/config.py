@@ -4,8 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
+from yaml import YAMLError
 
 from .errors import ConfigError
+from .yaml_files import check_config_file
+
+NOT_A_CONFIG = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    OSError,
+    YAMLError,
+)
+"""What Detectron2 raises for a config with a wrong key or value; text is parsed as a literal, so
+that Python's own parser may refuse it too."""
 
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
@@ -126,9 +143,16 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         config_file: path of a yaml file, or the name of a shipped one (see
             :func:`get_config_file`).
         overrides: alternating keys and values, e.g. ``["SOLVER.BASE_LR", "1e-4"]``.
+
+    Raises:
+        ConfigError: no such config.
+        ValueError: a file that is no plain yaml or needs another from outside.
+        Others of ``NOT_A_CONFIG``: an unknown key, or a value of another type.
     """
     cfg = get_cfg()
     add_ct_lesion_config(cfg)
-    cfg.merge_from_file(find_config(config_file))
+    path = find_config(config_file)
+    check_config_file(path)
+    cfg.merge_from_file(path, allow_unsafe=False)  # by default it runs what a tag names
     cfg.merge_from_list(list(overrides))
     return cfg

@@ -10,22 +10,24 @@ Reads what `tools/train_net.py` wrote there; needs neither the network nor its w
 import argparse
 import contextlib
 import io
-import json
 from pathlib import Path
 
-import cv2
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
 import ct_lesion  # noqa: F401  (registers the datasets)
+from ct_lesion.data.coco_checks import check_detections
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.errors import run_tool
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
+from ct_lesion.json_files import read_json
 from ct_lesion.report.segmentation_figure import (
     choose_slices,
     describe_slices,
     segmentation_figure,
 )
+from ct_lesion.report.worst_slices import read_grey
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -44,6 +46,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _read_slice(path: Path) -> np.ndarray:
+    image = read_grey(path)
+    if image is None:
+        raise DatasetError(f"{path}: does not exist, or is no picture.")
+    return image
+
+
 def main() -> None:
     args = parse_arguments()
     name = args.dataset or args.folder.name
@@ -57,11 +66,10 @@ def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
         truth = COCO(metadata.json_file)
     chosen = choose_slices(truth, args.count)
-    images = {
-        i: cv2.imread(str(Path(metadata.image_root) / truth.imgs[i]["file_name"]), 0)
-        for i in chosen
-    }
-    detections = json.loads(results.read_text(encoding="utf-8"))
+    root = Path(metadata.image_root)
+    images = {i: _read_slice(root / truth.imgs[i]["file_name"]) for i in chosen}
+    detections = read_json(results, list, DatasetError, "Evaluate the run again.")
+    check_detections(results, detections, truth.dataset)
     pictures = describe_slices(truth, detections, chosen, images, args.score_thresh)
     output = args.output or args.folder / "predictions.png"
     segmentation_figure(pictures, args.score_thresh).savefig(output, dpi=150)

@@ -1,7 +1,7 @@
 """Checkpoints: reading torchvision's and the published weights, safe loading, self-description."""
 
 from .checkpointer import LesionCheckpointer
-from .compatibility import check_compatible, require_detector
+from .compatibility import check_compatible, check_size, require_detector
 from .description import config_from_description, describe, description_value, library_versions
 from .errors import CheckpointError
 from .load_report import LoadReport
@@ -20,6 +20,7 @@ __all__ = [
     "LesionCheckpointer",
     "LoadReport",
     "check_compatible",
+    "check_size",
     "config_from_description",
     "convert_released",
     "describe",

@@ -14,10 +14,11 @@ from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
 from .complete import LAST_CHECKPOINT, find_complete
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .load_report import LoadReport, is_important
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
-from .torchvision_weights import SCHEME, fetch_torchvision
+from .resume_checks import check_iteration, restore
+from .torchvision_weights import SCHEME, check_hash, fetch_torchvision, has_hash_in_name
 from .weight_files import (
     DESCRIPTION_KEY,
     cannot_write,
@@ -190,16 +191,46 @@ class LesionCheckpointer(DetectionCheckpointer):
         """
         self.last_report = self.last_description = None
         try:
-            return super().load(self._locate(str(path or "")), checkpointables)
+            rest = super().load(self._locate(str(path or "")), checkpointables=[])
         finally:
             self._parsed_url_during_load = None  # an error leaves it set, and the next load asserts
+        check_iteration(self._path_during_load, rest)
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            if key in rest:
+                self.logger.info("Loading %s from %s", key, self._path_during_load)
+                restore(self._path_during_load, key, self.checkpointables[key], rest.pop(key))
+        return rest
+
+    def get_checkpoint_file(self) -> str:
+        """The file that a resumed run starts from; empty if there is none.
+
+        Raises:
+            CheckpointError: ``last_checkpoint`` does not name a file beside it.
+        """
+        path = Path(self.save_dir) / "last_checkpoint"
+        try:
+            name = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path} cannot be read ({first_line(error)}).") from None
+        if not name or Path(name).name != name or "\0" in name:
+            raise CheckpointError(
+                f"{path} should hold the name of a checkpoint in this folder, not {name[:80]!r}: "
+                "write one into it, e.g. model_0000999.pth."
+            )
+        return str(path.with_name(name))
 
     def _locate(self, path: str) -> str:
         if path.startswith(SCHEME):
             return str(fetch_torchvision(path))
         refuse_unsafe(path)
-        if path and "://" not in path and not Path(path).is_file():
+        if not path or "://" in path:
+            return path
+        if not Path(path).is_file():
             raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
+        if has_hash_in_name(Path(path)):
+            check_hash(Path(path))
         return path
 
     def _load_file(self, filename: str) -> dict[str, Any]:
@@ -210,7 +241,9 @@ class LesionCheckpointer(DetectionCheckpointer):
         self.last_description = checkpoint.description
         if is_torchvision_resnet(checkpoint.model):
             checkpoint.model = self._rename_torchvision(checkpoint.model)
-        return {**checkpoint.rest, "model": checkpoint.model}
+        # a file could ask Detectron2 to match tensors by likeness of their names
+        rest = {k: v for k, v in checkpoint.rest.items() if k != "matching_heuristics"}
+        return {**rest, "model": checkpoint.model}
 
     def _rename_torchvision(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         path, model = self._path_during_load, self.model.state_dict()

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
 from .description import config_from_description
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .load_report import LoadReport, group_names
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .weight_files import Checkpoint
@@ -98,6 +100,35 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
         raise CheckpointError(
             f"{checkpoint.path} does not fit this model: {'; '.join(problems)}. Set what differs "
             "to the checkpoint's value, or choose another checkpoint in MODEL.WEIGHTS."
+        )
+
+
+def check_size(cfg: CfgNode, path: str | Path) -> None:
+    """Refuse a config from a checkpoint that builds a larger model than the file can fill.
+
+    Args:
+        cfg: as the checkpoint describes itself.
+        path: of the checkpoint.
+
+    Raises:
+        CheckpointError: states both sizes; or no model can be built of this config.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"  # where tensors have a shape and no numbers
+    try:
+        with torch.device("meta"):
+            needed = sum(t.numel() for t in build_model(cfg).state_dict().values())
+    except Exception as error:  # any key may have a value that nothing can be built of
+        raise CheckpointError(
+            f"{path}: no model can be built of the config in it ({type(error).__name__}: "
+            f"{first_line(error)}). Give the config that it was trained with."
+        ) from error
+    size = Path(path).stat().st_size
+    if needed > size:  # a number takes at least a byte
+        raise CheckpointError(
+            f"{path}: is {size:,} bytes long, but the config in it is of a model of {needed:,} "
+            "numbers. Get the file again."
         )
 
 

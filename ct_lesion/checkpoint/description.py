@@ -11,14 +11,15 @@ from typing import Any
 
 import detectron2
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from ..config import add_ct_lesion_config
+from ..config import NOT_A_CONFIG, add_ct_lesion_config
+from ..yaml_files import parse_yaml
 from .errors import CheckpointError, first_line
 
 FORMAT_VERSION = "1"
-MAX_CONFIG_NODES = 20_000  # Detectron2's has some 500
+LARGEST_JSON = 2**24  # characters
+LARGEST_MODEL_NUMBER = 2**16  # of a config's MODEL section: layers, channels, regions, classes
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +62,8 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
     if key not in description:
         return None
     try:
+        if len(description[key]) > LARGEST_JSON:
+            raise ValueError("too long")
         return json.loads(description[key])
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
@@ -82,22 +85,15 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
             "trained with."
         )
     try:
-        values = yaml.safe_load(description["config"])
+        values = parse_yaml(description["config"])
         if not isinstance(values, dict):
             raise ValueError("it is not a mapping of keys")
-        _check_size(values)
         cfg = get_cfg()
         add_ct_lesion_config(cfg)
         unknown = _remove_unknown(values, cfg)
         cfg.merge_from_other_cfg(CfgNode(values))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AssertionError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:
+        _check_numbers(cfg.MODEL, "MODEL")
+    except NOT_A_CONFIG as error:
         raise CheckpointError(
             f"The config in the checkpoint's description cannot be read ({first_line(error)}): "
             "give the config file that it was trained with."
@@ -110,18 +106,13 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
     return cfg
 
 
-def _check_size(values: dict) -> None:
-    """Refuse a config that references within yaml make exponentially large."""
-    todo: list[Any] = [values]
-    for _ in range(MAX_CONFIG_NODES):
-        if not todo:
-            return
-        item = todo.pop()
-        if isinstance(item, dict):
-            todo.extend(item.values())
-        elif isinstance(item, list):
-            todo.extend(item)
-    raise ValueError("it is too large")
+def _check_numbers(node: CfgNode, name: str) -> None:
+    """Refuse a model that would take forever to build."""
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            _check_numbers(value, f"{name}.{key}")
+        elif isinstance(value, int) and value > LARGEST_MODEL_NUMBER:
+            raise ValueError(f"{name}.{key} is {value}")
 
 
 def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]:

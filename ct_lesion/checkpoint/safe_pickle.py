@@ -41,6 +41,8 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
 }
 TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+PLAIN_KEYS = (str, int, float, bool)
+LARGEST_PICKLE = 2**21  # bytes; that of a ResNet50 and its optimizer has 200,000
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def read_pickle(
     source: str,
     foreign_class: str = "",
     storages: dict[str, StorageRef] | None = None,
+    plain_keys: bool = False,
 ) -> Any:
     """The next pickle of a stream, which is left behind its end.
 
@@ -96,16 +99,17 @@ def read_pickle(
         foreign_class: objects of any class of this name, whatever its module, become a
             :class:`StandIn`.
         storages: filled with every storage that the pickle refers to, by key.
+        plain_keys: refuse dicts whose keys, and sets whose items, are not numbers or strings. By
+            default such entries are left out.
 
     Returns:
-        Numbers, strings, tuples, lists, dicts, :class:`TensorRef` and :class:`StandIn`. Dict
-        entries whose keys are not plain numbers or strings are left out.
+        Numbers, strings, tuples, lists, dicts, :class:`TensorRef` and :class:`StandIn`.
 
     Raises:
         CheckpointError: the pickle is damaged, or needs more than that.
     """
     try:
-        reader = _Reader(source, foreign_class, {} if storages is None else storages)
+        reader = _Reader(source, foreign_class, {} if storages is None else storages, plain_keys)
         return reader.read(stream)
     except CheckpointError:
         raise
@@ -119,18 +123,24 @@ def read_pickle(
 class _Reader:
     """A stack machine for the pickle operations of a saved state dict."""
 
-    def __init__(self, source: str, foreign_class: str, storages: dict[str, StorageRef]) -> None:
+    def __init__(
+        self, source: str, foreign_class: str, storages: dict[str, StorageRef], plain_keys: bool
+    ) -> None:
         self.source = source
         self.foreign_class = foreign_class
         self.storages = storages
+        self.plain_keys = plain_keys
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def read(self, stream: BinaryIO) -> Any:
-        for opcode, argument, _ in pickletools.genops(stream):
+        start = stream.tell()
+        for opcode, argument, position in pickletools.genops(stream):
             if opcode.name == "STOP":
                 return self.stack.pop()
+            if position - start > LARGEST_PICKLE:  # a byte of it can take 64 of memory
+                raise ValueError("its pickle is too long for names and shapes")
             self._step(opcode.name, argument)
         raise ValueError("the pickle has no end")
 
@@ -151,7 +161,8 @@ class _Reader:
     def _refusal(self, what: str) -> CheckpointError:
         return CheckpointError(
             f"{self.source} was not loaded, because it {what}, which a checkpoint of weights does "
-            "not need and which may run a program: get the file from its authors again."
+            "not need and which may run a program. If you trust it, load it where it was written "
+            "and torch.save its weights alone, a dict of tensors."
         )
 
     # ---- operations -----------------------------------------------------------------------------
@@ -192,7 +203,23 @@ class _Reader:
     def _update(self, items: list) -> None:
         if type(self.stack[-1]) is not dict:
             raise TypeError("items are set on what is not a dict")
-        self.stack[-1].update(_entries(zip(items[::2], items[1::2], strict=True)))
+        self.stack[-1].update(self._entries(zip(items[::2], items[1::2], strict=True)))
+
+    def _entries(self, pairs: Iterable[tuple[Any, Any]]) -> dict:
+        # hashing a tuple nested a million times deep would overflow the interpreter's own stack
+        return {key: value for key, value in pairs if self._is_plain(key)}
+
+    def _is_plain(self, key: Any) -> bool:
+        plain = type(key) in PLAIN_KEYS
+        if self.plain_keys and not plain:
+            raise self._refusal(f"has a key that is a {type(key).__name__}")
+        return plain
+
+    def ordered_dict(self, pairs: Iterable = ()) -> dict:
+        return self._entries((key, value) for key, value in pairs)
+
+    def as_tuple(self, items: Iterable = ()) -> tuple:
+        return tuple(item for item in items if self._is_plain(item) or not self.plain_keys)
 
     def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
@@ -225,7 +252,7 @@ class _Reader:
         if self._is_foreign(function):
             self.stack.append(StandIn())
         elif type(function) is GlobalName and str(function) in _CALLS:
-            self.stack.append(_CALLS[str(function)](*arguments))
+            self.stack.append(_CALLS[str(function)](self, *arguments))
         else:
             raise self._refusal("calls what is not a function")
 
@@ -271,15 +298,6 @@ _OPERATIONS: dict[str, Callable[[_Reader, Any], None]] = {
 }
 
 
-def _entries(pairs: Iterable[tuple[Any, Any]]) -> dict:
-    # hashing a tuple nested a million times deep would overflow the interpreter's own stack
-    return {key: value for key, value in pairs if type(key) in (str, int, float, bool)}
-
-
-def _dict(pairs: Iterable = ()) -> dict:
-    return _entries((key, value) for key, value in pairs)
-
-
 def _tensor(storage: StorageRef, offset: int, size: tuple, stride: tuple, *_: object) -> TensorRef:
     numbers = (offset, *size, *stride)
     if type(storage) is not StorageRef or not all(type(n) is int and n >= 0 for n in numbers):
@@ -301,10 +319,10 @@ def _storage(
 
 # What a pickle may call, and what is done instead.
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _dict,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": lambda data, *_: data,
-    "torch.Size": lambda sizes=(): tuple(sizes),
-    "builtins.set": lambda items=(): tuple(items),
-    "__builtin__.set": lambda items=(): tuple(items),
+    "collections.OrderedDict": _Reader.ordered_dict,
+    "torch._utils._rebuild_tensor_v2": lambda _, *arguments: _tensor(*arguments),
+    "torch._utils._rebuild_parameter": lambda _, data, *__: data,
+    "torch.Size": lambda _, sizes=(): tuple(sizes),
+    "builtins.set": _Reader.as_tuple,
+    "__builtin__.set": _Reader.as_tuple,
 }

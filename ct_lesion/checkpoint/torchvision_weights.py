@@ -1,6 +1,7 @@
 """ImageNet weights as torchvision publishes them: ``torchvision://resnet18``, ``34`` or ``50``."""
 
 import hashlib
+import re
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -39,6 +40,11 @@ def fetch_torchvision(name: str) -> Path:
     return path
 
 
+def has_hash_in_name(path: Path) -> bool:
+    """Whether a file is named as torchvision's ResNets are, e.g. ``resnet18-f37072fd.pth``."""
+    return re.fullmatch(r"resnet\d+-[0-9a-f]{8}\.pth", path.name) is not None
+
+
 def check_hash(path: Path) -> None:
     """Compare a file with the SHA-256 prefix in its name, e.g. ``resnet18-f37072fd.pth``.
 
@@ -51,7 +57,7 @@ def check_hash(path: Path) -> None:
     if not actual.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged: its SHA-256 begins with {actual[: len(expected)]}, not "
-            f"{expected}. Delete it; it is then downloaded again."
+            f"{expected}. Delete it and download it again ({SCHEME}<name> does so by itself)."
         )
 
 

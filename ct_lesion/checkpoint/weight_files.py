@@ -3,7 +3,6 @@
 Reading never executes anything in a file.
 """
 
-import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from ct_lesion.files import atomic_write
 
 from .errors import CheckpointError, first_line
-from .torch_archive import open_torch_archive
+from .torch_archive import check_torch_file, open_torch_archive
 
 DESCRIPTION_KEY = "ct_lesion"
 # formats that are pickles of any Python object, which run a program when they are read
@@ -173,12 +172,23 @@ def refuse_not_finite(path: Path, model: Mapping[str, torch.Tensor]) -> None:
     Raises:
         CheckpointError: a weight is NaN or infinite.
     """
-    broken = [n for n, t in model.items() if not torch.isfinite(t).all()]
+    broken = {name: count for name, t in model.items() if (count := _count_not_finite(t))}
     if broken:
+        name, count = next(iter(broken.items()))
         raise CheckpointError(
-            f"{path} holds NaN or infinite weights in {len(broken)} tensors, the first is "
-            f"{broken[0]}: the training diverged or the file is damaged; use an earlier checkpoint."
+            f"{path} holds NaN or infinite weights in {len(broken)} tensors, the first is {name} "
+            f"({count} of {model[name].numel()} values): the training diverged or the file is "
+            "damaged; use an earlier checkpoint."
         )
+
+
+def _count_not_finite(tensor: torch.Tensor) -> int:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return 0
+    if tensor.element_size() == 1:  # 8-bit floats have no isfinite
+        tensor = tensor.float()
+    finite = torch.isfinite(tensor)
+    return 0 if finite.all() else int((~finite).sum())
 
 
 def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
@@ -194,11 +204,14 @@ def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
 
 def _read_torch(path: Path) -> Checkpoint:
     try:
+        check_torch_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail anywhere, in any way
         if _is_released(path):
             raise _released(path) from error
-        raise _torch_error(path, error) from error
+        if isinstance(error, CheckpointError):
+            raise
+        raise _damaged(path, first_line(error)) from error
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
         raise _released(path)
     if not isinstance(content, dict):
@@ -213,6 +226,8 @@ def _read_torch(path: Path) -> Checkpoint:
     description = rest.pop(DESCRIPTION_KEY, None)
     if not isinstance(description, dict):
         description = None
+    elif not all(isinstance(text, str) for item in description.items() for text in item):
+        raise _damaged(path, "its description holds more than text")
     return Checkpoint(path, _without_ddp_prefix(model), description, rest)
 
 
@@ -235,17 +250,6 @@ def _released(path: Path) -> CheckpointError:
         f"{path} is a checkpoint of the published implementation. Convert it first: "
         f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
     )
-
-
-def _torch_error(path: Path, error: Exception) -> CheckpointError:
-    named = re.search(r"GLOBAL (\S+)", str(error))
-    if named:
-        return CheckpointError(
-            f"{path} was not loaded, because it names {named[1]}, which a checkpoint of weights "
-            "does not need and which may run a program. If you trust it, load it elsewhere and "
-            "torch.save its weights alone."
-        )
-    return _damaged(path, first_line(error))
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -5,13 +5,15 @@ and ``cncb_ggo_{train,val,test}``, in ``$DETECTRON2_DATASETS/cncb`` as ``tools/p
 writes it. The variable is read when a dataset is loaded, so it may be set after the import.
 """
 
-import json
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from ct_lesion.json_files import read_json
+
 from .catalog import datasets_root, describe_root, replace_metadata
+from .coco_checks import ADVICE, check_coco_dataset
 from .errors import DatasetError
 from .lesion_coco import IMAGE_FOLDER, annotation_file
 from .lesion_masks import MASK_TYPES
@@ -41,7 +43,7 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
     """Records in Detectron2's format, each with the image fields that its own loader drops.
 
     Raises:
-        DatasetError: the json file or the image folder is not there.
+        DatasetError: the json file or the image folder is not there, or the file is damaged.
     """
     for path in (json_file, image_root):
         if not Path(path).exists():
@@ -50,8 +52,10 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
                 "Make it with: python tools/prepare_cncb.py ct_lesion_seg.zip --output "
                 f"{datasets_root() / 'cncb'}"
             )
+    content = read_json(json_file, dict, DatasetError, ADVICE)
+    check_coco_dataset(json_file, content)
     records = load_coco_json(str(json_file), str(image_root), name)
-    images = {i["id"]: i for i in json.loads(Path(json_file).read_text(encoding="utf-8"))["images"]}
+    images = {image["id"]: image for image in content["images"]}
     for record in records:
         image = images[record["image_id"]]
         record.update({field: image[field] for field in IMAGE_FIELDS if field in image})

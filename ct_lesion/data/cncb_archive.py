@@ -5,22 +5,45 @@ never by order, and everything that is wrong with it is reported at once.
 """
 
 import io
+import lzma
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .errors import DatasetError
+from .picture_limits import LARGEST_PICTURE, open_picture
 
 # .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
 LABELS = (0, 1, 2, 3)
+LARGEST_FILE = 4 * LARGEST_PICTURE
+"""Bytes of the largest picture file: more than an uncompressed one of the largest size has."""
+SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
+"""Bytes that any zip may unpack to, and how many times its own size if that is more. Pictures are
+compressed already, so a zip of them unpacks to about its own size."""
+BAD_ZIP = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a damaged, encrypted or exotic zip raises."""
 
 
 @dataclass(frozen=True, order=True)
@@ -54,10 +77,7 @@ class Archive:
         self.path = Path(path)
         self._zip = None
         if self.path.is_file():
-            try:
-                self._zip = zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile as error:
-                raise DatasetError(f"{path}: not a zip file, or a damaged one ({error}).") from None
+            self._zip = _open_zip(self.path)
         elif not self.path.is_dir():
             raise DatasetError(f"{path}: no such file or folder.")
 
@@ -72,7 +92,43 @@ class Archive:
         ]
 
     def read(self, name: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            DatasetError: it cannot be unpacked or read, or is larger than any slice.
+        """
+        try:
+            size = self._size(name)
+            data = self._read(name) if size <= LARGEST_FILE else b""
+        except BAD_ZIP as error:
+            raise DatasetError(f"{name}: cannot be read ({error})") from None
+        if size > LARGEST_FILE:
+            raise DatasetError(
+                f"{name}: {size:,} bytes, which no slice has (at most {LARGEST_FILE:,})"
+            )
+        return data
+
+    def _size(self, name: str) -> int:
+        return self._zip.getinfo(name).file_size if self._zip else (self.path / name).stat().st_size
+
+    def _read(self, name: str) -> bytes:
         return self._zip.read(name) if self._zip else (self.path / name).read_bytes()
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip. Nothing is ever extracted under a name that stands in it."""
+    try:
+        file = zipfile.ZipFile(path)
+    except BAD_ZIP as error:
+        raise DatasetError(f"{path}: not a zip file, or a damaged one ({error}).") from None
+    unpacked = sum(info.file_size for info in file.infolist())
+    if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
+        file.close()
+        raise DatasetError(
+            f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
+            "which pictures never do. Get the archive again."
+        )
+    return file
 
 
 def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
@@ -142,12 +198,8 @@ def _decode(archive: Archive, name: str, advice: str) -> Image.Image:
     data = archive.read(name)
     if not data:
         raise DatasetError(f"{name}: empty file")
-    try:
-        image = Image.open(io.BytesIO(data))
+    with open_picture(io.BytesIO(data), name) as image:
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise DatasetError(f"{name}: unreadable ({reason})") from None
     if image.mode == "LA":  # grey with transparency, which says nothing here
         return image.convert("L")
     if image.mode not in _MODES_8_BIT:

@@ -7,15 +7,18 @@ Registered at import: ``covidx_ct_train`` (the training sample), ``covidx_ct_tra
 
 from __future__ import annotations
 
-import json
+import operator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ct_lesion.json_files import read_json
 
 from .catalog import datasets_root, describe_root, replace_metadata
 from .covidx_lists import IMAGE_CLASSES
 from .errors import DatasetError
+from .picture_limits import check_picture_size
 
 DATASETS = ("train", "train_full", "val", "test")
 RECIPE = (
@@ -41,13 +44,16 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
     json_file = Path(json_file)
     if not json_file.is_file():
         raise DatasetError(f"{json_file} does not exist. Make it with: {RECIPE}")
+    content = read_json(json_file, dict, DatasetError, f"Make it anew with: {RECIPE}")
     try:
-        content = json.loads(json_file.read_text(encoding="utf-8"))
         classes, records, stored_root = (content[k] for k in ("classes", "images", "image_root"))
+        if not isinstance(classes, list):
+            raise ValueError("its classes are not a list")
         names = [record["file_name"] for record in records]
-        if not all(0 <= record["label"] < len(IMAGE_CLASSES) for record in records):
-            raise ValueError("a label is not 0, 1 or 2")
-    except (ValueError, KeyError, TypeError) as error:
+        for record in records:
+            _check_record(record)
+        root = Path(image_root or stored_root)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{json_file}: is not a classification dataset ({error}). Make it anew with: {RECIPE}"
         ) from None
@@ -55,7 +61,6 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
         raise DatasetError(f"{json_file}: its classes {classes} are not {list(IMAGE_CLASSES)}.")
     if not names:
         raise DatasetError(f"{json_file}: holds no slices.")
-    root = Path(image_root or stored_root)
     root = root if image_root or root.is_absolute() else json_file.parent / root
     if not (root / names[0]).is_file():
         raise DatasetError(
@@ -66,6 +71,19 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
     for record in records:
         record["file_name"] = f"{root}/{record['file_name']}"
     return records
+
+
+def _check_record(record: dict) -> None:
+    """
+    Raises:
+        ValueError, KeyError, TypeError: a field that is missing or cannot be used.
+    """
+    if record["label"] not in range(len(IMAGE_CLASSES)):
+        raise ValueError("a label is not 0, 1 or 2")
+    name = record["file_name"]
+    if not isinstance(name, str) or "\0" in name or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"the file name {str(name)[:80]!r} leads out of the image folder")
+    check_picture_size(name, *(operator.index(record[side]) for side in ("width", "height")))
 
 
 def _load_shipped(dataset: str) -> list[dict]:

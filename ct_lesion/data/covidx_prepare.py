@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from ct_lesion.files import write_together
@@ -35,8 +34,9 @@ from .covidx_lists import (
     split_patients,
 )
 from .errors import DatasetError
-from .mapper import read_image_header
+from .image_header import read_image_header
 from .patient_splits import SPLITS
+from .picture_limits import open_picture
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -280,11 +280,8 @@ def _make_records(
 
 
 def _decode(path: Path) -> None:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be decoded ({error})") from None
+    with open_picture(path) as image:
+        image.load()
 
 
 def _stored_root(image_root: Path, output: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,19 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from .dicom_values import (
+    DEFLATED,
+    check_image_tags,
+    check_pixel_data,
+    number_of,
+    numbers_of,
+    whole_of,
+)
 from .errors import DatasetError
+from .scan_geometry import LARGEST_NUMBER
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+LARGEST_SPACING = 1000.0  # mm, between pixels or slices
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
 _MOST_SCOUTS = 4  # files of a series that only its description calls a scout
 _ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -35,6 +46,11 @@ _TAGS = [
     "NumberOfFrames",
     "SamplesPerPixel",
     "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
     "PhotometricInterpretation",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -104,33 +120,34 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
     """The tags that are needed, without the pixels.
 
     Args:
-        complete: refuse a file that ends before its pixels do.
+        complete: also check what belongs to the pixels of a CT slice, and their length.
 
     Raises:
         DatasetError: not DICOM, or damaged.
     """
     try:
-        with path.open("rb") as file:
+        # a map of the file: a tag that claims any length reads no further than its end
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data.find(DEFLATED) >= 0:
+                raise InvalidDicomError(
+                    "its transfer syntax is deflated, which is not supported: convert it, e.g. "
+                    "with gdcmconv --raw"
+                )
             # force: files without the preamble are common in old archives
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
             if not (header.get("SOPClassUID") or header.get("Modality")):
                 raise InvalidDicomError("no DICOM tags in it")
+            for keyword in _TAGS:
+                header.get(keyword)  # values are only converted when they are asked for
             if complete:
-                _check_length(header, path.stat().st_size - file.tell())
-    except (InvalidDicomError, OSError, ValueError, KeyError, EOFError, AttributeError) as error:
-        raise DatasetError(f"{path}: cannot be read as DICOM ({error}).") from None
+                check_image_tags(path, header)
+                check_pixel_data(header, data)
+    except DatasetError:
+        raise
+    except Exception as error:  # damaged bytes fail anywhere, in any way
+        reason = " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__
+        raise DatasetError(f"{path}: cannot be read as DICOM ({reason}).") from None
     return header
-
-
-def _check_length(header: pydicom.Dataset, left: int) -> None:
-    """Refuse what is left of a file if it is too short; GDCM would fill up with what it finds."""
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    # of compressed pixels the length is not known, but their decoder notices
-    if header.get("Rows") and (syntax is None or not syntax.is_compressed):
-        bits = int(header.get("BitsAllocated") or 16) * int(header.get("SamplesPerPixel") or 1)
-        frames = int(header.get("NumberOfFrames") or 1)
-        if left < header.Rows * header.Columns * frames * bits // 8:
-            raise InvalidDicomError("the file was cut off")
 
 
 def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], list[str]]:
@@ -179,7 +196,8 @@ def _fault(header: pydicom.Dataset, files: int) -> str | None:
         return f"modality {modality}, not CT"
     if not header.get("Rows") or not header.get("Columns"):
         return "holds no image"
-    if int(header.get("NumberOfFrames") or 1) > 1 or header.get("SOPClassUID") in _ENHANCED:
+    frames = header.get("NumberOfFrames")
+    if frames not in (None, "", 1) or header.get("SOPClassUID") in _ENHANCED:
         return (
             "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
             "file a slice"
@@ -202,26 +220,42 @@ def slice_header(path: Path) -> SliceHeader:
         DatasetError: damaged, or without position or orientation.
     """
     header = read_header(path, complete=True)
-    position = header.get("ImagePositionPatient")
-    orientation = header.get("ImageOrientationPatient")
-    if not position or len(position) != 3 or not orientation or len(orientation) != 6:
+    try:
+        return _slice_header(path, header)
+    except InvalidDicomError as error:
+        raise DatasetError(f"{path}: cannot be read as a CT slice ({error}).") from None
+
+
+def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
+    position = numbers_of(header, "ImagePositionPatient", 3)
+    orientation = numbers_of(header, "ImageOrientationPatient", 6)
+    if position is None or orientation is None:
         raise DatasetError(
             f"{path}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
             "slices is not known."
         )
-    cosines = np.array(orientation, float)
-    spacing = header.get("PixelSpacing")
-    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if min(lengths) < 0.5 or max(lengths) > 2 or abs(row @ column) > 0.1:
+        raise InvalidDicomError(f"ImageOrientationPatient {orientation} are not two axes")
+    if max(map(abs, position)) > LARGEST_NUMBER:
+        raise InvalidDicomError(f"ImagePositionPatient {position} is not a place in a room")
+    spacing = numbers_of(header, "PixelSpacing", 2)
+    if spacing is not None and not 0 < min(spacing) <= max(spacing) <= LARGEST_SPACING:
+        raise InvalidDicomError(f"PixelSpacing {spacing} is not above 0 mm")
+    thickness = number_of(header, "SpacingBetweenSlices") or number_of(header, "SliceThickness")
+    if thickness is not None and abs(thickness) > LARGEST_SPACING:
+        raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
     return SliceHeader(
         path=path,
-        instance=int(header.get("InstanceNumber") or 0),
-        size=(int(header.Columns), int(header.Rows)),
-        position=np.array(position, float),
-        row=cosines[:3] / np.linalg.norm(cosines[:3]),
-        column=cosines[3:] / np.linalg.norm(cosines[3:]),
-        pixel_spacing=(float(spacing[0]), float(spacing[1])) if spacing else None,
-        thickness=abs(float(thickness)) if thickness else None,
-        tilt_degrees=float(header.get("GantryDetectorTilt") or 0.0),
+        instance=int(number_of(header, "InstanceNumber", 0)),
+        size=(whole_of(header, "Columns"), whole_of(header, "Rows")),
+        position=np.array(position),
+        row=row / lengths[0],
+        column=column / lengths[1],
+        pixel_spacing=spacing,
+        thickness=abs(thickness) if thickness else None,
+        tilt_degrees=number_of(header, "GantryDetectorTilt", 0.0),
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
     )
 

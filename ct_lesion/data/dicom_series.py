@@ -43,7 +43,11 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
             cannot be HU.
     """
     series, notes = group_series(files)
-    faults = [f"{s.files[0]}: {s.fault}." if s.uid else s.fault for s in series if s.fault]
+    faults = [
+        s.fault if str(s.files[0]) in s.fault else f"{s.files[0]}: {s.fault}."
+        for s in series
+        if s.fault
+    ]
     if faults:
         raise DatasetError(faults[0])
     headers = _in_order([slice_header(path) for path in series[0].files])
@@ -51,7 +55,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     geometry, irregular = _geometry(headers)
     window = options.window or DEFAULT_WINDOW
     stored = SeriesSlices(headers)
-    _check_values(files[0].parent, stored, len(headers))
+    _check_values(files[0] if len(files) == 1 else files[0].parent, stored, len(headers))
     axial = geometry.acquired_axially
     internal = [headers[geometry.input_slice(i)] for i in range(len(headers))] if axial else None
     count = geometry.shape[0]
@@ -91,7 +95,14 @@ class SeriesSlices:
         self._headers = headers
 
     def __call__(self, z: int) -> np.ndarray:
-        return read_hu(self._headers[z].path, self._headers[z].inverted)
+        header = self._headers[z]
+        pixels = read_hu(header.path, header.inverted)
+        if pixels.shape != header.size[::-1]:
+            raise DatasetError(
+                f"{header.path}: holds {pixels.shape[1]} x {pixels.shape[0]} pixels, but its tags "
+                f"say {header.size[0]} x {header.size[1]}."
+            )
+        return pixels
 
 
 def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
@@ -114,7 +125,7 @@ def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
                 values = _decode(plain)
         else:
             values = _decode(path)
-    except (RuntimeError, OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # damaged bytes fail anywhere, in any way
         lines = str(error).strip().splitlines() or ["no reason given"]
         raise DatasetError(f"{path}: pixels cannot be decoded ({lines[-1].strip()}).") from None
     if values.ndim != 2:
@@ -241,10 +252,10 @@ def _tilt_notes(headers: list[SliceHeader]) -> list[str]:
     ]
 
 
-def _check_values(folder: Path, read: SeriesSlices, count: int) -> None:
+def _check_values(place: Path, read: SeriesSlices, count: int) -> None:
     sampled = [read(z) for z in sample_indices(count)]
     check_hu_range(
-        folder,
+        place,
         float(min(pixels.min() for pixels in sampled)),
         float(max(pixels.max() for pixels in sampled)),
         "Rescale slope and intercept of this series are missing or wrong.",

@@ -1,58 +1,21 @@
 """From a record of a classification dataset to what the model reads."""
 
-import struct
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import Image
+from PIL import ImageOps
 
 from .augmentation import build_augmentations
 from .errors import DatasetError
+from .image_header import ImageHeader, check_8_bit, read_image_header
+from .picture_limits import open_picture
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
+__all__ = ["ClassificationMapper", "ImageHeader", "read_image_header"]
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
-
-
-class ImageHeader(NamedTuple):
-    """What an image file says about itself: width and height in pixels, bits a channel."""
-
-    width: int
-    height: int
-    bits: int
-
-
-def read_image_header(path: str | Path) -> ImageHeader:
-    """Read an image's size and depth without decoding it.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DatasetError: it is empty or no image.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            # A PNG's first 25 bytes say it all. Pillow hides the depth of 16-bit colour PNGs, and
-            # would parse every chunk before the pixels.
-            start = file.read(25)
-            if start.startswith(PNG_START) and len(start) == 25:
-                return ImageHeader(*struct.unpack(">IIB", start[16:]))
-            with Image.open(file) as image:
-                wide = image.mode.startswith("I;16") or image.mode in ("I", "F")
-                return ImageHeader(*image.size, 16 if wide else 8)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = "is empty" if _is_empty(path) else f"is not a readable image ({error})"
-        raise DatasetError(f"{path}: {reason}") from None
-
-
-def _is_empty(path: str | Path) -> bool:
-    return Path(path).is_file() and Path(path).stat().st_size == 0
 
 
 class ClassificationMapper:
@@ -119,13 +82,9 @@ class ClassificationMapper:
 
     def _read(self, path: str) -> np.ndarray:
         """An image (H, W, 3) of uint8."""
-        if read_image_header(path).bits > 8:
-            # Detectron2's reader would saturate every pixel above 255 without a word
-            raise DatasetError(
-                f"{path}: is a 16-bit image. Turn it into 8 bits with a CT window first "
-                "(ct_lesion.data.slice_io.window_to_uint8)."
-            )
-        try:
-            return utils.read_image(path, format=self.image_format)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DatasetError(f"{path}: cannot be decoded ({error})") from None
+        check_8_bit(path)
+        # not Detectron2's read_image: it passes over the error of a damaged PNG, looking for its
+        # orientation, and then gives black pixels
+        with open_picture(path) as image:
+            image.load()
+            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), self.image_format)

@@ -36,8 +36,8 @@ def read_split_list(path: str | Path) -> list[SliceId]:
         slice_id = _parse_line(line.strip())
         if slice_id is None:
             raise DatasetError(
-                f"{path}:{number}: {line.strip()!r} is neither <patient>_<slice>.jpg nor a path "
-                "ending in <patient>/<slice>.jpg."
+                f"{path}:{number}: {line.strip()[:100]!r} is neither <patient>_<slice>.jpg nor a "
+                "path ending in <patient>/<slice>.jpg."
             )
         if slice_id in slices:
             raise DatasetError(

@@ -6,15 +6,14 @@ only read when the user says what (``--hu`` or a window).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .errors import DatasetError
+from .picture_limits import check_picture_size, open_picture
 from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
@@ -57,7 +56,7 @@ def is_stack(path: Path) -> bool:
     if path.suffix.lower() not in _TIFF:
         return False
     try:
-        with _opened(path) as image:
+        with open_picture(path) as image:
             return image.n_frames > 1
     except DatasetError:
         return False  # said when it is opened as a slice
@@ -124,7 +123,7 @@ class PictureSlices:
 
     def __call__(self, index: int) -> np.ndarray:
         page = self._pages[index]
-        with _opened(page.path) as image:
+        with open_picture(page.path) as image:
             image.seek(page.number)
             pixels = np.asarray(image if image.mode in _DEEP_MODES else _grey(image, page.path))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
@@ -147,9 +146,10 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
     pages: list[Page] = []
     kinds: dict[tuple[tuple[int, int], bool], Page] = {}
     for path in files:
-        with _opened(path) as image:
+        with open_picture(path) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
+                check_picture_size(path, *image.size)  # each page of a TIFF has a size of its own
                 page = Page(path, number)
                 pages.append(page)
                 kinds.setdefault((image.size, _is_deep(image, path)), page)
@@ -189,14 +189,3 @@ def _grey(image: Image.Image, path: Path) -> Image.Image:
                 f"{path}: a colour picture (channels differ by up to {spread}); give grey slices."
             )
     return image.convert("L")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except UnidentifiedImageError:
-        raise DatasetError(f"{path}: not a picture, or a damaged one.") from None
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path}: cannot be read as a picture ({error}).") from None

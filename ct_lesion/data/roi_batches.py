@@ -4,10 +4,12 @@ Shapes: M slices, N RoIs a slice.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from ct_lesion.files import atomic_write
 
 NO_LABEL = -1
 
+_TEXTS = ("file_name", "image_id", "patient", "scan", "config", "fingerprint")
 _PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
 
 
@@ -99,13 +102,17 @@ class RoIBatches:
             StaleCacheError: the file is damaged, or belongs to other weights, another config or
                 other slices; the message names all that differ.
         """
-        names = [f.name for f in fields(cls)]
         try:
-            with np.load(path, allow_pickle=False) as file:
-                content = {name: file[name] for name in names}
+            content = _read_arrays(Path(path), [f.name for f in fields(cls)])
+            _check_shapes(content)
             fingerprint = Fingerprint(**json.loads(str(content["fingerprint"])))
-        except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-            raise StaleCacheError(f"{path} is not a complete file of RoI batches.") from error
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # damaged bytes fail anywhere, in any way
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+            raise StaleCacheError(
+                f"{path} is not a complete file of RoI batches ({reason})."
+            ) from error
         differing = [
             name
             for name, value in asdict(expected or fingerprint).items()
@@ -118,6 +125,53 @@ class RoIBatches:
             )
         content |= {"config": str(content["config"]), "fingerprint": fingerprint}
         return cls(**content)
+
+
+def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file of :meth:`RoIBatches.save`, which needs no more memory than it is long.
+
+    Raises:
+        ValueError and others: it is no such file.
+    """
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as file:
+        for info in file.infolist():
+            # save() never compresses; a compressed array could unfold to any size
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+                raise ValueError(f"its array {info.filename[:80]} is compressed")
+        for name in names:
+            with file.open(f"{name}.npy") as array:
+                _check_array_header(name, array, size)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in names}
+
+
+def _check_array_header(name: str, file: IO[bytes], size: int) -> None:
+    """NumPy makes room for what the header of an array says before it reads the array."""
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, _, dtype = read(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"its array {name} is larger than the file, or of objects")
+
+
+def _check_shapes(content: Mapping[str, np.ndarray]) -> None:
+    slices, regions = content["roi_batch"].shape[:2]
+    shapes = {"roi_batch": (slices, regions, 5), "boxes": (slices, regions, 4)}
+    shapes |= {"classes": (slices, regions), "is_copy": (slices, regions)}
+    shapes |= {"config": (), "fingerprint": ()}
+    for name, array in content.items():
+        expected = shapes.get(name, (slices,))
+        if array.shape != expected:
+            raise ValueError(f"{name} has the shape {array.shape}, not {expected}")
+        kinds = "U" if name in _TEXTS else "fiub"
+        if array.dtype.kind not in kinds:
+            raise ValueError(f"{name} is of type {array.dtype}")
+    if not np.isfinite(content["roi_batch"]).all() or not np.isfinite(content["boxes"]).all():
+        raise ValueError("it holds NaN or infinite numbers")
 
 
 def roi_batch_row(item: Mapping, output: Mapping) -> dict[str, np.ndarray]:

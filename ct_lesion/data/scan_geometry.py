@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import SimpleITK as sitk
 
+from .errors import DatasetError
+
 Vector = tuple[float, float, float]
+LARGEST_NUMBER = 1e6  # mm; what lies a kilometre away is no origin
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,25 @@ class Geometry:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
+
+
+def check_geometry(path: Path, geometry: Geometry) -> None:
+    """Refuse a grid that no volume can lie on.
+
+    Raises:
+        DatasetError: spacing, origin or axes are not numbers, or the spacing is not above 0.
+    """
+    for what, numbers in (
+        ("spacing", geometry.spacing),
+        ("origin", geometry.origin),
+        ("axes", geometry.direction),
+    ):
+        if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST_NUMBER:
+            raise DatasetError(f"{path}: its {what} are not usable numbers: {tuple(numbers)}.")
+    if min(geometry.spacing) <= 0:
+        raise DatasetError(f"{path}: its spacing is {tuple(geometry.spacing)} mm, not above 0.")
+    if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.5:
+        raise DatasetError(f"{path}: its axes do not span a volume: {tuple(geometry.direction)}.")
 
 
 class OrientedSlices:

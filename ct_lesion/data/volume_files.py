@@ -7,10 +7,7 @@ integers where the values are whole numbers.
 
 from __future__ import annotations
 
-import gzip
-import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
@@ -20,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import DatasetError
-from .nifti_checks import NIFTI_ENDINGS, check_nifti
+from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti
 from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
@@ -32,13 +29,12 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
-from .scan_geometry import Geometry, OrientedSlices
+from .scan_geometry import Geometry, OrientedSlices, check_geometry
+from .volume_headers import IMAGE_IO, check_volume_size, data_files
 
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
-_DATA_KEYS = {".mhd": ("ElementDataFile", "="), ".nhdr": ("data file", ":")}
 _SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
 _CHECKED_AT_ONCE = 16  # slices
-_COPIED_AT_ONCE = 2**22  # bytes
 
 
 def is_volume_file(path: Path) -> bool:
@@ -54,19 +50,10 @@ def volume_stem(path: Path) -> str:
 
 def files_of_volume(path: Path) -> tuple[Path, ...]:
     """The file, and the one with the voxels where the header stands alone."""
-    keyword = _DATA_KEYS.get(path.suffix.lower())
-    if keyword is None:
-        return (path,)
     try:
-        header = path.read_text(encoding="latin-1")
-    except OSError:
+        return (path, *data_files(path))
+    except (DatasetError, OSError, ValueError):
         return (path,)  # said when it is opened
-    for line in header.splitlines():
-        key, _, value = line.partition(keyword[1])
-        if key.strip().lower() == keyword[0].lower():
-            data = path.parent / value.strip()
-            return (path, data) if data.is_file() else (path,)
-    return (path,)
 
 
 class VolumeFile:
@@ -75,11 +62,16 @@ class VolumeFile:
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            DatasetError: no volume of three dimensions with one number a voxel.
+            DatasetError: no volume of three dimensions with one number a voxel, too large, or with
+                voxels in another folder.
         """
         self.path = path
         self._reader = sitk.ImageFileReader()
+        self._reader.SetImageIO(IMAGE_IO[path.suffix.lower()])
         self._lock = Lock()  # what to extract is set on the reader before it reads
+        if path.stat().st_size == 0:
+            raise DatasetError(f"{path}: cannot be read as a volume (the file is empty).")
+        data_files(path)
         self._unpacked = _unpack(path) if path.name.lower().endswith(".nii.gz") else None
         self._reader.SetFileName(self._unpacked.name if self._unpacked else str(path))
         try:
@@ -87,9 +79,11 @@ class VolumeFile:
         except RuntimeError as error:
             raise DatasetError(f"{path}: cannot be read as a volume ({_reason(error)}).") from None
         self._check_layout()
+        check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
         if path.name.lower().endswith(NIFTI_ENDINGS):
             check_nifti(path)
         self.geometry = _geometry(self._reader)
+        check_geometry(path, self.geometry)
         self.pixel_type = self._reader.GetPixelID()
         self.is_8_bit = self.pixel_type == sitk.sitkUInt8
         if self.pixel_type not in _SMALL_INTEGERS:
@@ -131,6 +125,9 @@ class VolumeFile:
         if reader.GetDimension() < 3:
             raise DatasetError(f"{self.path}: an image of two dimensions, not a volume.")
 
+    def _bytes_a_voxel(self) -> int:
+        return sitk.Image([1, 1], self._reader.GetPixelID()).GetSizeOfPixelComponent()
+
     def _streams(self) -> bool:
         # Uncompressed NIfTI (scaled ones too) and MetaImage, as measured; asking SimpleITK for a
         # slice of any other file reads it all again.
@@ -168,16 +165,20 @@ def _unpack(path: Path) -> IO[bytes] | None:
     """A copy of a gzip file without compression, which goes away with the object.
 
     Returns:
-        ``None`` where there is no room for it, or the file is damaged, which is said elsewhere.
+        ``None`` where there is no room for it.
+
+    Raises:
+        DatasetError: the file is damaged.
     """
     unpacked = tempfile.NamedTemporaryFile(suffix=".nii")  # noqa: SIM115 (closed with the scan)
     try:
-        with gzip.open(path) as packed:
-            shutil.copyfileobj(packed, unpacked, _COPIED_AT_ONCE)
+        unpack_nifti(path, unpacked)
         unpacked.flush()
-    except (OSError, EOFError, zlib.error):
+    except BaseException as error:
         unpacked.close()
-        return None
+        if isinstance(error, OSError):
+            return None
+        raise
     return unpacked
 
 

@@ -19,7 +19,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ct_lesion.checkpoint import library_versions
+from ct_lesion.errors import ConfigError
 from ct_lesion.files import write_together
+from ct_lesion.json_files import read_json
 
 from .checks import dataset_hashes
 from .fingerprint import hash_weights, unwrap_model
@@ -120,8 +122,14 @@ class TrainingRecord(HookBase):
         self._iterations = self.trainer.start_iter
         earlier_version = self._iterations > 0 and not self._restored
         if earlier_version and self._path.is_file():
-            record = json.loads(self._path.read_text(encoding="utf-8"))
-            self._earlier = {key: record.get(key, 0.0) for key in self._earlier}
+            advice = "Remove it to count the time of the run from here on."
+            record = read_json(self._path, dict, ConfigError, advice)
+            earlier = {key: record.get(key, 0.0) for key in self._earlier}
+            if not all(type(seconds) in (int, float) for seconds in earlier.values()):
+                raise ConfigError(
+                    f"{self._path}: is damaged (its seconds are no numbers). {advice}"
+                )
+            self._earlier = earlier
         self._save()  # a resumed run asks for seed and name even if there is no checkpoint yet
 
     def before_step(self) -> None:

@@ -1,6 +1,5 @@
 """The seed of a run: of its order of slices, of augmentation and of what the model draws."""
 
-import json
 import os
 import random
 from pathlib import Path
@@ -11,6 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from ct_lesion.data.seeding import derived_seed
+from ct_lesion.errors import ConfigError
+from ct_lesion.json_files import read_json
 
 from .run_record import TRAINING_RECORD
 
@@ -28,9 +29,14 @@ def choose_seed(cfg: CfgNode, resume: bool = False) -> int:
 
 
 def recorded(folder: str | Path) -> dict:
-    """What ``training.json`` in a run's folder says; nothing if there is none."""
+    """What ``training.json`` in a run's folder says; nothing if there is none.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
     path = Path(folder) / TRAINING_RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    advice = "Remove it: the run then goes on under a new name."
+    return read_json(path, dict, ConfigError, advice) if path.is_file() else {}
 
 
 def seed_step(seed: int, iteration: int) -> None:

@@ -7,9 +7,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils.logger import setup_logger
-from yaml import YAMLError
 
-from ct_lesion.config import find_config, load_config
+from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
 from ct_lesion.errors import ConfigError
 
 from .across_processes import scale_to_processes
@@ -71,6 +70,6 @@ def read_config(config_file: str, overrides: list[str]) -> CfgNode:
         raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
     try:
         return load_config(config_file, overrides)
-    except (KeyError, ValueError, TypeError, AssertionError, YAMLError) as error:
-        reason = error.args[0] if error.args else error
+    except NOT_A_CONFIG as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
         raise ConfigError(f"{config_file} with overrides {overrides}: {reason}") from None

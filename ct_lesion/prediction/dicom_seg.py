@@ -47,14 +47,33 @@ def write_dicom_seg(
         class_names: of the lesions.
 
     Returns:
-        ``None``, or why there can be none: the images lack what a segmentation has to refer to.
+        ``None``, or why there can be none: the images lack what a segmentation has to refer to, or
+        have something else in its place.
     """
+    try:
+        segmentation = _segmentation(scan, labels, class_names)
+    except _CannotRefer as error:
+        return f"no DICOM segmentation: {error}"
+    except Exception as error:  # a wrong value of any tag fails in its own way
+        reason = " ".join(str(error).split())[:200]
+        return f"no DICOM segmentation: the images' tags cannot be used ({reason})"
+    segmentation.save_as(path)
+    return None
+
+
+class _CannotRefer(ValueError):
+    """The images do not say what a segmentation of them must repeat."""
+
+
+def _segmentation(
+    scan: Scan, labels: np.ndarray, class_names: Sequence[str]
+) -> hd.seg.Segmentation:
     # in the order, and with the rows and columns, of the series itself
     files = [scan.dicom_files[scan.geometry.input_slice(z)] for z in range(len(scan))]
-    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    images = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files]
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
-        return f"no DICOM segmentation: the images have no {', '.join(missing)}"
+        raise _CannotRefer(f"the images have no {', '.join(missing)}")
     for image in images:
         for name in MAY_BE_EMPTY:
             if name not in image:
@@ -63,7 +82,7 @@ def write_dicom_seg(
     frames = scan.geometry.to_input(labels)
     # segments are numbered without gaps
     masks = np.stack([frames == c + 1 for c in present], axis=-1)
-    segmentation = hd.seg.Segmentation(
+    return hd.seg.Segmentation(
         source_images=images,
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -80,8 +99,6 @@ def write_dicom_seg(
         device_serial_number="0",
         series_description="Predicted lesions, not for clinical use",
     )
-    segmentation.save_as(path)
-    return None
 
 
 def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:

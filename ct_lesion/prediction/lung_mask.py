@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.scan import Scan
+from ct_lesion.data.scan_geometry import Geometry
+from ct_lesion.data.volume_files import VolumeFile, is_volume_file
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
@@ -45,6 +46,8 @@ class LungMasks:
             DatasetError: the folder has none.
         """
         if self.path.is_file():
+            if not is_volume_file(self.path):
+                raise DatasetError(f"--lung-mask {self.path}: not NIfTI, NRRD or MetaImage.")
             return self.path
         for suffix in SUFFIXES:
             if (found := self.path / f"{scan_name}{suffix}").is_file():
@@ -58,30 +61,27 @@ class LungMasks:
             DatasetError: the mask has another geometry than the scan, or cannot be read.
         """
         path = self.of(scan.name)
-        try:
-            image = sitk.ReadImage(str(path))
-        except RuntimeError:
-            raise DatasetError(f"{path}: is no volume that can be read.") from None
-        if not _same_grid(image, scan):
+        volume = VolumeFile(path)
+        grid = volume.geometry
+        if not _same_grid(grid, scan.geometry):
             raise DatasetError(
-                f"{path}: is no mask of {scan.name}: it has {image.GetSize()} voxels of "
-                f"{_mm(image.GetSpacing())} mm at {_mm(image.GetOrigin())}, the scan has "
+                f"{path}: is no mask of {scan.name}: it has {grid.size} voxels of "
+                f"{_mm(grid.spacing)} mm at {_mm(grid.origin)}, the scan has "
                 f"{scan.geometry.size} of {_mm(scan.geometry.spacing)} at "
                 f"{_mm(scan.geometry.origin)}."
             )
-        return scan.geometry.to_internal(sitk.GetArrayViewFromImage(image)) > 0
+        return scan.geometry.to_internal(np.concatenate(list(volume.slabs()))) > 0
 
 
-def _same_grid(image: sitk.Image, scan: Scan) -> bool:
+def _same_grid(mask: Geometry, scan: Geometry) -> bool:
     """Whether a volume has the scan's grid, within a hundredth of a mm."""
-    geometry = scan.geometry
     pairs = (
-        (image.GetSpacing(), geometry.spacing),
-        (image.GetOrigin(), geometry.origin),
-        (image.GetDirection(), geometry.direction),
+        (mask.spacing, scan.spacing),
+        (mask.origin, scan.origin),
+        (mask.direction, scan.direction),
     )
-    return image.GetSize() == tuple(geometry.size) and all(
-        len(a) == len(b) and np.allclose(a, b, atol=0.01) for a, b in pairs
+    return tuple(mask.size) == tuple(scan.size) and all(
+        np.allclose(a, b, atol=0.01) for a, b in pairs
     )
 
 

@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Of a finished scan's folder; ``None`` if there is none, or it is damaged."""
     try:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

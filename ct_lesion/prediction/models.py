@@ -1,6 +1,7 @@
 """Trained models from checkpoints that carry their config."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from detectron2.config import CfgNode
 
 from ct_lesion.checkpoint import (
     CheckpointError,
+    check_size,
     config_from_description,
     description_value,
     read_description,
 )
+from ct_lesion.config import NOT_A_CONFIG
 from ct_lesion.data.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.lesion_masks import MASK_TYPES
 from ct_lesion.engine.checks import is_classifier
@@ -24,6 +27,7 @@ from ct_lesion.modeling.fast_inference import fast_inference
 
 # names for checkpoints without any
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}
+LONGEST_NAME = 100  # characters of a class's name
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,15 @@ def _config(
     if config_file:
         cfg = read_config(config_file, list(overrides))
     else:
-        cfg = config_from_description(read_description(path))
+        description = read_description(path)
+        try:
+            cfg = config_from_description(description)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+        check_size(cfg, path)
         try:
             cfg.merge_from_list(list(overrides))
-        except (KeyError, ValueError, TypeError, AssertionError) as error:
+        except NOT_A_CONFIG as error:
             raise ConfigError(f"overrides {list(overrides)}: {error.args[0]}") from None
     cfg.MODEL.WEIGHTS = str(path)
     cfg.MODEL.DEVICE = _device(device)
@@ -131,24 +140,46 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
     cfg.freeze()
     model = load_trained(cfg).eval()
     description = _description(path)
-    names = description_value(description, "class_names") or usual_classes
-    if isinstance(names, dict):
-        names = names.get("images", usual_classes)
     count = (
         cfg.MODEL.CLASSIFIER.NUM_CLASSES if is_classifier(cfg) else cfg.MODEL.ROI_HEADS.NUM_CLASSES
     )
-    if len(names) != count:
-        names = [f"class {index + 1}" for index in range(count)]
-    temperature = (description_value(description, "temperature") or {}).get("value", 1.0)
     return TrainedModel(
         model=model,
         network=fast_inference(model, cfg),
         cfg=cfg,
-        classes=tuple(names),
+        classes=_class_names(description, usual_classes, count),
         path=Path(path),
         weights_sha256=hash_weights(model.state_dict()),
-        temperature=float(temperature),
+        temperature=_temperature(path, description),
     )
+
+
+def _class_names(
+    description: Mapping[str, str], usual: Sequence[str], count: int
+) -> tuple[str, ...]:
+    """The checkpoint's names of its classes, or the usual ones, or numbers."""
+    names = description_value(description, "class_names") or usual
+    if isinstance(names, dict):
+        names = names.get("images", usual)
+    fit = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
+    if not fit or len(names) != count:
+        return tuple(f"class {index + 1}" for index in range(count))
+    return tuple(name[:LONGEST_NAME] for name in names)
+
+
+def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
+    """
+    Raises:
+        CheckpointError: there is one that logits cannot be divided by.
+    """
+    fitted = description_value(description, "temperature") or {"value": 1.0}
+    value = fitted.get("value") if isinstance(fitted, dict) else None
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise CheckpointError(
+            f"{path}: its temperature is {str(value)[:80]}, not a number above 0. Fit it again "
+            "with tools/calibrate.py."
+        )
+    return float(value)
 
 
 def _description(path: str | Path) -> dict[str, str]:

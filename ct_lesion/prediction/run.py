@@ -9,7 +9,6 @@ import sys
 import time
 from collections import ChainMap
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,6 +22,7 @@ from ct_lesion.data.scan_sources import ScanSource
 from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
+from ct_lesion.json_files import read_json
 
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
@@ -211,12 +211,17 @@ def _predict_scan(
 
 def _write_page(output: Path, predictor: LesionPredictor) -> Path:
     """The page of all finished scans, those of earlier commands too."""
+    advice = "Delete its folder, and predict that scan again."
     summaries = []
     for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
-        # another process may be putting a new folder in the place of an earlier one
-        with suppress(FileNotFoundError):
-            if not path.parent.name.startswith("."):
-                summaries.append(json.loads(path.read_text(encoding="utf-8")))
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            summaries.append(read_json(path, dict, UserError, advice))
+        except UserError:
+            if path.is_file():
+                raise
+            # else another process is putting a new folder in the place of an earlier one
     return write_index(
         output,
         summaries,

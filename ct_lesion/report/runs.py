@@ -18,24 +18,31 @@ from detectron2.config import CfgNode
 from pycocotools.coco import COCO
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
+from ct_lesion.data.coco_checks import check_coco_dataset, check_detections
 from ct_lesion.data.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
-from ct_lesion.errors import UserError
 from ct_lesion.evaluation.classification import (
     METRICS_FILE as CLASSIFICATION_METRICS,
 )
 from ct_lesion.evaluation.classification import PREDICTIONS_FILE, ROI_BATCHES_FILE
 from ct_lesion.evaluation.lesion_evaluator import GROUND_TRUTH_FILE, RESULTS_FILE
 from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
+from ct_lesion.json_files import read_json
+
+from .run_checks import (
+    ADVICE,
+    CLASSIFICATION,
+    EVALUATION,
+    SEGMENTATION,
+    TRAINING,
+    RunError,
+    check_form,
+)
 
 LOGIT_PREFIX = "logit_"
 TEXT_COLUMNS = ("image_id", "file", "patient", "scan")
-
-
-class RunError(UserError):
-    """A run's folder that lacks something or does not fit another; one clear line."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def _load_run(folder: Path, name: str) -> Run:
         folder,
         name,
         read_config(str(config), []),
-        _read_json(folder / TRAINING_RECORD, optional=True),
+        _read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
         _read_lines(folder / "metrics.json"),
         {p.name: _segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
         {p.name: _classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
@@ -191,26 +198,32 @@ def _load_run(folder: Path, name: str) -> Run:
 
 
 def _segmentation(folder: Path) -> SegmentationResult:
+    content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
+    check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
+    detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
+    check_detections(folder / RESULTS_FILE, detections, content)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
         truth = COCO()
-        truth.dataset = _read_json(folder / GROUND_TRUTH_FILE)
+        truth.dataset = content
         truth.createIndex()
-    detections = _read_json(folder / RESULTS_FILE)
     unknown = {d["image_id"] for d in detections} - set(truth.imgs)
     if unknown:
         raise RunError(
             f"{folder / RESULTS_FILE}: has detections in {len(unknown)} images that are not in "
             f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
         )
-    metrics = _read_json(folder / SEGMENTATION_METRICS)
-    record = _read_json(folder / EVALUATION_RECORD, optional=True)
+    metrics = _read_object(folder / SEGMENTATION_METRICS, SEGMENTATION)
+    record = _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
     return SegmentationResult(folder.name, truth, detections, metrics, record)
 
 
 def _classification(folder: Path) -> ClassificationResult:
     path = folder / PREDICTIONS_FILE
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: is damaged ({error}). {ADVICE}") from None
     columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
     class_names = tuple(column.partition(" ")[2] for column in columns)
     try:
@@ -229,8 +242,8 @@ def _classification(folder: Path) -> ClassificationResult:
         *texts,
         labels,
         logits,
-        _read_json(folder / CLASSIFICATION_METRICS),
-        _read_json(folder / EVALUATION_RECORD, optional=True),
+        _read_object(folder / CLASSIFICATION_METRICS, CLASSIFICATION),
+        _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
         _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
     )
 
@@ -249,27 +262,22 @@ def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
     return batches
 
 
-def _read_json(path: Path, optional: bool = False) -> dict | list:
+def _read_object(path: Path, form: dict, optional: bool = False) -> dict:
     if optional and not path.is_file():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(
-            f"{path}: does not exist. Evaluate the run again with this version of ct_lesion."
-        ) from None
-    except ValueError as error:
-        raise RunError(f"{path}: is damaged ({error}). Evaluate the run again.") from None
+    content = read_json(path, dict, RunError, ADVICE)
+    check_form(path, content, form)
+    return content
 
 
 def _read_lines(path: Path) -> list[dict]:
     """Lines of JSON; one that a killed process left incomplete is passed over."""
     lines = []
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
                 lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if isinstance(line, dict)]
 
 
 # ---- choosing among evaluations -----------------------------------------------------------------

@@ -11,6 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.image_header import read_image_header
+
 from .tables import Table
 
 
@@ -84,5 +87,9 @@ def classified_slices_figure(
 
 
 def read_grey(path: str | Path) -> np.ndarray | None:
-    """A slice as (H, W) uint8; ``None`` if its file is no longer there."""
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if Path(path).is_file() else None
+    """A slice as (H, W) uint8; ``None`` if its file is no longer there, or no picture."""
+    try:
+        read_image_header(path)
+    except (DatasetError, OSError, ValueError):
+        return None
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

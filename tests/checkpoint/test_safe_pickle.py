@@ -170,7 +170,7 @@ def test_not_a_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         read_released(path)
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
+    with pytest.raises(CheckpointError, match="not a PyTorch checkpoint"):
         read_checkpoint(path)
 
 

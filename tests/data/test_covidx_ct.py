@@ -76,9 +76,9 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
     ("content", "message"),
     [
         (None, "does not exist. Make it with: python tools/prepare_covidx_ct.py"),
-        ('{"images": [', "is not a classification dataset"),
+        ('{"images": [', "is damaged"),
         ('{"images": []}', "is not a classification dataset"),
-        ("[]", "is not a classification dataset"),
+        ("[]", "holds a list, not an object"),
         ('{"classes": ["A"], "image_root": ".", "images": []}', r"its classes \['A'\] are not"),
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '

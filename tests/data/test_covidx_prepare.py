@@ -192,7 +192,7 @@ def test_all_problems_are_told_at_once(images, lists, tmp_path):
     assert f"{lists['val']}:7: unknown class 'ABC'" in message
     assert "Normal_3_503_0000" in message
     assert f"{path_of(images, names_of('test')[1])}: is empty" in message
-    assert f"{path_of(images, names_of('test')[2])}: is not a readable image" in message
+    assert f"{path_of(images, names_of('test')[2])}: not a picture" in message
     assert re.search(r"16-bit images .*\(1\):\n  " + re.escape(str(wide)), message)
 
 
@@ -203,7 +203,7 @@ def test_damaged_image_is_found_when_asked_to_decode(images, lists, tmp_path):
     path.write_bytes(path.read_bytes()[:80])
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     message = refused(CovidxSource(images, lists, per_class=1, decode=True), tmp_path / "other")
-    assert f"{path}: cannot be decoded" in message
+    assert f"{path}: cannot be read as a picture" in message
 
 
 def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):

@@ -132,8 +132,8 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
     whole = png(20, 10, 8, 0, 1)
     for name, content, message in (
         ("empty.png", b"", "is empty"),
-        ("text.png", b"no image", "is not a readable image"),
-        ("short.png", whole[:50], "cannot be decoded"),
+        ("text.png", b"no image", "not a picture"),
+        ("short.png", whole[:50], "cannot be read as a picture"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError, match=f"{name}: {message}"):

@@ -1,0 +1,101 @@
+"""Masks in COCO's formats, checked before pycocotools decodes them.
+
+Its C code trusts what it is given: runs that add up to more than the mask overwrite memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+LONGEST_RUN = 2**31 - 1
+
+
+def check_segmentation(segmentation: Any, height: int, width: int) -> None:
+    """Check a run-length encoded mask or polygons.
+
+    Args:
+        segmentation: ``{"size": [H, W], "counts": ...}``, or a list of polygons
+            ``[x0, y0, x1, y1, ...]`` in pixels.
+        height, width: of the image.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if isinstance(segmentation, dict):
+        _check_rle(segmentation, height, width)
+    elif isinstance(segmentation, list):
+        for polygon in segmentation:
+            _check_polygon(polygon, height, width)
+    else:
+        raise ValueError("a mask that is neither polygons nor run-length encoded")
+
+
+def decode_counts(counts: str) -> np.ndarray:
+    """The runs of COCO's compressed encoding: how many pixels of 0, of 1, of 0, ...
+
+    Raises:
+        ValueError: other characters than the encoding has, or a number that does not end.
+    """
+    try:
+        values = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        raise ValueError("a mask whose counts are not ASCII") from None
+    if values.size == 0:
+        return values
+    if values.min() < 0 or values.max() > 63 or values[-1] & 32:
+        raise ValueError("a mask whose counts are damaged")
+    # each character has 5 bits of a number, and whether another follows
+    starts = np.flatnonzero(np.concatenate([[True], (values[:-1] & 32) == 0]))
+    lengths = np.diff(np.append(starts, values.size))
+    if lengths.max() > 7:
+        raise ValueError("a mask whose counts are damaged")
+    place = np.arange(values.size) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((values & 31) << (5 * place), starts)
+    negative = (values[starts + lengths - 1] & 16) > 0
+    numbers -= np.where(negative, np.int64(1) << (5 * lengths), 0)
+    # from the fourth on they are differences from the number two places before
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _check_rle(rle: dict, height: int, width: int) -> None:
+    if rle.get("size") != [height, width]:
+        raise ValueError(
+            f"a mask of size {str(rle.get('size'))[:60]} in an image of [{height}, {width}]"
+        )
+    counts = rle.get("counts")
+    if isinstance(counts, str):
+        runs = decode_counts(counts)
+    elif isinstance(counts, list) and all(type(count) is int for count in counts):
+        if any(abs(count) > LONGEST_RUN for count in counts):
+            raise ValueError("a mask with a run longer than any mask")
+        runs = np.array(counts, np.int64)
+    else:
+        raise ValueError("a mask whose counts are neither text nor whole numbers")
+    if runs.size and runs.min() < 0:
+        raise ValueError("a mask with a run of negative length")
+    if runs.sum() != height * width:
+        raise ValueError(f"a mask whose runs add up to {runs.sum()}, not {height} x {width}")
+
+
+def _check_polygon(polygon: Any, height: int, width: int) -> None:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError("a polygon that is not a list of three or more pairs x, y")
+    if not all_finite(polygon):
+        raise ValueError("a polygon with a coordinate that is not a finite number")
+    # what it covers is drawn point by point, however far outside the image
+    sides = (width, height) * (len(polygon) // 2)
+    if any(not -side <= place <= 2 * side for place, side in zip(polygon, sides, strict=True)):
+        raise ValueError("a polygon far outside the image")
+
+
+def all_finite(numbers: Sequence[Any]) -> bool:
+    """Whether all are numbers, none of them NaN or infinite."""
+    return all(isinstance(n, Real) and not isinstance(n, bool) for n in numbers) and bool(
+        np.isfinite(np.array(numbers, float)).all()
+    )

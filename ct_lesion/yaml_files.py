@@ -1,0 +1,95 @@
+"""Yaml from outside: plain values only, and only as much as a config needs.
+
+Detectron2's ``merge_from_file`` falls back to a loader that runs what ``!!python/...`` tags name,
+so files are checked here first, and read without that.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST_TEXT = 2**18  # characters; a dumped config has some 10,000
+MOST_NODES = 20_000  # values with all references within the file followed; Detectron2's has 500
+DEEPEST = 50  # lists and mappings within each other; Detectron2's has 5
+MOST_BASES = 20  # files that a config builds on, one on the other
+BASE_KEY = "_BASE_"
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a yaml text: numbers, text, lists and mappings.
+
+    Raises:
+        ValueError: too long, too deep, too large once its references are followed, or a date or
+            number that does not exist.
+        yaml.YAMLError: not yaml, or with a tag that stands for an object.
+    """
+    if len(text) > LARGEST_TEXT:
+        raise ValueError(f"it is too long for a config (over {LARGEST_TEXT:,} characters)")
+    _check_events(text)
+    value = yaml.safe_load(text)
+    _check_size(value)
+    return value
+
+
+def check_config_file(path: str | Path, seen: tuple[Path, ...] = ()) -> None:
+    """Check a config and those it builds on (``_BASE_``) before Detectron2 reads them.
+
+    Args:
+        path: a local file.
+        seen: the files that build on it.
+
+    Raises:
+        ValueError: names the file that cannot be used.
+    """
+    path = Path(path)
+    if not path.is_file():  # a device would never end
+        raise ValueError(f"{path}: no such file")
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = parse_yaml(file.read(LARGEST_TEXT + 1))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {_one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: is not a mapping of keys to values")
+    bases = content.get(BASE_KEY, [])
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or "://" in base:
+            raise ValueError(f"{path}: {BASE_KEY} {str(base)[:80]} is not the path of a local file")
+        file = path.parent / Path(base).expanduser()
+        if len(seen) >= MOST_BASES or file.resolve() in seen:
+            raise ValueError(f"{path}: {BASE_KEY} {base} leads back to itself")
+        check_config_file(file, (*seen, path.resolve()))
+
+
+def _check_events(text: str) -> None:
+    """Refuse what would overflow the stack or memory while it is being read."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+            # merged mappings are copied while yaml is read, each time they are merged again
+            raise ValueError("it merges mappings (<<), which is not supported: use _BASE_")
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+
+
+def _check_size(value: Any) -> None:
+    """Refuse a value that references within yaml make exponentially large."""
+    todo = [value]
+    for _ in range(MOST_NODES):
+        if not todo:
+            return
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+    raise ValueError("it is too large")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

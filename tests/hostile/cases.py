@@ -1,0 +1,66 @@
+"""What a case of the corpus is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+REFUSED = "refused"
+HARMLESS = "harmless"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A hostile or damaged file, or several of one kind.
+
+    Attributes:
+        name: for people.
+        entry: name in :mod:`entries`.
+        build: writes into a folder and returns what is given to the entry.
+        says: regular expression that the error's text must match.
+        expected: "refused": an error; "harmless": that, or it is read.
+    """
+
+    name: str
+    entry: str
+    build: Callable[[Path], Path | list[Path]]
+    says: str = ""
+    expected: str = REFUSED
+
+    @property
+    def id(self) -> str:
+        return f"{self.entry}-{self.name.replace(' ', '_')}"
+
+
+def many(folder: Path, variants: list[bytes], suffix: str) -> list[Path]:
+    """Write variants of a file's bytes under numbered names."""
+    paths = [folder / f"{number:03d}{suffix}" for number in range(len(variants))]
+    for path, content in zip(paths, variants, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def cut(data: bytes, pieces: int = 12) -> list[bytes]:
+    """The file's beginning, in several lengths from nothing to nearly all of it."""
+    return [data[: len(data) * piece // pieces] for piece in range(pieces)]
+
+
+def flipped(data: bytes, count: int = 40) -> list[bytes]:
+    """The file with all bits of a byte turned, at places from its beginning to its end."""
+    # more at the beginning, where headers are
+    head = min(len(data), 400)
+    places = [head * i // (count // 2) for i in range(count // 2)]
+    places += [len(data) * i // (count // 2) for i in range(count // 2)]
+    return [data[:p] + bytes([data[p] ^ 0xFF]) + data[p + 1 :] for p in places]
+
+
+def file(name: str, data: bytes | str) -> Callable[[Path], Path]:
+    """Builds a file of this name and content."""
+
+    def build(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    return build

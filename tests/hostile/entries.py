@@ -1,0 +1,181 @@
+"""Where files from outside enter: what a user calls, by name.
+
+Each takes the file and a folder to write to, reads it to the end, and raises what a user would see.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import torch
+
+from ct_lesion import load_config
+from ct_lesion.checkpoint import LesionCheckpointer, read_checkpoint, read_description
+from ct_lesion.data.augmentation import build_lesion_mapper
+from ct_lesion.data.cncb import load_cncb_lesion
+from ct_lesion.data.covidx_ct import load_covidx_ct
+from ct_lesion.data.mapper import ClassificationMapper
+from ct_lesion.data.patient_splits import read_split_list
+from ct_lesion.data.roi_batches import RoIBatches, StaleCacheError
+from ct_lesion.data.scan import ReadOptions
+from ct_lesion.data.scan_sources import open_scan
+from ct_lesion.data.volume_pairs import read_pair_list
+from ct_lesion.engine.setup import read_config
+from ct_lesion.errors import UserError, run_tool
+from ct_lesion.evaluation.subgroups import read_metadata
+from ct_lesion.prediction.command import run_command
+from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.prediction.models import load_segmenter
+from ct_lesion.report.runs import load_runs
+
+TOOLS = Path(__file__).parents[2] / "tools"
+_CLASSIFICATION = load_config("classification/resnet18_t2.yaml")
+_SEGMENTATION = load_config("segmentation/resnet18_t2.yaml")
+
+
+def small_model() -> torch.nn.Module:
+    """What the checkpoints of the corpus are of."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+
+
+def weights(path: Path, _: Path) -> None:
+    """``MODEL.WEIGHTS``."""
+    LesionCheckpointer(small_model()).load(str(path))
+
+
+def description(path: Path, _: Path) -> None:
+    read_checkpoint(path)
+    read_description(path)
+
+
+def resume(path: Path, _: Path) -> None:
+    """``--resume``; the path is the run's folder."""
+    model = small_model()
+    optimizer = torch.optim.Adam(model.parameters())
+    LesionCheckpointer(model, str(path), optimizer=optimizer).resume_or_load("", resume=True)
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+
+
+def convert(path: Path, out: Path) -> None:
+    _tool("convert_checkpoint", path, out / "converted.safetensors")
+
+
+def segmenter(path: Path, _: Path) -> None:
+    load_segmenter(path, device="cpu")
+
+
+def config(path: Path, _: Path) -> None:
+    read_config(str(path), [])
+
+
+def scan(path: Path, _: Path) -> None:
+    _read_scan(path, ReadOptions())
+
+
+def deep_pictures(path: Path, _: Path) -> None:
+    """Pictures of more than 8 bits, which hold HU + 1024."""
+    _read_scan(path, ReadOptions(hu_offset=1024))
+
+
+def _read_scan(path: Path, options: ReadOptions) -> None:
+    opened = open_scan(path, options)
+    for index in range(len(opened)):
+        opened.grey(index)
+
+
+def predict(path: Path, out: Path) -> None:
+    """The whole command; the segmenter lies beside the file's folder."""
+    model = path.parent / "segmenter.safetensors"
+    arguments = [str(path), "--segmentation", str(model), "--output", str(out / "predictions")]
+    code = run_command([*arguments, "--device", "cpu"])
+    if code:
+        raise UserError(f"{path}: exit code {code}")
+
+
+def lung_mask(path: Path, _: Path) -> None:
+    """A mask of the scan beside it."""
+    opened = open_scan(path.parent / "scan.nii")
+    LungMasks(path, (opened.name,)).read(opened)
+
+
+def classification_image(path: Path, _: Path) -> None:
+    record = {"file_name": str(path), "label": 0}
+    ClassificationMapper(_CLASSIFICATION, is_train=True)(record)
+
+
+def segmentation_image(path: Path, _: Path) -> None:
+    build_lesion_mapper(_SEGMENTATION, is_train=True)({"file_name": str(path), "annotations": []})
+
+
+def lesion_archive(path: Path, out: Path) -> None:
+    options = ("--test-patients", "1", "--output", out / "cncb", "--min-area", "1")
+    _tool("prepare_cncb", path, *options)
+
+
+def covidx_images(path: Path, out: Path) -> None:
+    """The path is the image root; every picture is decoded."""
+    options = ("--output", out / "covidx", "--per-class", "1", "--decode")
+    _tool("prepare_covidx_ct", "--image-root", path, *options)
+
+
+def volume_list(path: Path, out: Path) -> None:
+    options = ("--labels", "1=lesion", "--test-patients", "b", "--output", out / "volumes")
+    _tool("prepare_volumes", "--pairs", path, *options)
+
+
+def lesion_dataset(path: Path, _: Path) -> None:
+    """COCO json, read and drawn as in training, with the pictures beside it."""
+    records = load_cncb_lesion("hostile", path, path.parent)
+    mapper = build_lesion_mapper(_SEGMENTATION, is_train=True)
+    for record in records:
+        mapper(record)
+
+
+def covidx_dataset(path: Path, _: Path) -> None:
+    load_covidx_ct(path, path.parent)
+
+
+def run_folder(path: Path, _: Path) -> None:
+    load_runs([path])
+
+
+def roi_batches(path: Path, _: Path) -> None:
+    try:
+        RoIBatches.load(path).inputs()
+    except StaleCacheError as error:  # the cache is then computed again, and a report refuses it
+        raise UserError(str(error)) from error
+
+
+def split_list(path: Path, _: Path) -> None:
+    read_split_list(path)
+
+
+def pair_list(path: Path, _: Path) -> None:
+    _, problems = read_pair_list(path)
+    if problems:
+        raise UserError(problems[0])
+
+
+def metadata(path: Path, _: Path) -> None:
+    read_metadata(path, "sex")
+
+
+def _tool(name: str, *arguments: object) -> None:
+    sys.argv = [name, *map(str, arguments)]
+    run_tool(runpy.run_path(str(TOOLS / f"{name}.py"))["main"])
+
+
+ENTRIES = {
+    function.__name__: function
+    for function in (
+        *(weights, description, resume, convert, segmenter, config),
+        *(scan, deep_pictures, predict, lung_mask),
+        *(classification_image, segmentation_image, lesion_archive, covidx_images, volume_list),
+        *(lesion_dataset, covidx_dataset, run_folder, roi_batches),
+        *(split_list, pair_list, metadata),
+    )
+}

@@ -1,0 +1,58 @@
+"""Every hostile or damaged file is refused in a clear way, or does no harm."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cases import HARMLESS, Case
+from checkpoint_cases import CANARY
+from checkpoint_cases import CASES as CHECKPOINTS
+from dataset_cases import CASES as DATASETS
+from picture_cases import CASES as PICTURES
+from sandbox import MOST_MEGABYTES, Sandbox
+from scan_cases import CASES as SCANS
+
+CASES = [*CHECKPOINTS, *DATASETS, *PICTURES, *SCANS]
+LONGEST_MESSAGE = 4000
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Bytes of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if not path.is_symlink()
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_file(case: Case, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    built = case.build(tmp_path / "in")
+    paths = built if isinstance(built, list) else [built]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "tmp").mkdir()
+    before = contents(tmp_path)
+    outcomes = sandbox.read(case.entry, paths, tmp_path)
+    allowed = ("refused", "loaded") if case.expected == HARMLESS else ("refused",)
+    for path, outcome in zip(paths, outcomes, strict=True):
+        assert outcome.status in allowed, f"{path}: {outcome}"
+        assert outcome.megabytes < MOST_MEGABYTES, f"{path}: {outcome}"
+        if outcome.status == "refused":
+            check_message(case, tmp_path, outcome.message)
+    assert not list(tmp_path.rglob(CANARY))
+    if case.expected != HARMLESS:
+        assert contents(tmp_path) == before, "something was left behind, or changed"
+
+
+def check_message(case: Case, folder: Path, message: str) -> None:
+    assert "Traceback" not in message
+    assert len(message) < LONGEST_MESSAGE
+    assert re.search(case.says, message), message
+    names = [path.name for path in folder.rglob("*") if path.name not in ("in", "out", "tmp")]
+    assert str(folder) in message or any(name in message for name in names), message
+
+
+def test_names_are_different() -> None:
+    assert [name for name, n in Counter(case.id for case in CASES).items() if n > 1] == []
