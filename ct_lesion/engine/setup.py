@@ -11,9 +11,11 @@ from yaml import YAMLError
 
 from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
+from ct_lesion.files import errors_name
 
 from .checks import check_classes, check_datasets
 from .seeds import choose_seed, use_deterministic_algorithms
+from .stopping import outlive_a_full_disk
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -45,8 +47,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
-    default_setup(cfg, args)
+    with errors_name(cfg.OUTPUT_DIR):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
+        default_setup(cfg, args)
+    outlive_a_full_disk()
     return cfg
 
 

@@ -34,8 +34,10 @@ from ct_lesion.data.augmentation import build_lesion_mapper
 from ct_lesion.data.mapper import ClassificationMapper
 from ct_lesion.data.training_stream import TrainingStream, build_training_stream
 from ct_lesion.data.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
+from ct_lesion.errors import is_storage_error
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
+from ct_lesion.files import errors_name
 from ct_lesion.modeling.fast_inference import fast_inference
 from ct_lesion.modeling.fast_path import fast_path
 from ct_lesion.modeling.fast_training import use_fast_training
@@ -167,7 +169,7 @@ class LesionTrainer(DefaultTrainer):
             DatasetError: a slice cannot be read.
             CheckpointError: a checkpoint cannot be written.
         """
-        with one_line_errors():
+        with one_line_errors(), errors_name(self.cfg.OUTPUT_DIR):
             super().train()
         if comm.is_main_process():
             path = self._save_weights("model_final", self._last_metrics())
@@ -196,7 +198,18 @@ class LesionTrainer(DefaultTrainer):
     def after_train(self) -> None:
         # a run that was resumed at its end would count one iteration too many
         self.iter = min(self.iter, self.max_iter)
-        super().after_train()
+        if self.iter == self.max_iter:
+            super().after_train()
+            return
+        # what ended the training is told; that a full disk also keeps the rest from being written
+        # must not hide it
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            try:
+                hook.after_train()
+            except OSError as error:
+                if not is_storage_error(error):
+                    raise
 
     def run_step(self) -> None:
         """A training step; its random draws depend on seed, iteration and process alone."""
