@@ -51,7 +51,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
+        with errors_name(path):
+            yield partial
         if path.exists():
             path.rename(earlier)
         partial.rename(path)
