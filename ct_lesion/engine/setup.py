@@ -11,10 +11,12 @@ from yaml import YAMLError
 
 from ct_lesion.config import find_config, load_config
 from ct_lesion.errors import ConfigError
+from ct_lesion.files import errors_name
 
 from .across_processes import scale_to_processes
 from .checks import check_classes, check_datasets
 from .seeds import choose_seed, use_deterministic_algorithms
+from .stopping import outlive_a_full_disk
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -48,8 +50,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
-    default_setup(cfg, args)
+    with errors_name(cfg.OUTPUT_DIR):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
+        default_setup(cfg, args)
+    outlive_a_full_disk()
     return cfg
 
 
