@@ -17,15 +17,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno and not error.filename:  # of a write, e.g. to a full disk
-            error.filename = str(path)
-        raise
+        with errors_name(path):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_name(path: str | Path) -> Iterator[None]:
+    """Errors of the system inside that name no file, as of a write to a full disk, name this."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -43,7 +51,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
+        with errors_name(path):
+            yield partial
         if path.exists():
             path.rename(earlier)
         partial.rename(path)

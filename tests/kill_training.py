@@ -40,7 +40,6 @@ KEYS += [
     "3",
 ]
 STARTED = re.compile(r"Starting training from iteration (\d+)")
-TRACEBACK = "Traceback (most recent call last)"
 
 
 @dataclass
@@ -160,14 +159,11 @@ def kill_many(
             tally.killed_in_training += in_training
             tally.killed_before_training += not in_training
             tally.killed_while_writing += bool(list(killed.glob(".*.partial")))
-        if TRACEBACK in training.log.read_text(errors="replace"):
-            tally.faults.append(f"a traceback in {training.log}")
+            continue
+        if training.process.returncode != 0:
+            tally.faults.append(f"a process failed: {training.log}")
             return tally
-        if training.process.returncode == 0:
-            break
-        if last:
-            tally.faults.append(f"the last process failed: {training.log}")
-            return tally
+        break
     _compare(alone, killed, tally)
     return tally
 

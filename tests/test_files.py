@@ -1,6 +1,9 @@
+import errno
+from pathlib import Path
+
 import pytest
 
-from ct_lesion.files import atomic_folder, atomic_write
+from ct_lesion.files import atomic_folder, atomic_write, remove_partial_files
 
 
 def fill(folder, text):
@@ -50,3 +53,24 @@ def test_a_failed_file_leaves_the_earlier_one(tmp_path):
         raise ValueError("stop")
     assert path.read_text() == "first"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
+    def fill_the_disk() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for kind in (atomic_write, atomic_folder):
+        with pytest.raises(OSError, match="No space left") as error, kind(tmp_path / "result"):
+            fill_the_disk()
+        assert error.value.filename == str(tmp_path / "result")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (".model_0000001.pth.partial", "model_0000001.pth", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / ".scan.partial").mkdir()  # a folder of atomic_folder clears itself away
+    remove_partial_files(tmp_path)
+    remove_partial_files(tmp_path / "nothing")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"model_0000001.pth", ".hidden", ".scan.partial"}

@@ -38,6 +38,10 @@ class DivergenceGuard:
         if model.training and isinstance(output, dict):
             self._losses = {name: loss.detach() for name, loss in output.items()}
 
+    def clear(self) -> None:
+        """Remove the record of an earlier run in the folder."""
+        self._path.unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Before a step: what was seen belongs to the step before."""
         self._losses = {}
@@ -78,11 +82,11 @@ class DivergenceGuard:
             "last_checkpoint": checkpoint or None,
         }
         write_together({self._path: json.dumps(content, indent=2, default=str) + "\n"})
-        kept = f"{checkpoint} is from before." if checkpoint else "There is no checkpoint yet."
+        start = f"start from {checkpoint} (MODEL.WEIGHTS)" if checkpoint else "start anew"
         return TrainingDivergedError(
-            f"Training diverged at iteration {iteration}: {reason}. Lower SOLVER.BASE_LR (now "
-            f"{learning_rate:g}), or clip gradients (SOLVER.CLIP_GRADIENTS), and look at the "
-            f"slices listed in {self._path}. {kept}"
+            f"Training diverged at iteration {iteration}: {reason}. Look at the slices listed in "
+            f"{self._path}, lower SOLVER.BASE_LR (the rate was {learning_rate:g}) or clip gradients"
+            f" (SOLVER.CLIP_GRADIENTS), and {start}."
         )
 
 

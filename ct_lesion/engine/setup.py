@@ -10,11 +10,13 @@ from detectron2.utils.logger import setup_logger
 
 from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
 from ct_lesion.errors import ConfigError
+from ct_lesion.files import errors_name
 
 from .across_processes import scale_to_processes
 from .checks import check_classes, check_datasets
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
+from .stopping import outlive_a_full_disk
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -50,8 +52,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         check_patients_apart(cfg)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
-    default_setup(cfg, args)
+    with errors_name(cfg.OUTPUT_DIR):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
+        default_setup(cfg, args)
+    outlive_a_full_disk()
     return cfg
 
 

@@ -1,7 +1,8 @@
 """How a run ends that cannot go on."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ct_lesion.errors import UserError, is_storage_error
@@ -28,3 +29,23 @@ def _one_line(record: logging.LogRecord) -> bool:
         record.msg, record.args = f"Training stopped: {error}", ()
         record.exc_info = record.exc_text = None
     return True
+
+
+def outlive_a_full_disk() -> None:
+    """Let log files that cannot be written go without a traceback for each line.
+
+    What the run then cannot write says so itself.
+    """
+    for name in ("detectron2", "fvcore", "ct_lesion"):
+        for handler in logging.getLogger(name).handlers:
+            handler.handleError = _unless_disk_is_full(handler)
+
+
+def _unless_disk_is_full(handler: logging.Handler) -> Callable[[logging.LogRecord], None]:
+    report = handler.handleError
+
+    def handle(record: logging.LogRecord) -> None:
+        if not is_storage_error(sys.exc_info()[1]):
+            report(record)
+
+    return handle

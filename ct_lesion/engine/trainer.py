@@ -15,9 +15,8 @@ from detectron2.data import (
     build_detection_test_loader,
     get_detection_dataset_dicts,
 )
-from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
+from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
-from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -48,6 +47,7 @@ from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
 from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
 from .optimizer import build_optimizer
+from .resumable_trainer import ResumableTrainer
 from .roi_cache import (
     build_cached_train_loader,
     can_cache,
@@ -55,8 +55,7 @@ from .roi_cache import (
     slices_left_out,
 )
 from .run_record import EvaluationRecord, TrainingRecord
-from .seeds import choose_seed, recorded, seed_step
-from .stopping import one_line_errors
+from .seeds import choose_seed, recorded
 
 
 def load_trained(cfg: CfgNode) -> torch.nn.Module:
@@ -86,7 +85,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | Classification
     return build_lesion_mapper(cfg, is_train)
 
 
-class LesionTrainer(DefaultTrainer):
+class LesionTrainer(ResumableTrainer):
     """``DefaultTrainer`` with our optimisers, data, evaluators and checkpoints.
 
     A run's folder holds Detectron2's own files, ``model_final.safetensors`` and, by
@@ -161,97 +160,11 @@ class LesionTrainer(DefaultTrainer):
         self.data_loader.start = self.start_iter
 
     def train(self) -> None:
-        """Train, evaluate, and keep the final weights with what describes them.
-
-        Raises:
-            TrainingDivergedError: the loss or a weight is no number; see ``diverged.json``.
-            DatasetError: a slice cannot be read.
-            CheckpointError: a checkpoint cannot be written.
-        """
-        with one_line_errors():
-            super().train()
+        """As :class:`ResumableTrainer`, and keep the final weights with what describes them."""
+        super().train()
         if comm.is_main_process():
             path = self._save_weights("model_final", self._last_metrics())
             logging.getLogger(__name__).info(f"Final weights saved to {path}")
-
-    def before_train(self) -> None:
-        """Prepare the hooks; a resumed run first does what comes after writing a checkpoint.
-
-        A run may be killed between its checkpoint and the evaluation of the same iteration. What
-        it did after the checkpoint counts as not done, and is done again.
-        """
-        super().before_train()
-        if self.start_iter == 0:
-            if comm.is_main_process():
-                self.checkpointer.begin_new_run()
-            return
-        self.iter = self.storage.iter = self.start_iter - 1
-        kinds = (EvalHook, BestWeights, PeriodicWriter)
-        if self.start_iter >= self.max_iter:
-            kinds += (PeriodicCheckpointer,)  # the last one, under its other name
-        for hook in self._hooks:
-            if isinstance(hook, kinds):
-                hook.after_step()
-        self.iter = self.storage.iter = self.start_iter
-
-    def after_train(self) -> None:
-        # a run that was resumed at its end would count one iteration too many
-        self.iter = self.storage.iter = min(self.iter, self.max_iter)
-        # Detectron2 evaluates also where the last step failed, and then alone: others wait there
-        finished = self.iter == self.max_iter
-        for hook in self._hooks:
-            if finished or not isinstance(hook, EvalHook | BestWeights):
-                hook.after_train()
-
-    def run_step(self) -> None:
-        """A training step; its random draws depend on seed, iteration and process alone."""
-        seed_step(self._seed, self.iter)
-        self._guard.forget()
-        reason = "the loss is NaN or infinite"
-        try:
-            super().run_step()
-        except FloatingPointError as error:
-            if self._guard.check_losses():  # it was Detectron2's check of predicted boxes
-                reason = " ".join(str(error).split())
-        else:
-            due = (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
-            last = self.iter + 1 == self.max_iter
-            if self._guard.check_losses():
-                if not (due or last) or self._guard.check_weights():
-                    return
-                reason = "a weight is NaN or infinite after a step with a finite loss"
-        raise self._guard.stop(
-            self.iter,
-            self.data_loader.last_batch,
-            max(group["lr"] for group in self.optimizer.param_groups),
-            self.checkpointer.get_checkpoint_file(),
-            reason,
-        ) from None
-
-    def state_dict(self) -> dict:
-        """What a checkpoint holds beside the model: numbers, text and tensors."""
-        return {**super().state_dict(), "seed": self._seed, "run": self._record.run}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take up a run where a checkpoint was written."""
-        log = logging.getLogger(__name__)
-        state = {**state, "_trainer": dict(state["_trainer"])}
-        # some hooks are in the main process alone, and an earlier version had fewer
-        ours = {type(hook).__qualname__ for hook in self._hooks}
-        hooks = state.get("hooks", {})
-        state["hooks"] = {name: value for name, value in hooks.items() if name in ours}
-        if isinstance(self._trainer, AMPTrainer) and "grad_scaler" not in state["_trainer"]:
-            log.warning("The run began without SOLVER.AMP.ENABLED: the loss scale starts anew.")
-            state["_trainer"]["grad_scaler"] = self._trainer.grad_scaler.state_dict()
-        if "seed" in state and state["seed"] != self._seed:
-            if self.cfg.SEED >= 0:
-                log.warning(
-                    f"SEED is {self.cfg.SEED}, but the run began with {state['seed']} and goes on "
-                    "with it."
-                )
-            self._seed = self._record.seed = int(state["seed"])
-        self._record.run = state.get("run", self._record.run)
-        super().load_state_dict(state)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:

@@ -61,7 +61,7 @@ def test_it_stops_and_names_the_slices(toy_cfg, tmp_path: Path, caplog, spoil, r
         trainer.train()
     message = str(error.value)
     assert message.startswith(f"Training diverged at iteration 2: {reason}")
-    assert "Lower SOLVER.BASE_LR (now 0.001)" in message
+    assert "lower SOLVER.BASE_LR (the rate was 0.001)" in message
     assert "\n" not in message
     run = tmp_path / "run"
     assert str(run / "diverged.json") in message
@@ -91,3 +91,10 @@ def test_other_errors_keep_their_traceback(toy_cfg, caplog) -> None:
     with pytest.raises(ZeroDivisionError):
         diverging(toy_cfg(**QUIET), 0, fail).train()
     assert any(r.exc_info for r in caplog.records)
+
+
+def test_a_record_of_an_earlier_run_goes(toy_cfg, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDivergedError):
+        diverging(toy_cfg(**QUIET), 1, nan_loss).train()
+    diverging(toy_cfg(**QUIET), 9, nan_loss).train()
+    assert not (tmp_path / "run/diverged.json").exists()

@@ -193,3 +193,24 @@ def test_another_seed_on_resume_is_said_and_does_not_count(
     trainer = resumed(toy_cfg(SEED=7))
     assert "SEED is 7, but the run began with 1" in caplog.text
     assert trainer.state_dict()["seed"] == 1
+
+
+# ---- mixed precision ----------------------------------------------------------------------------
+def test_the_loss_scale_comes_back(toy_cfg, two_checkpoints, caplog) -> None:
+    def amp_trainer() -> LesionTrainer:
+        trainer = LesionTrainer(toy_cfg(**{"SOLVER.AMP.ENABLED": True}))
+        trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")  # there is no GPU in the tests
+        return trainer
+
+    first = amp_trainer()
+    first.resume_or_load(resume=True)
+    assert "began without SOLVER.AMP.ENABLED" in caplog.text
+    first._trainer.grad_scaler.load_state_dict(
+        {**first._trainer.grad_scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7}
+    )
+    first.iter = 1
+    first.checkpointer.save("model_0000001")
+    second = amp_trainer()
+    second.resume_or_load(resume=True)
+    assert second._trainer.grad_scaler.state_dict()["scale"] == 1024.0
+    assert second._trainer.grad_scaler.state_dict()["_growth_tracker"] == 7

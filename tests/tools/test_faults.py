@@ -1,0 +1,78 @@
+"""Real processes of the training tool: killed, without disk space, and twice the same."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kill_training import KEYS, REPOSITORY, kill_many, weights
+
+from ct_lesion.engine.fingerprint import hash_weights
+
+SHORT = ["SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "0"]
+
+
+def test_killed_three_times_it_ends_as_if_left_alone(lesion_root, tmp_path) -> None:
+    keys = [*SHORT, "DATALOADER.NUM_WORKERS", "0"]
+    tally = kill_many(tmp_path, lesion_root, kills=3, seed=4, keys=keys, longest=0.1)
+    assert tally.faults == []
+    assert tally.killed_in_training >= 2
+    assert max(tally.resumed_from) > 0
+
+
+@pytest.fixture
+def train(lesion_root: Path, tmp_path: Path):
+    def run(folder: str, *arguments: str, **options: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-W", "ignore", str(REPOSITORY / "tools/train_net.py")]
+        command += ["--config-file", "segmentation/resnet18_t2.yaml", *arguments]
+        environment = {"PYTHONPATH": str(REPOSITORY), "DETECTRON2_DATASETS": str(lesion_root)}
+        return subprocess.run(
+            [*command, "OUTPUT_DIR", str(tmp_path / folder)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment, "OMP_NUM_THREADS": "2"},
+            **options,
+        )
+
+    return run
+
+
+def small_files_only() -> None:
+    """No file may pass one MiB, as on a disk that has run full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def test_without_space_the_last_checkpoint_stays_and_one_line_says_so(train, tmp_path) -> None:
+    one = ["SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "0"]
+    result = train("run", *KEYS, *one, "SOLVER.MAX_ITER", "1")
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "run"
+    kept = {path: path.read_bytes() for path in run.glob("*.pth")}
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+    result = train(
+        "run", "--resume", *KEYS, *one, "SOLVER.MAX_ITER", "3", preexec_fn=small_files_only
+    )
+    assert result.returncode == 2
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith(f"Error: Cannot write {run / 'model_0000001.pth'} (File too large)")
+    assert "Traceback" not in result.stderr + result.stdout
+    assert {path: path.read_bytes() for path in run.glob("*.pth")} == kept
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+    assert not list(run.glob(".*"))
+
+
+def test_two_deterministic_runs_are_the_same_bit_for_bit(train, tmp_path) -> None:
+    """On two threads, with two readers, augmentation and the fast path."""
+    keys = [*KEYS, *SHORT, "DATALOADER.NUM_WORKERS", "2", "INPUT.INTENSITY", "0.2"]
+    keys += ["SOLVER.CHECKPOINT_PERIOD", "100", "SOLVER.IMS_PER_BATCH", "4"]
+    for folder in ("first", "second"):
+        result = train(folder, "--deterministic", *keys)
+        assert result.returncode == 0, result.stderr
+    first, second = (hash_weights(weights(tmp_path / name)) for name in ("first", "second"))
+    assert first == second
+    record = json.loads((tmp_path / "first/training.json").read_text())
+    assert record["deterministic"] is True
+    assert record["seed"] == 3
