@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -46,8 +46,13 @@ def map_chunks(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # forking a process that has threads, as torch's, can lock up
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # Forking this process, which may have torch's threads, can lock up. A server that has none
+    # imports the libraries once for all workers, now and later.
+    if "forkserver" not in get_all_start_methods():
+        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__package__])
+    return ProcessPoolExecutor(workers, mp_context=context)
 
 
 def _read_chunk(read: Callable[[str], Result], chunk: Sequence[str]) -> list[Result]:
