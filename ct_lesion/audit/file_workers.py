@@ -42,7 +42,8 @@ def map_chunks(
         # A pool without a dead process finishes all. Chunks are handed out in order, some ahead of
         # need, so that the one that killed its reader is among the first of those left.
         suspects, left = left[: 2 * workers + 2], left[2 * workers + 2 :]
-        yield from (_read_one_by_one(read, chunk, crashed) for chunk in suspects)
+        if suspects:
+            yield _read_one_by_one(read, [name for chunk in suspects for name in chunk], crashed)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -51,7 +52,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     if "forkserver" not in get_all_start_methods():
         return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     context = get_context("forkserver")
-    context.set_forkserver_preload([__package__])
+    context.set_forkserver_preload([f"{__package__}.image_facts"])
     return ProcessPoolExecutor(workers, mp_context=context)
 
 
@@ -70,12 +71,12 @@ def _results(futures: dict[Future, int]) -> Iterator[tuple[int, list]]:
 
 
 def _read_one_by_one(
-    read: Callable[[str], Result], chunk: Sequence[str], crashed: Callable[[str], Result]
+    read: Callable[[str], Result], names: Sequence[str], crashed: Callable[[str], Result]
 ) -> list[Result]:
     results: list[Result] = []
-    while len(results) < len(chunk):
+    while len(results) < len(names):
         with _pool(1) as pool:
-            rest = chunk[len(results) :]
+            rest = names[len(results) :]
             for name, future in zip(rest, map(partial(pool.submit, read), rest), strict=True):
                 try:
                     results.append(future.result())

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deadly_reader import read_or_die
 from PIL import Image
-from thin_scans import thin_slices
+from thin_scans import SIZE, thin_slices
 
 from ct_lesion.audit.image_facts import (
-    ImageFacts,
     facts_of_pixels,
     read_all_image_facts,
     read_image_facts,
@@ -44,7 +44,7 @@ def test_a_sound_image(tmp_path: Path, image: np.ndarray) -> None:
     facts = read_image_facts(path)
     assert facts.path == path and facts.problem is None and facts.problem_kind is None
     assert (facts.format, facts.mode, facts.bits) == ("PNG", "L", 8)
-    assert (facts.width, facts.height) == (128, 128)
+    assert (facts.width, facts.height) == (SIZE, SIZE)
     assert facts.file_bytes == path.stat().st_size
     assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts.fingerprint.dtype == np.uint8 and facts.fingerprint.nbytes < 8192
@@ -95,7 +95,7 @@ def test_a_file_cut_anywhere_is_truncated(tmp_path: Path, image: np.ndarray, end
         facts = read_image_facts(path)
         assert facts.problem_kind == "truncated", (end, facts.problem)
         assert facts.pixels_sha256 is None and facts.fingerprint is None
-        assert facts.sha256 is not None and facts.width == 128
+        assert facts.sha256 is not None and facts.width == SIZE
 
 
 def test_every_damaged_byte_of_a_png_is_seen(tmp_path: Path, image: np.ndarray) -> None:
@@ -188,12 +188,6 @@ def test_many_files_keep_their_order_and_are_counted(tmp_path: Path, image: np.n
     assert [f.path.name for f in facts] == ["2.png", "0.png", "2.png", "1.png"]
     assert counts == [3]
     assert read_all_image_facts([]) == []
-
-
-def read_or_die(name: str) -> ImageFacts:
-    if name.endswith("deadly"):
-        os._exit(9)
-    return ImageFacts(Path(name))
 
 
 def test_a_file_that_kills_its_reader_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,15 @@ import numpy as np
 from ct_lesion.audit.image_facts import ImageFacts, facts_of_pixels
 from ct_lesion.benchmark.thin_stacks import patient_stacks
 
-SIZE = 128
+SIZE = 256
 
 
-@functools.lru_cache(maxsize=2)
-def thin_slices(seed: int = 3, stacks: int = 3, slices: int = 12) -> tuple[np.ndarray, ...]:
+@functools.lru_cache(maxsize=4)
+def thin_slices(
+    seed: int = 3, stacks: int = 3, slices: int = 12, size: int = SIZE
+) -> tuple[np.ndarray, ...]:
     """Some stacks of a synthetic patient, one after the other."""
-    found = islice(patient_stacks(seed, slices, SIZE), stacks)
+    found = islice(patient_stacks(seed, slices, size), stacks)
     return tuple(image for stack in found for image in stack)
 
 
