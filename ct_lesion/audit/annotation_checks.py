@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from .coco_masks import MaskFault, checked_rle
+from .coco_masks import LARGEST_SIDE, MaskFault, checked_rle, is_number
 from .findings import Finding, NotChecked, Severity, count
+from .json_inputs import list_of
 from .slices import AuditInput
 from .thresholds import AREA_TOLERANCE, BOX_TOLERANCE
 
@@ -62,7 +62,7 @@ def check_annotations(one: AuditInput) -> CheckedAnnotations:
     content = one.coco or {}
     faults: dict[str, list[str]] = defaultdict(list)
     images = _usable_images(one, faults, checked)
-    categories = {_key(c, "id") for c in content.get("categories") or [] if isinstance(c, dict)}
+    categories = {_key(c, "id") for c in list_of(content, "categories") if isinstance(c, dict)}
     annotations = content.get("annotations")
     if not isinstance(annotations, list):
         why = "the json has no list of annotations"
@@ -102,11 +102,11 @@ def _usable_images(
     """Images by id whose size is known; their lung fields are noted."""
     images: dict[Any, dict] = {}
     unknown, repeated = [], []
-    for image in (one.coco or {}).get("images") or []:
+    for image in list_of(one.coco or {}, "images"):
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
             continue  # told when the file was read
         sides = [image.get("width"), image.get("height")]
-        if not all(isinstance(side, int) and side > 0 for side in sides):
+        if not all(isinstance(side, int) and 0 < side < LARGEST_SIDE for side in sides):
             unknown.append(f"{image['file_name']}: {sides[0]} x {sides[1]}")
             continue
         if _key(image, "id") in images:
@@ -119,7 +119,7 @@ def _usable_images(
             except MaskFault as fault:
                 faults["bad_mask"].append(f"{image['file_name']}, lung field: {fault}")
     for code, places, what in (
-        ("no_size", unknown, "without a width and height"),
+        ("no_size", unknown, "without a width and height that can be"),
         ("repeated_image_id", repeated, "with an id that another one has"),
     ):
         if places:
@@ -140,10 +140,11 @@ def _check_one(
 ) -> Iterator[tuple[str, str]]:
     """Codes and reasons; a good mask joins ``lesions``."""
     box = annotation.get("bbox")
-    numbers = isinstance(box, list) and len(box) == 4
-    numbers = numbers and all(isinstance(v, int | float) and math.isfinite(v) for v in box)
-    if not numbers or min(box[2:]) <= 0:
-        yield "bad_box", f"{box}"
+    if (
+        not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box)))
+        or min(box[2:]) <= 0
+    ):
+        yield "bad_box", str(box)[:60]
         box = None
     elif (
         min(box[:2]) < -BOX_TOLERANCE
@@ -173,8 +174,8 @@ def _check_one(
     recorded = annotation.get("area")
     # polygons: the outline's area, half a pixel off all around
     slack = max(AREA_TOLERANCE * area, sum(of_mask[2:]) if isinstance(segmentation, list) else 0)
-    if isinstance(recorded, int | float) and not abs(recorded - area) <= slack:
-        yield "area_not_of_mask", f"{recorded:g}, the mask's is {area}"
+    if recorded is not None and not (is_number(recorded) and abs(recorded - area) <= slack):
+        yield "area_not_of_mask", f"{str(recorded)[:20]}, the mask's is {area}"
 
 
 def _reaches_out(polygons: list[list[float]], width: int, height: int) -> bool:

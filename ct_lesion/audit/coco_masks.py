@@ -6,13 +6,21 @@ beyond its arrays. Shapes: H x W pixels of the image.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
 FURTHEST = 1.0  # image sides that a polygon may lie outside and still be drawn
+
+
+LARGEST_SIDE = 2**16
+"""Pixels of an image whose masks are read; pycocotools counts pixels in 32 bits."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a json value can be a coordinate or an area: finite, and no absurd number."""
+    return isinstance(value, int | float) and -1e15 < value < 1e15
 
 
 class MaskFault(ValueError):
@@ -94,7 +102,7 @@ def unpack_counts(counts: str | bytes) -> list[int]:
 def _checked_polygon(polygon: Any, height: int, width: int) -> Sequence[float]:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise MaskFault("a polygon that is no list of at least three points x, y")
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in polygon):
+    if not all(map(is_number, polygon)):
         raise MaskFault("a polygon with values that are no finite numbers")
     for values, side in ((polygon[::2], width), (polygon[1::2], height)):
         reach = FURTHEST * side

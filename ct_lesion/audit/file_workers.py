@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -42,12 +42,18 @@ def map_chunks(
         # A pool without a dead process finishes all. Chunks are handed out in order, some ahead of
         # need, so that the one that killed its reader is among the first of those left.
         suspects, left = left[: 2 * workers + 2], left[2 * workers + 2 :]
-        yield from (_read_one_by_one(read, chunk, crashed) for chunk in suspects)
+        if suspects:
+            yield _read_one_by_one(read, [name for chunk in suspects for name in chunk], crashed)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # forking a process that has threads, as torch's, can lock up
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # Forking this process, which may have torch's threads, can lock up. A server that has none
+    # imports the libraries once for all workers, now and later.
+    if "forkserver" not in get_all_start_methods():
+        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    context = get_context("forkserver")
+    context.set_forkserver_preload([f"{__package__}.image_facts"])
+    return ProcessPoolExecutor(workers, mp_context=context)
 
 
 def _read_chunk(read: Callable[[str], Result], chunk: Sequence[str]) -> list[Result]:
@@ -65,12 +71,12 @@ def _results(futures: dict[Future, int]) -> Iterator[tuple[int, list]]:
 
 
 def _read_one_by_one(
-    read: Callable[[str], Result], chunk: Sequence[str], crashed: Callable[[str], Result]
+    read: Callable[[str], Result], names: Sequence[str], crashed: Callable[[str], Result]
 ) -> list[Result]:
     results: list[Result] = []
-    while len(results) < len(chunk):
+    while len(results) < len(names):
         with _pool(1) as pool:
-            rest = chunk[len(results) :]
+            rest = names[len(results) :]
             for name, future in zip(rest, map(partial(pool.submit, read), rest), strict=True):
                 try:
                     results.append(future.result())

@@ -116,7 +116,7 @@ def read_coco(
     content = content or _load(path)
     one = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
     faulty = []
-    for number, image in enumerate(_list_of(content, "images")):
+    for number, image in enumerate(list_of(content, "images")):
         if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
             one.slices.append(_coco_slice(image, images))
         else:
@@ -134,7 +134,8 @@ def read_coco(
     return one
 
 
-def _list_of(content: dict[str, Any], key: str) -> list[Any]:
+def list_of(content: dict[str, Any], key: str) -> list[Any]:
+    """A list of a json object; empty where it is something else."""
     items = content.get(key)
     return items if isinstance(items, list) else []
 

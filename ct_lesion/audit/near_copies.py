@@ -27,6 +27,8 @@ SAME = 0.008
 ROUND = 1.1
 """Copies of one original lie around it: the difference of two of them is at most about the
 hypotenuse of their own. Slices of a scan lie in a row: there it is the sum."""
+MOST_LOOKED_AT = 12
+"""Of the nearest images of each; where all of them are third copies, it is a crowd of copies."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,20 @@ def find_near_copies(
     if wanted is not None:
         judged = judged[wanted(pairs.i[judged], pairs.j[judged])]
     say(f"judging {len(judged):,} of them")
-    surroundings = _Surroundings(pairs, count)
-    copies = [pair for pair in judged if surroundings.stand_out(pair)]
+    copies = _stand_out(pairs, judged, fingerprints)
     return NearCopies(*(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference)))
+
+
+def _stand_out(pairs: NearCopies, judged: np.ndarray, fingerprints: np.ndarray) -> list[int]:
+    """Those of the judged pairs whose images are nearer to each other than to all others."""
+    surroundings = _Surroundings(pairs, len(fingerprints))
+    verdicts = {pair: surroundings.stand_out(pair) for pair in judged.tolist()}
+    # rarely, what is between two images decides that were not compared before
+    surroundings.measure_missing(fingerprints)
+    for pair, verdict in verdicts.items():
+        if verdict is None:
+            verdicts[pair] = surroundings.stand_out(pair)
+    return [pair for pair, verdict in verdicts.items() if verdict]
 
 
 class _Surroundings:
@@ -91,35 +104,53 @@ class _Surroundings:
         others = np.concatenate([pairs.j, pairs.i])
         apart = np.concatenate([pairs.difference, pairs.difference])
         order = np.lexsort((apart, ends))
-        self._others, self._apart = others[order], apart[order]
-        self._starts = np.searchsorted(ends[order], np.arange(count + 1))
+        self._others, self._apart = others[order].tolist(), apart[order].tolist()
+        self._starts = np.searchsorted(ends[order], np.arange(count + 1)).tolist()
+        self._measured: dict[int, float | None] = {}
 
-    def stand_out(self, pair: int) -> bool:
-        """Whether the images of a pair are nearer to each other than to all others."""
+    def stand_out(self, pair: int) -> bool | None:
+        """Whether a pair is one of copies; ``None`` if a difference must be measured first."""
         p = self._pairs
         i, j, apart = int(p.i[pair]), int(p.j[pair]), float(p.difference[pair])
         if apart <= SAME:
             return True
-        nearest = min(self._nearest_other(i, j, apart), self._nearest_other(j, i, apart))
-        most = MOST if nearest < ALONE else MOST_ALONE
-        return apart <= min(most, APART * nearest)
+        nearest, sure = FAR, True
+        for one, two in ((i, j), (j, i)):
+            for place in range(
+                self._starts[one], min(self._starts[one + 1], self._starts[one] + MOST_LOOKED_AT)
+            ):
+                other, far = self._others[place], self._apart[place]
+                if other == two:
+                    continue
+                if far * APART >= apart:
+                    nearest = min(nearest, far)
+                    break
+                third = self._between(two, other)
+                if third is None:
+                    sure = False
+                elif not _is_third_copy(apart, far, third):
+                    return False
+        if not sure:
+            return None
+        return apart <= (MOST if nearest < ALONE else MOST_ALONE)
 
-    def _nearest_other(self, i: int, j: int, apart: float) -> float:
-        """Difference of image i and the nearest that is no copy of both i and j."""
-        for place in range(self._starts[i], self._starts[i + 1]):
-            other, far = int(self._others[place]), float(self._apart[place])
-            if other != j and not self._is_third_copy(apart, far, self._between(j, other)):
-                return far
-        return FAR
-
-    def _between(self, i: int, j: int) -> float:
+    def _between(self, i: int, j: int) -> float | None:
+        """Difference of two images; ``None``, and noted, if it is not known."""
         code = min(i, j) * self._count + max(i, j)
         place = int(np.searchsorted(self._codes, code))
         if place < len(self._codes) and self._codes[place] == code:
             return float(self._pairs.difference[place])
-        return FAR
+        return self._measured.setdefault(code, None)
 
-    @staticmethod
-    def _is_third_copy(*sides: float) -> bool:
-        short, middle, long = sorted(sides)
-        return long <= MOST and long <= ROUND * np.hypot(short, middle)
+    def measure_missing(self, fingerprints: np.ndarray) -> None:
+        """Measure what was noted, with neither image turned: third copies that are turned too are
+        candidates of each other already."""
+        codes = np.array(sorted(self._measured), np.int64)
+        i, j = codes // self._count, codes % self._count
+        found = differences(fingerprints, i, j, np.zeros_like(i))
+        self._measured = dict(zip(codes.tolist(), found.tolist(), strict=True))
+
+
+def _is_third_copy(*sides: float) -> bool:
+    short, middle, long = sorted(sides)
+    return long <= MOST and long <= ROUND * np.hypot(short, middle)
