@@ -46,11 +46,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if getattr(args, "deterministic", False):
         use_deterministic_algorithms()
     cfg.freeze()
-    if not args.eval_only:
-        scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
     check_classes(cfg)
     check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
+        scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
         check_patients_apart(cfg)
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
