@@ -41,7 +41,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="[GROUP=]INPUT[:IMAGES]", help="what to check, see below")
-    add("--output", type=Path, default=Path("output/audit"), metavar="DIR", help="(%(default)s)")
+    output = Path("output/audit")
+    add("--output", type=Path, default=output, metavar="DIR", help="where to write (%(default)s)")
     add("--overwrite", action="store_true", help="replace an audit in DIR")
     add("--strict", action="store_true", help="exit code 10 for warnings too")
     add("--no-images", action="store_true", help="open no image: compare names and lists only")
@@ -62,7 +63,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="make copies of N of the images to try the search for copies; 0: no (%(default)s)",
     )
-    add("--pictures", type=int, default=defaults.pictures, help="pairs shown (%(default)s)")
+    add(
+        "--pictures",
+        type=int,
+        default=defaults.pictures,
+        metavar="N",
+        help="pairs of copies on the page (%(default)s)",
+    )
     add("--seed", type=int, default=defaults.seed, help="of resampling and trial (%(default)s)")
     return parser.parse_args()
 

@@ -44,7 +44,7 @@ class PatientPair:
 
     def __str__(self) -> str:
         a, b = (
-            f"a slice of {name}" if patient is None else f"patient {patient} of {name}"
+            f"someone of {name}" if patient is None else f"patient {patient} of {name}"
             for patient, name in zip(self.patients, self.inputs, strict=True)
         )
         kinds = f"{self.exact} the same" if self.exact else "none the same, all alike"

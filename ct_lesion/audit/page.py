@@ -49,9 +49,11 @@ def write_audit(audit: Audit, output: str | Path) -> list[Path]:
     """
     paths = [Path(output) / name for name in (PAGE, NUMBERS)]
     facts = {"ct_lesion": __version__, "date": date.today().isoformat()}
-    numbers = json.dumps({**facts, **audit.as_dict()}, indent=1, allow_nan=False, default=str)
+    numbers = json.dumps({**facts, **audit.as_dict()}, indent=1, allow_nan=False)
+    # a file's name may be no text
+    page = render(audit).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
-        write_together(dict(zip(paths, (render(audit), numbers + "\n"), strict=True)))
+        write_together(dict(zip(paths, (page, numbers + "\n"), strict=True)))
     except OSError as error:
         raise UserError(f"{output}: cannot be written to ({error.strerror or error}).") from None
     return paths

@@ -6,20 +6,19 @@ import resource
 import statistics
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-from PIL import Image
 
 from ct_lesion.audit.copy_kinds import COPY_KINDS
 from ct_lesion.audit.copy_search import find_copies
 from ct_lesion.audit.copy_trials import TrialRow, count_links
 from ct_lesion.audit.image_facts import ImageFacts, facts_of_pixels, read_image_facts
 
+from .data_rows import decode_image, seconds_of
 from .memory import GIB
 from .row import Settings, Value, at_most, register_row
 from .slices import chest_slices
@@ -74,9 +73,8 @@ def search(
     Returns:
         Seconds, what was found of each kind, and links between originals, all of which are wrong.
     """
-    began = time.perf_counter()
-    links = find_copies(facts)
-    seconds = time.perf_counter() - began
+    links = []
+    seconds = seconds_of(lambda: links.extend(find_copies(facts)))
     count = len(facts) - len(made)
     rows = count_links(links, COPY_KINDS, made, range(count))
     return seconds, rows, sum(link.j < count for link in links)
@@ -88,16 +86,9 @@ def time_files(folder: Path, files: int, size: int) -> tuple[float, float]:
     for number, item in enumerate(chest_slices(files, size)):
         path = folder / f"{number}.png"
         cv2.imwrite(str(path), item["image"][0].numpy())
-        for seconds, work in ((decoding, _decode), (reading, read_image_facts)):
-            began = time.perf_counter()
-            work(path)
-            seconds.append(time.perf_counter() - began)
+        decoding.append(seconds_of(partial(decode_image, path)))
+        reading.append(seconds_of(partial(read_image_facts, path)))
     return statistics.median(decoding), statistics.median(reading)
-
-
-def _decode(path: Path) -> None:
-    with Image.open(path) as image:
-        image.load()
 
 
 @register_row(

@@ -112,8 +112,8 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
     # in turn, so that both meet the same machine
     decoding, mapping = [], []
     for record in chosen:
-        decoding.append(_seconds(lambda path=record["file_name"]: _decode(path)))
-        mapping.append(_seconds(lambda one=record: mapper(one)))
+        decoding.append(seconds_of(lambda path=record["file_name"]: decode_image(path)))
+        mapping.append(seconds_of(lambda one=record: mapper(one)))
     seconds["decoding an image"] = statistics.median(decoding)
     seconds["mapping, beyond decoding"] = max(
         statistics.median(b - a for a, b in zip(decoding, mapping, strict=True)), 0.0
@@ -121,12 +121,14 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
     return seconds
 
 
-def _decode(path: str) -> None:
+def decode_image(path: str | Path) -> None:
+    """Decode an image file and forget it."""
     with Image.open(path) as image:
         image.load()
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def seconds_of(work: Callable[[], Any]) -> float:
+    """How long a piece of work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import pytest
@@ -57,6 +58,13 @@ def test_errors_come_first_and_long_lists_are_cut_on_the_page_only(tmp_path):
     assert content["severities"] == {"error": 1, "warning": 0, "note": 1}
     assert content["not_checked"] == [{"check": "a check", "why": "a reason"}]
     assert content["thresholds"]["SHORTCUT_AUC"]["value"] == 0.7
+
+
+def test_a_file_name_that_is_no_text_can_be_told(tmp_path):
+    finding = Finding(Severity.ERROR, "corrupt_image", "One.", [os.fsdecode(b"a\xff.png")])
+    page, numbers = write_audit(Audit([], AuditOptions(), [finding]), tmp_path)
+    assert r"a\udcff.png" in page.read_text(encoding="utf-8")
+    assert json.loads(numbers.read_text())["findings"][0]["count"] == 1
 
 
 def test_copies_are_shown_side_by_side_with_the_patients_and_the_trial():

@@ -71,6 +71,14 @@ def test_one_near_copy_alone_is_a_warning(search):
     assert "1 slice (none the same, all alike)" in finding.where[0]
 
 
+def test_slices_of_nobody_are_somebodys(search):
+    loose = {f"{seed}.png": textured(seed, 128) for seed in range(3)}
+    pairs, _ = search(search_between_groups, train=scan("12", range(3)), external=loose)
+    assert str(pairs[0]) == (
+        "patient 12 of train looks like someone of external: 3 slices (3 the same)"
+    )
+
+
 def test_groups_without_copies(search):
     pairs, plain = search(
         search_between_groups, train=scan("1", range(4)), test=scan("2", range(9, 12))
