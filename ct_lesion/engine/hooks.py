@@ -114,7 +114,7 @@ class UnreadableSlices(HookBase):
         self.found |= self._skipped()  # a run that failed has no time to ask the others
         if self.found and comm.is_main_process():
             logging.getLogger(__name__).warning(
-                f"{len(self.found)} slices could not be read and were skipped: see "
+                f"Skipped because they could not be read: {len(self.found)} slice(s), listed as "
                 "skipped_slices in training.json."
             )
 

@@ -88,7 +88,7 @@ class ResumableTrainer(DefaultTrainer):
             super().run_step()
         except FloatingPointError as error:
             if self._guard.check_losses():  # it was Detectron2's check of predicted boxes
-                reason = " ".join(str(error).split())
+                reason = " ".join(str(error).split()).rstrip(".")
         else:
             due = (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
             last = self.iter + 1 == self.max_iter

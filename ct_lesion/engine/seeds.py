@@ -42,7 +42,10 @@ def seed_step(seed: int, iteration: int) -> None:
     value = derived_seed(seed, "step", iteration, comm.get_rank())
     random.seed(value)
     np.random.seed(value % 2**32)
-    torch.manual_seed(value)  # the GPUs' too
+    # not torch.manual_seed, which formats a stack trace for GPUs that are not in use
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
 
 
 def use_deterministic_algorithms() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kill_training import metrics
 
 from ct_lesion.checkpoint import CheckpointError
 from ct_lesion.engine.seeds import choose_seed
@@ -46,13 +47,6 @@ def killed_copy(folder: Path, checkpoint: str = "model_0000002.pth") -> Path:
     (copy / "last_checkpoint").write_text(checkpoint)
     (copy / ".model_0000005.pth.partial").write_bytes(b"half")
     return copy
-
-
-def metrics(folder: Path) -> list[dict]:
-    """Lines of metrics.json, without what a clock measured."""
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    timed = ("time", "eta", "data_time", "rank_data_time")
-    return [{k: v for k, v in line.items() if not k.startswith(timed)} for line in lines]
 
 
 def compare_with_killed(make, tmp_path: Path, **overrides: object) -> None:
