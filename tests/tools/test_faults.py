@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 from kill_training import KEYS, REPOSITORY, kill_many, weights
 
+from ct_lesion import load_config
 from ct_lesion.engine.fingerprint import hash_weights
+from ct_lesion.engine.trainer import LesionTrainer
 
-SHORT = ["SOLVER.MAX_ITER", "6", "TEST.EVAL_PERIOD", "0"]
+SHORT = ["SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "0"]
 
 
-def test_killed_three_times_it_ends_as_if_left_alone(lesion_root, tmp_path) -> None:
+def test_killed_twice_it_ends_as_if_left_alone(lesion_root, tmp_path) -> None:
     keys = [*SHORT, "DATALOADER.NUM_WORKERS", "0"]
-    tally = kill_many(tmp_path, lesion_root, kills=3, seed=4, keys=keys, longest=0.1)
+    tally = kill_many(tmp_path, lesion_root, kills=2, seed=4, keys=keys, longest=0.1)
     assert tally.faults == []
-    assert tally.killed_in_training >= 2
+    assert tally.killed_in_training >= 1
     assert max(tally.resumed_from) > 0
 
 
@@ -45,11 +47,15 @@ def small_files_only() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
-def test_without_space_the_last_checkpoint_stays_and_one_line_says_so(train, tmp_path) -> None:
+def test_without_space_the_last_checkpoint_stays_and_one_line_says_so(
+    train, datasets, tmp_path
+) -> None:
     one = ["SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "0"]
-    result = train("run", *KEYS, *one, "SOLVER.MAX_ITER", "1")
-    assert result.returncode == 0, result.stderr
     run = tmp_path / "run"
+    keys = [*KEYS, *one, "SOLVER.MAX_ITER", "1", "OUTPUT_DIR", str(run)]
+    trainer = LesionTrainer(load_config("segmentation/resnet18_t2.yaml", keys))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
     kept = {path: path.read_bytes() for path in run.glob("*.pth")}
     assert (run / "last_checkpoint").read_text() == "model_final.pth"
     result = train(
