@@ -7,24 +7,16 @@ from pathlib import Path
 import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from toy_runs import TOY_TRAINING
 
 from ct_lesion import load_config
 
 TOY_MODEL = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 20,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
-    "INPUT.MIN_SIZE_TRAIN": [64],
-    "INPUT.MIN_SIZE_TEST": 64,
-    "DATALOADER.NUM_WORKERS": 0,
+    **TOY_TRAINING,
     "SOLVER.IMS_PER_BATCH": 2,
-    "SOLVER.BASE_LR": 1e-3,
     "SOLVER.MAX_ITER": 4,
     "SOLVER.CHECKPOINT_PERIOD": 2,
     "TEST.EVAL_PERIOD": 2,
-    "SEED": 1,
 }
 
 

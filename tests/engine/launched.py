@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from toy_runs import TOY_TRAINING
 
 from ct_lesion import load_config, register_cncb_lesion, register_covidx_ct
 from ct_lesion.engine.fingerprint import hash_weights, unwrap_model
@@ -20,18 +21,6 @@ from ct_lesion.engine.launch import launch
 from ct_lesion.engine.trainer import LesionTrainer, load_trained
 from ct_lesion.errors import ConfigError, run_tool
 
-SMALL = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 20,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
-    "INPUT.MIN_SIZE_TRAIN": [64],
-    "INPUT.MIN_SIZE_TEST": 64,
-    "DATALOADER.NUM_WORKERS": 0,
-    "SOLVER.BASE_LR": 1e-3,
-    "SEED": 1,
-}
 CLASSIFIER = {"MODEL.ROI_BATCH.SIZE": 8, "MODEL.CLASSIFIER.WIDTH": 16}
 
 
@@ -59,7 +48,7 @@ class Toys(NamedTuple):
 
 
 def make_cfg(config: str, folder: Path, **values: object) -> CfgNode:
-    values = {**SMALL, **values, "OUTPUT_DIR": str(folder)}
+    values = {**TOY_TRAINING, **values, "OUTPUT_DIR": str(folder)}
     return load_config(config, [item for pair in values.items() for item in pair])
 
 

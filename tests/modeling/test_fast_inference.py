@@ -226,9 +226,9 @@ def test_half_precision_is_close() -> None:
     """Autocast works on a CPU as well, slowly: the way is there, not the speed."""
     cfg, model = make("classification/resnet18_t2.yaml")
     inputs = make_inputs((64, 64))
-    half = HalfPrecision(fast_inference(model, cfg))
+    half = HalfPrecision(inside(fast_inference(model, cfg)))
     dtypes = []
-    align = inside(half.model).roi_heads.box_pooler.level_poolers[0]
+    align = half.model.roi_heads.box_pooler.level_poolers[0]
     align.register_forward_pre_hook(lambda _, args: dtypes.extend(x.dtype for x in args))
     (exact,), (output,) = model(inputs), half(inputs)
     assert dtypes == [torch.float32] * 2
