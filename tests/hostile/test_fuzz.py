@@ -150,7 +150,7 @@ def with_odd_values(content: Any, data: st.DataObject) -> Any:
                 node = inner
                 continue
             if data.draw(st.integers(0, 5)):
-                node[key] = data.draw(ODD)
+                node[key] = copy.deepcopy(data.draw(ODD))  # a later change may reach into it
             else:
                 del node[key]
             break
