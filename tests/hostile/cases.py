@@ -8,6 +8,8 @@ from pathlib import Path
 
 REFUSED = "refused"
 HARMLESS = "harmless"
+CANARY = "canary"
+"""What a call in a file would make in the folder that its reader runs in."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,15 @@ def file(name: str, data: bytes | str) -> Callable[[Path], Path]:
         return path
 
     return build
+
+
+def known(name: str, entry: str, build: Callable[[Path], Path], says: str) -> Case:
+    """A case whose error is known, or ``HARMLESS``."""
+    if says == HARMLESS:
+        return Case(name, entry, build, expected=HARMLESS)
+    return Case(name, entry, build, says)
+
+
+def variants(name: str, entry: str, contents: list[bytes], suffix: str) -> Case:
+    """Many files, each of which is refused or read."""
+    return Case(name, entry, lambda folder: many(folder, contents, suffix), expected=HARMLESS)

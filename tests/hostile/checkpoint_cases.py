@@ -1,4 +1,4 @@
-"""Hostile and damaged checkpoints and configs."""
+"""Hostile and damaged checkpoints."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from cases import HARMLESS, Case, cut, file, flipped, many
+from cases import CANARY, HARMLESS, Case, cut, file, flipped, many
+from config_cases import TAGS, YAML_LAUGHS, YAML_MERGES
 from safetensors.torch import save
 
-CANARY = "canary"
 _100_GB = b"\x8a\x05\x00\x00\x00\x00\x17"  # the number in a pickle
 
 
@@ -48,13 +48,15 @@ def touching() -> list[object]:
     ]
 
 
-def _model(**extra: object) -> dict:
+def model_state(**extra: object) -> dict:
+    """What a ``.pth`` of the corpus holds."""
     torch.manual_seed(0)
     names = {"0.weight": (3, 4), "0.bias": (3,), "1.weight": (2, 3), "1.bias": (2,)}
     return {"model": {name: torch.randn(size) for name, size in names.items()}, **extra}
 
 
-def _bytes(content: object, **options: object) -> bytes:
+def torch_bytes(content: object, **options: object) -> bytes:
+    """``torch.save`` into memory."""
     buffer = io.BytesIO()
     torch.save(content, buffer, **options)
     return buffer.getvalue()
@@ -62,16 +64,18 @@ def _bytes(content: object, **options: object) -> bytes:
 
 def good_torch(legacy: bool = False) -> bytes:
     """A ``.pth`` of the corpus's model."""
-    return _bytes(_model(), _use_new_zipfile_serialization=not legacy)
+    return torch_bytes(model_state(), _use_new_zipfile_serialization=not legacy)
 
 
 def good_safetensors() -> bytes:
     """The same as ``.safetensors``, which describes itself."""
-    return save(_model()["model"], {"format_version": "1", "config": "{}"})
+    return save(model_state()["model"], {"format_version": "1", "config": "{}"})
 
 
 def _pickles(wrap: Callable[[object], object], **options: object) -> Callable[[Path], list[Path]]:
-    return lambda folder: many(folder, [_bytes(wrap(o), **options) for o in touching()], ".pth")
+    return lambda folder: many(
+        folder, [torch_bytes(wrap(o), **options) for o in touching()], ".pth"
+    )
 
 
 def _zip(pickled: bytes, **records: bytes) -> Callable[[Path], Path]:
@@ -93,9 +97,9 @@ def _changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
     """A good ``.pth`` but for a change of its weights."""
 
     def build(folder: Path) -> Path:
-        content = _model()
+        content = model_state()
         change(content["model"])
-        (folder / "changed.pth").write_bytes(_bytes(content))
+        (folder / "changed.pth").write_bytes(torch_bytes(content))
         return folder / "changed.pth"
 
     return build
@@ -104,7 +108,7 @@ def _changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
 def _compressed(folder: Path) -> Path:
     """200 MB of zeros in 200 kB."""
     path = folder / "bomb.pth"
-    big = _bytes({"model": {"0.weight": torch.zeros(50_000_000)}})
+    big = torch_bytes({"model": {"0.weight": torch.zeros(50_000_000)}})
     with zipfile.ZipFile(io.BytesIO(big)) as source, zipfile.ZipFile(path, "w", 8) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
@@ -113,7 +117,7 @@ def _compressed(folder: Path) -> Path:
 
 def _expanded(folder: Path) -> Path:
     path = folder / "expanded.pth"
-    path.write_bytes(_bytes({"model": {"0.weight": torch.zeros(1).expand(10**6, 10**6)}}))
+    path.write_bytes(torch_bytes({"model": {"0.weight": torch.zeros(1).expand(10**6, 10**6)}}))
     return path
 
 
@@ -158,52 +162,17 @@ def _described(config: str = "{}", **description: str) -> Callable[[Path], Path]
 
     def build(folder: Path) -> Path:
         path = folder / "described.safetensors"
-        path.write_bytes(save(_model()["model"], metadata))
+        path.write_bytes(save(model_state()["model"], metadata))
         return path
 
     return build
 
 
-def _run(**files: bytes) -> Callable[[Path], Path]:
-    def build(folder: Path) -> Path:
-        for name, content in {"last_checkpoint": b"model.pth", **files}.items():
-            (folder / name.replace("__", ".")).write_bytes(content)
-        return folder
-
-    return build
-
-
-def _optimizer(change: Callable[[dict], object]) -> bytes:
-    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
-    optimizer = torch.optim.Adam(model.parameters())
-    model(torch.ones(1, 4)).sum().backward()
-    optimizer.step()
-    state = optimizer.state_dict()
-    change(state)
-    return _bytes({"model": model.state_dict(), "optimizer": state, "iteration": 5})
-
-
 SEGMENTER = "MODEL: {META_ARCHITECTURE: GeneralizedRCNN, MASK_ON: true, "
-YAML_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"
-    for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)
-)
-YAML_MERGES = "a: &a {x: 1}\n" + "".join(
-    f"{b}: &{b}\n  <<: [{', '.join([f'*{a}'] * 10)}]\n"
-    for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)
-)
-TAGS = [
-    f"!!python/object/apply:os.system ['touch {CANARY}']",
-    f"!!python/object/apply:builtins.eval [\"open('{CANARY}', 'w')\"]",
-    f"!!python/object/new:os.mkdir ['{CANARY}']",
-    "!!python/name:os.system ''",
-    "!!python/module:antigravity ''",
-]
-
 WEIGHTS = [
     Case("foreign pickle", "weights", file("model.pkl", pickle.dumps({})), "Convert it"),
     Case("pickle in capitals", "weights", file("MODEL.PKL", pickle.dumps({})), "Convert it"),
-    Case("pickle of pycls", "weights", file("model.pyth", _bytes({})), "Convert it"),
+    Case("pickle of pycls", "weights", file("model.pyth", torch_bytes({})), "Convert it"),
     Case("pickle named pth", "weights", file("model.pth", pickle.dumps(touching()[0]))),
     Case("calls", "weights", _pickles(lambda o: {"model": o}), "names"),
     Case(
@@ -212,11 +181,11 @@ WEIGHTS = [
         _pickles(lambda o: {"model": o}, _use_new_zipfile_serialization=False),
         "names",
     ),
-    Case("calls beside weights", "weights", _pickles(lambda o: _model(epoch=o)), "names"),
+    Case("calls beside weights", "weights", _pickles(lambda o: model_state(epoch=o)), "names"),
     Case("calls", "convert", _pickles(lambda o: {"model_weights": o}), "names"),
     *(Case(f"pickle with {name}", "weights", _zip(data)) for name, data in _hand_made().items()),
     *(Case(f"pickle with {name}", "convert", _zip(data)) for name, data in _hand_made().items()),
-    Case("counter", "weights", file("c.pth", _bytes({"model": Counter("ab")}))),
+    Case("counter", "weights", file("c.pth", torch_bytes({"model": Counter("ab")}))),
     Case("compressed records", "weights", _compressed, "compressed"),
     Case("compressed records", "convert", _compressed, "compressed"),
     Case("tensor of 4 TB over 4 bytes", "weights", _expanded, "larger than"),
@@ -238,24 +207,26 @@ WEIGHTS = [
     Case("numbers for names", "weights", _changed(lambda m: m.update({5: torch.ones(1)})), "5"),
     Case("sparse", "weights", _changed(lambda m: m.update({"0.bias": torch.ones(3).to_sparse()}))),
     Case("complex", "weights", _changed(lambda m: m.update({"0.bias": torch.ones(3) * 1j}))),
-    Case("a list", "weights", file("list.pth", _bytes([1, 2])), "list"),
-    Case("truncated", "weights", lambda f: many(f, cut(_bytes(_model())), ".pth")),
+    Case("a list", "weights", file("list.pth", torch_bytes([1, 2])), "list"),
+    Case("truncated", "weights", lambda f: many(f, cut(torch_bytes(model_state())), ".pth")),
     Case(
         "flipped",
         "weights",
-        lambda f: many(f, flipped(_bytes(_model())), ".pth"),
+        lambda f: many(f, flipped(torch_bytes(model_state())), ".pth"),
         expected=HARMLESS,
     ),
     Case(
         "flipped legacy",
         "weights",
-        lambda f: many(f, flipped(_bytes(_model(), _use_new_zipfile_serialization=False)), ".pth"),
+        lambda f: many(
+            f, flipped(torch_bytes(model_state(), _use_new_zipfile_serialization=False)), ".pth"
+        ),
         expected=HARMLESS,
     ),
     Case(
         "torchvision's with other bytes",
         "weights",
-        file("resnet18-f37072fd.pth", _bytes(_model())),
+        file("resnet18-f37072fd.pth", torch_bytes(model_state())),
         "SHA-256",
     ),
     Case(
@@ -295,12 +266,12 @@ SAFETENSORS = [
     Case(
         "truncated safetensors",
         "weights",
-        lambda f: many(f, cut(save(_model()["model"])), ".safetensors"),
+        lambda f: many(f, cut(save(model_state()["model"])), ".safetensors"),
     ),
     Case(
         "flipped safetensors",
         "weights",
-        lambda f: many(f, flipped(save(_model()["model"])), ".safetensors"),
+        lambda f: many(f, flipped(save(model_state()["model"])), ".safetensors"),
         expected=HARMLESS,
     ),
     Case(
@@ -345,75 +316,4 @@ SAFETENSORS = [
     ),
     Case("description of NaN", "description", _described(config="a: .nan"), expected=HARMLESS),
 ]
-RESUMED = [
-    Case("no such file", "resume", _run(), "does not exist"),
-    Case("last_checkpoint leads out", "resume", _run(last_checkpoint=b"../../etc/passwd"), "name"),
-    Case("last_checkpoint absolute", "resume", _run(last_checkpoint=b"/etc/passwd"), "name"),
-    Case("last_checkpoint of junk", "resume", _run(last_checkpoint=bytes(range(256))), "cannot be"),
-    Case("last_checkpoint empty", "resume", _run(last_checkpoint=b""), "name"),
-    Case(
-        "last_checkpoint names a pickle",
-        "resume",
-        _run(last_checkpoint=b"a.pkl", a__pkl=pickle.dumps(touching()[0])),
-        "Convert",
-    ),
-    *(
-        Case(f"optimizer {name}", "resume", _run(model__pth=_optimizer(change)), "optimizer")
-        for name, change in {
-            "without groups": lambda s: s.pop("param_groups"),
-            "of text": lambda s: (s.clear(), s.update(a="b")),
-            "of other shapes": lambda s: s["state"][0].update(exp_avg=torch.ones(9, 9)),
-            "of NaN": lambda s: s["state"][0]["exp_avg"].fill_(torch.nan),
-            "with a rate of text": lambda s: s["param_groups"][0].update(lr="fast"),
-            "with a rate of NaN": lambda s: s["param_groups"][0].update(lr=float("nan")),
-            "of more groups": lambda s: s["param_groups"].append(s["param_groups"][0]),
-            "of other parameters": lambda s: s["param_groups"][0].update(params=[0]),
-        }.items()
-    ),
-    Case(
-        "optimizer that calls",
-        "resume",
-        _run(model__pth=_bytes(_model(optimizer=touching()[0]))),
-        "names",
-    ),
-    Case(
-        "iteration of text", "resume", _run(model__pth=_bytes(_model(iteration="x"))), "iteration"
-    ),
-    Case("iteration below 0", "resume", _run(model__pth=_bytes(_model(iteration=-9))), "iteration"),
-]
-CONFIGS = [
-    *(
-        Case(f"tag {n}", "config", file("a.yaml", f"MODEL: {tag}\n"), "a.yaml")
-        for n, tag in enumerate(TAGS)
-    ),
-    Case("laughs", "config", file("a.yaml", YAML_LAUGHS), "too large"),
-    Case("merges", "config", file("a.yaml", YAML_MERGES), "merges"),
-    Case("nested", "config", file("a.yaml", "[" * 50_000), "too deep"),
-    Case("3 MB", "config", file("a.yaml", "a: 1\n" * 600_000), "too long"),
-    Case("junk", "config", file("a.yaml", bytes(range(256)) * 50)),
-    Case("a list", "config", file("a.yaml", "[1]"), "mapping"),
-    Case("its own base", "config", file("a.yaml", "_BASE_: a.yaml\n"), "itself"),
-    Case(
-        "base on the network",
-        "config",
-        file("a.yaml", "_BASE_: https://example.org/a.yaml\n"),
-        "local file",
-    ),
-    Case("base that is no config", "config", file("a.yaml", "_BASE_: /etc/passwd\n"), "passwd"),
-    Case("base that never ends", "config", file("a.yaml", "_BASE_: /dev/zero\n"), "zero"),
-    Case("unknown key", "config", file("a.yaml", "MODEL: {NO_SUCH: 1}\n"), "NO_SUCH"),
-    Case("another type", "config", file("a.yaml", "SOLVER: {MAX_ITER: [x]}\n"), "MAX_ITER"),
-    Case(
-        "nested literal",
-        "config",
-        file("a.yaml", f'MODEL: {{WEIGHTS: "{"(" * 9999}"}}\n'),
-        expected=HARMLESS,
-    ),
-    Case(
-        "long sum",
-        "config",
-        file("a.yaml", f'MODEL: {{WEIGHTS: "{"-" * 99999}1"}}\n'),
-        expected=HARMLESS,
-    ),
-]
-CASES = WEIGHTS + SAFETENSORS + RESUMED + CONFIGS
+CASES = WEIGHTS + SAFETENSORS

@@ -25,7 +25,6 @@ from ct_lesion.data.volume_pairs import read_pair_list
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import UserError, run_tool
 from ct_lesion.evaluation.subgroups import read_metadata
-from ct_lesion.prediction.command import run_command
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_segmenter
 from ct_lesion.report.runs import load_runs
@@ -85,15 +84,6 @@ def _read_scan(path: Path, options: ReadOptions) -> None:
     opened = open_scan(path, options)
     for index in range(len(opened)):
         opened.grey(index)
-
-
-def predict(path: Path, out: Path) -> None:
-    """The whole command; the segmenter lies beside the file's folder."""
-    model = path.parent / "segmenter.safetensors"
-    arguments = [str(path), "--segmentation", str(model), "--output", str(out / "predictions")]
-    code = run_command([*arguments, "--device", "cpu"])
-    if code:
-        raise UserError(f"{path}: exit code {code}")
 
 
 def lung_mask(path: Path, _: Path) -> None:
@@ -173,7 +163,7 @@ ENTRIES = {
     function.__name__: function
     for function in (
         *(weights, description, resume, convert, segmenter, config),
-        *(scan, deep_pictures, predict, lung_mask),
+        *(scan, deep_pictures, lung_mask),
         *(classification_image, segmentation_image, lesion_archive, covidx_images, volume_list),
         *(lesion_dataset, covidx_dataset, run_folder, roi_batches),
         *(split_list, pair_list, metadata),

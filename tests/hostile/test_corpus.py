@@ -4,16 +4,26 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import checkpoint_cases
+import config_cases
+import dataset_cases
+import dicom_cases
+import picture_cases
 import pytest
-from cases import HARMLESS, Case
-from checkpoint_cases import CANARY
-from checkpoint_cases import CASES as CHECKPOINTS
-from dataset_cases import CASES as DATASETS
-from picture_cases import CASES as PICTURES
+import resume_cases
+import run_cases
+import volume_cases
+from cases import CANARY, HARMLESS, Case
 from sandbox import MOST_MEGABYTES, Sandbox
-from scan_cases import CASES as SCANS
 
-CASES = [*CHECKPOINTS, *DATASETS, *PICTURES, *SCANS]
+CASES = [
+    case
+    for module in (
+        *(checkpoint_cases, resume_cases, config_cases, picture_cases),
+        *(dataset_cases, run_cases, dicom_cases, volume_cases),
+    )
+    for case in module.CASES
+]
 LONGEST_MESSAGE = 4000
 
 

@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_cases import CANARY, good_safetensors, good_torch
-from dataset_cases import RUN, coco, good_cache, good_covidx, write_run
+from cases import CANARY
+from checkpoint_cases import good_safetensors, good_torch
+from dataset_cases import coco, good_covidx
+from dicom_cases import good_dicom
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from picture_cases import encoded, good_archive
 from pydicom.uid import JPEGLSLossless, RLELossless
+from run_cases import RUN, good_cache, write_run
 from sandbox import MOST_MEGABYTES, Sandbox
-from scan_cases import VALID, good_dicom, good_nifti_gz
+from volume_cases import VALID, good_nifti_gz
 
 LONG = int(os.environ.get("CT_LESION_FUZZ", "0"))
 fuzz = settings(
@@ -147,7 +150,7 @@ def with_odd_values(content: Any, data: st.DataObject) -> Any:
                 node = inner
                 continue
             if data.draw(st.integers(0, 5)):
-                node[key] = data.draw(ODD)
+                node[key] = copy.deepcopy(data.draw(ODD))  # a later change may reach into it
             else:
                 del node[key]
             break

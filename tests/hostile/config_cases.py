@@ -1,0 +1,56 @@
+"""Hostile and damaged configs."""
+
+from __future__ import annotations
+
+from cases import CANARY, HARMLESS, Case, file
+
+YAML_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"
+    for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)
+)
+YAML_MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{b}: &{b}\n  <<: [{', '.join([f'*{a}'] * 10)}]\n"
+    for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)
+)
+TAGS = [
+    f"!!python/object/apply:os.system ['touch {CANARY}']",
+    f"!!python/object/apply:builtins.eval [\"open('{CANARY}', 'w')\"]",
+    f"!!python/object/new:os.mkdir ['{CANARY}']",
+    "!!python/name:os.system ''",
+    "!!python/module:antigravity ''",
+]
+CASES = [
+    *(
+        Case(f"tag {n}", "config", file("a.yaml", f"MODEL: {tag}\n"), "a.yaml")
+        for n, tag in enumerate(TAGS)
+    ),
+    Case("laughs", "config", file("a.yaml", YAML_LAUGHS), "too large"),
+    Case("merges", "config", file("a.yaml", YAML_MERGES), "merges"),
+    Case("nested", "config", file("a.yaml", "[" * 50_000), "too deep"),
+    Case("3 MB", "config", file("a.yaml", "a: 1\n" * 600_000), "too long"),
+    Case("junk", "config", file("a.yaml", bytes(range(256)) * 50)),
+    Case("a list", "config", file("a.yaml", "[1]"), "mapping"),
+    Case("its own base", "config", file("a.yaml", "_BASE_: a.yaml\n"), "itself"),
+    Case(
+        "base on the network",
+        "config",
+        file("a.yaml", "_BASE_: https://example.org/a.yaml\n"),
+        "local file",
+    ),
+    Case("base that is no config", "config", file("a.yaml", "_BASE_: /etc/passwd\n"), "passwd"),
+    Case("base that never ends", "config", file("a.yaml", "_BASE_: /dev/zero\n"), "zero"),
+    Case("unknown key", "config", file("a.yaml", "MODEL: {NO_SUCH: 1}\n"), "NO_SUCH"),
+    Case("another type", "config", file("a.yaml", "SOLVER: {MAX_ITER: [x]}\n"), "MAX_ITER"),
+    Case(
+        "nested literal",
+        "config",
+        file("a.yaml", f'MODEL: {{WEIGHTS: "{"(" * 9999}"}}\n'),
+        expected=HARMLESS,
+    ),
+    Case(
+        "long sum",
+        "config",
+        file("a.yaml", f'MODEL: {{WEIGHTS: "{"-" * 99999}1"}}\n'),
+        expected=HARMLESS,
+    ),
+]
