@@ -9,6 +9,8 @@ from functools import partial
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
+import cv2
+
 Result = TypeVar("Result")
 
 
@@ -47,13 +49,15 @@ def map_chunks(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
+    # one core a worker: OpenCV's own threads would only be in each other's way
+    options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
     # Forking this process, which may have torch's threads, can lock up. A server that has none
     # imports the libraries once for all workers, now and later.
     if "forkserver" not in get_all_start_methods():
-        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **options)
     context = get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.image_facts"])
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, **options)
 
 
 def _read_chunk(read: Callable[[str], Result], chunk: Sequence[str]) -> list[Result]:

@@ -97,7 +97,7 @@ def time_files(folder: Path, files: int, size: int) -> tuple[float, float]:
     unit="slice",
     first="reading all facts and searching, over decoding the images",
     second="",
-    target=at_most(2.0),
+    target=at_most(3.0),
 )
 def copies(settings: Settings) -> Value:
     with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as folder:
