@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
-"""No others are tried: Pillow starts Ghostscript for EPS, for example."""
-MOST_PIXELS = 50_000_000
+from ct_lesion.data.picture_limits import LARGEST_PICTURE, PICTURE_FORMATS
+
 MOST_FILE_BYTES = 256 * 1024**2
 MOST_JPEG_SCANS = 100  # a progressive JPEG has about ten; each costs a pass over all pixels
 GREY_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA")
@@ -65,7 +64,7 @@ def decode(path: Path, header: Header) -> np.ndarray:
         with warnings.catch_warnings():
             # Pillow warns of sizes, which are checked here, and of odd tags, which do not matter
             warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
+            with Image.open(BytesIO(data), formats=PICTURE_FORMATS) as image:
                 _read_header(image, header)
                 _check_structure(data, image.format)
                 image.load()
@@ -111,10 +110,10 @@ def _read_header(image: Image.Image, header: Header) -> None:
     deep = "16" in str([tile[3] for tile in image.tile])
     known = {"1": 1, "I": 32, "F": 32}
     header.bits = 16 if deep or "16" in image.mode else known.get(image.mode, 8)
-    if image.width * image.height > MOST_PIXELS:
+    if image.width * image.height > LARGEST_PICTURE:
         raise ImageProblem(
             "too large",
-            f"{image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} million",
+            f"{image.width} x {image.height} pixels, more than {LARGEST_PICTURE // 2**20} million",
         )
     if header.bits != 8:
         text = f"{header.bits} bits a pixel (mode {image.mode}); slices must have 8"

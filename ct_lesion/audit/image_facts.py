@@ -89,7 +89,7 @@ def read_image_facts(path: str | Path) -> ImageFacts:
     """Read all facts of one image file; never raises for what the file holds.
 
     Args:
-        path: a PNG, JPEG, TIFF, BMP, GIF, WebP or PNM file; the first page of several. Of JPEG,
+        path: a PNG, JPEG, TIFF or BMP file; the first page of several. Of JPEG,
             damage within the coded data that leaves a picture is not seen: the format has no check
             sum.
     """

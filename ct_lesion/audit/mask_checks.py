@@ -13,15 +13,13 @@ from tqdm import tqdm
 
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.lesion_masks import GGO, LUNG
+from ct_lesion.data.picture_limits import LARGEST_PICTURE
 
 from .annotation_checks import CheckedAnnotations
 from .findings import Finding, NotChecked, Severity, count
 from .lung_field import LungFit, fit_to_lung, lung_darkness
 from .slices import AuditInput, AuditSlice
 from .thresholds import FEWEST_LESION_PIXELS, LESION_OUTSIDE, LUNG_NOT_DARKER
-
-MOST_PIXELS = 10**8
-"""Of a slice whose masks are drawn; a larger size in a json file is a fault, which is told."""
 
 
 @dataclass
@@ -120,7 +118,8 @@ def _masks_of(
         if not labels.any():
             summary.add("mask_is_empty", s.key)
         return labels == LUNG, labels >= GGO
-    if annotations is None or s.size is None or not 0 < s.size[0] * s.size[1] <= MOST_PIXELS:
+    # a size that no slice has is a fault of the json file, which is told
+    if annotations is None or s.size is None or not 0 < s.size[0] * s.size[1] <= LARGEST_PICTURE:
         return None
     lesions = _union(annotations.lesions.get(s.key, []), s.size)
     if s.key not in annotations.lungs:
