@@ -9,7 +9,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from .coco_masks import LARGEST_SIDE, MaskFault, checked_rle, is_number
+from ct_lesion.data.picture_limits import LARGEST_PICTURE
+
+from .coco_masks import MaskFault, checked_rle, is_number
 from .findings import Finding, NotChecked, Severity, count
 from .json_inputs import list_of
 from .slices import AuditInput
@@ -106,7 +108,9 @@ def _usable_images(
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
             continue  # told when the file was read
         sides = [image.get("width"), image.get("height")]
-        if not all(isinstance(side, int) and 0 < side < LARGEST_SIDE for side in sides):
+        if not all(type(side) is int and side > 0 for side in sides) or (
+            sides[0] * sides[1] > LARGEST_PICTURE
+        ):
             unknown.append(f"{image['file_name']}: {sides[0]} x {sides[1]}")
             continue
         if _key(image, "id") in images:

@@ -31,7 +31,7 @@ def test_a_sound_file_has_no_findings_and_its_masks_can_be_used(write_coco):
         ({"image_id": 99}, "annotation_of_no_image", "annotation 1: 99"),
         ({"image_id": [1]}, "annotation_of_no_image", "annotation 1: [1]"),
         ({"category_id": 5}, "unknown_category", "annotation 1: 5"),
-        ({"segmentation": {"size": [48, 64], "counts": "0"}}, "bad_mask", "runs of 0 pixels"),
+        ({"segmentation": {"size": [48, 64], "counts": "0"}}, "bad_mask", "runs add up to 0"),
         ({"segmentation": {"size": [48, 64], "counts": [3072]}}, "empty_mask", "0 pixels"),
         ({"segmentation": None}, "no_mask", "no segmentation"),
         ({"bbox": None}, "bad_box", "None"),
