@@ -21,6 +21,7 @@ from .safe_pickle import StorageRef, TensorRef, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+ZIP_START = b"PK\x03\x04"
 MOST_SHARED = 2  # tensors may be views of one storage, e.g. tied weights; not many times over
 
 
@@ -54,8 +55,12 @@ def open_torch_archive(
             holds more than plain data and tensors.
     """
     try:
-        archive = _ZipArchive if zipfile.is_zipfile(path) else _LegacyArchive
-        return archive(path, foreign_class, plain_keys)
+        if zipfile.is_zipfile(path):
+            return _ZipArchive(path, foreign_class, plain_keys)
+        with path.open("rb") as file:
+            if file.read(len(ZIP_START)) == ZIP_START:
+                raise _damaged(path, "a zip archive that was cut off")
+        return _LegacyArchive(path, foreign_class, plain_keys)
     except CheckpointError:
         raise
     except OSError as error:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -160,6 +161,7 @@ def _free_port() -> int:
 def _process_on_cpu(local_rank: int, shape: tuple, task: tuple, timeout: timedelta) -> None:
     """What ``detectron2.engine.launch`` does in a process, without a GPU."""
     main_func, args, marker = task
+    _end_with_parent()
     share_cores(shape[0])
 
     def meet_and_run() -> None:
@@ -202,6 +204,7 @@ def _run_joined(
 
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
+    _end_with_parent()
     _run_to_the_end(main_func, args, lambda: _is_first(marker))
 
 
@@ -224,6 +227,19 @@ def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], boo
     finally:  # not after _end, which does not return
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """End this process when the command that started it has ended, by kill -9 too.
+
+    torch lets the system send SIGINT then, which all ignore that a script started with ``&``.
+    """
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        _end(INTERRUPTED, patience=0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _is_first(marker: Path) -> bool:

@@ -81,9 +81,15 @@ def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said,
     assert_ended(tmp_path)
 
 
-def test_a_killed_command_leaves_no_process(tmp_path):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_killed_command_leaves_no_process(tmp_path, handler):
     options = json.dumps({"num_gpus_per_machine": 2})
-    with start(SCRIPT, "wait_for_each_other", tmp_path, options) as command:
+    earlier = signal.signal(signal.SIGINT, handler)  # a script's "&" makes it be ignored
+    try:
+        command = start(SCRIPT, "wait_for_each_other", tmp_path, options)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    with command:
         until = time.monotonic() + 120
         while not all((tmp_path / f"pid{rank}").is_file() for rank in (0, 1)):
             assert time.monotonic() < until, command.communicate(timeout=10)
