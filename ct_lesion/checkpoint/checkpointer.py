@@ -13,8 +13,8 @@ from detectron2.utils import comm
 from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
-from .complete import LAST_CHECKPOINT, find_complete
-from .errors import CheckpointError, first_line
+from .complete import LAST_CHECKPOINT, find_complete, read_tag
+from .errors import CheckpointError
 from .load_report import LoadReport, is_important
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .resume_checks import check_iteration, restore
@@ -207,19 +207,8 @@ class LesionCheckpointer(DetectionCheckpointer):
         Raises:
             CheckpointError: ``last_checkpoint`` does not name a file beside it.
         """
-        path = Path(self.save_dir) / "last_checkpoint"
-        try:
-            name = path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path} cannot be read ({first_line(error)}).") from None
-        if not name or Path(name).name != name or "\0" in name:
-            raise CheckpointError(
-                f"{path} should hold the name of a checkpoint in this folder, not {name[:80]!r}: "
-                "write one into it, e.g. model_0000999.pth."
-            )
-        return str(path.with_name(name))
+        name = read_tag(Path(self.save_dir))
+        return str(Path(self.save_dir) / name) if name else ""
 
     def _locate(self, path: str) -> str:
         if path.startswith(SCHEME):

@@ -4,7 +4,7 @@ import logging
 import re
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
@@ -24,11 +24,11 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
         None if there is no checkpoint of the run.
 
     Raises:
-        CheckpointError: there are checkpoints of the run, but none that can be resumed from.
+        CheckpointError: there are checkpoints of the run, but none that can be resumed from; or
+            ``last_checkpoint`` does not name a file beside it.
     """
-    tag = folder / LAST_CHECKPOINT
-    named = tag.read_text(encoding="utf-8", errors="replace").strip() if tag.is_file() else ""
-    last = folder / Path(named).name
+    named = read_tag(folder)
+    last = folder / named
     problems = []
     for path in [*([last] if named else []), *_earlier(folder, named)]:
         try:
@@ -48,6 +48,27 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
             "anew without --resume, or from a file of weights in MODEL.WEIGHTS."
         )
     return None
+
+
+def read_tag(folder: Path) -> str:
+    """The name in ``last_checkpoint``; empty if there is no such file, or nothing in it.
+
+    Raises:
+        CheckpointError: it is not the name of a file in the folder.
+    """
+    path = folder / LAST_CHECKPOINT
+    try:
+        name = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}).") from None
+    if name and (Path(name).name != name or "\0" in name):
+        raise CheckpointError(
+            f"{path} should hold the name of a checkpoint in this folder, not {name[:80]!r}: "
+            "write one into it, e.g. model_0000999.pth."
+        )
+    return name
 
 
 def _earlier(folder: Path, named: str) -> list[Path]:

@@ -73,6 +73,8 @@ class Sandbox:
         return outcomes
 
     def close(self) -> None:
+        # said, because a process forked since then may hold this end of the pipe open
+        print("null", file=self._process.stdin, flush=True)
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
@@ -85,6 +87,8 @@ def _serve() -> None:
     os.dup2(2, 1)  # what libraries print
     for line in sys.stdin:
         request = json.loads(line)
+        if request is None:
+            return
         answers.write(json.dumps(_fork(entries.ENTRIES[request["entry"]], request)) + "\n")
         answers.flush()
 
