@@ -1,19 +1,19 @@
 """The processes of a run: one a GPU, or on a CPU as many as are asked for.
 
-Detectron2's ``launch`` starts those with GPUs. Here are those without, those that torchrun or srun
-have started (see :mod:`ct_lesion.engine.joined_group`), and what becomes of all when one fails: it
-says so once, and all end.
+Detectron2's ``launch`` starts them. Here is what it leaves out: a CPU is shared, processes that
+torchrun or srun have started join each other (see :mod:`ct_lesion.engine.joined_group`), and when
+one fails it says so once, and all end.
 """
 
 import logging
 import multiprocessing
 import os
-import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from detectron2 import engine
 from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException, start_processes
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ct_lesion.errors import USER_ERROR, ConfigError, one_line
 
@@ -35,6 +35,9 @@ FAULT, INTERRUPTED = 1, 130  # exit codes
 # A process that loses another fails too, a moment later. Whoever fails ends only after this many
 # seconds, so that those who look on see the cause end before its consequences.
 _PATIENCE = 1.0
+
+# They import Detectron2 before ct_lesion could keep it from warning of torch's future.
+_IMPORT_WARNING = "ignore::FutureWarning:torch.jit._script"
 
 
 def launch(
@@ -85,9 +88,7 @@ def launch(
     _check_numbers(num_gpus_per_machine, num_machines, machine_rank, dist_url, on_gpu)
     if world_size == 1:
         return main_func(*args)
-    if dist_url in (None, "auto"):
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    shape = (num_gpus_per_machine, num_machines, machine_rank, dist_url)
+    shape = (num_gpus_per_machine, num_machines, machine_rank, dist_url or "auto")
     with TemporaryDirectory(prefix="ct_lesion-") as folder:
         task = (main_func, args, Path(folder) / "failed")
         _start(shape, task, timeout, on_gpu, advice)
@@ -120,16 +121,20 @@ def _start(shape: tuple, task: tuple, timeout: timedelta, on_gpu: bool, advice: 
     """Start the processes of this machine and see to their end.
 
     Raises:
+        ConfigError: they do not find each other.
         SystemExit: one failed.
     """
     # its lines about the processes that it ends would stand beside ours
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     others = set(multiprocessing.active_children())
     try:
-        if on_gpu:
+        with _environment(on_gpu):
             engine.launch(_run, *shape, args=task, timeout=timeout)
-        else:
-            start_processes(_process_on_cpu, (shape, task, timeout), nprocs=shape[0])
+    except ProcessRaisedException as error:  # before it could run anything, which ends in _run
+        raise ConfigError(
+            f"The processes cannot meet at --dist-url {shape[-1]}: "
+            f"{str(error).strip().splitlines()[-1]}"
+        ) from None
     except ProcessExitedException as error:
         if error.exit_code > 0:  # it has said why
             sys.exit(error.exit_code)
@@ -139,6 +144,24 @@ def _start(shape: tuple, task: tuple, timeout: timedelta, on_gpu: bool, advice: 
         # also after Ctrl-C: Python would wait for them
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
+
+
+@contextmanager
+def _environment(on_gpu: bool) -> Iterator[None]:
+    """What processes that start meanwhile find: no GPU, unless each uses one, so they take gloo."""
+    warnings = [os.environ.get("PYTHONWARNINGS", ""), _IMPORT_WARNING]
+    changed = {"PYTHONWARNINGS": ",".join(filter(None, warnings))}
+    if not on_gpu:
+        changed["CUDA_VISIBLE_DEVICES"] = ""
+    earlier = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _report_killed(error: ProcessExitedException, shape: tuple, advice: str) -> None:
@@ -151,43 +174,7 @@ def _report_killed(error: ProcessExitedException, shape: tuple, advice: str) -> 
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 # ---- in each process ----------------------------------------------------------------------------
-def _process_on_cpu(local_rank: int, shape: tuple, task: tuple, timeout: timedelta) -> None:
-    """What ``detectron2.engine.launch`` does in a process, without a GPU."""
-    main_func, args, marker = task
-    _end_with_parent()
-    share_cores(shape[0])
-
-    def meet_and_run() -> None:
-        _meet(local_rank, shape, timeout)
-        main_func(*args)
-
-    _run_to_the_end(meet_and_run, (), lambda: _is_first(marker))
-
-
-def _meet(local_rank: int, shape: tuple, timeout: timedelta) -> None:
-    processes, machines, machine_rank, dist_url = shape
-    try:
-        dist.init_process_group(
-            "gloo",
-            init_method=dist_url,
-            world_size=processes * machines,
-            rank=machine_rank * processes + local_rank,
-            timeout=timeout,
-        )
-    except (RuntimeError, ValueError) as error:  # no such host, port in use, nobody else came
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"The processes cannot meet at --dist-url {dist_url}: {reason}") from None
-    comm.create_local_process_group(processes)
-    comm.synchronize()
-
-
 def share_cores(processes: int, own: int | None = None) -> None:
     """Set torch's threads: ``own``, or a share of the cores; ``OMP_NUM_THREADS`` is one already."""
     if "OMP_NUM_THREADS" not in os.environ:
@@ -204,7 +191,10 @@ def _run_joined(
 
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
+    """What Detectron2 runs in each process once they have met."""
     _end_with_parent()
+    if not torch.cuda.is_available():
+        share_cores(comm.get_local_size())
     _run_to_the_end(main_func, args, lambda: _is_first(marker))
 
 

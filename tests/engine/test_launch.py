@@ -116,6 +116,11 @@ def test_numbers_that_do_not_agree(numbers, message):
         launch(os.getpid, **{"num_gpus_per_machine": 1, **numbers}, on_gpu=False)
 
 
+def test_processes_that_cannot_meet():
+    with pytest.raises(ConfigError, match=r"cannot meet at --dist-url nothing://here: .+"):
+        launch(os.getpid, 2, dist_url="nothing://here", on_gpu=False)
+
+
 # ---- several machines, torchrun, srun -----------------------------------------------------------
 def test_places_in_the_environment():
     assert place_from_environment({}) is None
