@@ -192,10 +192,10 @@ def _run_joined(
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
     """What Detectron2 runs in each process once they have met."""
-    _end_with_parent()
     if not torch.cuda.is_available():
         share_cores(comm.get_local_size())
-    _run_to_the_end(main_func, args, lambda: _is_first(marker))
+    with _ending_with_parent():
+        _run_to_the_end(main_func, args, lambda: _is_first(marker))
 
 
 def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> Any:
@@ -219,17 +219,27 @@ def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], boo
             dist.destroy_process_group()
 
 
-def _end_with_parent() -> None:
+@contextmanager
+def _ending_with_parent() -> Iterator[None]:
     """End this process when the command that started it has ended, by kill -9 too.
 
     torch lets the system send SIGINT then, which all ignore that a script started with ``&``.
     """
+    parent, done = multiprocessing.parent_process(), threading.Event()
 
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        _end(INTERRUPTED, patience=0)
+    def watch() -> None:
+        while not done.wait(1.0):
+            if not parent.is_alive():
+                _end(INTERRUPTED, patience=0)
 
-    threading.Thread(target=wait, daemon=True).start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        # a thread that still waits when Python ends can abort the process
+        done.set()
+        watcher.join()
 
 
 def _is_first(marker: Path) -> bool:
