@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ct_lesion.data.covidx_ct import load_covidx_ct
 from ct_lesion.data.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.errors import DatasetError
+from ct_lesion.json_files import read_json
 
 from .findings import Finding, NotChecked, Severity, count
 from .slices import CLASS_SOURCE, LESION_SOURCE, AuditInput, AuditSlice
@@ -67,7 +67,7 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
     Raises:
         DatasetError: it is of no kind that is known, or its images are nowhere.
     """
-    content = _load(path)
+    content = read_json(path, dict, DatasetError)
     if "image_root" in content and "classes" in content:
         one = AuditInput(group, path.name, "classification json", CLASS_SOURCE)
         one.slices = _record_slices(load_covidx_ct(path, images))
@@ -80,16 +80,6 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
         )
     _find_missing(one)
     return one
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: cannot be read as json ({error}).") from None
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: holds no json object, but a {type(content).__name__}.")
-    return content
 
 
 def _images_beside(path: Path) -> Path:
@@ -113,7 +103,7 @@ def read_coco(
         source: see :class:`AuditInput`; by default the folder of the images.
         content: of the file, if it is read already.
     """
-    content = content or _load(path)
+    content = content or read_json(path, dict, DatasetError)
     one = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
     faulty = []
     for number, image in enumerate(list_of(content, "images")):

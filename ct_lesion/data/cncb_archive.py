@@ -37,8 +37,7 @@ BAD_ZIP = (
     LookupError,
     ValueError,
     OverflowError,
-    NotImplementedError,
-    RuntimeError,
+    RuntimeError,  # a password, or a compression that zipfile does not know
     struct.error,
     zlib.error,
     lzma.LZMAError,

@@ -20,6 +20,7 @@ from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
 from ct_lesion.evaluation.classification import METRICS_FILE as CLASSIFICATION_METRICS
 from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
 from ct_lesion.files import write_together
+from ct_lesion.json_files import read_json
 
 from .runs import RunError
 from .tables import Table
@@ -76,12 +77,7 @@ def read_seed_run(folder: str | Path) -> SeedRun:
 
 
 def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path}: does not exist: name folders of tools/train_net.py.") from None
-    except ValueError as error:
-        raise RunError(f"{path}: is damaged ({error}).") from None
+    return read_json(path, dict, RunError, "Name folders of tools/train_net.py.")
 
 
 def _metrics(folder: Path) -> dict[str, float]:

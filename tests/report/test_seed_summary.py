@@ -77,7 +77,7 @@ def test_too_few_twice_and_no_run(folders, tmp_path) -> None:
         summarize([run])
     with pytest.raises(RunError, match="given twice"):
         summarize([run, run])
-    with pytest.raises(RunError, match=r"training\.json: does not exist"):
+    with pytest.raises(RunError, match=r"training\.json: cannot be read"):
         read_seed_run(tmp_path)
     (folders[1] / "training.json").write_text("{")
     with pytest.raises(RunError, match="is damaged"):
