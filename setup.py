@@ -47,7 +47,9 @@ setup(
     package_data={
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
         "ct_lesion.audit": ["templates/*"],
-        "ct_lesion.report": ["*.json", "templates/*"],
+        "ct_lesion.pages": ["templates/*"],
+        "ct_lesion.report.paper": ["*.json"],
+        "ct_lesion.report.sections": ["*.json"],
         "ct_lesion.prediction": ["templates/*"],
     },
     include_package_data=False,

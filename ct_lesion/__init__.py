@@ -23,8 +23,8 @@ except ImportError as error:
 
 from . import data, modeling  # imported for their registrations
 from .config import add_ct_lesion_config, get_config_file, load_config
-from .data.cncb import register_cncb_lesion
-from .data.covidx_ct import register_covidx_ct
+from .data.datasets.cncb import register_cncb_lesion
+from .data.datasets.covidx_ct import register_covidx_ct
 from .prediction.predictor import LesionPredictor
 
 __all__ = [

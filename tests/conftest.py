@@ -11,10 +11,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from toy_checkpoints import write_classifier, write_segmenter
 
-from ct_lesion.data.cncb import register_cncb_lesion
-from ct_lesion.data.cncb_archive import Archive
-from ct_lesion.data.cncb_prepare import IMAGE_FOLDER, annotation_file, find_slices, prepare_cncb
-from ct_lesion.data.patient_splits import split_by_patients
+from ct_lesion.data.datasets.cncb import register_cncb_lesion
+from ct_lesion.data.datasets.splits import split_by_patients
+from ct_lesion.data.prepare.cncb import IMAGE_FOLDER, annotation_file, find_slices, prepare_cncb
+from ct_lesion.data.prepare.cncb_archive import Archive
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"

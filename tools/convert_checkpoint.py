@@ -25,8 +25,8 @@ from ct_lesion.checkpoint import (
     write_weights,
 )
 from ct_lesion.checkpoint.released import ConvertedCheckpoint, ReleasedCheckpoint
-from ct_lesion.data.covidx_lists import IMAGE_CLASSES
-from ct_lesion.data.lesion_masks import MASK_TYPES
+from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
+from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.errors import run_tool
 
 STAGES = {"res3": "truncated twice (T2)", "res4": "truncated once (T1)", "res5": "full"}

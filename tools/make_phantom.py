@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ct_lesion.data.phantom_files import PhantomSpec, write_phantom
-from ct_lesion.data.phantom_volumes import FORMATS, VolumeSpec, write_phantom_volumes
+from ct_lesion.phantom.slice_sets import PhantomSpec, write_phantom
+from ct_lesion.phantom.volumes import FORMATS, VolumeSpec, write_phantom_volumes
 
 
 def parse_args(argv: list[str] | None = None) -> tuple[Path, bool, PhantomSpec | VolumeSpec]:

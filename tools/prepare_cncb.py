@@ -12,10 +12,10 @@ splits.
 
 import argparse
 
-from ct_lesion.data.cncb_archive import Archive
-from ct_lesion.data.cncb_prepare import find_slices, prepare_cncb
-from ct_lesion.data.lesion_masks import MASK_TYPES
-from ct_lesion.data.prepare_options import add_dataset_options, print_result, split_as_told
+from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
+from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
+from ct_lesion.data.prepare.cncb_archive import Archive
+from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_as_told
 from ct_lesion.errors import run_tool
 
 

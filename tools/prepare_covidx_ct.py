@@ -22,8 +22,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ct_lesion.data.catalog import datasets_root
-from ct_lesion.data.covidx_prepare import CovidxSource, prepare_covidx_ct
+from ct_lesion.data.datasets.catalog import datasets_root
+from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
 from ct_lesion.errors import run_tool
 
 

@@ -17,17 +17,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
 import ct_lesion  # noqa: F401  (registers the datasets)
-from ct_lesion.data.coco_checks import check_detections
+from ct_lesion.data.datasets.coco_checks import check_detections
 from ct_lesion.data.errors import DatasetError
 from ct_lesion.errors import run_tool
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 from ct_lesion.json_files import read_json
-from ct_lesion.report.segmentation_figure import (
+from ct_lesion.report.figures.segmentation_figure import (
     choose_slices,
     describe_slices,
     segmentation_figure,
 )
-from ct_lesion.report.worst_slices import read_grey
+from ct_lesion.report.sections.worst_slices import read_grey
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -10,12 +10,12 @@ from pathlib import Path
 from ct_lesion import __version__
 from ct_lesion.errors import UserError
 from ct_lesion.files import write_together
-from ct_lesion.report.page import DISCLAIMER, Section, page_environment
-from ct_lesion.report.tables import Table
+from ct_lesion.pages.page import DISCLAIMER, Section, page_environment
+from ct_lesion.pages.tables import Table
 
-from .audit import Audit, describe_input
-from .copy_findings import PatientPair
+from .copies.findings import PatientPair
 from .findings import Severity, by_reason, count
+from .run import Audit, describe_input
 from .thresholds import THRESHOLDS
 
 PAGE, NUMBERS = "audit.html", "audit.json"

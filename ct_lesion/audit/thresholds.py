@@ -1,7 +1,7 @@
 """From where on an audit warns: every number in one place, each with its reason.
 
 :data:`THRESHOLDS` is printed in ``audit.json`` and on the page. The thresholds of the image
-comparison are in :mod:`ct_lesion.audit.copy_search`.
+comparison are in :mod:`ct_lesion.audit.copies.search`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 
-from ct_lesion.audit.copy_kinds import COPY_KINDS
-from ct_lesion.audit.copy_search import find_copies
-from ct_lesion.audit.copy_trials import TrialRow, count_links
-from ct_lesion.audit.image_facts import ImageFacts, facts_of_pixels, read_image_facts
+from ct_lesion.audit.copies.kinds import COPY_KINDS
+from ct_lesion.audit.copies.search import find_copies
+from ct_lesion.audit.copies.trials import TrialRow, count_links
+from ct_lesion.audit.images.facts import ImageFacts, facts_of_pixels, read_image_facts
 
 from .data_rows import decode_image, seconds_of
 from .memory import GIB

@@ -17,11 +17,11 @@ import cv2
 from detectron2.data import build_detection_train_loader
 from PIL import Image
 
-from ct_lesion.data.covidx_ct import load_covidx_ct
-from ct_lesion.data.covidx_lists import PREFIXES, Problems, read_list
-from ct_lesion.data.covidx_prepare import CovidxSource, index_images, prepare_covidx_ct
-from ct_lesion.data.mapper import ClassificationMapper, read_image_header
-from ct_lesion.data.patient_splits import SPLITS
+from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
+from ct_lesion.data.datasets.covidx_lists import PREFIXES, Problems, read_list
+from ct_lesion.data.datasets.splits import SPLITS
+from ct_lesion.data.loading.mapper import ClassificationMapper, read_image_header
+from ct_lesion.data.prepare.covidx_ct import CovidxSource, index_images, prepare_covidx_ct
 from ct_lesion.engine.fingerprint import hash_dataset
 
 from .memory import resident_memory

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference
 
 from .inference_rows import in_batches, one_at_a_time
 from .models import config_of, load_weights, random_model

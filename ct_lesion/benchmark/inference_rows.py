@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ct_lesion.modeling.fast_inference import fast_inference
-from ct_lesion.modeling.folded_batchnorm import fold_batchnorm
-from ct_lesion.modeling.parallel_slices import map_on_cores
+from ct_lesion.modeling.fast.convolutions import fold_batchnorm
+from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.modeling.fast.parallel_slices import map_on_cores
 
 from .models import config_of, load_weights, random_model, shift_scores
 from .row import Pair, Settings, at_least, at_most, register_row

@@ -10,7 +10,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
-from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference
 
 from .inference_rows import SCORE_THRESHOLD, in_batches
 from .models import config_of, load_weights, random_model, shift_scores

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ct_lesion.checkpoint import describe, write_weights
-from ct_lesion.data.phantom import make_patient
+from ct_lesion.phantom.patient import make_patient
 
 from .errors import BenchmarkError
 from .memory import peak_memory

@@ -10,7 +10,7 @@ from typing import Any
 from ct_lesion.checkpoint import library_versions
 from ct_lesion.engine.run_record import hardware
 from ct_lesion.files import write_together
-from ct_lesion.report.tables import Table
+from ct_lesion.pages.tables import Table
 
 from .row import RowResult, Settings
 from .timing import Spread

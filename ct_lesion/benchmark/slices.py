@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import torch
 
-from ct_lesion.data.phantom import make_patient
-from ct_lesion.data.slice_io import WINDOWS, window_to_uint8
+from ct_lesion.phantom.patient import make_patient
+from ct_lesion.scans.windows import WINDOWS, window_to_uint8
 
 
 @functools.lru_cache(maxsize=4)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from ct_lesion.data.phantom import DISEASES, make_patient
-from ct_lesion.data.slice_io import window_to_uint8
+from ct_lesion.phantom.patient import DISEASES, make_patient
+from ct_lesion.scans.windows import window_to_uint8
 
 LEVELS = 12  # slices of one synthetic patient, 14 mm apart: each becomes a stack
 STEP_MM = 0.5

@@ -19,12 +19,12 @@ from detectron2.utils.events import EventStorage
 from pycocotools import mask as coco_mask
 from torch import nn
 
-from ct_lesion.data.lesion_masks import MASK_TYPES, find_instances
-from ct_lesion.data.phantom import make_patient
-from ct_lesion.data.roi_batches import RoIBatches
+from ct_lesion.data.datasets.lesion_masks import MASK_TYPES, find_instances
+from ct_lesion.data.loading.roi_batches import RoIBatches
 from ct_lesion.engine.optimizer import build_optimizer
 from ct_lesion.engine.roi_cache import build_cached_train_loader, extract_roi_batches
-from ct_lesion.modeling.fast_training import use_fast_training
+from ct_lesion.modeling.fast.training import use_fast_training
+from ct_lesion.phantom.patient import make_patient
 
 from .models import config_of, load_weights, random_model
 from .row import Pair, Settings, at_least, register_row

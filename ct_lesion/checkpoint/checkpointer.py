@@ -13,12 +13,12 @@ from detectron2.utils import comm
 from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
-from .complete import LAST_CHECKPOINT, find_complete, read_tag
 from .errors import CheckpointError
 from .load_report import LoadReport, is_important
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .resume_checks import check_iteration, restore
-from .torchvision_weights import SCHEME, check_hash, fetch_torchvision, has_hash_in_name
+from .resuming import LAST_CHECKPOINT, find_complete, read_tag
+from .torchvision_resnet import SCHEME, check_hash, fetch_torchvision, has_hash_in_name
 from .weight_files import (
     DESCRIPTION_KEY,
     cannot_write,

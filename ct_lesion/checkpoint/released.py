@@ -20,7 +20,7 @@ from .compatibility import check_compatible, get_key, keys_from_shapes
 from .errors import CheckpointError
 from .load_report import group_names, is_important
 from .released_names import rename_released
-from .safe_pickle import StandIn, TensorRef
+from .restricted_pickle import StandIn, TensorRef
 from .torch_archive import load_tensors, open_torch_archive
 from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, refuse_not_finite
 

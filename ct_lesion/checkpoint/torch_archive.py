@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from .errors import CheckpointError, first_line
-from .safe_pickle import StorageRef, TensorRef, read_pickle
+from .restricted_pickle import StorageRef, TensorRef, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -1,5 +1,5 @@
 """Datasets. Importing this package registers them with Detectron2."""
 
-from . import cncb, covidx_ct
+from .datasets import cncb, covidx_ct
 
 __all__ = ["cncb", "covidx_ct"]

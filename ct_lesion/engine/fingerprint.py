@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from ct_lesion.data.roi_batches import NO_LABEL, Fingerprint
+from ct_lesion.data.loading.roi_batches import NO_LABEL, Fingerprint
 
 # Parts of MODEL that a detector's RoI batches do not depend on.
 _UNRELATED_KEYS = ("WEIGHTS", "DEVICE", "CLASSIFIER", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")

@@ -1,7 +1,7 @@
 """The processes of a run: one a GPU, or on a CPU as many as are asked for.
 
 Detectron2's ``launch`` starts them. Here is what it leaves out: a CPU is shared, processes that
-torchrun or srun have started join each other (see :mod:`ct_lesion.engine.joined_group`), and when
+torchrun or srun have started join each other (see :mod:`ct_lesion.engine.rendezvous`), and when
 one fails it says so once, and all end.
 """
 
@@ -27,7 +27,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ct_lesion.errors import USER_ERROR, ConfigError, one_line
 
-from .joined_group import Place, join_group, place_from_environment
+from .rendezvous import Place, join_group, place_from_environment
 
 TIMEOUT = timedelta(minutes=30)  # that one process waits for another, as in Detectron2
 FAULT, INTERRUPTED = 1, 130  # exit codes

@@ -26,11 +26,21 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError, roi_batch_row
-from ct_lesion.data.seeding import untouched_random_state
-from ct_lesion.data.training_stream import Place, TrainingStream, make_stream
-from ct_lesion.data.unreadable import TRAINING_ADVICE, NamingMapper, StopAtUnreadable, Unreadable
-from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.data.loading.roi_batches import (
+    Fingerprint,
+    RoIBatches,
+    StaleCacheError,
+    roi_batch_row,
+)
+from ct_lesion.data.loading.seeding import untouched_random_state
+from ct_lesion.data.loading.training_stream import Place, TrainingStream, make_stream
+from ct_lesion.data.loading.unreadable import (
+    TRAINING_ADVICE,
+    NamingMapper,
+    StopAtUnreadable,
+    Unreadable,
+)
+from ct_lesion.modeling.fast.inference import fast_inference
 
 from .fingerprint import fingerprint, unwrap_model
 

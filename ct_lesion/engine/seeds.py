@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from ct_lesion.data.seeding import derived_seed
+from ct_lesion.data.loading.seeding import derived_seed
 from ct_lesion.errors import ConfigError
 from ct_lesion.json_files import read_json
 

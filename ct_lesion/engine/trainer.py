@@ -29,15 +29,15 @@ from ct_lesion.checkpoint import (
     read_description,
     require_detector,
 )
-from ct_lesion.data.augmentation import build_lesion_mapper
-from ct_lesion.data.mapper import ClassificationMapper
-from ct_lesion.data.training_stream import TrainingStream, build_training_stream
-from ct_lesion.data.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
+from ct_lesion.data.loading.augmentation import build_lesion_mapper
+from ct_lesion.data.loading.mapper import ClassificationMapper
+from ct_lesion.data.loading.training_stream import TrainingStream, build_training_stream
+from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
-from ct_lesion.modeling.fast_inference import fast_inference
-from ct_lesion.modeling.fast_path import fast_path
-from ct_lesion.modeling.fast_training import use_fast_training
+from ct_lesion.modeling.fast.fast_path import fast_path
+from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .across_processes import scale_to_processes, share_statistics
@@ -48,12 +48,7 @@ from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
 from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
 from .optimizer import build_optimizer
 from .resumable_trainer import ResumableTrainer
-from .roi_cache import (
-    build_cached_train_loader,
-    can_cache,
-    load_or_extract,
-    slices_left_out,
-)
+from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, slices_left_out
 from .run_record import EvaluationRecord, TrainingRecord
 from .seeds import choose_seed, recorded
 

@@ -21,7 +21,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.roi_batches import RoIBatches, roi_batch_row
+from ct_lesion.data.loading.roi_batches import RoIBatches, roi_batch_row
 from ct_lesion.files import write_together
 
 from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics
@@ -97,7 +97,7 @@ class ClassificationEvaluator(DatasetEvaluator):
         """Note the model's outputs for a batch.
 
         Args:
-            inputs: records as :class:`ct_lesion.data.mapper.ClassificationMapper` gives them.
+            inputs: records of :class:`ct_lesion.data.loading.mapper.ClassificationMapper`.
             outputs: dicts with ``logits`` (C,).
 
         Raises:

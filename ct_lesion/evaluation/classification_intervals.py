@@ -11,13 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .classification_metrics import PER_CLASS, classification_metrics, rates_from_confusion
-from .patient_bootstrap import (
-    CONFIDENCE,
-    RESAMPLES,
-    Interval,
-    Statistic,
-    bootstrap_intervals,
-)
+from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval, Statistic, bootstrap_intervals
 
 
 def auc_of_ranks(positive: np.ndarray, ranks: np.ndarray, num_ranks: int) -> float:

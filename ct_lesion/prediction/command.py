@@ -8,11 +8,11 @@ from pathlib import Path
 
 from detectron2.utils import comm
 
-from ct_lesion.data.scan_sources import ReadOptions, ScanSource, find_scans
-from ct_lesion.data.slice_io import WINDOWS, Window, choose_window
 from ct_lesion.engine.across_processes import from_main
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError, run_tool
+from ct_lesion.scans.sources import ReadOptions, ScanSource, find_scans
+from ct_lesion.scans.windows import WINDOWS, Window, choose_window
 
 from .lung_mask import LungMasks
 from .models import load_classifier, load_segmenter

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from pydicom.sr.codedict import codes
 
-from ct_lesion.data.scan import Scan
+from ct_lesion.scans.scan import Scan
 
 # what an image must say for a segmentation to refer to it
 NEEDED = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.scan import Scan
-from ct_lesion.data.scan_geometry import Geometry
-from ct_lesion.data.volume_files import VolumeFile, is_volume_file
+from ct_lesion.scans.geometry import Geometry
+from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.volume_files import VolumeFile, is_volume_file
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 

@@ -16,14 +16,14 @@ from ct_lesion.checkpoint import (
     read_description,
 )
 from ct_lesion.config import NOT_A_CONFIG
-from ct_lesion.data.covidx_lists import IMAGE_CLASSES
-from ct_lesion.data.lesion_masks import MASK_TYPES
+from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
+from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.engine.checks import is_classifier
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
 from ct_lesion.engine.trainer import load_trained
 from ct_lesion.errors import ConfigError, UserError
-from ct_lesion.modeling.fast_inference import fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference
 
 # names for checkpoints without any
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}

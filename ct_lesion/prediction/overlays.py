@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ..pages.lesion_style import LineStyle, style_of
 from .contours import find_contours
-from .lesion_style import LineStyle, style_of
 from .view import ViewLesion
 
 DISCLAIMER = "Research use only, not for clinical use"

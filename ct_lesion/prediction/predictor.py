@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
-from ct_lesion.data.augmentation import build_augmentations
-from ct_lesion.data.scan import Scan
-from ct_lesion.data.scan_array import scan_from_array
-from ct_lesion.data.scan_sources import open_scan
+from ct_lesion.data.loading.augmentation import build_augmentations
 from ct_lesion.errors import UserError
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits
+from ct_lesion.scans.array import scan_from_array
+from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.sources import open_scan
 
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
@@ -141,7 +141,7 @@ class LesionPredictor:
                 array (S, H, W), from the feet upwards, rows towards the back, columns towards the
                 patient's left.
             progress: called with the number of slices done, after each batch.
-            array_options: for an array: see :func:`ct_lesion.data.scan_array.scan_from_array`.
+            array_options: for an array: see :func:`ct_lesion.scans.array.scan_from_array`.
 
         Raises:
             DatasetError: what was given cannot be read, or not be understood without a window.

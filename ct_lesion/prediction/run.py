@@ -18,11 +18,11 @@ from typing import Any
 from detectron2.utils import comm
 from tqdm import tqdm
 
-from ct_lesion.data.scan_sources import ScanSource
 from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
 from ct_lesion.json_files import read_json
+from ct_lesion.scans.sources import ScanSource
 
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest

@@ -22,8 +22,8 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy.special import softmax
 
-from ct_lesion.data.scan import Scan
-from ct_lesion.data.slice_io import WINDOWS
+from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.windows import WINDOWS
 
 from .dicom_seg import write_dicom_seg
 from .overlays import draw_overlay

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ct_lesion.data.scan import Scan
+from ct_lesion.scans.scan import Scan
 
 from .page import DISCLAIMER
 from .scan_class import ScanClass, classify_scan

@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.structures import Instances
 from pycocotools import mask as coco_mask
 
-from ct_lesion.data.lesion_masks import encode_mask
+from ct_lesion.data.datasets.lesion_masks import encode_mask
 
 
 @dataclass(frozen=True)

@@ -9,34 +9,17 @@ import numpy as np
 from ct_lesion import __version__
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 
-from .calibration_section import calibration_blocks
-from .classification_section import (
-    cautions,
-    confusion_table,
-    level_table,
-    subgroup_tables,
-    worst_blocks,
-)
-from .comparison_section import check_comparable, comparison_table
-from .explanation_section import explanation_blocks
-from .figure_2_section import figure_2_blocks
-from .model_card import (
-    INTENDED,
-    LIMITS,
-    claim_table,
-    model_card_table,
-    shared_patient_cautions,
-)
+from ..pages.page import Block, Picture, Section
+from .figures.training_curves import curves_figure
 from .options import ReportOptions
-from .page import Block, Picture, Section
-from .regions_section import region_blocks
-from .result_tables import (
+from .paper.result_tables import (
     RunMetrics,
     class_metrics_table,
     classification_table,
     segmentation_table,
 )
-from .runs import (
+from .paper.size_table import size_table
+from .runs.runs import (
     ClassificationResult,
     Run,
     RunError,
@@ -44,9 +27,26 @@ from .runs import (
     choose_test,
     choose_validation,
 )
-from .segmentation_section import check_same_truth, segmentation_blocks
-from .size_table import size_table
-from .training_curves import curves_figure
+from .sections.calibration import calibration_blocks
+from .sections.classification import (
+    cautions,
+    confusion_table,
+    level_table,
+    subgroup_tables,
+    worst_blocks,
+)
+from .sections.comparison_section import check_comparable, comparison_table
+from .sections.explanation import explanation_blocks
+from .sections.figure_2 import figure_2_blocks
+from .sections.model_card import (
+    INTENDED,
+    LIMITS,
+    claim_table,
+    model_card_table,
+    shared_patient_cautions,
+)
+from .sections.regions import region_blocks
+from .sections.segmentation import check_same_truth, segmentation_blocks
 
 CURVES_CAPTION = (
     "Losses and evaluations over the training, as Detectron2's metrics.json has them. Metrics that "
@@ -56,7 +56,7 @@ CURVES_CAPTION = (
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`ct_lesion.report.page.write_report` writes."""
+    """What :func:`ct_lesion.pages.page.write_report` writes."""
 
     title: str
     sections: list[Section]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ct_lesion.audit.copy_kinds import COPY_KINDS
+from ct_lesion.audit.copies.kinds import COPY_KINDS
 from ct_lesion.benchmark.copy_rows import EVERY, make_facts, search, time_files
 from ct_lesion.benchmark.thin_stacks import LEVELS, patient_stacks
 

@@ -1,7 +1,7 @@
 """The synthetic COVIDx-CT tree and what is measured on it, small."""
 
 from ct_lesion.benchmark.data_rows import make_tree, time_steps, watch_loader
-from ct_lesion.data.covidx_ct import load_covidx_ct
+from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 
 
 def test_every_step_of_a_small_tree_is_timed(tmp_path) -> None:

@@ -12,7 +12,7 @@ from ct_lesion.benchmark.models import config_of
 from ct_lesion.benchmark.row import Settings
 from ct_lesion.benchmark.timing import Timed
 from ct_lesion.benchmark.training_rows import lesion_slices, make_stepper, train_classifier
-from ct_lesion.modeling.fast_training import use_fast_training
+from ct_lesion.modeling.fast.training import use_fast_training
 
 SMALL = ("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 40)
 SMALL += ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from launched import wait_for_each_other
 
-from ct_lesion.engine.joined_group import Place, place_from_environment
 from ct_lesion.engine.launch import launch
+from ct_lesion.engine.rendezvous import Place, place_from_environment
 from ct_lesion.errors import ConfigError
 
-SCRIPT = Path(__file__).with_name("launched.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "launched.py"
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 SRUN = {
     "SLURM_PROCID": "5",

@@ -18,8 +18,8 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from ct_lesion import load_config
-from ct_lesion.data.roi_batches import Fingerprint, RoIBatches, StaleCacheError
-from ct_lesion.data.training_stream import build_training_stream
+from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches, StaleCacheError
+from ct_lesion.data.loading.training_stream import build_training_stream
 from ct_lesion.engine.fingerprint import hash_config, hash_dataset, hash_detector
 from ct_lesion.engine.roi_cache import (
     build_cached_test_loader,

@@ -13,21 +13,21 @@ import torch
 
 from ct_lesion import load_config
 from ct_lesion.checkpoint import LesionCheckpointer, read_checkpoint, read_description
-from ct_lesion.data.augmentation import build_lesion_mapper
-from ct_lesion.data.cncb import load_cncb_lesion
-from ct_lesion.data.covidx_ct import load_covidx_ct
-from ct_lesion.data.mapper import ClassificationMapper
-from ct_lesion.data.patient_splits import read_split_list
-from ct_lesion.data.roi_batches import RoIBatches, StaleCacheError
-from ct_lesion.data.scan import ReadOptions
-from ct_lesion.data.scan_sources import open_scan
-from ct_lesion.data.volume_pairs import read_pair_list
+from ct_lesion.data.datasets.cncb import load_cncb_lesion
+from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
+from ct_lesion.data.datasets.splits import read_split_list
+from ct_lesion.data.loading.augmentation import build_lesion_mapper
+from ct_lesion.data.loading.mapper import ClassificationMapper
+from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
+from ct_lesion.data.prepare.volume_pairs import read_pair_list
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import UserError, run_tool
 from ct_lesion.evaluation.subgroups import read_metadata
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_segmenter
-from ct_lesion.report.runs import load_runs
+from ct_lesion.report.runs.runs.runs import load_runs
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.sources import open_scan
 
 TOOLS = Path(__file__).parents[2] / "tools"
 _CLASSIFICATION = load_config("classification/resnet18_t2.yaml")

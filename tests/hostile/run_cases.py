@@ -17,7 +17,7 @@ from cases import HARMLESS, Case, cut, flipped, many
 from checkpoint_cases import touching
 from dataset_cases import AREA, JUNK, NESTED, SIDE, coco
 
-from ct_lesion.data.roi_batches import Fingerprint, RoIBatches
+from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches
 
 _AP = {"AP": 50.0, "AP50": 60.0, "AP75": 40.0}
 RUN: dict[str, Any] = {

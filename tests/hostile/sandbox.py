@@ -47,7 +47,8 @@ class Sandbox:
     """A server process that reads files."""
 
     def __init__(self, repository: Path) -> None:
-        path = os.pathsep.join(map(str, (repository, repository / "tests", Path(__file__).parent)))
+        folders = (repository, repository / "tests" / "helpers", Path(__file__).parent)
+        path = os.pathsep.join(map(str, folders))
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__],
             stdin=subprocess.PIPE,

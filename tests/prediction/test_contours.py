@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ct_lesion.data.lesion_masks import encode_mask
+from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.prediction.contours import find_contours
 
 FINE = 16  # raster the outlines are filled on, pixels a pixel

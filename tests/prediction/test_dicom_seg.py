@@ -6,8 +6,8 @@ import pydicom
 import pytest
 from toy_scans import toy_hu, write_series
 
-from ct_lesion.data.scan_sources import open_scan
 from ct_lesion.prediction.dicom_seg import write_dicom_seg
+from ct_lesion.scans.sources import open_scan
 
 # the series as it is usual, and scanned head down: rows to the front, columns to the right
 ORIENTATIONS = ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0])

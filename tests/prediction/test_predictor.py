@@ -7,9 +7,9 @@ from toy_checkpoints import SCORE_THRESH
 from ct_lesion import LesionPredictor
 from ct_lesion.checkpoint import CheckpointError
 from ct_lesion.data.errors import DatasetError
-from ct_lesion.data.slice_io import window_to_uint8
 from ct_lesion.errors import ConfigError
 from ct_lesion.prediction.models import load_segmenter
+from ct_lesion.scans.windows import window_to_uint8
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
-from ct_lesion.data.scan_sources import ReadOptions, find_scans
 from ct_lesion.errors import UserError
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.run import RunOptions, predict_scans
+from ct_lesion.scans.sources import ReadOptions, find_scans
 
 # rows, columns and slices all run against the internal axes, and the volume is tilted by 10 degrees
 COS, SIN = np.cos(np.radians(10)), np.sin(np.radians(10))

@@ -1,7 +1,7 @@
 import pytest
 
-from ct_lesion.data.scan import ReadOptions
-from ct_lesion.data.scan_sources import find_scans
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.sources import find_scans
 
 
 def test_whole_scans(run_script, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toy_checkpoints import SCORE_THRESH
 
-from ct_lesion.data.slice_io import window_to_uint8
+from ct_lesion.scans.windows import window_to_uint8
 
 
 @pytest.fixture

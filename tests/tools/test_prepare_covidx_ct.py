@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ct_lesion.data.covidx_ct import load_covidx_ct
+from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = REPOSITORY / "tools" / "prepare_covidx_ct.py"

@@ -1,0 +1,99 @@
+"""Whether lesions lie in the lungs, and whether the lungs lie on something dark.
+
+In CNCB's masks a lesion takes the place of the lung below it, so what is left of the lung says
+where the lungs are only roughly: consolidation of a whole lobe leaves nothing there. A lesion is
+therefore held to be outside only far beyond the lung that is left (see
+:mod:`ct_lesion.audit.thresholds`). Shapes: H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..thresholds import FEWEST_LESION_PIXELS, LUNG_TOLERANCE
+
+_LEAST_LUNG = 0.002  # of the image; less says nothing about where the lungs are
+_GAP, _RING = 2, 0.03  # pixels left out around the lung, and width of what is compared with it
+
+
+@dataclass(frozen=True)
+class LungFit:
+    """Lesions of a slice against its lung field.
+
+    Attributes:
+        lesion_area: in pixels.
+        outside_area: beyond the convex hull of the lung field and the tolerance, in pixels.
+        apart: areas in pixels of lesions with no lung within the tolerance, largest first.
+    """
+
+    lesion_area: int
+    outside_area: int
+    apart: tuple[int, ...]
+
+    @property
+    def outside_share(self) -> float:
+        """Of the lesion area; 0 without lesions."""
+        return self.outside_area / self.lesion_area if self.lesion_area else 0.0
+
+
+def fit_to_lung(lung: np.ndarray, lesions: np.ndarray) -> LungFit | None:
+    """Compare lesions with the lung that is left beside them.
+
+    Args:
+        lung: ``(H, W)`` bool, without lesions.
+        lesions: ``(H, W)`` bool.
+
+    Returns:
+        ``None`` where there is too little lung to say anything.
+    """
+    if lung.sum() < _LEAST_LUNG * lung.size:
+        return None
+    reach = _disk(max(2, round(LUNG_TOLERANCE * max(lung.shape))))
+    hull = cv2.convexHull(cv2.findNonZero(lung.astype(np.uint8)))
+    field = cv2.fillConvexPoly(np.zeros(lung.shape, np.uint8), hull, 1)
+    field = cv2.dilate(field, reach)
+    near = cv2.dilate(lung.astype(np.uint8), reach)
+    count, components, stats, _ = cv2.connectedComponentsWithStats(
+        lesions.astype(np.uint8), connectivity=8
+    )
+    touched = np.bincount(components.ravel(), weights=near.ravel(), minlength=count)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    apart = areas[(touched[1:] == 0) & (areas >= FEWEST_LESION_PIXELS)]
+    return LungFit(
+        lesion_area=int(lesions.sum()),
+        outside_area=int((lesions & (field == 0)).sum()),
+        apart=tuple(sorted((int(a) for a in apart), reverse=True)),
+    )
+
+
+def lung_darkness(image: np.ndarray, lung: np.ndarray, lesions: np.ndarray) -> float | None:
+    """Chance that a pixel of lung is darker than one of the tissue around it; ties count half.
+
+    Near 1 where a mask fits its image, whatever the window; near 0.5 or below where it is shifted,
+    flipped, or of another slice.
+
+    Args:
+        image: ``(H, W)`` uint8.
+        lung: ``(H, W)`` bool, without lesions.
+        lesions: ``(H, W)`` bool; they and their surroundings do not count.
+
+    Returns:
+        ``None`` where there is too little lung.
+    """
+    if lung.sum() < _LEAST_LUNG * lung.size:
+        return None
+    inside = (lung | lesions).astype(np.uint8)
+    width = max(2, round(_RING * max(lung.shape)))
+    ring = cv2.dilate(inside, _disk(_GAP + width)) > cv2.dilate(inside, _disk(_GAP))
+    own, around = (np.bincount(image[mask], minlength=256) for mask in (lung, ring))
+    if not around.any():
+        return None
+    brighter = around.sum() - np.cumsum(around)
+    return float((own * (brighter + around / 2)).sum() / (own.sum() * around.sum()))
+
+
+def _disk(radius: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

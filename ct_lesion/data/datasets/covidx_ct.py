@@ -1,0 +1,134 @@
+"""The COVIDx-CT classification datasets, registered with Detectron2.
+
+Registered at import: ``covidx_ct_train`` (the training sample), ``covidx_ct_train_full``,
+``covidx_ct_val`` and ``covidx_ct_test``, in ``$DETECTRON2_DATASETS/covidx_ct/annotations`` as
+``tools/prepare_covidx_ct.py`` writes them. The variable is read when a dataset is loaded.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ct_lesion.json_files import read_json
+
+from ...pictures import check_picture_size
+from ..errors import DatasetError
+from .catalog import datasets_root, describe_root, replace_metadata
+from .covidx_lists import IMAGE_CLASSES
+
+DATASETS = ("train", "train_full", "val", "test")
+RECIPE = (
+    "python tools/prepare_covidx_ct.py --image-root IMAGES --train-list train_COVIDx_CT-1.txt "
+    "--val-list val_COVIDx_CT-1.txt --test-list test_COVIDx_CT-1.txt"
+)
+
+
+def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) -> list[dict]:
+    """Records in Detectron2's format.
+
+    Each has ``file_name``, ``image_id``, ``height``, ``width``, ``label`` (index into
+    ``IMAGE_CLASSES``), ``patient`` (unique to a person in the dataset), ``scan``, ``slice`` and
+    ``body_box`` (x0, y0, x1, y1 in pixels, or ``None``).
+
+    Args:
+        json_file: written by ``tools/prepare_covidx_ct.py``.
+        image_root: where the images are now, if not where the file says.
+
+    Raises:
+        DatasetError: the file is not there, is no such file, or its images have moved.
+    """
+    json_file = Path(json_file)
+    if not json_file.is_file():
+        raise DatasetError(f"{json_file} does not exist. Make it with: {RECIPE}")
+    content = read_json(json_file, dict, DatasetError, f"Make it anew with: {RECIPE}")
+    try:
+        classes, records, stored_root = (content[k] for k in ("classes", "images", "image_root"))
+        if not isinstance(classes, list):
+            raise ValueError("its classes are not a list")
+        names = [record["file_name"] for record in records]
+        for record in records:
+            _check_record(record)
+        root = Path(image_root or stored_root)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{json_file}: is not a classification dataset ({error}). Make it anew with: {RECIPE}"
+        ) from None
+    if tuple(classes) != IMAGE_CLASSES:
+        raise DatasetError(f"{json_file}: its classes {classes} are not {list(IMAGE_CLASSES)}.")
+    if not names:
+        raise DatasetError(f"{json_file}: holds no slices.")
+    root = root if image_root or root.is_absolute() else json_file.parent / root
+    if not (root / names[0]).is_file():
+        raise DatasetError(
+            f"{root / names[0]} does not exist, but {json_file} names it. Have the images moved? "
+            "Prepare the dataset again with --image-root, or give image_root to "
+            "register_covidx_ct()."
+        )
+    for record in records:
+        record["file_name"] = f"{root}/{record['file_name']}"
+    return records
+
+
+def _check_record(record: dict) -> None:
+    """
+    Raises:
+        ValueError, KeyError, TypeError: a field that is missing or cannot be used.
+    """
+    if record["label"] not in range(len(IMAGE_CLASSES)):
+        raise ValueError("a label is not 0, 1 or 2")
+    name = record["file_name"]
+    if not isinstance(name, str) or "\0" in name or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"the file name {str(name)[:80]!r} leads out of the image folder")
+    check_picture_size(name, *(operator.index(record[side]) for side in ("width", "height")))
+
+
+def _load_shipped(dataset: str) -> list[dict]:
+    json_file = datasets_root() / "covidx_ct" / "annotations" / f"{dataset}.json"
+    if not json_file.is_file():
+        raise DatasetError(
+            f"Dataset covidx_ct_{dataset}: {json_file} does not exist ({describe_root()}). "
+            f"Make it with: {RECIPE} --output {datasets_root() / 'covidx_ct'}"
+        )
+    replace_metadata(f"covidx_ct_{dataset}", json_file=str(json_file))
+    return load_covidx_ct(json_file)
+
+
+def register_covidx_ct(
+    name: str, json_file: str | Path, image_root: str | Path | None = None
+) -> None:
+    """Register a classification dataset under a name of your own; the file is read when needed.
+
+    Args:
+        name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
+        json_file: written by ``tools/prepare_covidx_ct.py``.
+        image_root: where the images are now, if not where the file says.
+
+    Raises:
+        DatasetError: another dataset has this name.
+    """
+    _register(name, partial(load_covidx_ct, str(json_file), image_root and str(image_root)))
+    replace_metadata(name, json_file=str(json_file))
+
+
+def _register(name: str, load: partial) -> None:
+    if name in DatasetCatalog:
+        known = DatasetCatalog[name]
+        # the same again, as on a reload of the module, is no conflict
+        if (getattr(known, "func", load).__name__, getattr(known, "args", None)) != (
+            load.func.__name__,
+            load.args,
+        ):
+            raise DatasetError(f"A dataset named {name!r} is registered already.")
+        DatasetCatalog.remove(name)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        image_classes=list(IMAGE_CLASSES), evaluator_type="classification"
+    )
+
+
+for _dataset in DATASETS:
+    _register(f"covidx_ct_{_dataset}", partial(_load_shipped, _dataset))

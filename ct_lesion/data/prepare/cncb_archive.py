@@ -1,0 +1,226 @@
+"""Reading CNCB's lesion archive: ``image/<patient>/<slice>.jpg``, ``mask/<patient>/<slice>.png``.
+
+The archive is a zip file or the unpacked folder. Images and masks are paired by patient and slice,
+never by order, and everything that is wrong with it is reported at once.
+"""
+
+import io
+import lzma
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...pictures import LARGEST_PICTURE, open_picture
+from ..errors import DatasetError
+
+# .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
+_MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
+_MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
+LABELS = (0, 1, 2, 3)
+LARGEST_FILE = 4 * LARGEST_PICTURE
+"""Bytes of the largest picture file: more than an uncompressed one of the largest size has."""
+SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
+"""Bytes that any zip may unpack to, and how many times its own size if that is more. Pictures are
+compressed already, so a zip of them unpacks to about its own size."""
+BAD_ZIP = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    OverflowError,
+    RuntimeError,  # a password, or a compression that zipfile does not know
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What reading a damaged, encrypted or exotic zip raises."""
+
+
+@dataclass(frozen=True, order=True)
+class SliceId:
+    """Patient and slice as the archive names them."""
+
+    patient: str
+    slice: str
+
+    def __str__(self) -> str:
+        return f"{self.patient}/{self.slice}"
+
+
+@dataclass(frozen=True)
+class ArchiveSlice:
+    """An image and its mask in the archive: names of the two members."""
+
+    id: SliceId
+    image: str
+    mask: str
+
+
+class Archive:
+    """The files of a folder or a zip, by name."""
+
+    def __init__(self, path: str | Path) -> None:
+        """
+        Raises:
+            DatasetError: there is no such file or folder, or it is not a zip.
+        """
+        self.path = Path(path)
+        self._zip = None
+        if self.path.is_file():
+            self._zip = _open_zip(self.path)
+        elif not self.path.is_dir():
+            raise DatasetError(f"{path}: no such file or folder.")
+
+    def names(self) -> list[str]:
+        if self._zip:
+            return self._zip.namelist()
+        return [
+            (Path(folder) / name).relative_to(self.path).as_posix()
+            # not Path.rglob, which does not enter the linked folders that large archives live in
+            for folder, _, names in os.walk(self.path, followlinks=True)
+            for name in names
+        ]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            DatasetError: it cannot be unpacked or read, or is larger than any slice.
+        """
+        try:
+            size = self._size(name)
+            data = self._read(name) if size <= LARGEST_FILE else b""
+        except BAD_ZIP as error:
+            raise DatasetError(f"{name}: cannot be read ({error})") from None
+        if size > LARGEST_FILE:
+            raise DatasetError(
+                f"{name}: {size:,} bytes, which no slice has (at most {LARGEST_FILE:,})"
+            )
+        return data
+
+    def _size(self, name: str) -> int:
+        return self._zip.getinfo(name).file_size if self._zip else (self.path / name).stat().st_size
+
+    def _read(self, name: str) -> bytes:
+        return self._zip.read(name) if self._zip else (self.path / name).read_bytes()
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip. Nothing is ever extracted under a name that stands in it."""
+    try:
+        file = zipfile.ZipFile(path)
+    except BAD_ZIP as error:
+        raise DatasetError(f"{path}: not a zip file, or a damaged one ({error}).") from None
+    unpacked = sum(info.file_size for info in file.infolist())
+    if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
+        file.close()
+        raise DatasetError(
+            f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
+            "which pictures never do. Get the archive again."
+        )
+    return file
+
+
+def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
+    """Find images and masks and pair them by patient and slice.
+
+    Returns:
+        The pairs, sorted, and one line for each file without a partner or with two.
+
+    Raises:
+        DatasetError: nothing in the archive looks like a slice.
+    """
+    found: dict[str, dict[SliceId, str]] = {"image": {}, "mask": {}}
+    problems = []
+    for name in sorted(archive.names()):
+        match = _MEMBER.search(name)
+        if not match or "__MACOSX" in name:
+            continue
+        kind, slice_id = match[1].lower(), SliceId(match[2], match[3])
+        if slice_id in found[kind]:
+            problems.append(
+                f"{name}: a second {kind} of this slice, beside {found[kind][slice_id]}"
+            )
+        else:
+            found[kind][slice_id] = name
+    images, masks = found["image"], found["mask"]
+    if not images and not masks:
+        raise DatasetError(
+            f"{archive.path}: no file image/<patient>/<slice>.jpg or mask/<patient>/<slice>.png "
+            "in it. Give the archive ct_lesion_seg.zip or the folder that holds image/ and mask/."
+        )
+    problems += [f"{images[i]}: has no mask" for i in sorted(images.keys() - masks.keys())]
+    problems += [f"{masks[i]}: has no image" for i in sorted(masks.keys() - images.keys())]
+    pairs = [ArchiveSlice(i, images[i], masks[i]) for i in sorted(images.keys() & masks.keys())]
+    return pairs, problems
+
+
+def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
+    """The label mask of a slice, after checking it and its image.
+
+    Returns:
+        ``(H, W)`` uint8 with values 0..3.
+
+    Raises:
+        DatasetError: a file is empty, unreadable, of 16 bits, the sizes differ, or the mask has
+            other values.
+    """
+    image = _decode(archive, pair.image, "window it to 8 bits first")
+    mask = _decode(archive, pair.mask, "save it with 8 bits")
+    if image.size != mask.size:
+        raise DatasetError(
+            f"{pair.mask}: {_size(mask)} pixels, but its image {pair.image} has {_size(image)}"
+        )
+    labels = np.asarray(mask)
+    if labels.ndim == 3:
+        colours = labels[..., :3]
+        if (colours != colours[..., :1]).any():
+            raise DatasetError(f"{pair.mask}: a colour image, expected one channel with 0..3")
+        labels = colours[..., 0]
+    labels = labels.astype(np.uint8)
+    unknown = np.setdiff1d(labels, LABELS)
+    if unknown.size:
+        raise DatasetError(f"{pair.mask}: values {_some(unknown)}, expected only 0, 1, 2, 3")
+    return labels
+
+
+def _decode(archive: Archive, name: str, advice: str) -> Image.Image:
+    data = archive.read(name)
+    if not data:
+        raise DatasetError(f"{name}: empty file")
+    with open_picture(io.BytesIO(data), name) as image:
+        image.load()
+    if image.mode == "LA":  # grey with transparency, which says nothing here
+        return image.convert("L")
+    if image.mode not in _MODES_8_BIT:
+        raise DatasetError(f"{name}: an image of more than 8 bits (mode {image.mode}); {advice}")
+    return image
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.width} x {image.height}"
+
+
+def _some(values: Iterable[int], most: int = 5) -> str:
+    values = list(values)
+    return ", ".join(str(v) for v in values[:most]) + (", ..." if len(values) > most else "")
+
+
+def read_all_labels(
+    archive: Archive, pairs: Iterable[ArchiveSlice]
+) -> Iterator[tuple[ArchiveSlice, np.ndarray | DatasetError]]:
+    """The labels of each slice, or what is wrong with it, so that a caller can report it all."""
+    for pair in pairs:
+        try:
+            yield pair, read_labels(archive, pair)
+        except DatasetError as error:
+            yield pair, error

@@ -1,0 +1,106 @@
+"""Command line options and the printed summary that the preparation tools share."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from ..datasets.catalog import datasets_root
+from ..datasets.lesion_coco import ANNOTATION_FOLDER, SplitSummary
+from ..datasets.lesion_masks import MASK_TYPES
+from ..datasets.splits import SPLITS, Split, split_by_fractions, split_by_lists, split_by_patients
+from ..errors import DatasetError
+from .cncb_archive import SliceId
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """``--output``, ``--mask-types``, ``--min-area``, the ways to split, ``--overwrite``."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=datasets_root() / "cncb",
+        help="where to write (default: $DETECTRON2_DATASETS/cncb, i.e. datasets/cncb)",
+    )
+    parser.add_argument(
+        "--mask-types",
+        nargs="+",
+        choices=list(MASK_TYPES),
+        help="merge: one class Lesion; both: GGO and Consolidation; ggo: GGO alone (default: all "
+        "that the labels allow)",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=int,
+        default=100,
+        metavar="PX",
+        help="lesions of fewer pixels are background (default: 100, for 512 x 512 slices)",
+    )
+    how = parser.add_argument_group("split", "one of these ways; --split-fractions is the default")
+    how.add_argument(
+        "--split-file",
+        action="append",
+        metavar="SPLIT=LIST",
+        help="a list of slices, <patient>_<slice>.jpg or paths, for train, val or test; repeat it",
+    )
+    how.add_argument(
+        "--test-patients", nargs="+", metavar="PATIENT", help="hold these out, train on the others"
+    )
+    how.add_argument(
+        "--split-fractions",
+        nargs=3,
+        type=float,
+        default=(0.7, 0.1, 0.2),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="fractions of the patients (default: 0.7 0.1 0.2)",
+    )
+    how.add_argument("--seed", type=int, default=0, help="for --split-fractions (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+
+
+def split_as_told(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:
+    """The split of the options.
+
+    Raises:
+        DatasetError: they do not fit the slices.
+    """
+    if args.split_file:
+        lists = dict(item.partition("=")[::2] for item in args.split_file)
+        unknown = set(lists) - set(SPLITS)
+        if unknown or not {"train", "test"} <= set(lists):
+            raise DatasetError("--split-file: give train=LIST and test=LIST, and val=LIST if any.")
+        return split_by_lists(slices, lists)
+    if args.test_patients:
+        return split_by_patients(slices, args.test_patients)
+    return split_by_fractions(slices, args.split_fractions, args.seed)
+
+
+def print_result(
+    summaries: dict[str, dict[str, SplitSummary]], split: Split, slices: int, output: Path
+) -> None:
+    """Print what was written, and what a user may not expect about it."""
+    for dataset, splits in summaries.items():
+        _print_summary(dataset, splits)
+    unused = slices - sum(len(chosen) for chosen in split.values())
+    if unused:
+        print(f"\n{unused} slices are in no list and were left out.")
+    if not split.get("val"):
+        print("\nNo list for val: val is the test split. Choose nothing by it that you then test.")
+    print(f"\nWritten: {output / ANNOTATION_FOLDER} and the images beside it.")
+
+
+def _print_summary(dataset: str, splits: dict[str, SplitSummary]) -> None:
+    rows = []
+    for name, summary in splits.items():
+        for class_name, areas in summary.areas.items():
+            quantiles = np.quantile(areas, QUANTILES).astype(int).tolist() if areas else ["-"] * 5
+            counts = [summary.patients, summary.slices, summary.lesion_free]
+            rows.append([name, *counts, class_name, len(areas), *quantiles])
+    area_headers = [f"area {q:.0%}" for q in QUANTILES]
+    headers = ["split", "patients", "slices", "lesion-free", "class", "lesions", *area_headers]
+    print(f"\n{dataset} (areas in pixels)")
+    print(tabulate(rows, headers=headers))

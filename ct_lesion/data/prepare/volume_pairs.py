@@ -1,0 +1,190 @@
+"""Pairs of an image and a mask volume, and what the values of the masks mean."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...scans.names import safe_name, unique_names
+from ...scans.volume_files import is_volume_file, volume_stem
+from ..datasets.lesion_masks import CONSOLIDATION, GGO, LUNG, MASK_TYPES
+from ..errors import DatasetError
+
+CSV_COLUMNS = ("patient", "image", "mask")
+LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")
+# a lesion of no stated kind is stored as GGO, which only the mask type "merge" may then read
+_STORED = dict(zip(LABEL_NAMES, (0, LUNG, GGO, CONSOLIDATION, GGO), strict=True))
+
+
+@dataclass(frozen=True)
+class VolumePair:
+    """A scan and its mask.
+
+    Attributes:
+        patient: safe as a folder name.
+        scan: likewise, and different for every pair.
+        image: a volume file or a folder of one DICOM series.
+        mask: a volume file of the same geometry.
+    """
+
+    patient: str
+    scan: str
+    image: Path
+    mask: Path
+
+
+def pair_folders(images: str | Path, masks: str | Path) -> tuple[list[VolumePair], list[str]]:
+    """Pair the volume files of two folders by their names without ending.
+
+    Each pair is taken for a patient of its own; where patients have several scans, use a list.
+
+    Returns:
+        The pairs, and a line for each file without a partner or with two.
+
+    Raises:
+        DatasetError: a folder is not there, or there is no volume in it.
+    """
+    problems: list[str] = []
+    image_files, mask_files = (_by_stem(Path(folder), problems) for folder in (images, masks))
+    problems += [
+        f"{image_files[stem]}: has no mask in {masks}"
+        for stem in sorted(image_files.keys() - mask_files.keys())
+    ]
+    problems += [
+        f"{mask_files[stem]}: has no image in {images}"
+        for stem in sorted(mask_files.keys() - image_files.keys())
+    ]
+    stems = sorted(image_files.keys() & mask_files.keys())
+    names = unique_names(safe_name(stem) for stem in stems)
+    pairs = [
+        VolumePair(name, name, image_files[stem], mask_files[stem])
+        for name, stem in zip(names, stems, strict=True)
+    ]
+    return pairs, problems
+
+
+def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder.")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not is_volume_file(path) or path.name.startswith("."):
+            continue
+        stem = volume_stem(path)
+        if stem in files:
+            problems.append(f"{path}: a second volume of this name, beside {files[stem].name}")
+        files.setdefault(stem, path)
+    if not files:
+        raise DatasetError(f"{folder}: no NIfTI, NRRD or MetaImage file in it.")
+    return files
+
+
+def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
+    """Read a CSV file with the columns ``patient``, ``image`` and ``mask``.
+
+    Paths are relative to the file. An image may also be a folder of one DICOM series.
+
+    Returns:
+        The pairs, and a line for each faulty one.
+
+    Raises:
+        DatasetError: the file cannot be read, lacks a column or holds no pair.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in CSV_COLUMNS if c not in (reader.fieldnames or [])]
+            if missing:
+                raise DatasetError(
+                    f"{path}: no column {', '.join(missing)}; the first line must name "
+                    f"{', '.join(CSV_COLUMNS)}."
+                )
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read as a list of volumes ({error}).") from None
+    if not rows:
+        raise DatasetError(f"{path}: no pairs in it.")
+    problems: list[str] = []
+    pairs: list[VolumePair] = []
+    scans = unique_names(safe_name(volume_stem(Path(row["image"] or ""))) for _, row in rows)
+    for (line, row), scan in zip(rows, scans, strict=True):
+        empty = [column for column in CSV_COLUMNS if not (row[column] or "").strip()]
+        if empty:
+            problems.append(f"{path}:{line}: {', '.join(empty)} is empty")
+            continue
+        image, mask = (path.parent / row[column].strip() for column in ("image", "mask"))
+        problems += [f"{path}:{line}: {f} does not exist" for f in (image, mask) if not f.exists()]
+        if image.exists() and mask.exists():
+            pairs.append(VolumePair(safe_name(row["patient"].strip()), scan, image, mask))
+    return pairs, problems
+
+
+class LabelMap:
+    """What each value of a mask means; 0 is background unless said otherwise."""
+
+    def __init__(self, items: Sequence[str]) -> None:
+        """
+        Args:
+            items: ``VALUE=NAME``, name one of ``LABEL_NAMES``, e.g. ``1=lung 2=ggo``.
+
+        Raises:
+            DatasetError: another form or name, a value given twice, or no lesion among them.
+        """
+        self._stored, names = {0: 0}, {}
+        for item in items:
+            value, _, name = item.partition("=")
+            if not value.strip().isdecimal() or name not in _STORED:
+                raise DatasetError(
+                    f"--labels {item}: give VALUE=NAME with a whole number and one of "
+                    f"{', '.join(LABEL_NAMES)}."
+                )
+            if int(value) in names:
+                raise DatasetError(f"--labels: value {int(value)} is given twice.")
+            names[int(value)] = name
+            self._stored[int(value)] = _STORED[name]
+        self.names = set(names.values())
+        if not self.names & {"ggo", "consolidation", "lesion"}:
+            raise DatasetError("--labels: no lesion among them (ggo, consolidation or lesion).")
+
+    @property
+    def has_lung(self) -> bool:
+        """Whether the lung field is among the labels."""
+        return "lung" in self.names
+
+    def mask_types(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """The mask types that the labels allow, or those of ``wanted``.
+
+        Raises:
+            DatasetError: one of those wanted needs labels that are not there.
+        """
+        needs = {"merge": set(), "both": {"ggo", "consolidation"}, "ggo": {"ggo"}}
+        # among lesions of no stated kind there may be GGO
+        able = [
+            key
+            for key in MASK_TYPES
+            if needs[key] <= self.names and not (needs[key] and "lesion" in self.names)
+        ]
+        for key in wanted or ():
+            if key not in able:
+                raise DatasetError(
+                    f"--mask-types {key}: needs each lesion labelled as ggo or consolidation, but "
+                    f"--labels names {', '.join(sorted(self.names))}."
+                )
+        return list(wanted or able)
+
+    def unknown(self, values: np.ndarray) -> list[float]:
+        """Those of a mask's values that are not mapped."""
+        return [float(v) for v in np.unique(values) if v not in self._stored]
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """A mask's values as labels of :mod:`ct_lesion.data.datasets.lesion_masks`, uint8."""
+        labels = np.zeros(values.shape, np.uint8)
+        for value, stored in self._stored.items():
+            if stored:
+                labels[values == value] = stored
+        return labels

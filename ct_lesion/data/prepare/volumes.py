@@ -1,0 +1,226 @@
+"""From pairs of image and mask volumes to images and COCO json files that Detectron2 trains on.
+
+Images come through the same reader and window as at prediction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ...scans.geometry import Geometry, OrientedSlices
+from ...scans.scan import ReadOptions, Scan
+from ...scans.sources import open_scan
+from ...scans.volume_files import VolumeFile
+from ..datasets.lesion_coco import (
+    ANNOTATION_FOLDER,
+    IMAGE_FOLDER,
+    CocoDataset,
+    SplitSummary,
+    annotation_file,
+    check_output,
+    written_at_once,
+)
+from ..datasets.lesion_masks import MASK_TYPES
+from ..datasets.splits import SPLITS, Split, check_patients_apart
+from ..errors import DatasetError
+from .cncb_archive import SliceId
+from .volume_pairs import LabelMap, VolumePair
+
+DESCRIPTION = "chest CT lesions from volumes"
+_SAME_MM, _SAME_COSINE = 0.05, 1e-3
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class CheckedPair:
+    """A pair that can be used.
+
+    Attributes:
+        slices: number of them.
+        remarks: findings about the scan, one line each.
+    """
+
+    pair: VolumePair
+    slices: int
+    remarks: tuple[str, ...]
+
+    def slice_id(self, index: int) -> SliceId:
+        """Name of a slice: ``<scan>-<index>`` of the patient."""
+        return SliceId(self.pair.patient, f"{self.pair.scan}-{index:04d}")
+
+    @property
+    def slice_ids(self) -> list[SliceId]:
+        """All slices, from the feet up."""
+        return [self.slice_id(index) for index in range(self.slices)]
+
+
+def check_pairs(
+    pairs: Sequence[VolumePair],
+    problems: Sequence[str],
+    labels: LabelMap,
+    options: ReadOptions | None = None,
+) -> list[CheckedPair]:
+    """Open every pair and read every mask.
+
+    Args:
+        problems: what is wrong already, to be named with the rest.
+        options: for reading the images.
+
+    Raises:
+        DatasetError: names all faulty files: unreadable, no CT, a mask of another size or place,
+            values that ``labels`` does not map.
+    """
+    faults, checked = list(problems), []
+    for pair in tqdm(pairs, desc="checking volumes", unit="scan", disable=None):
+        try:
+            checked.append(_check_pair(pair, labels, options or ReadOptions()))
+        except DatasetError as error:
+            faults.append(str(error).rstrip("."))
+    if faults:
+        raise DatasetError(
+            f"{len(faults)} faults, nothing was written:\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+        )
+    return checked
+
+
+def prepare_volumes(
+    checked: Sequence[CheckedPair],
+    split: Split,
+    labels: LabelMap,
+    output: str | Path,
+    *,
+    mask_types: Sequence[str] | None = None,
+    min_area: int = 100,
+    overwrite: bool = False,
+    options: ReadOptions | None = None,
+) -> dict[str, dict[str, SplitSummary]]:
+    """Write ``images/<patient>/<slice>.png`` and one COCO json a mask type and split.
+
+    Lesion-free slices are kept. The output appears at once or not at all.
+
+    Args:
+        checked: from :func:`check_pairs`.
+        split: slices of ``train``, ``val`` and ``test``; without ``val`` the test split serves.
+        labels: what the masks' values mean.
+        output: folder to write to.
+        mask_types: keys of ``MASK_TYPES``; None for all that the labels allow.
+        min_area: lesions of fewer pixels are background.
+        overwrite: replace what an earlier run wrote there.
+        options: the same as for the check.
+
+    Returns:
+        Summaries by dataset and split.
+
+    Raises:
+        DatasetError: a patient in two splits, a mask type without its labels, or an output that
+            exists.
+    """
+    keys = labels.mask_types(mask_types)
+    check_patients_apart(split)
+    output = Path(output)
+    check_output(output, overwrite)
+    splits_of = _splits_of(split)
+    datasets = {
+        (key, name): CocoDataset(DESCRIPTION, key, name, min_area)
+        for key in keys
+        for name in SPLITS
+    }
+    with written_at_once(output) as partial:
+        for item in tqdm(checked, desc="writing slices", unit="scan", disable=None):
+            if not any(slice_id in splits_of for slice_id in item.slice_ids):
+                continue
+            scan = open_scan(item.pair.image, options)
+            masks = _mask_slices(item.pair.mask)
+            for index, slice_id in enumerate(item.slice_ids):
+                names = splits_of.get(slice_id, ())
+                if not names:
+                    continue
+                file_name = f"{slice_id.patient}/{slice_id.slice}.png"
+                _write_png(partial / IMAGE_FOLDER / file_name, scan.grey(index))
+                mask = labels.apply(masks(index))
+                for key in keys:
+                    for name in names:
+                        datasets[key, name].add(
+                            slice_id, file_name, item.pair.scan, mask, labels.has_lung
+                        )
+        (partial / ANNOTATION_FOLDER).mkdir()
+        for (key, name), dataset in datasets.items():
+            path = partial / annotation_file(MASK_TYPES[key].dataset, name)
+            path.write_text(json.dumps(dataset.json), encoding="utf-8")
+    return {
+        MASK_TYPES[key].dataset: {name: datasets[key, name].summary() for name in SPLITS}
+        for key in keys
+    }
+
+
+def _splits_of(split: Split) -> dict[SliceId, tuple[str, ...]]:
+    """The splits a slice is written to: val is the test split where it has no slices itself."""
+    names = {"test": ("test",) if split.get("val") else ("val", "test")}
+    return {
+        slice_id: names.get(name, (name,)) for name, slices in split.items() for slice_id in slices
+    }
+
+
+def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> CheckedPair:
+    scan = open_scan(pair.image, options)
+    mask = VolumeFile(pair.mask)
+    _check_geometry(pair, scan, mask.geometry)
+    unknown: set[float] = set()
+    for slab in mask.slabs():
+        unknown.update(labels.unknown(slab))
+    if unknown:
+        some = ", ".join(f"{value:g}" for value in sorted(unknown)[:_MOST_NAMED])
+        more = ", ..." if len(unknown) > _MOST_NAMED else ""
+        raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
+    remarks = tuple(f"{pair.scan}: {finding.message}" for finding in scan.qc)
+    return CheckedPair(pair, len(scan), remarks)
+
+
+def _check_geometry(pair: VolumePair, scan: Scan, mask: Geometry) -> None:
+    image = scan.geometry
+    if mask.size != image.size:
+        raise DatasetError(
+            f"{pair.mask}: {_sides(mask)} voxels, but its image {pair.image} has {_sides(image)}"
+        )
+    if scan.spacing_mm is None:
+        return  # pictures: nothing to compare
+    for what, tolerance in (
+        ("spacing", _SAME_MM),
+        ("origin", _SAME_MM),
+        ("direction", _SAME_COSINE),
+    ):
+        own, other = getattr(mask, what), getattr(image, what)
+        if not np.allclose(own, other, rtol=0, atol=tolerance):
+            raise DatasetError(
+                f"{pair.mask}: {what} {_numbers(own)}, but that of its image {pair.image} is "
+                f"{_numbers(other)}"
+            )
+
+
+def _sides(geometry: Geometry) -> str:
+    return " x ".join(map(str, geometry.size))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _mask_slices(path: Path) -> OrientedSlices:
+    volume = VolumeFile(path)
+    return OrientedSlices(volume.geometry, volume.slice)
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise OSError(f"could not encode {path}")
+    path.write_bytes(data.tobytes())

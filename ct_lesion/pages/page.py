@@ -1,0 +1,205 @@
+"""A report as files: tables, figures, one page with all of them, and every number as JSON."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from ct_lesion.errors import UserError
+from ct_lesion.files import atomic_folder
+
+from .tables import Table
+
+PAGE, NUMBERS = "report.html", "report.json"
+SCREEN_DPI, FILE_DPI = 110, 200
+DISCLAIMER = "For research only. Not for clinical use."
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption.
+
+    Attributes:
+        name: stem of its files.
+        figure: to draw.
+        caption: sentences below it, which also describe it to those who cannot see it.
+        numbers: what the figure shows, as plain values for the JSON file.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    numbers: Mapping | Sequence | None = None
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A sentence that a reader must not miss."""
+
+    text: str
+
+
+Block = str | Caution | Table | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: its id on the page.
+        title: its heading.
+        blocks: paragraphs, warnings, tables and pictures, in order.
+    """
+
+    name: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=list)
+
+    def of(self, kind: type) -> list:
+        """The blocks of a kind."""
+        return [block for block in self.blocks if isinstance(block, kind)]
+
+
+def write_report(
+    output: str | Path,
+    title: str,
+    sections: Sequence[Section],
+    facts: Mapping[str, str],
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write ``report.html``, ``report.json``, ``tables/`` and ``figures/``, all at once or nothing.
+
+    Args:
+        output: folder to make.
+        title: of the page.
+        sections: its parts.
+        facts: name and value of what stands at the top, e.g. the date.
+        overwrite: replace an earlier report there.
+
+    Returns:
+        The paths written, the page first.
+
+    Raises:
+        UserError: the folder holds an earlier report or something else.
+    """
+    output = Path(output)
+    check_output(output, overwrite)
+    with atomic_folder(output) as folder:
+        for table in _all(sections, Table):
+            _write_table(folder / "tables", table)
+        images = {}
+        for picture in tqdm(_all(sections, Picture), desc="figures", unit="figure", disable=None):
+            images[picture.name] = _write_picture(folder / "figures", picture)
+        numbers = json.dumps(_numbers(title, sections, facts), indent=1, allow_nan=False)
+        (folder / NUMBERS).write_text(numbers + "\n", encoding="utf-8")
+        (folder / PAGE).write_text(render(title, sections, facts, images), encoding="utf-8")
+    return [output / PAGE, output / NUMBERS, output / "tables", output / "figures"]
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuse to write over what is not an earlier report, or over one that is not given up.
+
+    Raises:
+        UserError: names the folder, and what to do.
+    """
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / PAGE).is_file()):
+        raise UserError(f"{output}: exists and is no report. Choose another --output.")
+    if (output / PAGE).is_file() and not overwrite:
+        raise UserError(
+            f"{output}: holds a report already. Choose another --output, or replace it with "
+            "--overwrite."
+        )
+
+
+def _all(sections: Sequence[Section], kind: type) -> list:
+    blocks = [block for section in sections for block in section.of(kind)]
+    names = [block.name for block in blocks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two of the same name among {names}")
+    return blocks
+
+
+def _write_table(folder: Path, table: Table) -> None:
+    folder.mkdir(exist_ok=True)
+    texts = {
+        "csv": table.to_csv(),
+        "json": json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n",
+        "md": table.to_markdown() + "\n",
+    }
+    for ending, text in texts.items():
+        (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_picture(folder: Path, picture: Picture) -> str:
+    """Write PNG and SVG, and give the picture as a data URI for the page."""
+    folder.mkdir(exist_ok=True)
+    picture.figure.savefig(folder / f"{picture.name}.svg")
+    picture.figure.savefig(folder / f"{picture.name}.png", dpi=FILE_DPI)
+    screen = io.BytesIO()
+    picture.figure.savefig(screen, format="png", dpi=SCREEN_DPI)
+    return "data:image/png;base64," + base64.b64encode(screen.getvalue()).decode("ascii")
+
+
+def _numbers(title: str, sections: Sequence[Section], facts: Mapping[str, str]) -> dict:
+    return {
+        "title": title,
+        "disclaimer": DISCLAIMER,
+        "facts": dict(facts),
+        "sections": {
+            section.name: {
+                "title": section.title,
+                "paragraphs": section.of(str),
+                "warnings": [warning.text for warning in section.of(Caution)],
+                "tables": {table.name: table.to_json() for table in section.of(Table)},
+                "figures": {
+                    p.name: {"caption": p.caption, "numbers": p.numbers}
+                    for p in section.of(Picture)
+                },
+            }
+            for section in sections
+        },
+    }
+
+
+def render(
+    title: str,
+    sections: Sequence[Section],
+    facts: Mapping[str, str],
+    images: Mapping[str, str],
+) -> str:
+    """The page as HTML that loads nothing from elsewhere.
+
+    Args:
+        title, sections, facts: see :func:`write_report`.
+        images: data URI of each picture, by name.
+    """
+    return (
+        page_environment()
+        .get_template("report.html")
+        .render(title=title, sections=sections, facts=facts, images=images, disclaimer=DISCLAIMER)
+    )
+
+
+def page_environment(*packages: str) -> Environment:
+    """Where pages in the report's style are made: ``base.html``, and ``blocks.html`` for blocks.
+
+    Args:
+        packages: with further templates, e.g. ``"ct_lesion.audit"``.
+    """
+    loaders = [PackageLoader(package) for package in ("ct_lesion.pages", *packages)]
+    environment = Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined
+    )
+    environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.tests["picture"] = lambda block: isinstance(block, Picture)
+    environment.tests["caution"] = lambda block: isinstance(block, Caution)
+    return environment

@@ -1,0 +1,243 @@
+"""Lesions of a synthetic patient: where they lie, their shape, and what they do to a slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from ct_lesion.phantom.anatomy import LUNG_BOTTOM_MM, LUNG_TOP_MM, Anatomy, Waves
+
+BACKGROUND, LUNG, GGO, CONSOLIDATION = 0, 1, 2, 3
+MIN_AREA_AT_256 = 50
+"""Smaller components of a slice are removed from image and label; scales with the slice's area."""
+GAP_AT_256 = 6
+"""Pixels between two lesions of a slice; nearer ones would be ambiguous as instances."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A soft, irregular blob in the canonical frame (mm)."""
+
+    centre: np.ndarray  # (3,)
+    radii: np.ndarray  # (3,): along the chest wall, across it, along z
+    angle: float  # rad, direction of the first radius in the slice
+    core: float  # the share of the radius that is consolidated: 0 pure GGO, 1 no GGO
+    ggo_hu: float
+    core_hu: float
+    roughness: float
+    shape: Waves = field(repr=False)  # in units of the radii
+    grain: Waves = field(repr=False)  # in mm
+
+    @property
+    def reach(self) -> float:
+        """Radius in mm of a sphere that surely holds the lesion."""
+        return float(self.radii.max()) * 1.45
+
+    def level(self, x, y, z) -> np.ndarray:
+        """0 at the centre, 1 at the border, above 1 outside; smooth in all directions."""
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        dx, dy, dz = x - self.centre[0], y - self.centre[1], z - self.centre[2]
+        u = (c * dx + s * dy) / self.radii[0]
+        v = (c * dy - s * dx) / self.radii[1]
+        w = np.float32(dz / self.radii[2])
+        return np.sqrt(u * u + v * v + w * w) + self.roughness * self.shape(u, v, w)
+
+
+def lobe(x, y, z) -> np.ndarray:
+    """Index of the lobe: right upper 0, middle 1, lower 2, left upper 3, lower 4."""
+    oblique = np.asarray(z) - 125 + 1.1 * np.asarray(y)  # above 0: behind the oblique fissure
+    right = np.where(oblique > 0, 2, np.where(np.asarray(z) > 125, 1, 0))
+    return np.where(np.asarray(x) < 0, right, np.where(oblique > 0, 4, 3))
+
+
+def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: str) -> list[Lesion]:
+    """The lesions of one patient: many for NCP, one or two in a lobe for CP, none for Normal."""
+    if disease == "Normal":
+        return []
+    points = anatomy.lung_points(rng, 3000, depth=4.0)
+    z = points[:, 2]
+    points = points[(z > LUNG_TOP_MM + 5) & (z < LUNG_BOTTOM_MM - 5)]
+    return _covid(rng, anatomy, points) if disease == "NCP" else _pneumonia(rng, anatomy, points)
+
+
+def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
+    """Multifocal, bilateral, peripheral, mostly ground-glass."""
+    depth = -anatomy.cavity(*points.T)
+    points = points[(depth > 6) & (depth < 24)]
+    # The dependent and lower parts of the lungs are hit more often.
+    weight = np.exp(points[:, 1] / 60 + points[:, 2] / 150)
+    order = rng.choice(len(points), len(points), replace=False, p=weight / weight.sum())
+    wanted = int(rng.integers(12, 19))
+    found: list[Lesion] = []
+    for p in points[order]:
+        side = 1 if len(found) % 2 else -1
+        if p[0] * side < 0:
+            continue
+        along = rng.uniform(12, 25)
+        radii = along * np.asarray([1.0, rng.uniform(0.5, 0.75), rng.uniform(0.8, 1.2)])
+        kind = rng.random()
+        core = 0.0 if kind < 0.5 else (rng.uniform(0.5, 0.82) if kind < 0.88 else 1.0)
+        lesion = _lesion(rng, anatomy, p, radii, core)
+        if _is_clear(lesion, found):
+            found.append(lesion)
+        if len(found) == wanted:
+            break
+    return found
+
+
+def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
+    """One dense consolidation in one lobe, at times with a smaller one beside it."""
+    lobes = lobe(*points.T)
+    own = points[lobes == rng.choice(np.unique(lobes))]
+    wanted = int(rng.choice([1, 2], p=[0.85, 0.15]))
+    found: list[Lesion] = []
+    own = own[rng.permutation(len(own))]
+    # Further ones are spread from the first, so they lie near it.
+    for p in own[np.linalg.norm(own - own[0], axis=1).argsort(kind="stable")]:
+        along = rng.uniform(18, 28) if not found else rng.uniform(12, 18)
+        radii = along * np.asarray([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.8, 1.1)])
+        core = 1.0 if rng.random() < 0.15 else rng.uniform(0.74, 0.88)
+        lesion = _lesion(rng, anatomy, p, radii, core)
+        if _is_clear(lesion, found):
+            found.append(lesion)
+        if len(found) == wanted:
+            break
+    return found
+
+
+def _lesion(rng, anatomy: Anatomy, centre, radii, core: float) -> Lesion:
+    x, y, _ = centre
+    # The long axis follows the chest wall, whose normal is the gradient of its ellipse.
+    angle = np.arctan2(y / 84.0**2, x / 124.0**2) + np.pi / 2 + rng.uniform(-0.3, 0.3)
+    return Lesion(
+        centre=np.asarray(centre, np.float32),
+        radii=np.asarray(radii, np.float32),
+        angle=float(angle),
+        core=float(core),
+        ggo_hu=float(rng.uniform(-560, -410)),
+        core_hu=float(rng.uniform(-60, 25)),
+        roughness=float(rng.uniform(0.10, 0.17)),
+        shape=Waves.draw(rng, 0.8, 2.4, 9),
+        grain=Waves.draw(rng, 5, 14, 8),
+    )
+
+
+def _is_clear(lesion: Lesion, others: list[Lesion]) -> bool:
+    """Whether a lesion keeps its distance, measured along the line between the centres."""
+    for other in others:
+        way = other.centre - lesion.centre
+        if np.linalg.norm(way) < 0.8 * (lesion.reach + other.reach) + 8:
+            return False
+    return True
+
+
+@dataclass
+class LesionMaps:
+    """What the lesions of one slice do to it; all (H, W) float32."""
+
+    ggo: np.ndarray  # weight 0..1 of ground-glass
+    ggo_hu: np.ndarray
+    core: np.ndarray  # weight 0..1 of consolidation
+    core_hu: np.ndarray
+
+
+def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
+    """Sample all lesions on a slice.
+
+    Args:
+        lesions: of the patient.
+        x: canonical coordinates of the pixels (H, W), in mm.
+        y: as x.
+        z: height of the slice in mm.
+        window: function (x, y, reach in mm) -> slices of the pixels around a position.
+    """
+    maps = LesionMaps(*(np.zeros_like(x) for _ in range(4)))
+    for lesion in lesions:
+        if abs(z - lesion.centre[2]) > lesion.reach:
+            continue
+        w = window(lesion.centre[0], lesion.centre[1], lesion.reach)
+        level = lesion.level(x[w], y[w], z)
+        grain = lesion.grain(x[w], y[w], z)
+        # The border is soft over about a third of the radius, that of a consolidation sharper.
+        ggo = _smoothstep((1 - level) / 0.30 + 0.5) * (lesion.core < 1)
+        core = _smoothstep((max(lesion.core, 1e-3) - level) / 0.16 + 0.5) * (lesion.core > 0)
+        # Lesions keep apart, so that the stronger one owns a pixel of two faint borders.
+        for weight, hu, new, new_hu in (
+            (maps.ggo, maps.ggo_hu, ggo, lesion.ggo_hu + 45 * grain),
+            (maps.core, maps.core_hu, core, lesion.core_hu + 14 * grain),
+        ):
+            owns = new > weight[w]
+            weight[w] = np.where(owns, new, weight[w])
+            hu[w] = np.where(owns, new_hu, hu[w])
+    return maps
+
+
+def _smoothstep(t: np.ndarray) -> np.ndarray:
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
+    """Label a slice and remove from ``maps`` what is too small or too near to a neighbour.
+
+    Args:
+        maps: weights of the slice's lesions, changed in place so that the image agrees.
+        lung: (H, W) bool, inside the lungs.
+
+    Returns:
+        (H, W) uint8 with BACKGROUND, LUNG, GGO, CONSOLIDATION.
+    """
+    scale = lung.shape[0] / 256
+    least = MIN_AREA_AT_256 * scale**2
+    lesion = lung & (np.maximum(maps.ggo, maps.core) > 0.5)
+    # Strips along the pleura and thin bridges are nobody's outline of a lesion.
+    lesion = cv2.morphologyEx(lesion.astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * scale)) > 0
+    kept = clear_components(lesion, least, GAP_AT_256 * scale)
+    soft_edge = _disc(5 * scale)
+    near = cv2.dilate(kept.astype(np.uint8), soft_edge).astype(np.float32)
+    fade = cv2.GaussianBlur(near, (0, 0), 1.2 * scale)
+    maps.ggo *= fade
+    maps.core *= fade
+
+    core = _drop_small(kept & (maps.core > 0.5), least)
+    # A sliver of ground-glass beside a consolidation is no finding of its own.
+    ggo = _drop_small(kept & ~core, least)
+    touches_core = cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    _, index = cv2.connectedComponents((kept & ~core & ~ggo).astype(np.uint8), connectivity=8)
+    core |= np.isin(index, np.unique(index[touches_core & (index > 0)]))
+    label = lung.astype(np.uint8) * LUNG
+    label[kept] = GGO
+    label[core] = CONSOLIDATION
+    return label
+
+
+def clear_components(mask: np.ndarray, least: float, gap: float) -> np.ndarray:
+    """Keep the 8-connected components of at least ``least`` px that stand alone.
+
+    Of components nearer to each other than about ``gap`` px only the largest stays.
+    """
+    mask = _drop_small(mask, least)
+    count, index, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 3:
+        return mask
+    grown = cv2.dilate(mask.astype(np.uint8), _disc(gap / 2))
+    _, cluster = cv2.connectedComponents(grown, connectivity=8)
+    largest: dict[int, int] = {}
+    for i in sorted(range(1, count), key=lambda i: int(stats[i, cv2.CC_STAT_AREA])):
+        at = np.flatnonzero(index.ravel() == i)[0]
+        largest[int(cluster.ravel()[at])] = i
+    return np.isin(index, list(largest.values()))
+
+
+def _drop_small(mask: np.ndarray, least: float) -> np.ndarray:
+    _, index, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    keep = stats[:, cv2.CC_STAT_AREA] >= least
+    keep[0] = False
+    return keep[index]
+
+
+def _disc(radius: float) -> np.ndarray:
+    side = 2 * round(radius) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

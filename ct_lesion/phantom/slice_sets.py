@@ -1,0 +1,237 @@
+"""Writing synthetic patients in the layouts of the real data sets.
+
+- ``ct_lesion_seg/image/<patient>/<slice>.jpg`` and ``mask/<patient>/<slice>.png``: CNCB's lesion
+  archive, COVID-19-like patients with all their slices, mask values 0..3.
+- ``covidx/<NCP|CP|Normal>/<patient>/<scan>/<slice>.png`` with ``{train,val,test}_COVIDx_CT.txt``:
+  CNCB's classification archive with lists in the form of COVIDx-CT's.
+- ``phantom.json``: what was made, from which arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ct_lesion.files import atomic_folder
+from ct_lesion.phantom.lesions import CONSOLIDATION, GGO
+from ct_lesion.phantom.patient import DISEASES, VERSION, PhantomPatient, make_patient
+from ct_lesion.scans.windows import WINDOWS, window_to_uint8
+
+MANIFEST = "phantom.json"
+SPLITS = ("train", "val", "test", "train", "train")
+"""Split of the k-th patient of each class is ``SPLITS[k % 5]``, whatever their number."""
+SIZES = (256, 512)
+FIRST_SCAN_PATIENT = 1000
+"""Patients of the classification tree are numbered from here: none is in the lesion archive."""
+_ARCHIVE, _SCANS = 0, 1  # streams of patient seeds
+
+
+@dataclass(frozen=True)
+class PhantomSpec:
+    """How much to make. Patient k is the same whatever the number of patients."""
+
+    size: int = 256
+    seed: int = 0
+    lesion_patients: int = 40
+    slices_per_patient: int = 8
+    patients_per_class: int = 30
+    slices_per_scan: int = 5
+
+    def check(self) -> None:
+        """Raise ValueError for what cannot be made, naming the field."""
+        if self.size not in SIZES:
+            raise ValueError(f"size must be 256 or 512, not {self.size}")
+        for name in ("seed", "lesion_patients", "patients_per_class"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name in ("slices_per_patient", "slices_per_scan"):
+            if not 1 <= getattr(self, name) <= 400:
+                raise ValueError(f"{name} must be 1 to 400, not {getattr(self, name)}")
+        if self.patients_per_class in (1, 2):
+            raise ValueError("patients_per_class must be 0 (no scans) or at least 3: one a split")
+        if not self.lesion_patients and not self.patients_per_class:
+            raise ValueError("lesion_patients and patients_per_class are both 0: nothing to make")
+
+    @property
+    def patients(self) -> int:
+        """Number of all patients."""
+        return self.lesion_patients + len(DISEASES) * self.patients_per_class
+
+
+def write_phantom(
+    output: str | Path,
+    spec: PhantomSpec,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> dict:
+    """Make all patients and write them; the folder appears only when it is complete.
+
+    Args:
+        output: folder to make; an empty one is accepted.
+        spec: how much to make.
+        overwrite: replace an earlier phantom, and nothing else, at ``output``.
+        progress: called with the name of each finished patient.
+
+    Returns:
+        The manifest that was written as ``phantom.json``.
+
+    Raises:
+        ValueError: from :meth:`PhantomSpec.check`.
+        FileExistsError: ``output`` is not empty and may not be replaced.
+        OSError: a file could not be written.
+    """
+    spec.check()
+    output = Path(output)
+    with complete_folder(output, overwrite) as folder:
+        archive = {"patients": spec.lesion_patients, "slices": 0, "slices_with_lesion": 0}
+        archive["lesions"] = 0
+        for k in range(spec.lesion_patients):
+            patient = make_patient(
+                patient_seed(spec.seed, _ARCHIVE, "NCP", k),
+                "NCP",
+                spec.size,
+                spec.slices_per_patient,
+                patient_id=str(k),
+            )
+            write_lesion_patient(folder / "ct_lesion_seg", patient)
+            counts = [count_lesions(label) for label in patient.labels]
+            archive["slices"] += len(counts)
+            archive["slices_with_lesion"] += sum(n > 0 for n in counts)
+            archive["lesions"] += sum(counts)
+            if progress:
+                progress(f"lesion patient {k}")
+        sets: dict = {
+            "window": dict(zip(("level", "width"), WINDOWS["lung"], strict=True)),
+            "ct_lesion_seg": archive,
+        }
+        if spec.patients_per_class:
+            sets["covidx"] = _write_scans(folder / "covidx", spec, progress)
+        return write_manifest(folder, asdict(spec), sets)
+
+
+def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
+    """Write ``phantom.json``: the generator, its arguments and what was made.
+
+    Returns:
+        What was written.
+    """
+    manifest = {
+        "generator": "ct_lesion phantom",
+        "version": VERSION,
+        "arguments": arguments,
+        **sets,
+    }
+    text = json.dumps(manifest, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def patient_seed(seed: int, stream: int, disease: str, k: int) -> int:
+    """Seed of the k-th patient of a stream; different for every patient of a data set."""
+    entropy = [seed, stream, DISEASES.index(disease), k]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def count_lesions(label: np.ndarray) -> int:
+    """Number of 8-connected components of GGO and consolidation taken together."""
+    lesion = np.isin(label, (GGO, CONSOLIDATION)).astype(np.uint8)
+    return cv2.connectedComponents(lesion, connectivity=8)[0] - 1
+
+
+def write_lesion_patient(root: Path, patient: PhantomPatient) -> None:
+    """Write one patient into CNCB's lesion archive at ``root``."""
+    for i, (hu, label) in enumerate(zip(patient.hu, patient.labels, strict=True)):
+        grey = window_to_uint8(hu, *WINDOWS["lung"])
+        # CNCB's own images have three equal channels.
+        rgb = np.repeat(grey[..., None], 3, axis=2)
+        _save(root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95)
+        _save(root / "mask" / patient.patient_id / f"{i}.png", label)
+
+
+def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] | None) -> dict:
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    listed = {s: dict.fromkeys(DISEASES, 0) for s in lists}
+    for k in range(spec.patients_per_class):
+        split = SPLITS[k % len(SPLITS)]
+        for disease in DISEASES:
+            number = FIRST_SCAN_PATIENT + len(DISEASES) * k + DISEASES.index(disease)
+            patient = make_patient(
+                patient_seed(spec.seed, _SCANS, disease, k),
+                disease,
+                spec.size,
+                spec.slices_per_scan,
+                # A list takes only abnormal slices of the sick, so scan where those are.
+                around_lesions=True,
+                patient_id=str(number),
+            )
+            lines = write_scan(root, patient, scan=str(number))
+            lists[split] += lines
+            listed[split][disease] += len(lines)
+            if progress:
+                progress(f"{disease} patient {number}")
+    for split, lines in lists.items():
+        text = "".join(f"{line}\n" for line in lines)
+        (root / f"{split}_COVIDx_CT.txt").write_text(text, encoding="utf-8")
+    patients = len(DISEASES) * spec.patients_per_class
+    return {"patients": patients, "slices": patients * spec.slices_per_scan, "listed": listed}
+
+
+def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
+    """Write one patient into the classification tree at ``root``.
+
+    Returns:
+        The patient's lines for a COVIDx-CT list: ``<class>_<patient>_<scan>_<slice>.png``, class
+        digit, body box x0 y0 x1 y1. Slices of a sick patient without a lesion are left out.
+    """
+    lines = []
+    for i, (hu, label, box) in enumerate(
+        zip(patient.hu, patient.labels, patient.body_boxes, strict=True)
+    ):
+        path = root / patient.disease / patient.patient_id / scan / f"{i:04d}.png"
+        _save(path, window_to_uint8(hu, *WINDOWS["lung"]))
+        if patient.disease == "Normal" or count_lesions(label):
+            name = f"{patient.disease}_{patient.patient_id}_{scan}_{i:04d}.png"
+            lines.append(" ".join(map(str, (name, DISEASES.index(patient.disease), *box))))
+    return lines
+
+
+def _save(path: Path, image: np.ndarray, *options: int) -> None:
+    # Encoding in memory lets the file system's own error come through, which imwrite hides.
+    done, data = cv2.imencode(path.suffix, image, list(options))
+    if not done:
+        raise OSError(f"could not encode {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.tobytes())
+
+
+@contextmanager
+def complete_folder(output: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``output`` if the block ends well, else disappears.
+
+    Raises:
+        FileExistsError: ``output`` holds something that may not be replaced.
+    """
+    output = output.absolute()
+    if output.exists() or output.is_symlink():
+        _check_replaceable(output, overwrite)
+    with atomic_folder(output) as partial:
+        yield partial
+
+
+def _check_replaceable(output: Path, overwrite: bool) -> None:
+    if not output.is_dir() or output.is_symlink():
+        raise FileExistsError(f"{output} exists and is not a folder")
+    if not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{output} is not empty; choose another folder or add --overwrite")
+    if not (output / MANIFEST).is_file():
+        # Never delete what this program did not write.
+        raise FileExistsError(f"{output} has no {MANIFEST}, so it is no phantom: not overwritten")

@@ -1,0 +1,165 @@
+"""Writing synthetic patients as whole scans, in DICOM or NIfTI, with their lesions as masks.
+
+- ``scans/<class>_<number>/`` with a DICOM file a slice, or ``scans/<class>_<number>.nii.gz``
+- ``masks/<class>_<number>.nii.gz``: 0 background, 1 lung, 2 GGO, 3 consolidation
+- ``pairs.csv``: patient, image, mask and class, as ``tools/prepare_volumes.py --pairs`` reads it
+- ``phantom.json``: what was made, from which arguments
+
+A patient has the same HU and the same geometry in both formats.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ct_lesion.phantom.dicom import write_series
+from ct_lesion.phantom.patient import DISEASES, VERSION, make_patient
+from ct_lesion.phantom.slice_sets import SIZES, complete_folder, patient_seed, write_manifest
+from ct_lesion.scans.geometry import Geometry
+
+FORMATS = ("dicom", "nifti")
+LOWEST_HU = -1024
+FIRST_VOLUME_PATIENT = 5000
+"""Patients are numbered from here: none is in the slice data sets."""
+_VOLUMES = 2  # stream of patient seeds
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """How many scans to make. Patient k is the same whatever the number and the format."""
+
+    format: str
+    size: int = 256
+    seed: int = 0
+    patients_per_class: int = 2
+    slices_per_scan: int = 40
+
+    def check(self) -> None:
+        """Raise ValueError for what cannot be made, naming the field."""
+        if self.format not in FORMATS:
+            raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {self.format}")
+        if self.size not in SIZES:
+            raise ValueError(f"size must be 256 or 512, not {self.size}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, not {self.seed}")
+        if self.patients_per_class < 1:
+            raise ValueError(
+                f"patients_per_class must be at least 1, not {self.patients_per_class}"
+            )
+        if not 2 <= self.slices_per_scan <= 400:
+            raise ValueError(f"slices_per_scan must be 2 to 400, not {self.slices_per_scan}")
+
+    @property
+    def patients(self) -> int:
+        """Number of all patients."""
+        return len(DISEASES) * self.patients_per_class
+
+
+@dataclass(frozen=True)
+class PhantomVolume:
+    """One scan, slice 0 nearest the feet, rows to the back, columns to the patient's left."""
+
+    name: str
+    patient_id: str
+    disease: str
+    hu: np.ndarray  # (S, H, W) int16
+    labels: np.ndarray  # (S, H, W) uint8
+    geometry: Geometry
+
+
+def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
+    """The scan of the k-th patient of a class."""
+    number = FIRST_VOLUME_PATIENT + len(DISEASES) * k + DISEASES.index(disease)
+    patient = make_patient(
+        patient_seed(spec.seed, _VOLUMES, disease, k),
+        disease,
+        spec.size,
+        spec.slices_per_scan,
+        patient_id=str(number),
+    )
+    # decimals that DICOM's text and NIfTI's floats both hold
+    spacing = tuple(round(mm, 3) for mm in reversed(patient.spacing_mm))
+    middle = tuple(round(-(n - 1) / 2 * mm, 3) for n, mm in zip(
+        (spec.size, spec.size, spec.slices_per_scan), spacing, strict=True
+    ))  # fmt: skip
+    return PhantomVolume(
+        name=f"{disease}_{number}",
+        patient_id=patient.patient_id,
+        disease=disease,
+        # the phantom's own slices run from the head down
+        hu=np.rint(np.maximum(patient.hu[::-1], LOWEST_HU)).astype(np.int16),
+        labels=np.ascontiguousarray(patient.labels[::-1]),
+        geometry=Geometry(patient.hu.shape[::-1], spacing, middle, (1, 0, 0, 0, 1, 0, 0, 0, 1)),
+    )
+
+
+def write_phantom_volumes(
+    output: str | Path,
+    spec: VolumeSpec,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> dict:
+    """Make all scans and write them; the folder appears only when it is complete.
+
+    Args:
+        output: folder to make; an empty one is accepted.
+        spec: how much to make.
+        overwrite: replace an earlier phantom, and nothing else, at ``output``.
+        progress: called with the name of each finished patient.
+
+    Returns:
+        The manifest that was written as ``phantom.json``.
+
+    Raises:
+        ValueError: from :meth:`VolumeSpec.check`.
+        FileExistsError: ``output`` is not empty and may not be replaced.
+        OSError: a file could not be written.
+    """
+    spec.check()
+    with complete_folder(Path(output), overwrite) as folder:
+        (folder / "masks").mkdir()
+        (folder / "scans").mkdir()
+        rows = []
+        for k in range(spec.patients_per_class):
+            for disease in DISEASES:
+                volume = make_volume(spec, disease, k)
+                rows.append(_write_scan(folder, volume, spec))
+                if progress:
+                    progress(volume.name)
+        with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return write_manifest(folder, asdict(spec), {"scans": rows})
+
+
+def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[str, str]:
+    """Write a scan and its mask; the row for ``pairs.csv``."""
+    image = f"scans/{volume.name}"
+    if spec.format == "dicom":
+        write_series(
+            folder / image,
+            volume.hu,
+            volume.geometry,
+            patient_id=volume.patient_id,
+            # whatever changes the pixels must change the UIDs
+            key=f"{VERSION} {spec.seed} {spec.size} {spec.slices_per_scan} {volume.name}",
+        )
+    else:
+        image += ".nii.gz"
+        sitk.WriteImage(volume.geometry.image(volume.hu), str(folder / image))
+    mask = f"masks/{volume.name}.nii.gz"
+    sitk.WriteImage(volume.geometry.image(volume.labels), str(folder / mask))
+    return {
+        "patient": volume.patient_id,
+        "image": image,
+        "mask": mask,
+        "class": volume.disease,
+    }

@@ -1,0 +1,122 @@
+"""Counts of RoIs above a score beside the paper's Tables 4 and 5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ct_lesion.evaluation.patient_bootstrap import CONFIDENCE
+from ct_lesion.evaluation.region_statistics import ALPHA, KS_NOTE, CountSummary, KSTest
+
+from ...pages.tables import Cell, Table
+from .paper import load_paper
+
+
+def region_count_table(
+    results: Mapping[str, Sequence[CountSummary]], confidence: float = CONFIDENCE
+) -> Table:
+    """The paper's Table 4: RoIs of a slice above a score, by class.
+
+    Args:
+        results: by the run's name, of ``describe_counts`` in
+            :mod:`ct_lesion.evaluation.region_statistics`.
+        confidence: that the intervals were made with.
+    """
+    paper = load_paper()
+    interval = f"{100 * confidence:g} % CI of the mean"
+    columns = [
+        "run",
+        "class",
+        "score above",
+        "slices",
+        "patients",
+        "mean ± 1.96 SD, paper",
+        "mean",
+        "1.96 SD",
+        f"{interval}: low",
+        f"{interval}: high",
+    ]
+    rows: list[list[Cell]] = [
+        [
+            run,
+            cell.class_name,
+            cell.threshold,
+            cell.slices,
+            cell.patients,
+            paper.region_counts.get((cell.class_name, cell.threshold)),
+            cell.mean.estimate,
+            cell.spread,
+            cell.mean.low,
+            cell.mean.high,
+        ]
+        for run, summaries in results.items()
+        for cell in summaries
+    ]
+    return Table(
+        "table_4",
+        "Table 4: RoIs of a slice above a score",
+        columns,
+        rows,
+        dict.fromkeys(columns[6:], ".3f"),
+        [
+            'The "±" of the paper appears to be 1.96 standard deviations of the counts: it says '
+            "how much slices differ. How well the mean is known is said by its confidence "
+            "interval, by bootstrap over patients.",
+            paper.reference("Table 4"),
+            *paper.notes_on("Table 4"),
+        ],
+    )
+
+
+def region_test_table(results: Mapping[str, Sequence[KSTest]], alpha: float = ALPHA) -> Table:
+    """The paper's Table 5: one-sided Kolmogorov-Smirnov tests of the counts, by pair of classes.
+
+    Args:
+        results: by the run's name, of ``ks_tests`` in
+            :mod:`ct_lesion.evaluation.region_statistics`.
+        alpha: that the tests were made with.
+    """
+    paper = load_paper()
+    columns = [
+        "run",
+        "pair",
+        "score above",
+        "statistic/p, paper",
+        "statistic",
+        "p",
+        "p, Holm",
+        f"p < {alpha:g}",
+        f"p, Holm < {alpha:g}",
+        "alternative",
+    ]
+    rows: list[list[Cell]] = [
+        [
+            run,
+            f"{test.first} / {test.second}",
+            test.threshold,
+            paper.ks_tests.get((test.first, test.second, test.threshold)),
+            test.reason or test.statistic,
+            test.p,
+            test.p_holm,
+            test.significant,
+            test.significant_holm,
+            test.alternative,
+        ]
+        for run, tests in results.items()
+        for test in tests
+    ]
+    return Table(
+        "table_5",
+        "Table 5: do slices of one class have more RoIs above a score?",
+        columns,
+        rows,
+        {"statistic": ".3f", "p": ".2g", "p, Holm": ".2g"},
+        [
+            "One-sided two-sample Kolmogorov-Smirnov tests on the numbers of RoIs in a slice. The "
+            "alternative of each is in its row; in other words, that the distribution function of "
+            "the first class lies below that of the second. Holm: corrected for all tests of the "
+            "run. N/A: a sample is constant, or there are no slices.",
+            KS_NOTE,
+            paper.reference("Table 5"),
+            *paper.notes_on("Table 5"),
+        ],
+    )

@@ -1,0 +1,196 @@
+"""Results of runs beside the paper's Tables 2 and 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ct_lesion.evaluation.classification import PAPER_COLUMNS
+from ct_lesion.evaluation.classification_metrics import PER_CLASS
+
+from ...pages.tables import Cell, Table
+from .model_names import model_name, paper_row
+from .paper import ACCURACY_KEYS, AP_KEYS, PaperScores, load_paper
+
+AP_WORDS = {"AP50": "AP@0.5", "AP75": "AP@0.75", "AP": "AP@[0.5:0.95]"}
+MINUTES = ("minutes, paper", "minutes, run")
+MINUTES_FORMATS = {"minutes, paper": "g", "minutes, run": ".1f"}
+FIRST = ("model", "run", "data")
+ROW_NOTE = (
+    "A run stands in the paper's row of the same backbone and mask classes; what else of its "
+    "network is not the paper's is in its model's name. Only runs on the paper's data can be "
+    "compared with it."
+)
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """An evaluation of a run.
+
+    Attributes:
+        name: of the run.
+        cfg: of its model.
+        metrics: content of ``segmentation_metrics.json`` or ``classification_metrics.json``.
+        minutes: in training; ``None`` if not known.
+        dataset: that it was evaluated on.
+        region_classes: names of the lesion classes, if known; see
+            :func:`ct_lesion.report.paper.model_names.model_name`.
+    """
+
+    name: str
+    cfg: CfgNode
+    metrics: Mapping[str, Any]
+    minutes: float | None = None
+    dataset: str = ""
+    region_classes: tuple[str, ...] | None = None
+
+
+def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
+    """The paper's Table 2: mask AP in 0..1 and training time, paper and run side by side.
+
+    Of a run it has AP by COCO's rules and by the release's, of detections above the score
+    threshold, and COCO AP of all detections. Rows of the paper without a run come last.
+    """
+    paper = load_paper()
+    kinds = ("paper", "run by COCO", "run as released")
+    ap_columns = [f"{AP_WORDS[key]}, {kind}" for key in AP_KEYS for kind in kinds]
+    every = f"{AP_WORDS['AP']}, run by COCO, all detections"
+    columns = [*FIRST, *ap_columns, every, "lesions found", "false detections", *MINUTES]
+    rows = []
+    for run in runs:
+        theirs = _paper_scores(paper.segmentation, run)
+        table, lesions = run.metrics["paper_table_2"], run.metrics["lesions"]
+        percent = run.metrics["segm"]["AP"]
+        ap = [
+            value
+            for key in AP_KEYS
+            for value in (_value(theirs, key), table["coco"][key], table["release"][key])
+        ]
+        rows.append(
+            [
+                *_first(run),
+                *ap,
+                None if percent is None else percent / 100,
+                f"{lesions['found']} of {lesions['lesions']}",
+                lesions["false"],
+                theirs.minutes if theirs else None,
+                run.minutes,
+            ]
+        )
+    rows += _paper_rows(paper.segmentation, runs, columns)
+    thresholds = sorted({run.metrics["paper_table_2"]["score_threshold"] for run in runs})
+    scores = " or ".join(f"{threshold:g}" for threshold in thresholds)
+    notes = [
+        f"Average precision of masks, 0 to 1, of detections with a score above {scores}. "
+        '"As released": the average over slices of an AP of each slice, which is what the '
+        'paper\'s release computes; "by COCO": pycocotools, over all slices together. Lesions '
+        "found: overlapped by such a detection with IoU > 0.5. COCO AP needs low-scored "
+        "detections too: that of all detections is the one to compare with other work."
+        if runs
+        else "There is no run.",
+        ROW_NOTE,
+        paper.reference("Table 2"),
+        *paper.notes_on("Table 2"),
+    ]
+    formats = dict.fromkeys([*ap_columns, every], ".4f") | MINUTES_FORMATS
+    title = "Table 2: average precision of segmentation and training time"
+    return Table("table_2", title, columns, rows, formats, notes)
+
+
+def classification_table(runs: Sequence[RunMetrics]) -> Table:
+    """The paper's Table 3, in its words: class sensitivity and accuracy in %, training time.
+
+    Rows of the paper without a run come last. A run without one of the paper's classes has no
+    value there.
+    """
+    paper = load_paper()
+    value_columns = [f"{key}, {kind}" for key in ACCURACY_KEYS for kind in ("paper", "run")]
+    columns = [*FIRST, *value_columns, *MINUTES]
+    keys = {word: f"sensitivity/{name}" for name, word in PAPER_COLUMNS.items()}
+    keys["Overall"] = "accuracy"
+    rows, notes = [], []
+    for run in runs:
+        theirs, metrics = _paper_scores(paper.classification, run), run.metrics["metrics"]
+        values = [
+            value
+            for key in ACCURACY_KEYS
+            for value in (_value(theirs, key), metrics.get(keys[key]))
+        ]
+        minutes = theirs.minutes if theirs else None
+        rows.append([*_first(run), *values, minutes, run.minutes])
+        other = [name for name in run.metrics["classes"] if name not in PAPER_COLUMNS]
+        if other:
+            notes.append(f"{run.name} has classes that the paper has not: {', '.join(other)}.")
+    rows += _paper_rows(paper.classification, runs, columns)
+    notes = [
+        "In % of slices. COVID-19, Pneumonia and Normal: the sensitivity of the class COVID-19, "
+        "Common Pneumonia and Control; overall: accuracy.",
+        *notes,
+        ROW_NOTE,
+        paper.reference("Table 3"),
+        *paper.notes_on("Table 3"),
+    ]
+    formats = dict.fromkeys(value_columns, ".2f") | MINUTES_FORMATS
+    title = "Table 3: class sensitivity, accuracy and training time"
+    return Table("table_3", title, columns, rows, formats, notes)
+
+
+def class_metrics_table(runs: Sequence[RunMetrics]) -> Table:
+    """Sensitivity, specificity, PPV, F1 and AUC of each class of each run in %, by their names."""
+    rows, notes = [], []
+    for run in runs:
+        metrics = run.metrics["metrics"]
+        for name in run.metrics["classes"]:
+            values = [metrics[f"{metric}/{name}"] for metric in PER_CLASS]
+            rows.append([model_name(run.cfg, run.region_classes), run.name, name, *values])
+        notes += [
+            f"{run.name}: {key} is undefined, as {reason}."
+            for key, reason in run.metrics["undefined"].items()
+        ]
+    return Table(
+        "table_3_classes",
+        "Each class against the others",
+        ["model", "run", "class", *PER_CLASS],
+        rows,
+        dict.fromkeys(PER_CLASS, ".2f"),
+        [
+            "In %, of slices. Sensitivity: of the slices of the class, those predicted as it. "
+            "Specificity (true negative rate): of the slices of the other classes, those not "
+            "predicted as it. PPV: of the slices predicted as the class, those of it. AUC: of the "
+            "class's own logit.",
+            *notes,
+        ],
+    )
+
+
+def _first(run: RunMetrics) -> list[Cell]:
+    return [model_name(run.cfg, run.region_classes), run.name, run.dataset or None]
+
+
+def _paper_scores(rows: Sequence[PaperScores], run: RunMetrics) -> PaperScores | None:
+    wanted = paper_row(run.cfg, run.region_classes)
+    return next((row for row in rows if row.model == wanted), None)
+
+
+def _value(row: PaperScores | None, key: str) -> float | None:
+    return row.values[key] if row else None
+
+
+def _paper_rows(
+    rows: Sequence[PaperScores],
+    runs: Sequence[RunMetrics],
+    columns: Sequence[str],
+) -> list[list[Cell]]:
+    """Rows of the paper that no run stands in, with a value in the columns "..., paper"."""
+    taken = {paper_row(run.cfg, run.region_classes) for run in runs}
+    result = []
+    for row in rows:
+        if row.model not in taken:
+            values = row.values.items()
+            cells = {f"{AP_WORDS.get(key, key)}, paper": value for key, value in values}
+            cells |= {"model": row.printed, MINUTES[0]: row.minutes}
+            result.append([cells.get(column) for column in columns])
+    return result

@@ -1,0 +1,115 @@
+"""Calibration on the page: reliability plots, and what a temperature changes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ct_lesion.evaluation.calibration import (
+    Calibration,
+    Reliability,
+    apply_temperature,
+    at_limit,
+    calibration,
+    fit_temperature,
+)
+
+from ...pages.page import Block, Picture
+from ...pages.tables import Table
+from ..runs.runs import ClassificationResult
+
+BARS, GAPS = "#56B4E9", "#D55E00"
+
+
+def calibration_blocks(
+    results: Mapping[str, tuple[ClassificationResult, ClassificationResult | None]],
+) -> list[Block]:
+    """Table and reliability plots, before and after the temperature.
+
+    Args:
+        results: test and validation evaluation by the run's name; without validation, or with
+            the same slices as the test, nothing is fitted.
+    """
+    rows, notes, panels = [], [], {}
+    for name, (test, validation) in results.items():
+        before = calibration(test.labels, test.logits)
+        rows.append([name, "as trained", None, "", *_measures(before)])
+        panels[f"{name}, as trained"] = before.reliability
+        if validation is None or set(validation.image_ids) & set(test.image_ids):
+            notes.append(
+                f"{name}: no temperature, because no other slices than the test's were "
+                "evaluated. Evaluate the validation set too."
+            )
+            continue
+        temperature = fit_temperature(validation.labels, validation.logits)
+        after = calibration(test.labels, apply_temperature(test.logits, temperature))
+        rows.append([name, "with temperature", temperature, validation.dataset, *_measures(after)])
+        panels[f"{name}, T = {temperature:.2f}"] = after.reliability
+        if at_limit(temperature):
+            notes.append(
+                f"{name}: the temperature is at the limit of the search, so it says "
+                "little about the model."
+            )
+    table = Table(
+        "calibration",
+        "Calibration on the test slices",
+        ["run", "probabilities", "temperature", "fitted on", "ECE", "Brier", "log loss"],
+        rows,
+        {"temperature": ".3f", "ECE": ".3f", "Brier": ".3f", "log loss": ".3f"},
+        [
+            "Probabilities are the softmax of the logits. ECE: expected calibration error, the "
+            "mean gap between confidence and accuracy in 15 bins. Brier: 0 is perfect, 2 is worst. "
+            "Of all three, less is better. A temperature changes no predicted class.",
+            *notes,
+        ],
+    )
+    picture = Picture(
+        "reliability",
+        reliability_figure(panels),
+        "Reliability: accuracy of the slices in each bin of the confidence. On the diagonal a "
+        "probability means what it says; below it the model is too sure. The figure at the foot "
+        "of a bar is its number of slices.",
+        {label: _plain(panel) for label, panel in panels.items()},
+    )
+    return [table, picture]
+
+
+def _measures(found: Calibration) -> tuple[float, float, float]:
+    return found.ece, found.brier, found.nll
+
+
+def _plain(panel: Reliability) -> dict[str, list]:
+    return {
+        key: [None if np.isnan(v) else float(v) for v in getattr(panel, key)]
+        for key in ("edges", "slices", "confidence", "accuracy")
+    }
+
+
+def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> Figure:
+    """A reliability plot each."""
+    rows = max(-(-len(panels) // columns), 1)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (title, panel) in zip(axes, panels.items(), strict=False):
+        axis.axis("on")
+        _draw_panel(axis, panel)
+        axis.set_title(f"{title}: ECE {panel.ece:.3f}", fontsize=10)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=2, fontsize=8)
+    return figure
+
+
+def _draw_panel(axis: Axes, panel: Reliability) -> None:
+    filled = panel.slices > 0
+    left, width = panel.edges[:-1][filled], panel.edges[1]
+    accuracy, confidence = panel.accuracy[filled], panel.confidence[filled]
+    axis.bar(left, accuracy, width, align="edge", color=BARS, edgecolor="white", label="accuracy")
+    axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--")
+    axis.plot(confidence, accuracy, "o", color=GAPS, markersize=4, label="mean confidence of a bin")
+    for x, count in zip(left, panel.slices[filled], strict=True):
+        axis.text(x + width / 2, 0.015, str(int(count)), ha="center", fontsize=6)
+    low = max(float(left.min()) - 0.5 * width, 0)
+    axis.set(xlim=(low, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")

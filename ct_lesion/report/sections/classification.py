@@ -1,0 +1,185 @@
+"""Classification on the page: metrics by slice, scan and patient, confusions, subgroups."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ct_lesion.evaluation.aggregation import RULE, aggregate, scan_units
+from ct_lesion.evaluation.classification_intervals import classification_intervals
+from ct_lesion.evaluation.classification_metrics import confusion_matrix
+from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
+from ct_lesion.evaluation.subgroups import read_metadata, subgroup_metrics, subgroup_names
+
+from ...pages.page import Block, Caution, Picture
+from ...pages.tables import Table
+from ..options import ReportOptions
+from ..runs.runs import ClassificationResult
+from .worst_slices import (
+    classified_slices_figure,
+    read_grey,
+    worst_classified,
+    worst_classified_table,
+)
+
+LEVELS = ("slices", "scans", "patients")
+WORST = 8
+Results = Mapping[str, ClassificationResult]  # by the run's name
+
+
+def at_level(
+    result: ClassificationResult, level: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Labels (U,), logits (U, C) and patients (U,) of slices, scans or patients; those left out."""
+    if level == "slices":
+        return result.labels, result.logits, result.patients, ()
+    units = result.patients
+    if level == "scans":
+        units = scan_units(result.patients, result.scans)
+    whole = aggregate(result.labels, result.logits, units)
+    return whole.labels, whole.logits, result.patients[whole.first], whole.mixed
+
+
+def level_table(results: Results, options: ReportOptions) -> Table:
+    """All metrics with intervals, for slices, scans and patients."""
+    rows, notes = [], [RULE, describe_bootstrap(options.resamples)]
+    for name, result in results.items():
+        levels: dict[str, dict[str, Interval]] = {}
+        for level in LEVELS:
+            labels, logits, patients, mixed = at_level(result, level)
+            levels[level] = classification_intervals(
+                labels,
+                logits,
+                result.class_names,
+                patients,
+                resamples=options.resamples,
+                seed=options.seed,
+            )
+            notes.append(f"{name}: {len(labels)} {level} of {len(np.unique(patients))} patients.")
+            if mixed:
+                notes.append(
+                    f"{name}: {len(mixed)} {level} have slices of several classes and are left "
+                    f"out, e.g. {mixed[0]}."
+                )
+        for metric in levels["slices"]:
+            values = [_percent(levels[level][metric]) for level in LEVELS]
+            rows.append([name, metric, *(number for triple in values for number in triple)])
+    columns = [f"{level}{end}" for level in LEVELS for end in (", %", ": low", ": high")]
+    return Table(
+        "classification_levels",
+        "By slice, scan and patient, in percent, with 95 % intervals",
+        ["run", "metric", *columns],
+        rows,
+        dict.fromkeys(columns, ".1f"),
+        notes,
+    )
+
+
+def _percent(interval: Interval) -> tuple[float, float, float]:
+    return 100 * interval.estimate, 100 * interval.low, 100 * interval.high
+
+
+def confusion_table(results: Results) -> Table:
+    """Counts of slices, a row a run and true class."""
+    classes = next(iter(results.values())).class_names
+    rows = []
+    for name, result in results.items():
+        counts = confusion_matrix(result.labels, result.logits.argmax(axis=1), len(classes))
+        rows += [[name, c, *map(int, row)] for c, row in zip(classes, counts, strict=True)]
+    columns = ["run", "true class", *(f"predicted {c}" for c in classes)]
+    return Table("confusion", "Confusion matrix, in slices", columns, rows)
+
+
+def cautions(results: Results) -> list[Caution]:
+    """What a reader must know about the data before any number."""
+    texts = []
+    for name, result in results.items():
+        missing = [c for i, c in enumerate(result.class_names) if not (result.labels == i).any()]
+        if missing:
+            texts.append(
+                f"{name}: {result.dataset} holds no slice of {' or '.join(missing)}, so "
+                "sensitivity and AUC of that class are not defined."
+            )
+        patients = len(np.unique(result.patients))
+        if patients < 2:
+            texts.append(f"{name}: {result.dataset} holds one patient only, so no intervals.")
+    return [Caution(text) for text in texts]
+
+
+def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
+    """A table a column of the metadata file.
+
+    Raises:
+        MetadataError: the file or a column cannot be used.
+    """
+    tables = []
+    for column in options.subgroups if options.metadata else ():
+        metadata = read_metadata(options.metadata, column)
+        rows: list[list] = []
+        metrics: dict[str, None] = {}
+        for name, result in results.items():
+            groups = subgroup_names(metadata, result.files, result.scans, result.patients)
+            for group in subgroup_metrics(
+                result.labels,
+                result.logits,
+                result.class_names,
+                result.patients,
+                groups,
+                resamples=options.resamples,
+                seed=options.seed,
+            ):
+                metrics |= dict.fromkeys(group.metrics)
+                values = [v for m in group.metrics for v in _percent(group.metrics[m])]
+                rows.append(
+                    [name, group.name, group.slices, group.patients, *values, group.warning]
+                )
+        shown = [f"{metric}{end}" for metric in metrics for end in (", %", ": low", ": high")]
+        tables.append(
+            Table(
+                f"subgroups_{len(tables) + 1}",
+                f"By {column}",
+                ["run", column, "slices", "patients", *shown, "warning"],
+                rows,
+                dict.fromkeys(shown, ".1f"),
+                [describe_bootstrap(options.resamples)],
+            )
+        )
+    return tables
+
+
+def worst_blocks(results: Results) -> list[Block]:
+    """The slices that each run was wrong and surest about: tables, and pictures where there are."""
+    blocks: list[Block] = []
+    for number, (name, result) in enumerate(results.items(), start=1):
+        worst = worst_classified(result.labels, result.logits, WORST)
+        if not len(worst):
+            blocks.append(f"{name} classified every slice correctly.")
+            continue
+        blocks.append(
+            worst_classified_table(
+                f"worst_slices_{number}",
+                worst,
+                files=result.files,
+                patients=result.patients,
+                labels=result.labels,
+                logits=result.logits,
+                class_names=result.class_names,
+            )
+        )
+        blocks += _worst_picture(name, number, result, worst)
+    return blocks
+
+
+def _worst_picture(
+    name: str, number: int, result: ClassificationResult, worst: Sequence[int]
+) -> list[Block]:
+    drawn = [(i, image) for i in worst if (image := read_grey(result.files[i])) is not None]
+    if not drawn:
+        return [f"The images of {result.dataset} are no longer where they were, so none is drawn."]
+    predicted = result.logits.argmax(axis=1)
+    titles = [
+        f"{result.class_names[result.labels[i]]}\nsaid to be {result.class_names[predicted[i]]}"
+        for i, _ in drawn
+    ]
+    figure = classified_slices_figure([image for _, image in drawn], titles)
+    caption = f"{name}: slices classified wrongly, those it was surest about first."
+    return [Picture(f"worst_slices_{number}", figure, caption)]

@@ -1,0 +1,132 @@
+"""Regions explained, on the page: what drove the class of a slice, and whether that is so.
+
+Shapes: M slices with N RoIs each.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ct_lesion.engine.trainer import load_trained
+from ct_lesion.evaluation.region_importance import (
+    DeletionCurves,
+    deletion_curve,
+    mean_rows,
+    merge_copies,
+    occlusion,
+)
+from ct_lesion.evaluation.region_statistics import balanced_sample
+
+from ...pages.page import Block, Picture
+from ...pages.tables import Table
+from ..figures.explanation_figure import (
+    DELETION_CAPTION,
+    IMPORTANCE_CAPTION,
+    ExplainedSlice,
+    deletion_figure,
+    importance_figure,
+)
+from ..figures.figure_3 import choose_slices
+from ..options import ReportOptions
+from ..runs.runs import ClassificationResult, Run, RunError
+from .worst_slices import read_grey
+
+CHECKED = 100  # slices a class in the check of the method
+
+
+def explanation_blocks(
+    name: str, number: int, run: Run, result: ClassificationResult, options: ReportOptions
+) -> list[Block]:
+    """A slice of each class with its important regions, and the check by deletion.
+
+    Args:
+        name: of the run.
+        number: of the run on the page, for the names of files.
+        run: whose checkpoint is loaded.
+        result: with RoI batches.
+        options: for the seed of the sample that the check is made on.
+    """
+    try:
+        classifier = _load_module_s(run, result)
+    except RunError as error:
+        return [f"{name}: the regions are not explained. {error}"]
+    batch = result.roi_batches.roi_batch
+    baseline = mean_rows(batch, result.labels)
+    blocks: list[Block] = []
+    slices = _explained_slices(classifier, result, baseline)
+    if slices:
+        numbers = {
+            s.class_name: {"slice": s.title, "importance": _plain(s.importance)} for s in slices
+        }
+        figure = importance_figure(slices)
+        blocks.append(
+            Picture(f"importance_{number}", figure, f"{name}. {IMPORTANCE_CAPTION}", numbers)
+        )
+    sample = balanced_sample(result.labels, min(CHECKED, options.per_class), options.seed)
+    curves = {}
+    for index, class_name in enumerate(result.class_names):
+        own = sample[result.labels[sample] == index]
+        if len(own):
+            importance = occlusion(classifier, batch[own], index, baseline)
+            curves[class_name] = deletion_curve(
+                classifier, batch[own], importance, index, baseline, seed=options.seed
+            )
+    caption = f"{name}, at most {CHECKED} slices a class. {DELETION_CAPTION}"
+    blocks.append(Picture(f"deletion_{number}", deletion_figure(curves), caption))
+    return [*blocks, _deletion_table(number, name, curves)]
+
+
+def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(run.weights_files(result.record)[0])
+    cfg.MODEL.DEVICE = "cpu"  # S is small
+    return load_trained(cfg).eval().classifier
+
+
+def _explained_slices(
+    classifier: torch.nn.Module, result: ClassificationResult, baseline: np.ndarray
+) -> list[ExplainedSlice]:
+    """A typical slice of each class whose image is still there."""
+    batches, slices = result.roi_batches, []
+    chosen = choose_slices(result.labels, result.logits, result.class_names)
+    for class_name, i in chosen.items():
+        image = read_grey(result.files[i])
+        if image is None:
+            continue
+        label = result.labels[i]
+        importance = occlusion(classifier, batches.roi_batch[i : i + 1], int(label), baseline)
+        slices.append(
+            ExplainedSlice(
+                f"{class_name}: patient {result.patients[i]}, {Path(result.files[i]).stem}",
+                class_name,
+                float(result.logits[i, label]),
+                image,
+                batches.boxes[i],
+                batches.roi_batch[i, :, 0],
+                merge_copies(importance, batches.is_copy[i : i + 1])[0],
+            )
+        )
+    return slices
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(v) else float(v) for v in values]
+
+
+def _deletion_table(number: int, name: str, curves: dict[str, DeletionCurves]) -> Table:
+    columns = ["most important", "random", "least important"]
+    rows = [
+        [class_name, int(step), *map(float, values)]
+        for class_name, c in curves.items()
+        for step, *values in zip(c.steps, c.most, c.random, c.least, strict=True)
+    ]
+    return Table(
+        f"deletion_{number}",
+        f"{name}: mean logit of a slice's own class after rows were deleted",
+        ["class", "rows deleted", *columns],
+        rows,
+        dict.fromkeys(columns, ".2f"),
+        ["The method is right where deleting the most important rows makes the logit fall most."],
+    )

@@ -1,0 +1,170 @@
+"""Figure 2 on the page: which slices, and what the two models say about them.
+
+This loads checkpoints and the images of the slices; everything else on the page reads files that
+evaluation left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from pycocotools import mask as coco_mask
+
+from ct_lesion.engine.trainer import build_mapper, load_trained
+from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
+
+from ...pages.page import Block, Picture
+from ..figures.figure_2 import CAPTION, Regions, ScoredSlice, figure_2
+from ..figures.segmentation_figure import choose_slices
+from ..runs.runs import ClassificationResult, Run, RunError, SegmentationResult
+from .worst_slices import read_grey
+
+PAIR = 2
+MIN_SCORE = 0.05
+COVID, CONTROL = "COVID-19", "Control"
+
+
+@dataclass(frozen=True)
+class ChosenSlice:
+    """A slice to draw, and what is known about it."""
+
+    title: str
+    file: Path
+    true_class: str | None
+    lesion_mask: np.ndarray | None = None
+    lung_mask: np.ndarray | None = None
+
+
+def figure_2_blocks(
+    segmentation: tuple[Run, SegmentationResult],
+    classification: tuple[Run, ClassificationResult] | None,
+) -> list[Block]:
+    """Two slices with lesions and two without; what cannot be drawn is said in a sentence.
+
+    Slices with lesions come from the segmentation test set, whose patients have COVID-19; Control
+    slices from the classification test set, or without a classifier lesion-free slices from the
+    former.
+    """
+    run, result = segmentation
+    wanted = [*_with_lesions(result), *_controls(result, classification)]
+    chosen = [c for c in wanted if c.file.is_file()]
+    gone = [
+        f"{c.title} is left out: {c.file} is not there." for c in wanted if not c.file.is_file()
+    ]
+    if not chosen:
+        return gone
+    try:
+        detector = _load(run, result.record)
+        classifier = _load(classification[0], classification[1].record) if classification else None
+    except RunError as error:
+        return [f"Figure 2 is left out. {error}"]
+    names = classification[1].class_names if classification else ()
+    lesion_names = [c["name"] for c in result.truth.loadCats(sorted(result.truth.getCatIds()))]
+    slices = [_scored(c, detector, classifier, names, lesion_names) for c in chosen]
+    numbers = [
+        {
+            "slice": s.title,
+            "scores": s.regions.scores.tolist(),
+            "logits": None if s.logits is None else s.logits.tolist(),
+        }
+        for s in slices
+    ]
+    return [Picture("figure_2", figure_2(slices, MIN_SCORE), CAPTION, numbers), *gone]
+
+
+def _with_lesions(result: SegmentationResult) -> list[ChosenSlice]:
+    return [_lesion_slice(result, i, COVID) for i in _of_patients_in_turn(result, lesions=True)]
+
+
+def _of_patients_in_turn(result: SegmentationResult, lesions: bool) -> list[int]:
+    order = choose_slices(result.truth, len(result.truth.imgs))
+    return [i for i in order if bool(result.truth.imgToAnns[i]) == lesions][:PAIR]
+
+
+def _lesion_slice(result: SegmentationResult, image_id: int, true_class: str | None) -> ChosenSlice:
+    record = result.truth.imgs[image_id]
+    lesions = np.zeros((record["height"], record["width"]), dtype=bool)
+    for annotation in result.truth.imgToAnns[image_id]:
+        lesions |= result.truth.annToMask(annotation).astype(bool)
+    lungs = record.get("lung_segmentation")
+    return ChosenSlice(
+        f"patient {record.get('patient', '?')}, {Path(record['file_name']).stem}",
+        result.image_file(image_id),
+        true_class,
+        lesions,
+        None if lungs is None else coco_mask.decode(lungs).astype(bool),
+    )
+
+
+def _controls(
+    result: SegmentationResult, classification: tuple[Run, ClassificationResult] | None
+) -> list[ChosenSlice]:
+    if classification is None or CONTROL not in classification[1].class_names:
+        return [_lesion_slice(result, i, None) for i in _of_patients_in_turn(result, lesions=False)]
+    found = classification[1]
+    own = np.flatnonzero(found.labels == found.class_names.index(CONTROL))
+    # the middle slice of the first patients, which is neither the lungs' tip nor their base
+    patients = dict.fromkeys(found.patients[own].tolist())
+    middles = [own[found.patients[own] == p] for p in patients]
+    return [
+        ChosenSlice(
+            f"patient {found.patients[i]}, {Path(found.files[i]).stem}",
+            Path(found.files[i]),
+            CONTROL,
+        )
+        for i in (m[len(m) // 2] for m in middles[:PAIR])
+    ]
+
+
+@dataclass(frozen=True)
+class _Model:
+    cfg: CfgNode
+    network: torch.nn.Module
+
+
+def _load(run: Run, record: dict) -> _Model:
+    cfg = run.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(run.weights_files(record)[0])
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return _Model(cfg, load_trained(cfg).eval())
+
+
+def _scored(
+    chosen: ChosenSlice,
+    detector: _Model,
+    classifier: _Model | None,
+    class_names: Sequence[str],
+    lesion_names: Sequence[str],
+) -> ScoredSlice:
+    grey = read_grey(chosen.file)
+    height, width = grey.shape
+    record = {"file_name": str(chosen.file), "height": height, "width": width}
+    image = build_mapper(detector.cfg, is_train=False)(dict(record))["image"]
+    found = detect_with_mask_logits(detector.network, image, height, width, min_score=MIN_SCORE)
+    logits = None
+    if classifier is not None:
+        item = build_mapper(classifier.cfg, is_train=False)(dict(record))
+        with torch.no_grad():
+            logits = classifier.network([item])[0]["logits"].cpu().numpy()
+    names = list(class_names)
+    return ScoredSlice(
+        title=chosen.title,
+        image=grey,
+        regions=Regions(
+            found.boxes,
+            found.scores,
+            [lesion_names[c] for c in found.classes],
+            region_masks(found.boxes, found.logits, height, width),
+        ),
+        score_map=combine_score_map(found.boxes, found.logits, height, width),
+        class_names=names,
+        lesion_mask=chosen.lesion_mask,
+        lung_mask=chosen.lung_mask,
+        true_class=names.index(chosen.true_class) if chosen.true_class in names else None,
+        logits=logits,
+    )

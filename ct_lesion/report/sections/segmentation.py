@@ -1,0 +1,272 @@
+"""Segmentation on the page: AP with intervals, by patient and by size, FROC, Dice, worst slices."""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from ct_lesion.evaluation.lesion_froc import RATES, FrocCurve, lesion_froc, sensitivity_at
+from ct_lesion.evaluation.lesion_overlap import DiceScores, dice_scores
+from ct_lesion.evaluation.mask_ap import METRICS, MaskAP, ap_difference, ap_intervals, patients_of
+from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
+from ct_lesion.evaluation.size_ap import ap_by_size
+
+from ...pages.page import Block, Caution, Picture
+from ...pages.tables import Table
+from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
+from ..figures.segmentation_figure import describe_slices, segmentation_figure
+from ..options import ReportOptions
+from ..runs.runs import RunError, SegmentationResult
+from .worst_slices import read_grey, worst_dice
+
+FROC_IOUS = (0.5, 0.1)
+WORST = 6
+FEW_PATIENTS = 20
+Results = Mapping[str, SegmentationResult]  # by the run's name
+
+
+def check_same_truth(results: Results) -> None:
+    """Refuse runs whose evaluations of one dataset are of different slices.
+
+    Raises:
+        RunError: names the runs and a slice that only one of them has.
+    """
+    for (name_a, a), (name_b, b) in combinations(results.items(), 2):
+        different = _files(a) ^ _files(b)
+        if a.dataset == b.dataset and different:
+            raise RunError(
+                f"{name_a} and {name_b} were not evaluated on the same slices of {a.dataset}: "
+                f"{len(different)} are in one of them only, e.g. {min(different)}."
+            )
+
+
+def _files(result: SegmentationResult) -> set[str]:
+    return {image["file_name"] for image in result.truth.imgs.values()}
+
+
+def segmentation_blocks(results: Results, options: ReportOptions) -> list[Block]:
+    """What comes after Table 2; see the module."""
+    dice = {
+        name: dice_scores(r.truth, r.detections, options.score_threshold)
+        for name, r in results.items()
+    }
+    comparison = _comparison_table(results, options)
+    return [
+        *_cautions(results),
+        _interval_table(results, options),
+        *([comparison] if comparison else []),
+        _patient_table(results, dice),
+        _size_table(results),
+        *_froc_blocks(results),
+        _precision_recall(results),
+        _dice_table(dice, options),
+        *_worst_blocks(results, dice, options),
+    ]
+
+
+def _cautions(results: Results) -> list[Caution]:
+    cautions = []
+    for name, result in results.items():
+        patients = len(set(patients_of(result.truth)))
+        if not result.truth.dataset["annotations"]:
+            cautions.append(
+                Caution(f"{name}: {result.dataset} holds no lesion, so AP is undefined.")
+            )
+        if patients < FEW_PATIENTS:
+            cautions.append(
+                Caution(
+                    f"{name}: {result.dataset} holds {patients} patient{'s' * (patients != 1)}. "
+                    "Intervals by bootstrap over so few patients are too narrow, and the result "
+                    "says little about other patients."
+                )
+            )
+    return cautions
+
+
+def _three(interval: Interval) -> tuple[float, float, float]:
+    return interval.estimate, interval.low, interval.high
+
+
+def _interval_table(results: Results, options: ReportOptions) -> Table:
+    columns = [f"{metric}{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    rows = []
+    for name, r in results.items():
+        found = ap_intervals(r.truth, r.detections, resamples=options.resamples, seed=options.seed)
+        values = [value for metric in METRICS for value in _three(found[metric])]
+        rows.append([name, len(r.truth.imgs), len(set(patients_of(r.truth))), *values])
+    return Table(
+        "ap_intervals",
+        "COCO mask AP of all detections, with 95 % intervals",
+        ["run", "slices", "patients", *columns],
+        rows,
+        dict.fromkeys(columns, ".4f"),
+        [describe_bootstrap(options.resamples)],
+    )
+
+
+def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
+    """AP differences of the pairs with the same ground truth."""
+    columns = [f"{metric}, A - B{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    rows = []
+    for (name_a, a), (name_b, b) in combinations(results.items(), 2):
+        if a.truth.dataset["annotations"] != b.truth.dataset["annotations"]:
+            continue
+        found = ap_difference(
+            a.truth, a.detections, b.detections, resamples=options.resamples, seed=options.seed
+        )
+        values = [value for metric in METRICS for value in _three(found[metric])]
+        rows.append([name_a, name_b, *values])
+    if not rows:
+        return None
+    return Table(
+        "ap_comparison",
+        "Mask AP compared on the same lesions",
+        ["A", "B", *columns],
+        rows,
+        dict.fromkeys(columns, ".4f"),
+        [describe_bootstrap(options.resamples), "The same patients are drawn for both runs."],
+    )
+
+
+def _patient_table(results: Results, dice: Mapping[str, DiceScores]) -> Table:
+    rows = [
+        [name, patient, v["slices"], v["AP"], v["AP50"], v["AP75"], dice[name].by_patient[patient]]
+        for name, r in results.items()
+        for patient, v in r.metrics["patients"].items()
+    ]
+    columns = ["AP", "AP50", "AP75", "Dice"]
+    return Table(
+        "ap_patients",
+        "COCO mask AP and Dice of each patient",
+        ["run", "patient", "slices", *columns],
+        rows,
+        dict.fromkeys(columns, ".4f"),
+    )
+
+
+def _size_table(results: Results) -> Table:
+    rows = [
+        [name, g.name, g.low, g.high, g.lesions, g.ap, g.ap50]
+        for name, r in results.items()
+        for g in ap_by_size(r.truth, r.detections)
+    ]
+    return Table(
+        "ap_sizes",
+        "COCO mask AP by the size of the lesions, a third of them each",
+        ["run", "lesions of size", "from px", "to px", "lesions", "AP", "AP50"],
+        rows,
+        {"from px": ".0f", "to px": ".0f", "AP": ".4f", "AP50": ".4f"},
+    )
+
+
+def _froc_blocks(results: Results) -> list[Block]:
+    curves = {
+        name: {iou: lesion_froc(r.truth, r.detections, iou) for iou in FROC_IOUS}
+        for name, r in results.items()
+    }
+    columns = [f"{rate:g}" for rate in RATES]
+    rows = [
+        [name, iou, curve.lesions, *sensitivity_at(curve)]
+        for name, by_iou in curves.items()
+        for iou, curve in by_iou.items()
+    ]
+    table = Table(
+        "froc",
+        "Sensitivity a lesion at a number of false detections a slice",
+        ["run", "found at IoU above", "lesions", *columns],
+        rows,
+        dict.fromkeys(columns, ".3f"),
+        ["Slices without lesions count. Highest sensitivity at or below each rate."],
+    )
+    caption = (
+        "Free-response ROC: lesions found against false detections a slice, over all scores. A "
+        "detection is false when it overlaps no lesion by more than the IoU."
+    )
+    numbers = {n: {str(iou): _plain(c) for iou, c in by.items()} for n, by in curves.items()}
+    return [table, Picture("froc", froc_figure(curves), caption, numbers)]
+
+
+def _plain(curve: FrocCurve) -> dict[str, list]:
+    keys = ("thresholds", "sensitivity", "false_per_slice")
+    return {key: _without_nan(getattr(curve, key)) for key in keys}
+
+
+def _without_nan(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _precision_recall(results: Results) -> Picture:
+    evaluations = {name: MaskAP(r.truth, r.detections) for name, r in results.items()}
+    numbers = {
+        name: {str(iou): _without_nan(e.precision_at(iou)) for iou in PR_IOUS}
+        for name, e in evaluations.items()
+    }
+    caption = "Precision against recall of all detections, as COCO interpolates it."
+    figure = precision_recall_figure(evaluations)
+    return Picture("precision_recall", figure, caption, numbers)
+
+
+def _dice_table(dice: Mapping[str, DiceScores], options: ReportOptions) -> Table:
+    rows = []
+    for name, scores in dice.items():
+        slices = np.array(list(scores.by_image.values()))
+        patients = np.array(list(scores.by_patient.values()))
+        rows.append(
+            [
+                name,
+                _mean(slices),
+                int((~np.isnan(slices)).sum()),
+                int(np.isnan(slices).sum()),
+                _mean(patients),
+                int((~np.isnan(patients)).sum()),
+            ]
+        )
+    return Table(
+        "dice",
+        f"Dice of all detections with score > {options.score_threshold:g}",
+        [
+            "run",
+            "mean over slices",
+            "slices",
+            "slices without lesion or detection",
+            "mean over patients",
+            "patients",
+        ],
+        rows,
+        {"mean over slices": ".3f", "mean over patients": ".3f"},
+        [
+            "Of all that is detected with all that is lesion. A slice with neither has no Dice and "
+            "is left out; one with only one of them has 0. A patient's Dice is of the pixels of "
+            "all slices together."
+        ],
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _worst_blocks(
+    results: Results, dice: Mapping[str, DiceScores], options: ReportOptions
+) -> list[Block]:
+    blocks: list[Block] = []
+    for number, (name, result) in enumerate(results.items(), start=1):
+        worst = worst_dice(dice[name].by_image, WORST)
+        images = {i: read_grey(result.image_file(i)) for i in worst}
+        drawn = [i for i in worst if images[i] is not None]
+        if not drawn:
+            blocks.append(f"{name}: no slices of {result.dataset} are there to be drawn.")
+            continue
+        pictures = describe_slices(
+            result.truth, result.detections, drawn, images, options.score_threshold
+        )
+        blocks.append(
+            Picture(
+                f"worst_segmented_{number}",
+                segmentation_figure(pictures, options.score_threshold),
+                f"{name}: the slices of lowest Dice.",
+                {str(i): dice[name].by_image[i] for i in drawn},
+            )
+        )
+    return blocks

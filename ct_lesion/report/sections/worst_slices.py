@@ -1,0 +1,95 @@
+"""The slices that a model did worst on.
+
+Shapes: M slices, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.special import logsumexp
+
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.image_header import read_image_header
+
+from ...pages.tables import Table
+
+
+def classification_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Cross-entropy of each slice's softmax, (M,): large where the model was sure and wrong."""
+    return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+
+
+def worst_classified(labels: np.ndarray, logits: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the wrongly classified slices of largest loss, the worst first."""
+    wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
+    losses = classification_losses(labels, logits)[wrong]
+    return wrong[np.argsort(-losses, kind="stable")][:count]
+
+
+def worst_classified_table(
+    name: str,
+    indices: Sequence[int],
+    *,
+    files: np.ndarray,
+    patients: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    class_names: Sequence[str],
+) -> Table:
+    """File, patient, true and predicted class and logits of some slices; arrays are (M, ...)."""
+    rows = [
+        [
+            Path(files[i]).name,
+            str(patients[i]),
+            class_names[labels[i]],
+            class_names[logits[i].argmax()],
+            *map(float, logits[i]),
+        ]
+        for i in indices
+    ]
+    logit_columns = [f"logit {c}" for c in class_names]
+    return Table(
+        name,
+        "The worst classified slices",
+        ["file", "patient", "true class", "predicted class", *logit_columns],
+        rows,
+        dict.fromkeys(logit_columns, ".2f"),
+    )
+
+
+def worst_dice(dice_by_image: Mapping[int, float], count: int) -> list[int]:
+    """Image ids of lowest Dice, the worst first; slices whose Dice is undefined are left out."""
+    known = [(value, i) for i, value in dice_by_image.items() if not np.isnan(value)]
+    return [i for _, i in sorted(known)[:count]]
+
+
+def classified_slices_figure(
+    images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 4
+) -> Figure:
+    """Slices in a grid, with a title each.
+
+    Args:
+        images: (H, W) uint8 each.
+        titles: true and predicted class.
+    """
+    rows = max(-(-len(images) // columns), 1)
+    figure = Figure(figsize=(2.6 * columns, 2.95 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, title in zip(axes, images, titles, strict=False):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=8)
+    return figure
+
+
+def read_grey(path: str | Path) -> np.ndarray | None:
+    """A slice as (H, W) uint8; ``None`` if its file is no longer there, or no picture."""
+    try:
+        read_image_header(path)
+    except (DatasetError, OSError, ValueError):
+        return None
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

@@ -1,0 +1,76 @@
+"""A scan of an array that is in memory already, for users of the package."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data.errors import DatasetError
+from .geometry import Geometry, Vector
+from .quality import check_scan
+from .scan import (
+    DEFAULT_WINDOW,
+    GREY_NOTE,
+    HU_NOTE,
+    NO_GEOMETRY_NOTE,
+    Scan,
+    check_grey_range,
+    check_hu_range,
+    place_slices,
+)
+from .volume_files import HUSlices
+from .windows import Window
+
+
+def scan_from_array(
+    values: np.ndarray,
+    *,
+    spacing_mm: Vector | None = None,
+    is_hu: bool | None = None,
+    window: Window | None = None,
+    name: str = "array",
+) -> Scan:
+    """A scan of an array; the array is not copied.
+
+    Args:
+        values: ``(S, H, W)``, slice 0 nearest the feet, rows to the back, columns to the patient's
+            left. uint8 is grey, windowed already; any other type must be said to be HU.
+        spacing_mm: between slices, rows and columns.
+        is_hu: True for HU. None leaves it to the dtype, and refuses what that does not settle.
+        window: for HU; None is the lung window. Given, it also says that the values are HU.
+
+    Raises:
+        DatasetError: not three dimensions, not said to be HU, or values that cannot be.
+    """
+    values = np.asarray(values)
+    if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "iuf":
+        raise DatasetError(
+            f"an array of shape {values.shape}, {values.dtype}: need numbers, S, H, W."
+        )
+    grey = values.dtype == np.uint8 and not is_hu and window is None
+    if not grey and not is_hu and (is_hu is False or window is None):
+        raise DatasetError(
+            f"an array of {values.dtype}: say that it holds HU (is_hu=True), or window it to uint8."
+        )
+    low, high = float(values.min()), float(values.max())
+    if grey:
+        check_grey_range(name, high)
+    else:
+        check_hu_range(name, low, high, "Convert the values to HU first.")
+        window = window or DEFAULT_WINDOW
+    geometry = Geometry.without_position(values.shape, spacing_mm or (1.0, 1.0, 1.0))
+    scan = Scan(
+        name=name,
+        kind="array",
+        files=(),
+        is_hu=not grey,
+        window=window,
+        read_slice=values.__getitem__ if grey else HUSlices(values.__getitem__, 0.0),
+        slice_names=[f"{index:04d}" for index in range(len(values))],
+        notes=[GREY_NOTE if grey else HU_NOTE.format(window=window.label)],
+        **place_slices(geometry),
+    )
+    if spacing_mm is None:
+        scan.spacing_mm = scan.z_mm = None
+        scan.notes.append(NO_GEOMETRY_NOTE)
+    scan.qc.extend(check_scan(scan))
+    return scan

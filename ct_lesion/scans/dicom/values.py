@@ -1,0 +1,140 @@
+"""Values of a DICOM header, checked: whatever is in a tag, what comes out can be computed with."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from math import isfinite
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from ...pictures import check_picture_size
+from ..geometry import LARGEST_NUMBER
+
+BITS_ALLOCATED = (8, 16, 32)
+# pydicom and GDCM would unpack such a file whole, to any size, to read its first tag
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # the tag, by byte order
+_LONG_VRS = (b"OW", b"OB", b"UN")
+_UNDEFINED = 0xFFFFFFFF
+
+
+def number_of(header: pydicom.Dataset, keyword: str, default: float | None = None) -> float | None:
+    """A tag's only value as a finite number; ``default`` where it is missing or empty.
+
+    Raises:
+        InvalidDicomError: it is something else.
+    """
+    value = header.get(keyword)
+    if value is None or value == "":
+        return default
+    return _number(keyword, value)
+
+
+def whole_of(header: pydicom.Dataset, keyword: str, default: int = 0) -> int:
+    """A tag's only value as a whole number from 0 up.
+
+    Raises:
+        InvalidDicomError: it is something else.
+    """
+    value = number_of(header, keyword, default)
+    if value != int(value) or value < 0:
+        raise InvalidDicomError(f"{keyword} is {value:g}, not a whole number from 0 up")
+    return int(value)
+
+
+def numbers_of(header: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """A tag's values as finite numbers; ``None`` where it is missing or empty.
+
+    Raises:
+        InvalidDicomError: there are more or fewer, or they are something else.
+    """
+    value = header.get(keyword)
+    if value is None or value == "":
+        return None
+    values = (
+        list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+    )
+    if len(values) != count:
+        raise InvalidDicomError(f"{keyword} has {len(values)} values in place of {count}")
+    return tuple(_number(keyword, item) for item in values)
+
+
+def _number(keyword: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidDicomError(f"{keyword} is {str(value)[:40]!r}, not a number") from None
+    if not isfinite(number) or abs(number) > 2**32:
+        raise InvalidDicomError(f"{keyword} is {number:g}, not a usable number")
+    return number
+
+
+def check_image_tags(path: object, header: pydicom.Dataset) -> None:
+    """Check size, bits and rescaling of a CT slice.
+
+    Args:
+        path: for messages.
+
+    Raises:
+        InvalidDicomError: a value that no CT slice can have.
+        DatasetError: it is larger than any.
+    """
+    rows, columns = whole_of(header, "Rows"), whole_of(header, "Columns")
+    if not rows or not columns:
+        raise InvalidDicomError("it holds no image")
+    check_picture_size(path, columns, rows)
+    if whole_of(header, "NumberOfFrames", 1) > 1 or whole_of(header, "SamplesPerPixel", 1) != 1:
+        raise InvalidDicomError("a colour or multi-frame image, not a CT slice")
+    allocated = whole_of(header, "BitsAllocated", 16)
+    stored = whole_of(header, "BitsStored", allocated)
+    highest = whole_of(header, "HighBit", max(stored - 1, 0))
+    if allocated not in BITS_ALLOCATED:
+        raise InvalidDicomError(f"BitsAllocated is {allocated}, not 8, 16 or 32")
+    if not 1 <= stored <= allocated or highest >= allocated:
+        raise InvalidDicomError(
+            f"BitsStored {stored} and HighBit {highest} do not fit BitsAllocated {allocated}"
+        )
+    if whole_of(header, "PixelRepresentation") > 1:
+        raise InvalidDicomError("PixelRepresentation is neither 0 nor 1")
+    slope = number_of(header, "RescaleSlope", 1.0)
+    intercept = number_of(header, "RescaleIntercept", 0.0)
+    if not 0 < abs(slope) <= LARGEST_NUMBER or abs(intercept) > LARGEST_NUMBER:
+        raise InvalidDicomError(f"HU = {slope:g} x stored + {intercept:g} is no rescaling")
+
+
+def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
+    """Compare the length of a slice's pixels with what its tags say.
+
+    GDCM fills up what is missing with whatever it finds, and passes over what is too much.
+
+    Args:
+        header: after :func:`check_image_tags`.
+        content: the file, standing where its pixels begin.
+
+    Raises:
+        InvalidDicomError: they differ by a row or more, or there are none.
+    """
+    start = content.tell()
+    head = content[start : start + 12]
+    order = _PIXEL_DATA.get(head[:4])
+    if order is None or len(head) < 12:
+        raise InvalidDicomError("the file was cut off before its pixels")
+    long = head[4:6] in _LONG_VRS
+    (length,) = struct.unpack_from(f"{order}I", head, 8 if long else 4)
+    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    # of compressed pixels the length is not known, but their decoder notices
+    if syntax is not None and syntax.is_compressed:
+        return
+    left = len(content) - start - (12 if long else 8)
+    row = whole_of(header, "Columns") * whole_of(header, "BitsAllocated", 16) // 8
+    expected = row * whole_of(header, "Rows")
+    if left < expected:
+        raise InvalidDicomError("the file was cut off")
+    if length == _UNDEFINED or not expected <= length < expected + row:
+        raise InvalidDicomError(
+            f"its pixels take {length:,} bytes, but Rows, Columns and BitsAllocated say "
+            f"{expected:,}; one of these tags is wrong"
+        )

@@ -1,0 +1,193 @@
+"""From a volume's own axes to the internal ones and back.
+
+Internal orientation: S slices, H x W pixels; slice 0 is nearest the feet, rows run to the
+patient's back, columns to the patient's left (LPS). An oblique volume takes the nearest of these
+axes: voxels are reordered, never resampled, so that a mask goes back voxel for voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..data.errors import DatasetError
+
+Vector = tuple[float, float, float]
+LARGEST_NUMBER = 1e6  # mm; what lies a kilometre away is no origin
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grid of an input, in SimpleITK's terms.
+
+    Attributes:
+        size: voxels along the input's x, y and z.
+        spacing: mm along them.
+        origin: position of the first voxel in mm, LPS.
+        direction: row-major 3 x 3; column k is the direction of axis k.
+    """
+
+    size: tuple[int, int, int]
+    spacing: Vector
+    origin: Vector
+    direction: tuple[float, ...]
+
+    @classmethod
+    def without_position(
+        cls, shape: tuple[int, int, int], spacing_zyx: Vector = (1.0, 1.0, 1.0)
+    ) -> Geometry:
+        """The geometry of ``(S, H, W)`` slices whose place in the patient is not known."""
+        return cls(shape[::-1], spacing_zyx[::-1], (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+    @cached_property
+    def _orientation(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        # SimpleITK's own choice of the nearest axes, learnt from a volume of one voxel
+        probe = sitk.Image(1, 1, 1, sitk.sitkUInt8)
+        probe.SetDirection(self.direction)
+        orient = sitk.DICOMOrientImageFilter()
+        orient.SetDesiredCoordinateOrientation("LPS")
+        orient.Execute(probe)
+        return tuple(orient.GetPermuteOrder()), tuple(orient.GetFlipAxes())
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """The input's axes that become internal x, y and z."""
+        return self._orientation[0]
+
+    @property
+    def flips(self) -> tuple[bool, bool, bool]:
+        """Which of the internal x, y and z run against the input's axis."""
+        return self._orientation[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Internal shape ``(S, H, W)``."""
+        return tuple(self.size[axis] for axis in reversed(self.order))
+
+    @property
+    def spacing_zyx(self) -> Vector:
+        """Internal spacing in mm: between slices, rows and columns."""
+        return tuple(self.spacing[axis] for axis in reversed(self.order))
+
+    @property
+    def acquired_axially(self) -> bool:
+        """Whether the input's own slices are the internal ones."""
+        return self.order[2] == 2
+
+    @property
+    def slice_normal(self) -> np.ndarray:
+        """Unit vector of the internal slice axis, to the head."""
+        axis = np.reshape(self.direction, (3, 3))[:, self.order[2]]
+        return -axis if self.flips[2] else axis
+
+    @property
+    def degrees_from_axial(self) -> float:
+        """Largest angle between an internal axis and the patient's axis it stands for."""
+        cosines = np.abs(np.reshape(self.direction, (3, 3))[[0, 1, 2], list(self.order)])
+        return float(np.degrees(np.arccos(np.clip(cosines.min(), 0, 1))))
+
+    @property
+    def slice_positions(self) -> list[float]:
+        """Place of each internal slice along :attr:`slice_normal` in mm."""
+        start = float(np.dot(self.slice_normal, self.origin))
+        step, count = self.spacing_zyx[0], self.shape[0]
+        if self.flips[2]:
+            start -= step * (count - 1)
+        return [start + step * index for index in range(count)]
+
+    def input_slice(self, index: int) -> int:
+        """The input's z of an internal slice; only where :attr:`acquired_axially`."""
+        return self.size[2] - 1 - index if self.flips[2] else index
+
+    def slice_to_internal(self, pixels: np.ndarray) -> np.ndarray:
+        """An input's ``(y, x)`` slice as internal ``(H, W)``; only where acquired axially."""
+        if self.order[0] == 1:
+            pixels = pixels.T
+        return pixels[:: -1 if self.flips[1] else 1, :: -1 if self.flips[0] else 1]
+
+    def to_internal(self, voxels: np.ndarray) -> np.ndarray:
+        """A view of the input's ``(z, y, x)`` array in internal ``(S, H, W)`` order."""
+        axes = [2 - axis for axis in reversed(self.order)]
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in reversed(self.flips))
+        return voxels.transpose(axes)[steps]
+
+    def to_input(self, voxels: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`to_internal`."""
+        axes = [2 - axis for axis in reversed(self.order)]
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in reversed(self.flips))
+        return voxels[steps].transpose(np.argsort(axes))
+
+    def image(self, voxels: np.ndarray) -> sitk.Image:
+        """An image in the input's own geometry of ``(S, H, W)`` voxels in internal order.
+
+        Raises:
+            ValueError: the voxels have another shape.
+        """
+        if voxels.shape != self.shape:
+            raise ValueError(f"{voxels.shape} voxels for a scan of {self.shape}")
+        image = sitk.GetImageFromArray(np.ascontiguousarray(self.to_input(voxels)))
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image
+
+
+def check_geometry(path: Path, geometry: Geometry) -> None:
+    """Refuse a grid that no volume can lie on.
+
+    Raises:
+        DatasetError: spacing, origin or axes are not numbers, or the spacing is not above 0.
+    """
+    for what, numbers in (
+        ("spacing", geometry.spacing),
+        ("origin", geometry.origin),
+        ("axes", geometry.direction),
+    ):
+        if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST_NUMBER:
+            raise DatasetError(f"{path}: its {what} are not usable numbers: {tuple(numbers)}.")
+    if min(geometry.spacing) <= 0:
+        raise DatasetError(f"{path}: its spacing is {tuple(geometry.spacing)} mm, not above 0.")
+    if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.5:
+        raise DatasetError(f"{path}: its axes do not span a volume: {tuple(geometry.direction)}.")
+
+
+class OrientedSlices:
+    """Internal slices of an input that is read slice by slice along its own z.
+
+    Nothing is kept where the input's slices are the internal ones. Otherwise (a sagittal series,
+    say) every internal slice crosses all of the input's, which is then read once and kept.
+    """
+
+    def __init__(self, geometry: Geometry, read: Callable[[int], np.ndarray]) -> None:
+        """
+        Args:
+            read: gives the input's slice ``(y, x)`` at an index along its z.
+        """
+        self._geometry, self._read = geometry, read
+        self._volume: np.ndarray | None = None
+        self._lock = Lock()
+
+    def __call__(self, index: int) -> np.ndarray:
+        """The internal slice ``(H, W)``."""
+        geometry = self._geometry
+        if geometry.acquired_axially:
+            pixels = self._read(geometry.input_slice(index))
+            return np.ascontiguousarray(geometry.slice_to_internal(pixels))
+        with self._lock:
+            if self._volume is None:
+                self._volume = self._read_all()
+        return np.ascontiguousarray(geometry.to_internal(self._volume)[index])
+
+    def _read_all(self) -> np.ndarray:
+        first = self._read(0)
+        volume = np.empty((self._geometry.size[2], *first.shape), first.dtype)
+        volume[0] = first
+        for z in range(1, len(volume)):
+            volume[z] = self._read(z)
+        return volume

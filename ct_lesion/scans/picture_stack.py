@@ -1,0 +1,191 @@
+"""Reading a scan from pictures: PNG, JPG or TIFF, a file a slice or the pages of one TIFF.
+
+8-bit pictures are taken as windowed already. Others hold whatever their writer chose, so they are
+only read when the user says what (``--hu`` or a window).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..data.errors import DatasetError
+from ..pictures import check_picture_size, open_picture
+from .geometry import Geometry
+from .names import natural_key, unique_names
+from .quality import sample_indices
+from .scan import (
+    DEFAULT_WINDOW,
+    GREY_NOTE,
+    HU_NOTE,
+    NO_GEOMETRY_NOTE,
+    ReadOptions,
+    Scan,
+    check_grey_range,
+    check_hu_range,
+)
+from .volume_files import HUSlices
+from .windows import Window, window_to_uint8
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_TIFF = (".tif", ".tiff")
+_GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+MOST_COLOUR = 16
+"""Channels of a grey JPEG saved in colour differ by less than this."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One slice: a file, and the page in it."""
+
+    path: Path
+    number: int = 0
+
+
+def is_picture_file(path: Path) -> bool:
+    """Whether the name is that of a picture."""
+    return path.suffix.lower() in PICTURE_ENDINGS
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a file is a TIFF of several pages, which is a scan by itself."""
+    if path.suffix.lower() not in _TIFF:
+        return False
+    try:
+        with open_picture(path) as image:
+            return image.n_frames > 1
+    except DatasetError:
+        return False  # said when it is opened as a slice
+
+
+def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
+    """Open pictures as the slices of a scan, in the natural order of their names.
+
+    Raises:
+        DatasetError: an unreadable picture, sizes or bit depths that differ, colours, more than 8
+            bits without ``hu_offset`` or window, or values that cannot be what is said.
+    """
+    pages, size, deep = _survey(sorted(files, key=lambda path: natural_key(path.name)))
+    place = files[0] if len(files) == 1 else files[0].parent
+    stored = PictureSlices(pages)
+    sampled = [stored(index) for index in sample_indices(len(pages))]
+    low = float(min(pixels.min() for pixels in sampled))
+    high = float(max(pixels.max() for pixels in sampled))
+    notes, window, is_hu, read = [], None, False, stored
+    if not deep:
+        check_grey_range(place, high)
+        notes.append(GREY_NOTE)
+        if options.hu_offset is not None or options.window is not None:
+            notes.append("--hu and the window do not apply to 8-bit pictures")
+    elif options.hu_offset is not None:
+        is_hu, window = True, options.window or DEFAULT_WINDOW
+        offset = options.hu_offset
+        check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
+        read = HUSlices(stored, offset)
+        notes += [
+            f"HU = stored value - {offset:g}, as --hu says",
+            HU_NOTE.format(window=window.label),
+        ]
+    elif options.window is not None:
+        read = WindowedSlices(stored, options.window)
+        notes.append(f"stored values shown through the window {options.window.label}, as told")
+    else:
+        raise DatasetError(
+            f"{place}: pictures of more than 8 bits (values from {low:g} to {high:g}). Say what "
+            "they hold: --hu OFFSET if they are HU plus an offset (0 or 1024, say), or a window "
+            "with --window-level and --window-width."
+        )
+    return Scan(
+        name=name,
+        kind="pictures",
+        files=files,
+        geometry=Geometry.without_position((len(pages), size[1], size[0])),
+        is_hu=is_hu,
+        window=window,
+        read_slice=read,
+        slice_names=unique_names(
+            f"{page.path.stem}-{page.number:04d}" if len(pages) > len(files) else page.path.stem
+            for page in pages
+        ),
+        notes=[*notes, NO_GEOMETRY_NOTE],
+    )
+
+
+class PictureSlices:
+    """Slices ``(H, W)`` as stored: uint8, or whatever deeper type the files have."""
+
+    def __init__(self, pages: list[Page]) -> None:
+        self._pages = pages
+
+    def __call__(self, index: int) -> np.ndarray:
+        page = self._pages[index]
+        with open_picture(page.path) as image:
+            image.seek(page.number)
+            pixels = np.asarray(image if image.mode in _DEEP_MODES else _grey(image, page.path))
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise DatasetError(f"{page.path}: holds NaN or infinite values.")
+        return pixels
+
+
+class WindowedSlices:
+    """Slices of stored values through a window, ``(H, W)`` uint8."""
+
+    def __init__(self, read: PictureSlices, window: Window) -> None:
+        self._read, self._window = read, window
+
+    def __call__(self, index: int) -> np.ndarray:
+        return window_to_uint8(self._read(index), *self._window)
+
+
+def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
+    """All slices, their width and height, and whether they have more than 8 bits."""
+    pages: list[Page] = []
+    kinds: dict[tuple[tuple[int, int], bool], Page] = {}
+    for path in files:
+        with open_picture(path) as image:
+            for number in range(getattr(image, "n_frames", 1)):
+                image.seek(number)
+                check_picture_size(path, *image.size)  # each page of a TIFF has a size of its own
+                page = Page(path, number)
+                pages.append(page)
+                kinds.setdefault((image.size, _is_deep(image, path)), page)
+    if len(kinds) > 1:
+        (size, deep), (other_size, other_deep) = list(kinds)[:2]
+        one, other = list(kinds.values())[:2]
+        what = "size" if size != other_size else "bit depth"
+        of_one, of_other = (
+            f"{s[0]} x {s[1]} pixels of {'more than 8' if d else 8} bits"
+            for s, d in ((size, deep), (other_size, other_deep))
+        )
+        raise DatasetError(
+            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; slices of a scan have "
+            f"one {what}."
+        )
+    ((size, deep),) = kinds
+    return pages, size, deep
+
+
+def _is_deep(image: Image.Image, path: Path) -> bool:
+    if image.mode in _DEEP_MODES:
+        return True
+    if image.mode not in _GREY_MODES:
+        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey ones.")
+    if "16" in str([tile[3] for tile in image.tile]):  # Pillow would quietly cut them to 8
+        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey ones.")
+    return False
+
+
+def _grey(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in ("P", "PA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+        channels = np.asarray(image).astype(np.int16)
+        spread = int((channels.max(axis=2) - channels.min(axis=2)).max())
+        if spread >= MOST_COLOUR:
+            raise DatasetError(
+                f"{path}: a colour picture (channels differ by up to {spread}); give grey slices."
+            )
+    return image.convert("L")

@@ -1,0 +1,250 @@
+"""Finding scans among files, folders and glob patterns, and opening them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..data.errors import DatasetError
+from .dicom.headers import DicomSeries, group_series, is_dicom_file
+from .dicom.series import open_series
+from .names import natural_key, safe_name, unique_names
+from .picture_stack import is_picture_file, is_stack, open_pictures
+from .quality import check_scan
+from .scan import ReadOptions, Scan
+from .volume_files import files_of_volume, is_volume_file, open_volume, volume_stem
+
+_OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
+    "dicom": open_series,
+    "volume": lambda name, files, options: open_volume(name, files[0], options),
+    "pictures": open_pictures,
+}
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class ScanSource:
+    """A scan that was found and not opened yet.
+
+    Attributes:
+        name: safe as a folder name, and no other scan of the list has it.
+        files: all files of it.
+        kind: ``dicom``, ``volume`` or ``pictures``.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    kind: str
+    options: ReadOptions = field(default_factory=ReadOptions, repr=False)
+
+    def open(self) -> Scan:
+        """Open the scan, with its notes and checks.
+
+        Raises:
+            DatasetError: it cannot be used.
+        """
+        try:
+            scan = _OPENERS[self.kind](self.name, self.files, self.options)
+            scan.qc.extend(check_scan(scan))
+        except OSError as error:
+            raise DatasetError(f"{self.files[0]}: {error.strerror or error}.") from None
+        return scan
+
+
+@dataclass
+class _Found:
+    """Files of the inputs by kind, each with the folder its name counts from."""
+
+    dicom: dict[Path, Path] = field(default_factory=dict)
+    volumes: dict[Path, Path] = field(default_factory=dict)
+    pictures: dict[Path, Path] = field(default_factory=dict)
+    named: set[Path] = field(default_factory=set)
+    """Files that the user named one by one: refused aloud, not skipped."""
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, root: Path) -> bool:
+        """Take a file; False if it is of no kind that is read."""
+        if is_volume_file(path):
+            self.volumes.setdefault(path, root)
+        elif is_picture_file(path):
+            self.pictures.setdefault(path, root)
+        elif is_dicom_file(path):
+            self.dicom.setdefault(path, root)
+        else:
+            return False
+        return True
+
+
+def find_scans(
+    inputs: Sequence[str | Path], *, options: ReadOptions, notes: list[str] | None = None
+) -> list[ScanSource]:
+    """The scans among the inputs, in the same order and with the same names every time.
+
+    A DICOM series, a volume file and a TIFF of several pages are a scan each; the other pictures
+    of a folder are one scan together. Folders are searched with all folders in them.
+
+    Args:
+        inputs: files, folders and glob patterns.
+        options: for opening them; its ``series_uid`` chooses among DICOM series.
+        notes: gets a line for whatever was skipped.
+
+    Raises:
+        DatasetError: an input that does not exist, a named file of another kind, or nothing found.
+    """
+    found = _Found()
+    for item in inputs:
+        _take_input(str(item), found)
+    candidates = [
+        *_dicom_sources(found, options),
+        *_volume_sources(found, options),
+        *_picture_sources(found, options),
+    ]
+    if notes is not None:
+        notes.extend(found.notes)
+    if not candidates:
+        what = ", ".join(str(item) for item in inputs) or "no input"
+        reasons = "; ".join(note.rstrip(".") for note in found.notes[:_MOST_NAMED])
+        raise DatasetError(
+            f"{what}: no scan found. Give DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF files"
+            + (f" ({reasons})." if reasons else ".")
+        )
+    names = unique_names(safe_name(source.name) for source in candidates)
+    return [replace(s, name=name) for s, name in zip(candidates, names, strict=True)]
+
+
+def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
+    """Open the one scan at a path.
+
+    Raises:
+        DatasetError: none there, several, or one that cannot be used.
+    """
+    sources = find_scans([path], options=options or ReadOptions())
+    if len(sources) > 1:
+        names = ", ".join(source.name for source in sources[:_MOST_NAMED])
+        raise DatasetError(f"{path}: {len(sources)} scans ({names}, ...), expected one.")
+    return sources[0].open()
+
+
+def _take_input(item: str, found: _Found) -> None:
+    path = Path(item).expanduser()
+    if path.is_dir():
+        _take_folder(path, found)
+    elif path.is_file():
+        path = path.absolute()
+        if not found.add(path, path.parent):
+            raise DatasetError(f"{item}: not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF.")
+        found.named.add(path)
+    elif glob.has_magic(item):
+        # Path.glob takes no absolute pattern
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+        if not matches:
+            raise DatasetError(f"{item}: no file matches this pattern.")
+        for folder in (match for match in matches if match.is_dir()):
+            _take_folder(folder, found)
+        _take_files(item, [m.absolute() for m in matches if m.is_file()], None, found)
+    else:
+        raise DatasetError(f"{item}: no such file or folder.")
+
+
+def _take_folder(folder: Path, found: _Found) -> None:
+    paths, seen = [], set()
+    # linked folders too: that is where large archives live
+    for place, below, names in os.walk(folder, followlinks=True):
+        if Path(place).resolve() in seen:  # a link back up would go round and round
+            below.clear()
+            continue
+        seen.add(Path(place).resolve())
+        below.sort()  # so that the same name is found first every time
+        paths += [(Path(place) / name).absolute() for name in names]
+    _take_files(str(folder), paths, folder.absolute(), found)
+
+
+def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Found) -> None:
+    """Take what can be read; names count from ``root``, or from each file's own folder."""
+    skipped = []
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
+        hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+        if hidden:
+            continue
+        # no file: a link to nowhere, or a pipe, which would never end
+        if not path.is_file() or not found.add(path, root or path.parent):
+            skipped.append(path)
+    voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
+    skipped = [path for path in skipped if path not in voxels]
+    if skipped:
+        some = ", ".join(path.name for path in skipped[:_MOST_NAMED])
+        more = ", ..." if len(skipped) > _MOST_NAMED else ""
+        found.notes.append(f"{item}: skipped {len(skipped)} files of other kinds: {some}{more}")
+
+
+def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+    series, notes = group_series(found.dicom)
+    found.notes += notes
+    if options.series_uid is not None:
+        everything = series
+        series = [s for s in series if s.uid == options.series_uid]
+        if not series:
+            there = "; ".join(s.label for s in everything if s.uid) or "no DICOM series at all"
+            raise DatasetError(f"--series-uid {options.series_uid}: not among {there}.")
+    usable: list[DicomSeries] = []
+    for one in series:
+        # a damaged file has no series; what is no CT scan is only an error where it was named
+        if one.fault and one.uid and not found.named.intersection(one.files):
+            found.notes.append(f"{one.label}: skipped, {one.fault}")
+        else:
+            usable.append(one)
+    places = [_common_folder(one.files) if one.uid else None for one in usable]
+    return [
+        ScanSource(
+            name=_series_name(one, place, found.dicom[one.files[0]], places.count(place) > 1),
+            files=one.files,
+            kind="dicom",
+            options=options,
+        )
+        for one, place in zip(usable, places, strict=True)
+    ]
+
+
+def _series_name(series: DicomSeries, place: Path | None, root: Path, shared: bool) -> str:
+    if place is None:  # a damaged file
+        return _name_from(series.files[0], root)
+    name = _name_from(place, root)
+    return f"{name}-series{series.number}" if shared and series.number else name
+
+
+def _volume_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+    return [
+        ScanSource(
+            name=_name_from(path.with_name(volume_stem(path)), root),
+            files=files_of_volume(path),
+            kind="volume",
+            options=options,
+        )
+        for path, root in found.volumes.items()
+    ]
+
+
+def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+    stacks = [path for path in found.pictures if is_stack(path)]
+    folders: dict[Path, list[Path]] = {}
+    for path in found.pictures:
+        if path not in stacks:
+            folders.setdefault(path.parent, []).append(path)
+    sources = [
+        (_name_from(folder, found.pictures[files[0]]), files) for folder, files in folders.items()
+    ]
+    sources += [(_name_from(path.with_suffix(""), found.pictures[path]), [path]) for path in stacks]
+    return [ScanSource(name, tuple(files), "pictures", options) for name, files in sources]
+
+
+def _name_from(path: Path, root: Path) -> str:
+    """The folders below the input and the name itself, e.g. ``NCP-12-1``."""
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    return "-".join(parts) or path.name
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in files]))

@@ -1,0 +1,96 @@
+"""From Hounsfield units (HU) to the 8-bit images that the network reads: display windows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.errors import DatasetError
+
+
+class Window(NamedTuple):
+    """A display window: its centre and its full width, in HU."""
+
+    level: float
+    width: float
+
+    @property
+    def label(self) -> str:
+        """For messages, e.g. ``lung (level -600, width 1500)``."""
+        numbers = f"level {self.level:g}, width {self.width:g}"
+        names = [name for name, window in WINDOWS.items() if window == self]
+        return f"{names[0]} ({numbers})" if names else numbers
+
+
+WINDOWS: dict[str, Window] = {
+    "lung": Window(-600.0, 1500.0),
+    "mediastinum": Window(40.0, 400.0),
+    "soft_tissue": Window(50.0, 350.0),
+    "bone": Window(400.0, 1800.0),
+}
+"""Common display windows of chest CT, by name."""
+
+
+def choose_window(
+    name: str | None = None, level: float | None = None, width: float | None = None
+) -> Window | None:
+    """The window of ``--window NAME`` or of ``--window-level`` and ``--window-width``.
+
+    Returns:
+        None if nothing was given.
+
+    Raises:
+        DatasetError: an unknown name, half a window, both ways at once, or a width not above 0.
+    """
+    if name is None and level is None and width is None:
+        return None
+    if name is not None and (level is not None or width is not None):
+        raise DatasetError("--window: give a name, or --window-level and --window-width, not both.")
+    if name is not None:
+        if name not in WINDOWS:
+            raise DatasetError(f"--window: {name!r} is none of {', '.join(WINDOWS)}.")
+        return WINDOWS[name]
+    if level is None or width is None:
+        raise DatasetError("--window-level and --window-width: give both.")
+    if not (np.isfinite(level) and np.isfinite(width) and width > 0):
+        raise DatasetError(
+            f"--window-level {level} --window-width {width}: both must be finite, and the width "
+            "above 0."
+        )
+    return Window(float(level), float(width))
+
+
+def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0) -> np.ndarray:
+    """Map HU to 0..255 through a linear display window (DICOM's LINEAR_EXACT function).
+
+    ``level - width / 2`` and everything below becomes 0, ``level + width / 2`` and everything
+    above becomes 255, values between are rounded to the nearest grey value.
+
+    Args:
+        hu: values in HU, any shape, any real dtype; infinities saturate.
+        level: centre of the window in HU.
+        width: full width of the window in HU, above 0.
+
+    Returns:
+        A new uint8 array of the same shape.
+
+    Raises:
+        ValueError: the width is not above 0, level or width is not finite, or ``hu`` has a NaN.
+        TypeError: ``hu`` does not hold real numbers.
+    """
+    if not (np.isfinite(level) and np.isfinite(width)):
+        raise ValueError(f"window level and width must be finite, not {level} and {width}")
+    if width <= 0:
+        raise ValueError(f"window width must be above 0 HU, not {width}")
+    values = np.asarray(hu)
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"HU must be integers or floats, not {values.dtype}")
+    # float32 is exact for every integer HU; a float64 volume keeps its precision.
+    scaled = values.astype(np.promote_types(values.dtype, np.float32))
+    if np.isnan(scaled).any():
+        raise ValueError("HU values contain NaN; replace them before windowing")
+    scaled -= level - width / 2
+    scaled *= 255.0 / width
+    np.clip(scaled, 0, 255, out=scaled)
+    return np.rint(scaled, out=scaled).astype(np.uint8)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from scipy.stats import fisher_exact
+
+from ct_lesion.audit.classes.balance import (
+    associations,
+    count_classes,
+    find_associations,
+    find_imbalance,
+    independence_p_value,
+)
+
+
+def people(label: str, numbers: range, slices: int = 1) -> list[tuple]:
+    return [(f"{label}{n}", "s", f"{i}", label) for n in numbers for i in range(slices)]
+
+
+def test_classes_are_counted_in_patients_scans_and_slices(make_input):
+    one = make_input(
+        "train", [("1", "a", "0", "CP"), ("1", "b", "0", "CP"), ("2", "a", "0", "NCP")]
+    )
+    (cp, ncp) = count_classes([one])
+    assert (cp.patients, cp.scans, cp.slices) == (1, 2, 2)
+    assert (ncp.patients, ncp.scans, ncp.slices) == (1, 1, 1)
+
+
+def test_few_patients_and_imbalance_are_told_whatever_the_number_of_slices(make_input):
+    slices = people("CP", range(60)) + people("NCP", range(9), slices=50)
+    found = {f.code: f for f in find_imbalance(count_classes([make_input("train", slices)]))}
+    assert found["few_patients_of_a_class"].where == ["NCP: 9 patients"]
+    assert found["unbalanced_classes"].what == "train: 60 patients of CP, 9 of NCP."
+    assert "slices_and_patients_disagree" in found
+
+
+def test_balanced_classes_and_slices_of_nobody_give_no_findings(make_input):
+    balanced = make_input("train", people("CP", range(12)) + people("NCP", range(12)))
+    unnamed = make_input("test", [(None, None, str(i), "CP") for i in range(3)])
+    assert list(find_imbalance(count_classes([balanced, unnamed]))) == []
+
+
+def test_the_p_value_is_that_of_fishers_exact_test():
+    # two-sided for equal rows: tables as far from independence are those as improbable
+    table = np.array([[8, 2], [3, 7]])
+    exact = fisher_exact(table).pvalue
+    assert independence_p_value(table) == pytest.approx(exact, abs=0.01)
+
+
+def test_a_class_of_one_origin_only_is_told(make_input):
+    apart = [
+        make_input("train", people("CP", range(12)), source="here", name="a"),
+        make_input("train", people("NCP", range(12)), source="there", name="b"),
+    ]
+    found, skipped = associations(apart)
+    (finding,) = find_associations(found)
+    assert finding.code == "class_goes_with_origin"
+    assert finding.where == ["CP: 12 here, 0 there", "NCP: 0 here, 12 there"]
+    assert found[0].cramers_v == pytest.approx(1)
+    assert skipped == []
+
+
+def test_classes_alike_in_groups_and_one_origin(make_input):
+    inputs = [
+        make_input(
+            group, people("CP", range(start, start + 12)) + people("NCP", range(start, start + 12))
+        )
+        for group, start in (("train", 0), ("test", 100))
+    ]
+    found, skipped = associations(inputs)
+    assert [a.with_what for a in found] == ["group"]
+    assert found[0].cramers_v == 0
+    assert list(find_associations(found)) == []
+    assert all("one origin only" in one.why for one in skipped)

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ct_lesion.audit.classes import shortcut_probe
+from ct_lesion.audit.classes.probe_features import find_shortcuts, probe_groups
+from ct_lesion.audit.images.checks import SeenSlice
+from ct_lesion.audit.images.facts import Border, ImageFacts
+from ct_lesion.audit.inputs.arguments.slices import AuditInput, AuditSlice
+
+PATIENTS = 24
+
+
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch):
+    monkeypatch.setattr(shortcut_probe, "RESAMPLES", 200)
+    monkeypatch.setattr(shortcut_probe, "TREES", 10)
+
+
+def cohort(**of_covid: object) -> tuple[AuditInput, list[SeenSlice]]:
+    """A slice of each patient, all alike but for what is said of those with COVID-19."""
+    rng = np.random.default_rng(0)
+    one = AuditInput("train", "mine", "json", "here")
+    seen = []
+    for number in range(PATIENTS):
+        label = "COVID-19" if number % 2 else "Control"
+        facts = {"format": "PNG", "mode": "L", "bits": 8, "width": 512, "height": 512}
+        facts["file_bytes"] = int(rng.integers(90_000, 110_000))
+        facts["border"] = Border(0, 0, 0, 0, float(rng.random()), 0.3, 0.2)
+        if label == "COVID-19":
+            facts |= of_covid
+        path = Path(f"{number}.png")
+        one.slices.append(AuditSlice(str(number), path, patient=str(number), label=label))
+        seen.append(SeenSlice(one, one.slices[-1], path, ImageFacts(path, **facts)))
+    return one, seen
+
+
+@pytest.mark.parametrize(
+    ("of_covid", "feature"),
+    [
+        ({"format": "JPEG"}, "file format"),
+        ({"width": 630, "height": 630}, "image size"),
+        ({"border": Border(0.1, 0.1, 0, 0, 0.5, 0.3, 0.2)}, "border"),
+        ({"file_bytes": 200_000}, "file size"),
+    ],
+)
+def test_a_format_size_or_border_that_tells_the_class_is_named(of_covid, feature):
+    one, seen = cohort(**of_covid)
+    results, unchecked = probe_groups([one], seen)
+    assert unchecked == []
+    (finding,) = find_shortcuts(results)
+    assert "COVID-19 or Control (AUC 1.00) by file properties" in finding.what
+    assert feature in finding.where[0].partition("; by ")[2]
+
+
+def test_images_that_are_alike_are_no_shortcut():
+    one, seen = cohort()
+    results, _ = probe_groups([one], seen)
+    assert set(results) == {"train"}
+    assert find_shortcuts(results) == []
+
+
+def test_lists_alone_are_probed_by_their_body_boxes():
+    one, _ = cohort()
+    rng = np.random.default_rng(0)
+    one.slices = [
+        AuditSlice(
+            s.key,
+            patient=s.patient,
+            label=s.label,
+            body_box=(0, int(rng.integers(100)), 512 if s.label == "Control" else 450, 400),
+        )
+        for s in one.slices
+    ]
+    results, unchecked = probe_groups([one], [])
+    (finding,) = find_shortcuts(results)
+    assert finding.what.endswith("by body box of the list.")
+    assert "only the body boxes" in unchecked[0].why
+
+
+def test_what_cannot_be_probed_says_why():
+    one, seen = cohort()
+    few = AuditInput("few", "few", "json", "here", one.slices[:6])
+    names_only = AuditInput(
+        "names", "names", "list", "here", [AuditSlice("a", patient="1", label="Control")]
+    )
+    unlabelled = AuditInput("lesions", "lesions", "json", "here", [AuditSlice("a", patient="1")])
+    of_few = [SeenSlice(few, s.slice, s.picture, s.facts) for s in seen[:6]]
+    results, unchecked = probe_groups([few, names_only, unlabelled], of_few)
+    assert results == {}
+    assert ["not measured: 3 patients of COVID-19" in unchecked[0].why, len(unchecked)] == [
+        True,
+        2,
+    ]
+    assert unchecked[1].why == "neither images nor body boxes, or no patients"

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from ct_lesion.audit.classes import shortcut_probe
+from ct_lesion.audit.classes.shortcut_probe import ALL, probe_classes
+
+
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch):
+    monkeypatch.setattr(shortcut_probe, "RESAMPLES", 200)
+    monkeypatch.setattr(shortcut_probe, "TREES", 10)
+
+
+def cohort(patients: int = 20, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and patients of slices; patients of the two classes in turn."""
+    who = np.repeat(np.arange(2 * patients), slices)
+    return np.where(who % 2, "NCP", "CP"), who.astype(str)
+
+
+def test_a_property_that_goes_with_the_class_is_named():
+    labels, patients = cohort()
+    rng = np.random.default_rng(0)
+    features = {
+        "file format": (labels == "NCP").astype(float)[:, None],
+        "border": rng.normal(size=(len(labels), 1)),
+    }
+    results, why = probe_classes(features, labels, patients)
+    assert why == ""
+    found = {r.features: r for r in results}
+    assert found["file format"].auc.estimate == 1
+    assert found["file format"].is_shortcut
+    assert found[ALL].is_shortcut
+    assert not found["border"].is_shortcut
+    assert {r.label for r in results} == {"CP or NCP"}
+
+
+def test_properties_of_patients_that_have_nothing_to_do_with_the_class_tell_nothing():
+    labels, patients = cohort(slices=8)
+    # a size for each patient: only a split by patient keeps trees from learning them by heart
+    own = np.random.default_rng(1).normal(size=(40, 2))[patients.astype(int)]
+    (result,), _ = probe_classes({"image size": own}, labels, patients)
+    assert not result.is_shortcut
+    assert result.auc.low < 0.5
+
+
+def test_of_three_classes_only_the_one_that_can_be_told_is_a_shortcut():
+    patients = np.repeat(np.arange(45), 2)
+    labels = np.array(["CP", "NCP", "Normal"])[patients % 3]
+    wide = (labels == "Normal").astype(float)[:, None]
+    results, _ = probe_classes({"image size": wide}, labels, patients.astype(str))
+    assert {r.label for r in results if r.auc.estimate > 0.99} == {"Normal"}
+    assert [r.label for r in results] == ["CP", "NCP", "Normal"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [(["CP"] * 40, "one class only"), (["CP"] * 31 + ["NCP"] * 9, "9 patients of NCP")],
+)
+def test_what_cannot_be_measured_says_why(labels, reason):
+    who = np.arange(40).astype(str)
+    results, why = probe_classes({"x": np.arange(40.0)[:, None]}, np.array(labels), who)
+    assert results == []
+    assert reason in why
+
+
+def test_where_all_files_are_alike_there_is_nothing_to_tell_classes_by():
+    labels, patients = cohort()
+    results, why = probe_classes({"image size": np.full((len(labels), 2), 512.0)}, labels, patients)
+    assert results == []
+    assert "all files are alike" in why

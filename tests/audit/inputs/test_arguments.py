@@ -1,0 +1,198 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_toys import good_annotation, textured
+
+from ct_lesion.audit.inputs.arguments.arguments import parse_input, read_inputs
+from ct_lesion.audit.inputs.arguments.slices import CLASS_SOURCE, LESION_SOURCE
+from ct_lesion.data.errors import DatasetError
+
+
+def read(text: object, **options: bool):
+    (one,) = read_inputs([str(text)], **options)
+    return one
+
+
+def test_an_argument_is_taken_apart(tmp_path):
+    json_file = tmp_path / "a=b.json"
+    json_file.write_text("{}")
+    spec = parse_input(f"train={json_file}:{tmp_path}")
+    assert (spec.group, spec.name, spec.images) == ("train", str(json_file), tmp_path)
+    spec = parse_input(str(json_file))  # no group, in spite of the sign in its name
+    assert (spec.group, spec.name) == ("a=b", str(json_file))
+    assert parse_input("test=covidx_ct_test").group == "test"
+    assert parse_input("covidx_ct_test").group == "covidx_ct_test"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train=nothing", "nothing: no registered dataset, file or folder.*cncb_lesion_train"),
+        ("{json}:nowhere", "nowhere is no folder of images"),
+        ("={json}", "no group before the ="),
+        ("{json}", "neither COCO json"),
+        ("{broken}", "is damaged"),
+        ("{array}", "holds a list, not an object"),
+        ("{empty}", "no slices in this list"),
+        ("{zip}", "unpack it first"),
+        ("{folder}", "no scan found"),
+    ],
+)
+def test_what_cannot_be_audited_is_one_line(tmp_path, text, message):
+    names = {"json": "a.json", "broken": "b.json", "array": "c.json", "empty": "d.txt"}
+    paths = {key: tmp_path / name for key, name in {**names, "zip": "e.zip", "folder": "f"}.items()}
+    for key, content in {
+        "json": "{}",
+        "broken": "{",
+        "array": "[]",
+        "empty": "",
+        "zip": "",
+    }.items():
+        paths[key].write_text(content)
+    paths["folder"].mkdir()
+    with pytest.raises(DatasetError, match=message) as error:
+        read_inputs([text.format(**paths)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_registered_dataset_is_read_with_patients_and_annotations(datasets):
+    one = read("train=cncb_lesion_train")
+    assert (one.group, one.kind, one.source) == ("train", "COCO json", LESION_SOURCE)
+    assert {s.patient for s in one.slices} == {"0", "1"}
+    assert len(one.slices) == 6
+    assert len(one.coco["annotations"]) == 8
+    assert one.findings == []
+
+
+def test_a_lesion_archive_is_read_with_its_label_masks(lesion_archive):
+    one = read(lesion_archive)
+    assert (one.kind, len(one.slices)) == ("lesion archive", 12)
+    assert sorted(np.unique(one.slices[0].labels())) == [0, 1, 2, 3]
+
+
+def test_an_image_without_a_mask_is_told(tmp_path, write_pictures):
+    folder = write_pictures("archive", {"image/1/a.png": textured(0), "image/1/b.png": textured(1)})
+    write_pictures("archive", {"mask/1/a.png": np.zeros((64, 64))})
+    (finding,) = read(folder).findings
+    assert finding.code == "image_or_mask_alone"
+    assert finding.where == ["image/1/b.png: has no mask"]
+
+
+LINES = {
+    "covidx": "NCP_96_1328_0032.png 2 9 94 512 405\nCP_7_11_0001.png 1 0 0 5 5\n",
+    "sample": "2_96_1328_0032.png\nCP_7_11_0001.png\n",
+    "split": "96_0032.jpg\n7/0001.jpg\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "source", "keys"),
+    [
+        ("covidx", "COVIDx-CT list", CLASS_SOURCE, ["NCP_96_1328_0032", "CP_7_11_0001"]),
+        ("sample", "training sample", CLASS_SOURCE, ["NCP_96_1328_0032", "CP_7_11_0001"]),
+        ("split", "lesion split list", LESION_SOURCE, ["96/0032", "7/0001"]),
+    ],
+)
+def test_the_form_of_a_list_is_told_from_its_lines(tmp_path, form, kind, source, keys):
+    path = tmp_path / "list.txt"
+    path.write_text(LINES[form])
+    one = read(path)
+    assert (one.kind, one.source) == (kind, source)
+    assert [s.key for s in one.slices] == keys
+    assert [s.patient for s in one.slices] == ["96", "7"]
+    assert not any(s.has_image for s in one.slices)
+    assert one.not_checked[0].check == "images of list.txt"
+
+
+def test_patients_of_a_list_may_be_numbered_by_class(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(LINES["covidx"])
+    patients = [s.patient for s in read(path, ids_per_class=True).slices]
+    assert patients == ["NCP_96", "CP_7"]
+
+
+def test_faulty_and_repeated_lines_are_findings_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "list.txt"
+    first = LINES["covidx"].splitlines()[0]
+    path.write_text(f"{first}\n{first}\nNCP_1_2_3.png 0 1 2 3 4\n")
+    one = read(path)
+    assert len(one.slices) == 1
+    assert {f.code for f in one.findings} == {"listed_twice", "faulty_list"}
+    assert any("class 0 contradicts the name" in f.where[0] for f in one.findings)
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("covidx", {"NCP/96/1328/0032.png": 0}),
+        ("sample", {"NCP_96_1328_0032.png": 0}),
+        ("split", {"96/0032.jpg": 0}),
+        ("split", {"image/96/0032.png": 0}),
+        ("split", {"96_0032.jpg": 0}),
+    ],
+)
+def test_a_list_finds_its_images_and_tells_those_that_are_not_there(
+    tmp_path, write_pictures, form, names
+):
+    path = tmp_path / "list.txt"
+    path.write_text(LINES[form])
+    folder = write_pictures("images", {name: textured(seed) for name, seed in names.items()})
+    one = read(f"{path}:{folder}")
+    assert [s.image for s in one.slices] == [folder / next(iter(names)), None]
+    (finding,) = one.findings
+    assert finding.code == "missing_files"
+    assert finding.where == [one.slices[1].key]
+
+
+def test_class_folders(tmp_path, write_pictures):
+    names = ("NCP/1/2/0003.png", "Normal/4/5/0006.png", "NCP/odd.png")
+    folder = write_pictures("tree", {name: textured(0) for name in names})
+    one = read(folder)
+    assert [(s.key, s.label) for s in one.slices] == [
+        ("NCP_1_2_0003", "COVID-19"),
+        ("Normal_4_5_0006", "Control"),
+    ]
+    assert one.findings[0].where == ["NCP/odd.png"]
+
+
+def test_pictures_are_of_the_patient_whose_folder_they_are_in(write_pictures):
+    names = ("ann/1.png", "ann/2.png", "bob/first/1.png", "3.png")
+    one = read(write_pictures("scans", {name: textured(0) for name in names}))
+    who = {s.key: (s.patient, s.scan) for s in one.slices}
+    assert who["ann/1.png"] == ("ann", "ann")
+    assert who["bob/first/1.png"] == ("bob", "first")
+    assert who["3.png"] == (None, None)
+    assert one.not_checked[0].check == f"patients of {one.name}"
+
+
+def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):
+    images = [{"id": 1, "file_name": "gone.png", "width": 4, "height": 4}, {"id": 2}, "x"]
+    one = read(write_coco(good_annotation(), images=images))
+    found = {f.code: f for f in one.findings}
+    assert found["missing_files"].where == [str(tmp_path / "gone.png")]
+    assert found["faulty_json"].where == ["lesions.json: images[1]", "lesions.json: images[2]"]
+    assert one.not_checked[0].why == "1 record of 1 without a patient"
+
+
+def test_a_classification_json(tmp_path, write_pictures):
+    write_pictures("images", {"a.png": textured(0)})
+    record = {"file_name": "a.png", "image_id": "NCP_1_2_3", "label": 2, "patient": "1"}
+    record |= {"scan": "2", "height": 64, "width": 64, "body_box": [1, 2, 3, 4]}
+    content = {"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": "images"}
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({**content, "images": [record]}))
+    (ct_slice,) = read(path).slices
+    assert ct_slice.label == "COVID-19"
+    assert (ct_slice.size, ct_slice.body_box) == ((64, 64), (1, 2, 3, 4))
+    assert Path(ct_slice.image).is_file()
+
+
+def test_two_inputs_of_one_name_can_be_told_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "list.txt").write_text(LINES["split"])
+    inputs = read_inputs([f"{g}={tmp_path / g / 'list.txt'}" for g in ("a", "b", "b")])
+    names = [one.name for one in inputs]
+    assert names == ["list.txt (a)", "list.txt (b)", "list.txt (b)-2"]

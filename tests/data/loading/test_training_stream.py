@@ -1,0 +1,171 @@
+"""A batch depends on the seed and its number; which process reads it when does not matter."""
+
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
+from PIL import Image
+
+from ct_lesion import load_config
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.loading.training_stream import build_training_stream, sampler_of
+from ct_lesion.errors import ConfigError
+
+M = 14
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    keys = ["DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4, "SEED", 3]
+    return load_config(
+        "segmentation/resnet18_t2.yaml", [*keys, "DATALOADER.ASPECT_RATIO_GROUPING", False]
+    )
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[dict]:
+    """Pictures whose grey value is their number; each third is wider than high."""
+    made = []
+    for i in range(M):
+        width, height = (8, 5) if i % 3 == 0 else (5, 8)
+        Image.new("RGB", (width, height), (i, i, i)).save(tmp_path / f"{i}.png")
+        made.append(
+            {"file_name": str(tmp_path / f"{i}.png"), "width": width, "height": height, "number": i}
+        )
+    return made
+
+
+def mapper(record: dict) -> dict:
+    """Reads a picture and draws from all three generators."""
+    with Image.open(record["file_name"]) as image:
+        grey = np.asarray(image)[0, 0, 0]
+    drawn = (random.random(), np.random.rand(), torch.rand(1).item())
+    return {"file_name": record["file_name"], "grey": int(grey), "drawn": drawn} | {
+        key: record[key] for key in ("width", "height")
+    }
+
+
+def take(stream, count: int, start: int = 0) -> list[list[dict]]:
+    stream.start = start
+    return list(itertools.islice(stream, count))
+
+
+@pytest.mark.parametrize("grouping", [False, True])
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "RandomSubsetTrainingSampler"])
+def test_it_goes_on_anywhere_with_any_number_of_workers(cfg, records, grouping, sampler) -> None:
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouping
+    cfg.DATALOADER.SAMPLER_TRAIN = sampler
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
+    whole = take(build_training_stream(cfg, records, mapper, 3), 12)
+    np.random.seed(99)
+    cfg.DATALOADER.NUM_WORKERS = 2
+    assert take(build_training_stream(cfg, records, mapper, 3), 5, start=7) == whole[7:]
+    assert take(build_training_stream(cfg, records, mapper, 4), 5, start=7) != whole[7:]
+    draws = [item["drawn"] for batch in whole for item in batch]
+    assert len(set(draws)) == len(draws) == 48
+
+
+@pytest.mark.parametrize("grouping", [False, True])
+def test_order_is_that_of_detectron2_with_the_same_sampler(cfg, records, grouping) -> None:
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouping
+    stream = build_training_stream(cfg, records, mapper, 3)
+    theirs = build_detection_train_loader(
+        cfg, dataset=records, mapper=dict, sampler=stream._batches._sampler
+    )
+    expected = [[x["number"] for x in batch] for batch in itertools.islice(theirs, 9)]
+    assert [[x["grey"] for x in batch] for batch in take(stream, 9)] == expected
+
+
+def test_the_models_generators_are_left_alone(cfg, records) -> None:
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = (random.random(), np.random.rand(), torch.rand(1).item())
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    take(build_training_stream(cfg, records, mapper, 3), 2)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+
+
+def test_two_processes_share_the_batches_of_one(cfg, records, monkeypatch) -> None:
+    whole = take(build_training_stream(cfg, records, mapper, 3), 4)
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "all_gather", lambda value: [value, value])
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        shares.append(take(build_training_stream(cfg, records, mapper, 3), 4))
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert [len(first), len(second)] == [2, 2]
+        assert sorted(x["drawn"] for x in first + second) == sorted(x["drawn"] for x in batch)
+
+
+# ---- slices that cannot be read -----------------------------------------------------------------
+@pytest.fixture
+def damaged(records) -> list[dict]:
+    path = Path(records[4]["file_name"])
+    path.write_bytes(path.read_bytes()[:40])
+    return records
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stop_names_file_reason_and_key(cfg, damaged, workers) -> None:
+    cfg.DATALOADER.NUM_WORKERS = workers
+    with pytest.raises(DatasetError) as error:
+        take(build_training_stream(cfg, damaged, mapper, 3), 12)
+    message = str(error.value)
+    assert message.startswith(f"{damaged[4]['file_name']}: cannot be read (")
+    assert "INPUT.ON_CORRUPT skip" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skip_puts_another_slice_in_its_place_and_says_so_once(
+    cfg, damaged, caplog, workers
+) -> None:
+    cfg.INPUT.ON_CORRUPT = "skip"
+    cfg.DATALOADER.NUM_WORKERS = workers
+    stream = build_training_stream(cfg, damaged, mapper, 3)
+    batches = take(stream, 12)
+    assert all(len(batch) == 4 for batch in batches)
+    assert 4 not in {x["grey"] for batch in batches for x in batch}
+    assert list(stream.skipped) == [damaged[4]["file_name"]]
+    assert sum("Skipped: " in r.getMessage() for r in caplog.records) == 1
+    assert take(build_training_stream(cfg, damaged, mapper, 3), 5, start=7) == batches[7:]
+
+
+def test_skip_ends_where_nothing_can_be_read(cfg, records) -> None:
+    cfg.INPUT.ON_CORRUPT = "skip"
+    for record in records:
+        Path(record["file_name"]).unlink()
+    with pytest.raises(
+        DatasetError, match=r"10 slices in a row.*is the disk with the images there"
+    ):
+        take(build_training_stream(cfg, records, mapper, 3), 1)
+
+
+def test_a_fault_of_the_program_is_no_damaged_image(cfg, records) -> None:
+    cfg.INPUT.ON_CORRUPT = "skip"
+
+    def broken(record: dict) -> dict:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        take(build_training_stream(cfg, records, broken, 3), 1)
+
+
+def test_an_unknown_word_is_refused(cfg, records) -> None:
+    cfg.INPUT.ON_CORRUPT = "ignore"
+    with pytest.raises(ConfigError, match=r"INPUT\.ON_CORRUPT is 'ignore', expected one of stop"):
+        build_training_stream(cfg, records, mapper, 3)
+
+
+def test_sampler_of_a_loader_and_of_something_else(cfg, records) -> None:
+    loader = build_detection_train_loader(cfg, dataset=records, mapper=dict)
+    assert isinstance(sampler_of(loader), TrainingSampler)
+    with pytest.raises(TypeError, match="list has no sampler"):
+        sampler_of([1])

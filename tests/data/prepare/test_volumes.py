@@ -1,0 +1,164 @@
+"""Volumes to the json files that training reads, and all faults at once."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pycocotools.coco import COCO
+from toy_scans import oblique_direction, toy_hu, write_series, write_volume
+
+from ct_lesion.data.datasets.cncb import load_cncb_lesion
+from ct_lesion.data.datasets.lesion_coco import annotation_file
+from ct_lesion.data.datasets.splits import split_by_patients
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.data.prepare.volume_pairs import LabelMap, VolumePair, pair_folders
+from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
+from ct_lesion.scans.windows import window_to_uint8
+
+LABELS = LabelMap(["1=lung", "2=ggo", "4=consolidation"])
+FLIPPED = (-1, 0, 0, 0, -1, 0, 0, 0, -1)
+DIRECTIONS = {"a": (1, 0, 0, 0, 1, 0, 0, 0, 1), "b": FLIPPED, "c": oblique_direction()}
+
+
+def toy_mask(slices: int = 12) -> np.ndarray:
+    """Lung, a GGO of 5 x 6 px in slices 2 to 4 and a consolidation of 4 x 4 px in slice 4."""
+    mask = np.zeros((slices, 32, 32), np.uint8)
+    mask[:, 9:20, 6:17] = 1
+    mask[2:5, 10:15, 7:13] = 2
+    mask[4, 16:20, 12:16] = 4
+    return mask
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three pairs, whose geometries differ."""
+    for name, direction in DIRECTIONS.items():
+        write_volume(tmp_path / "images" / f"{name}.nii.gz", toy_hu(), direction)
+        write_volume(tmp_path / "masks" / f"{name}.nrrd", toy_mask(), direction)
+    return tmp_path / "images", tmp_path / "masks"
+
+
+def prepare(folders, tmp_path, labels=LABELS, **options):
+    checked = check_pairs(*pair_folders(*folders), labels)
+    split = split_by_patients([s for item in checked for s in item.slice_ids], ["b"], ["c"])
+    return prepare_volumes(checked, split, labels, tmp_path / "cncb", min_area=10, **options)
+
+
+def read(tmp_path, dataset, split):
+    return json.loads((tmp_path / "cncb" / annotation_file(dataset, split)).read_text("utf-8"))
+
+
+def internal(voxels, direction) -> np.ndarray:
+    image = sitk.GetImageFromArray(voxels)
+    image.SetDirection(direction)
+    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", "a"), ("test", "b"), ("val", "c")])
+def test_images_and_masks_of_a_patient_match(folders, tmp_path, split, name):
+    prepare(folders, tmp_path)
+    path = tmp_path / "cncb" / annotation_file("cncb_lesion", split)
+    coco = COCO(str(path))
+    hu, mask = (internal(v, DIRECTIONS[name]) for v in (toy_hu(), toy_mask()))
+    images = coco.loadImgs(coco.getImgIds())
+    assert [i["file_name"] for i in images] == [f"{name}/{name}-{k:04d}.png" for k in range(12)]
+    for index, image in enumerate(images):
+        pixels = cv2.imread(str(tmp_path / "cncb/images" / image["file_name"]), -1)
+        np.testing.assert_array_equal(pixels, window_to_uint8(hu[index]))
+        union = np.zeros_like(mask[index])
+        for annotation in coco.imgToAnns[image["id"]]:
+            union |= coco.annToMask(annotation)
+        np.testing.assert_array_equal(union > 0, mask[index] > 1)
+        assert (image["patient"], image["scan"]) == (name, name)
+        assert image["lung_area"] == (mask[index] > 0).sum()
+
+
+def test_mask_types_and_summaries(folders, tmp_path):
+    summaries = prepare(folders, tmp_path)
+    assert list(summaries) == ["cncb_lesion", "cncb_ggo_consolidation", "cncb_ggo"]
+    both = summaries["cncb_ggo_consolidation"]["train"]
+    assert (both.patients, both.slices, both.lesion_free) == (1, 12, 9)
+    assert both.areas == {"GGO": [30, 30, 30], "Consolidation": [16]}
+
+
+def test_training_can_load_them(folders, tmp_path):
+    prepare(folders, tmp_path)
+    root = tmp_path / "cncb"
+    json_file = root / annotation_file("cncb_lesion", "train")
+    records = load_cncb_lesion("volumes_toy", json_file, root / "images")
+    assert len(records) == 12
+    assert records[4]["patient"] == "a" and len(records[4]["annotations"]) == 2
+
+
+def test_lesions_of_no_kind_and_no_lung(folders, tmp_path):
+    labels = LabelMap(["1=background", "2=lesion", "4=lesion"])
+    summaries = prepare(folders, tmp_path, labels)
+    assert list(summaries) == ["cncb_lesion"]
+    image = read(tmp_path, "cncb_lesion", "train")["images"][0]
+    assert "lung_area" not in image and "lung_segmentation" not in image
+    with pytest.raises(DatasetError, match="--mask-types ggo"):
+        prepare(folders, tmp_path, labels, mask_types=["ggo"], overwrite=True)
+
+
+def test_val_is_test_where_it_has_no_slices(folders, tmp_path):
+    checked = check_pairs(*pair_folders(*folders), LABELS)
+    split = split_by_patients([s for item in checked for s in item.slice_ids], ["b"])
+    prepare_volumes(checked, split, LABELS, tmp_path / "cncb", mask_types=["merge"])
+    val, test = (read(tmp_path, "cncb_lesion", name) for name in ("val", "test"))
+    assert val["images"] == test["images"] and len(test["images"]) == 12
+
+
+def test_a_dicom_series_with_a_mask_volume(tmp_path):
+    folder = write_series(tmp_path / "ct", toy_hu())
+    mask = write_volume(tmp_path / "m.nii.gz", toy_mask())
+    (checked,) = check_pairs([VolumePair("p", "s", folder, mask)], [], LABELS)
+    assert checked.slices == 12
+    assert any("not square" in remark for remark in checked.remarks)
+
+
+def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
+    images, masks = folders
+    write_volume(masks / "a.nrrd", toy_mask(11))
+    write_volume(masks / "b.nrrd", toy_mask())  # not flipped as its image is
+    write_volume(masks / "c.nrrd", toy_mask() * 3, oblique_direction())
+    write_volume(images / "d.nii", toy_hu() + 1024)
+    write_volume(masks / "d.nrrd", toy_mask())
+    (images / "e.nii").write_bytes(b"junk")
+    write_volume(masks / "e.nrrd", toy_mask())
+    write_volume(masks / "f.nrrd", toy_mask())
+    with pytest.raises(DatasetError) as caught:
+        prepare(folders, tmp_path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "6 faults, nothing was written:"
+    for text in (
+        f"{masks}/f.nrrd: has no image",
+        f"{masks}/a.nrrd: 32 x 32 x 11 voxels, but its image {images}/a.nii.gz has 32 x 32 x 12",
+        f"{masks}/b.nrrd: direction (1, 0, 0, 0, 1, 0, 0, 0, 1), but that of its image",
+        f"{masks}/c.nrrd: values 3, 6, 12 are not in --labels",
+        f"{images}/d.nii: values from 14 to 1103 cannot be HU",
+        f"{images}/e.nii: cannot be read",
+    ):
+        assert sum(text in line for line in lines) == 1, text
+    assert not (tmp_path / "cncb").exists()
+
+
+@pytest.mark.parametrize("what", ["spacing", "origin"])
+def test_a_mask_in_another_place_is_refused(folders, what):
+    path = folders[1] / "a.nrrd"
+    image = sitk.ReadImage(str(path))
+    if what == "spacing":
+        image.SetSpacing((0.7, 0.8, 5.0))
+    else:
+        image.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(DatasetError, match=rf"a\.nrrd: {what} \("):
+        check_pairs(*pair_folders(*folders), LABELS)
+
+
+def test_an_earlier_output_stays(folders, tmp_path):
+    prepare(folders, tmp_path)
+    with pytest.raises(DatasetError, match="holds images and annotations already"):
+        prepare(folders, tmp_path)
+    prepare(folders, tmp_path, overwrite=True)

@@ -1,0 +1,25 @@
+"""Slices for the tests of the search for copies: thin synthetic stacks, and their facts."""
+
+import functools
+from itertools import islice
+
+import numpy as np
+
+from ct_lesion.audit.images.facts import ImageFacts, facts_of_pixels
+from ct_lesion.benchmark.thin_stacks import patient_stacks
+
+SIZE = 256
+
+
+@functools.lru_cache(maxsize=4)
+def thin_slices(
+    seed: int = 3, stacks: int = 3, slices: int = 12, size: int = SIZE
+) -> tuple[np.ndarray, ...]:
+    """Some stacks of a synthetic patient, one after the other."""
+    found = islice(patient_stacks(seed, slices, size), stacks)
+    return tuple(image for stack in found for image in stack)
+
+
+def facts_of(images: list[np.ndarray] | tuple[np.ndarray, ...]) -> list[ImageFacts]:
+    """Their facts, without files."""
+    return [facts_of_pixels(image, f"image {n}") for n, image in enumerate(images)]

@@ -1,0 +1,245 @@
+"""The fast path computes what the plain one does: random weights, all kinds of model and input."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ct_lesion import load_config
+from ct_lesion.errors import ConfigError
+from ct_lesion.modeling.fast.half_precision import HalfPrecision
+from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.modeling.fast.inference_pooler import InferenceROIAlign
+from ct_lesion.modeling.fast.parallel_slices import ParallelSlices
+from ct_lesion.modeling.fast.roi_align import FastROIAlign
+from ct_lesion.modeling.fast.training import use_fast_training
+
+SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", 16, "MODEL.CLASSIFIER.WIDTH", 32]
+SMALL += ["MODEL.RPN.PRE_NMS_TOPK_TEST", 200, "MODEL.RPN.POST_NMS_TOPK_TEST", 40]
+SMALL += ["TEST.DETECTIONS_PER_IMAGE", 8]
+SIGMOID = ["MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST", "sigmoid"]
+ADAPTIVE = ["MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO", 0]
+ADAPTIVE += ["MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO", 0]
+CONVOLUTIONS = ["MODEL.ROI_BOX_HEAD.NUM_CONV", 1, "MODEL.ROI_BOX_HEAD.CONV_DIM", 32]
+MIXED = ((64, 64), (96, 60), (64, 64), (61, 64))
+
+
+def make(name: str, *overrides: object) -> tuple[CfgNode, nn.Module]:
+    """A model in test mode whose random weights make regions differ and BatchNorm count."""
+    cfg = load_config(name, [*SMALL, *overrides])
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key.endswith(("cls_score.weight", "bbox_pred.weight", "objectness_logits.weight")):
+                parameter.mul_(30)
+        for norm in (m for m in model.modules() if isinstance(m, _BatchNorm)):
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+            norm.weight.uniform_(0.3, 0.7)
+            norm.bias.normal_(std=0.1)
+    return cfg, model
+
+
+def make_inputs(*sizes: tuple[int, int]) -> list[dict]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        {"image": torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8)}
+        for size in sizes
+    ]
+
+
+@torch.no_grad()
+def assert_same(cfg: CfgNode, model: nn.Module, inputs: list[dict]) -> list[dict]:
+    """Compare a batch with the plain path's slices one by one; returns the latter's outputs.
+
+    One by one, since the plain segmenter pads the slices of a batch to one size, which changes
+    what it finds near their borders.
+    """
+    plain = [model([item])[0] for item in inputs]
+    fast = fast_inference(model, cfg)(inputs)
+    for a, b in zip(plain, fast, strict=True):
+        assert a.keys() == b.keys()
+        assert_same_regions(a["instances"], b["instances"])
+        for key, tolerance in (("logits", 1e-4), ("roi_batch", 1e-4), ("probabilities", 1e-4)):
+            if key in a:
+                torch.testing.assert_close(b[key], a[key], atol=tolerance, rtol=0)
+    return plain
+
+
+def assert_same_regions(plain, fast) -> None:
+    assert len(fast) == len(plain)
+    assert fast.image_size == plain.image_size
+    assert fast.get_fields().keys() == plain.get_fields().keys()
+    boxes = fast.pred_boxes.tensor
+    torch.testing.assert_close(boxes, plain.pred_boxes.tensor, atol=1e-2, rtol=0)
+    torch.testing.assert_close(fast.scores, plain.scores, atol=1e-4, rtol=0)
+    assert torch.equal(fast.pred_classes, plain.pred_classes)
+    if plain.has("pred_masks"):
+        assert fast.pred_masks.dtype == torch.bool
+        # a pixel whose probability is 0.5 up to rounding may fall on either side
+        different = (fast.pred_masks != plain.pred_masks).sum().item()
+        assert different <= 1e-3 * plain.pred_masks.numel()
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("resnet18_t1", []),
+        ("resnet18_t1_both", ADAPTIVE),
+        ("resnet34_t2", SIGMOID),
+        ("resnet50", []),
+    ],
+)
+def test_classifiers(name: str, overrides: list) -> None:
+    assert_same(*make(f"classification/{name}.yaml", *overrides), make_inputs(*MIXED))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("resnet18_t2", ADAPTIVE),
+        ("resnet18_t1_both", SIGMOID),
+        ("resnet18_t1_recommended", CONVOLUTIONS),
+        ("resnet50", []),
+    ],
+)
+def test_segmenters(name: str, overrides: list) -> None:
+    plain = assert_same(*make(f"segmentation/{name}.yaml", *overrides), make_inputs(*MIXED))
+    assert all(len(output["instances"]) for output in plain)
+
+
+def test_no_detection_at_all() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.0)
+    plain = assert_same(cfg, model, make_inputs(*MIXED))
+    assert not any(len(output["instances"]) for output in plain)
+
+
+def test_no_region_for_the_classifier() -> None:
+    cfg, model = make("classification/resnet18_t2.yaml", "MODEL.ROI_BATCH.SCORE_THRESH", 2.0)
+    (plain,) = assert_same(cfg, model, make_inputs((64, 64)))
+    assert not plain["roi_batch"].any()
+
+
+def test_detections_are_rescaled_to_the_original_slice() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    (item,) = make_inputs((64, 64))
+    (plain,) = assert_same(cfg, model, [item | {"height": 100, "width": 130}])
+    assert plain["instances"].pred_masks.shape[1:] == (100, 130)
+
+
+@torch.no_grad()
+def test_given_roi_batches_skip_the_detector() -> None:
+    cfg, model = make("classification/resnet18_t2.yaml")
+    inputs = [{"roi_batch": torch.rand(16, 5)}]
+    torch.testing.assert_close(
+        fast_inference(model, cfg)(inputs)[0]["logits"], model(inputs)[0]["logits"]
+    )
+
+
+def test_the_model_itself_is_untouched() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    modules = [type(module) for module in model.modules()]
+    fast = fast_inference(model, cfg)
+    with torch.no_grad():
+        fast(make_inputs((64, 64)))
+    assert model.training and not fast.training
+    assert [type(module) for module in model.modules()] == modules
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert any(parameter.requires_grad for parameter in model.parameters())
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
+
+
+def test_it_is_made_of_the_weights_as_they_are_now() -> None:
+    cfg, model = make("classification/resnet18_t2.yaml")
+    inputs = make_inputs((64, 64))
+    (before,) = assert_same(cfg, model, inputs)
+    with torch.no_grad():
+        model.backbone.bottom_up.stem.conv1.weight.mul_(-1)
+    (after,) = assert_same(cfg, model, inputs)
+    assert not torch.allclose(before["roi_batch"], after["roi_batch"], atol=1e-3)
+
+
+def test_a_model_that_is_training_on_the_fast_path() -> None:
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    assert use_fast_training(model, cfg)
+    assert_same(cfg, model, make_inputs((64, 64)))
+    assert pooler_types(fast_inference(model, cfg)) == {InferenceROIAlign}
+    assert pooler_types(model) == {FastROIAlign}
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The model that passes one slice, without what spreads a batch over the cores."""
+    return model.model if isinstance(model, ParallelSlices) else model
+
+
+def pooler_types(model: nn.Module) -> set[type]:
+    heads = inside(model).roi_heads
+    poolers = (heads.box_pooler, heads.mask_pooler)
+    return {type(level) for pooler in poolers for level in pooler.level_poolers}
+
+
+@torch.no_grad()
+def test_outputs_do_not_change_with_the_next_slice() -> None:
+    """The regions' memory is used again."""
+    cfg, model = make("segmentation/resnet18_t2.yaml")
+    fast = fast_inference(model, cfg)
+    first, second = make_inputs((64, 64), (64, 64))
+    (output,) = fast([first])
+    kept = copy.deepcopy(output["instances"])
+    fast([second])
+    assert_same_regions(kept, output["instances"])
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ct_lesion.modeling.fast.inference_pooler.numba_is_installed", lambda: False
+    )
+    cfg, model = make("classification/resnet18_t2.yaml")
+    assert_same(cfg, model, make_inputs((64, 64)))
+    fast = fast_inference(model, cfg)
+    assert not any(isinstance(module, InferenceROIAlign) for module in fast.modules())
+
+
+def test_the_key() -> None:
+    cfg, model = make("classification/resnet18_t2.yaml", "MODEL.FAST_PATH", "off")
+    assert fast_inference(model, cfg) is model
+    cfg.MODEL.FAST_PATH = "fast"
+    with pytest.raises(ConfigError, match=r"MODEL\.FAST_PATH is 'fast', expected one of auto"):
+        fast_inference(model, cfg)
+
+
+def test_half_precision_is_for_a_gpu() -> None:
+    """On a CPU "half" is "auto": the numbers are the same."""
+    assert_same(
+        *make("classification/resnet18_t2.yaml", "MODEL.FAST_PATH", "half"), make_inputs((64, 64))
+    )
+
+
+@torch.no_grad()
+def test_half_precision_is_close() -> None:
+    """Autocast works on a CPU as well, slowly: the way is there, not the speed."""
+    cfg, model = make("classification/resnet18_t2.yaml")
+    inputs = make_inputs((64, 64))
+    half = HalfPrecision(inside(fast_inference(model, cfg)))
+    dtypes = []
+    align = half.model.roi_heads.box_pooler.level_poolers[0]
+    align.register_forward_pre_hook(lambda _, args: dtypes.extend(x.dtype for x in args))
+    (exact,), (output,) = model(inputs), half(inputs)
+    assert dtypes == [torch.float32] * 2
+    assert output["logits"].dtype == torch.float32
+    torch.testing.assert_close(
+        output["roi_batch"][:, 0], exact["roi_batch"][:, 0], atol=2e-2, rtol=0
+    )
+
+
+def test_another_kind_of_model_is_used_as_it_is() -> None:
+    model = nn.Linear(2, 2)
+    assert fast_inference(model, load_config("segmentation/resnet18_t2.yaml")) is model

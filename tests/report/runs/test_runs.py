@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+
+from ct_lesion.report.runs.runs.runs import RunError, choose_test, choose_validation, load_runs
+
+
+def test_a_classification_run_is_read_back(classification_run):
+    folder = classification_run(datasets=("covidx_ct_test", "covidx_ct_val"))
+    (run,) = load_runs([folder])
+    result = choose_test(run.classification)
+    assert result.class_names == ("Control", "Common Pneumonia", "COVID-19")
+    assert result.logits.shape == (18, 3)
+    assert result.roi_batches.roi_batch.shape == (18, 6, 5)
+    assert result.roi_batches.patient.tolist() == result.patients.tolist()
+    accuracy = (result.logits.argmax(1) == result.labels).mean()
+    assert 100 * accuracy == pytest.approx(result.metrics["metrics"]["accuracy"])
+    assert choose_validation(run.classification).dataset == "covidx_ct_val"
+    assert run.curves[0] == {"iteration": 0, "total_loss": 1.0}
+    assert run.minutes is None
+
+
+def test_a_segmentation_run_is_read_back_and_its_weights_are_found(segmentation_run):
+    (run,) = load_runs([segmentation_run()])
+    result = choose_test(run.segmentation)
+    assert len(result.truth.imgs) == 6
+    assert result.detections
+    assert result.image_file(1).is_file()
+    assert [f.name for f in run.weights_files(result.record)] == ["model_final.safetensors"]
+
+
+def test_names_are_as_short_as_they_can_be(classification_run):
+    folders = [classification_run("a/x"), classification_run("b/x")]
+    assert [run.name for run in load_runs(folders)] == ["a/x", "b/x"]
+    assert [run.name for run in load_runs(folders[:1])] == ["x"]
+
+
+def damage(folder, name: str, text: str) -> None:
+    (folder / "inference/covidx_ct_test" / name).write_text(text)
+
+
+def test_faults_are_told_in_one_line(classification_run, tmp_path):
+    folder = classification_run()
+    with pytest.raises(RunError, match="given twice"):
+        load_runs([folder, folder])
+    with pytest.raises(RunError, match=r"is no run of tools/train_net.py"):
+        load_runs([tmp_path])
+    damage(folder, "predictions.csv", "file,patient\nx,y\n")
+    with pytest.raises(RunError, match=r"predictions.csv: is not complete"):
+        load_runs([folder])
+    damage(folder, "predictions.csv", "")
+    with pytest.raises(RunError, match=r"predictions.csv: is not complete"):
+        load_runs([folder])
+
+
+def test_a_run_without_predictions_says_how_to_make_them(classification_run):
+    folder = classification_run()
+    for path in (folder / "inference/covidx_ct_test").iterdir():
+        path.unlink()
+    with pytest.raises(RunError, match=r"holds no predictions. Evaluate it first: python"):
+        load_runs([folder])
+
+
+def test_roi_batches_of_other_slices_are_refused(classification_run):
+    a = classification_run("a")
+    b = classification_run("b", slices=None)
+    name = "inference/covidx_ct_test/predictions.csv"
+    lines = (b / name).read_text().splitlines()
+    (a / name).write_text("\n".join([lines[0], *lines[2:]]))
+    with pytest.raises(RunError, match="is of other slices than"):
+        load_runs([a])
+
+
+def test_weights_that_are_gone_are_told(segmentation_run):
+    folder = segmentation_run()
+    (run,) = load_runs([folder])
+    (folder / "model_final.safetensors").unlink()
+    with pytest.raises(RunError, match=r"no .safetensors file in it holds the weights"):
+        run.weights_files(choose_test(run.segmentation).record)
+
+
+def test_detections_in_unknown_images_are_refused(segmentation_run):
+    folder = segmentation_run()
+    path = folder / "inference/cncb_lesion_test/coco_instances_results.json"
+    detections = json.loads(path.read_text())
+    path.write_text(json.dumps([{**detections[0], "image_id": 77}]))
+    with pytest.raises(RunError, match=r"e.g. image 77"):
+        load_runs([folder])
+
+
+def test_the_wanted_dataset_is_chosen(classification_run):
+    folder = classification_run(datasets=("covidx_ct_train", "covidx_ct_val"))
+    (run,) = load_runs([folder])
+    with pytest.raises(RunError, match="Several datasets were evaluated"):
+        choose_test(run.classification)
+    assert choose_test(run.classification, "covidx_ct_train").dataset == "covidx_ct_train"
+    assert choose_test(run.classification, "other") is None
+    assert choose_test({}) is None
+
+
+def test_a_line_that_a_killed_run_left_incomplete_is_passed_over(classification_run):
+    folder = classification_run()
+    with (folder / "metrics.json").open("a") as file:
+        file.write('\n{"iteration": 3, "total')
+    (run,) = load_runs([folder])
+    assert [line["iteration"] for line in run.curves] == [0, 1, 2]
+    assert np.isfinite(run.curves[-1]["total_loss"])

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from toy_runs import toy_slices
+
+from ct_lesion.evaluation.subgroups import MetadataError
+from ct_lesion.pages.tables import Table
+from ct_lesion.report.options import ReportOptions
+from ct_lesion.report.runs.runs.runs import choose_test, load_runs
+from ct_lesion.report.sections.classification import (
+    at_level,
+    cautions,
+    confusion_table,
+    level_table,
+    subgroup_tables,
+    worst_blocks,
+)
+
+OPTIONS = ReportOptions(resamples=50)
+
+
+@pytest.fixture
+def load(classification_run):
+    def make(**arguments):
+        return {"run": choose_test(load_runs([classification_run(**arguments)])[0].classification)}
+
+    return make
+
+
+def test_a_patient_is_the_mean_of_its_slices(load):
+    result = load()["run"]
+    labels, logits, patients, mixed = at_level(result, "patients")
+    assert patients.tolist() == ["0", "1", "2", "3", "4", "5"]
+    np.testing.assert_allclose(logits[2], result.logits[result.patients == "2"].mean(axis=0))
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert mixed == ()
+
+
+def test_metrics_of_each_level_are_those_of_scikit_learn(load):
+    results = load()
+    table = level_table(results, OPTIONS)
+    accuracy = dict(zip(table.columns, table.rows[0], strict=True))
+    for level in ("slices", "scans", "patients"):
+        labels, logits, _, _ = at_level(results["run"], level)
+        expected = 100 * accuracy_score(labels, logits.argmax(axis=1))
+        assert accuracy[f"{level}, %"] == pytest.approx(expected)
+        assert accuracy[f"{level}: low"] <= expected <= accuracy[f"{level}: high"]
+
+
+def test_confusions_add_up_to_all_slices(load):
+    table = confusion_table(load())
+    assert sum(sum(row[2:]) for row in table.rows) == 18
+
+
+def test_a_missing_class_and_a_single_patient_are_said(load):
+    slices = [{**s, "label": s["label"] % 2} for s in toy_slices(classes=2)]
+    (caution,) = cautions(load(name="two", slices=slices))
+    assert "no slice of COVID-19" in caution.text
+    (first, second) = cautions(load(name="one", slices=toy_slices(patients=1)))
+    assert "no slice of Common Pneumonia or COVID-19" in first.text
+    assert "one patient only" in second.text
+    level_table(load(name="again", slices=toy_slices(patients=1)), OPTIONS)
+
+
+def test_subgroups_come_from_columns_of_a_file(load, tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text("patient,sex\n0,f\n1,f\n2,f\n3,m\n4,m\n5,m\n")
+    (table,) = subgroup_tables(
+        load(), ReportOptions(resamples=20, metadata=path, subgroups=["sex"])
+    )
+    assert [row[1:4] for row in table.rows] == [["f", 9, 3], ["m", 9, 3]]
+    with pytest.raises(MetadataError, match="has no column age"):
+        subgroup_tables(load(name="b"), ReportOptions(metadata=path, subgroups=["age"]))
+
+
+def test_worst_slices_without_their_images_are_a_table(load):
+    table, sentence = worst_blocks(load())
+    assert isinstance(table, Table)
+    assert all(row[2] != row[3] for row in table.rows)
+    assert "no longer where they were" in sentence

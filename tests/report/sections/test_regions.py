@@ -1,0 +1,55 @@
+import numpy as np
+
+from ct_lesion.evaluation.region_statistics import count_above
+from ct_lesion.pages.page import Caution, Picture
+from ct_lesion.pages.tables import Table
+from ct_lesion.report.options import ReportOptions
+from ct_lesion.report.runs.runs.runs import choose_test, load_runs
+from ct_lesion.report.sections.explanation import explanation_blocks
+from ct_lesion.report.sections.regions import region_blocks
+
+OPTIONS = ReportOptions(resamples=20, per_class=4)
+
+
+def names(blocks: list, kind: type) -> list[str]:
+    return [block.name for block in blocks if isinstance(block, kind)]
+
+
+def test_figures_and_tables_of_the_regions(classification_run):
+    result = choose_test(load_runs([classification_run()])[0].classification)
+    blocks = region_blocks({"run": result}, OPTIONS)
+    assert "12 slices of covidx_ct_test, 4 of each of 3 classes" in blocks[0]
+    assert names(blocks, Picture) == ["figure_3_1", "figure_4_1"]
+    table_4, table_5 = (block for block in blocks if isinstance(block, Table))
+    assert len(table_4.rows) == len(table_5.rows) == 9
+    drawn = next(b for b in blocks if isinstance(b, Picture) and b.name == "figure_4_1")
+    counts = np.concatenate([drawn.numbers[c]["0.5"] for c in result.class_names])
+    assert table_4.records()[3]["mean"] == np.mean(drawn.numbers["Control"]["0.5"])
+    assert len(counts) == 12
+    assert set(counts) <= set(count_above(result.roi_batches.roi_batch[..., 0], 0.5))
+
+
+def test_many_copies_are_said(classification_run):
+    result = choose_test(load_runs([classification_run()])[0].classification)
+    result.roi_batches.is_copy[:, 2:] = True
+    cautions = [b for b in region_blocks({"run": result}, OPTIONS) if isinstance(b, Caution)]
+    assert "67 % of the rows are copies" in cautions[0].text
+
+
+def test_regions_are_explained_and_the_method_is_checked(classification_run):
+    (run,) = load_runs([classification_run()])
+    result = choose_test(run.classification)
+    blocks = explanation_blocks("run", 1, run, result, OPTIONS)
+    assert names(blocks, Picture) == ["deletion_1"]  # the toy slices have no images
+    table = next(block for block in blocks if isinstance(block, Table))
+    for record in table.records():
+        if record["rows deleted"]:
+            assert record["most important"] <= record["random"] <= record["least important"]
+
+
+def test_without_the_weights_a_sentence_says_so(classification_run):
+    folder = classification_run()
+    (run,) = load_runs([folder])
+    (folder / "model_final.safetensors").unlink()
+    (sentence,) = explanation_blocks("run", 1, run, choose_test(run.classification), OPTIONS)
+    assert "the regions are not explained" in sentence

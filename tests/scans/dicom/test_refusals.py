@@ -1,0 +1,154 @@
+"""Which DICOM series are taken among others, and which are refused, with the reason."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
+from toy_scans import all_values, toy_hu, write_series, write_volume
+
+from ct_lesion.data.errors import DatasetError
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.sources import find_scans, open_scan
+
+
+def as_mr(ds, z):
+    ds.Modality = "MR"
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = MRImageStorage
+
+
+def without_pixels(ds, z):
+    del ds.PixelData, ds.Rows, ds.Columns
+
+
+def enhanced(ds, z):
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    ds.NumberOfFrames = 1
+
+
+def localizer(ds, z):
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+def called_scout(ds, z):
+    ds.SeriesDescription = "Topogram 0.6"
+
+
+FAULTS = [
+    (called_scout, "a scout"),
+    (as_mr, "modality MR, not CT"),
+    (without_pixels, "holds no image"),
+    (enhanced, "enhanced"),
+    (localizer, "a scout"),
+]
+
+
+@pytest.mark.parametrize(("edit", "text"), FAULTS)
+def test_what_is_no_ct_scan_is_skipped_in_a_folder_and_refused_by_name(tmp_path, edit, text):
+    write_series(tmp_path / "other", toy_hu(1), 9, edit)
+    with pytest.raises(DatasetError, match=f"no scan found.*{text}"):
+        find_scans([tmp_path], options=ReadOptions())
+    (named,) = find_scans([next((tmp_path / "other").iterdir())], options=ReadOptions())
+    with pytest.raises(DatasetError, match=text):
+        named.open()
+
+    write_series(tmp_path / "ct", toy_hu())
+    notes = []
+    (source,) = find_scans([tmp_path], options=ReadOptions(), notes=notes)
+    assert source.open().shape == (12, 32, 32)
+    assert len(notes) == 1 and text in notes[0]
+
+
+def test_a_scout_in_the_series_of_the_scan_is_left_out(tmp_path):
+    folder = write_series(
+        tmp_path / "ct", toy_hu(13), edit=lambda ds, z: localizer(ds, z) if z == 12 else None
+    )
+    notes = []
+    (source,) = find_scans([folder], options=ReadOptions(), notes=notes)
+    assert len(source.files) == 12
+    assert "1 scout images were left out" in notes[0]
+
+
+def test_a_scan_may_speak_of_its_scout(tmp_path):
+    def edit(ds, z):
+        ds.SeriesDescription = "Chest after scout"
+
+    assert len(open_scan(write_series(tmp_path / "ct", toy_hu(), edit=edit))) == 12
+
+
+def test_one_series_of_several_by_its_uid(tmp_path):
+    for series in (1, 2):
+        write_series(tmp_path / "ct", toy_hu(seed=series), series)
+    both = find_scans([tmp_path / "ct"], options=ReadOptions())
+    assert [source.name for source in both] == ["ct-series1", "ct-series2"]
+    uid = str(pydicom.dcmread(both[1].files[0]).SeriesInstanceUID)
+    (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uid))
+    np.testing.assert_array_equal(all_values(one.open()), toy_hu(seed=2))
+    with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not among .*Toy 1.*Toy 2"):
+        find_scans([tmp_path / "ct"], options=ReadOptions(series_uid="1.2"))
+    volume = write_volume(tmp_path / "v.nii", toy_hu())
+    with pytest.raises(DatasetError, match="no DICOM series at all"):
+        find_scans([volume], options=ReadOptions(series_uid="1.2"))
+
+
+def without_position(ds, z):
+    del ds.ImagePositionPatient
+
+
+def another_size(ds, z):
+    if z == 5:
+        ds.Rows, ds.PixelData = 16, ds.PixelData[: 16 * 64]
+
+
+def another_orientation(ds, z):
+    if z == 5:
+        ds.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+
+def another_spacing(ds, z):
+    if z == 5:
+        ds.PixelSpacing = [0.5, 0.5]
+
+
+def without_rescale(ds, z):
+    del ds.RescaleSlope, ds.RescaleIntercept
+
+
+def cut_off(ds, z):
+    ds.PixelData = ds.PixelData[:100]
+
+
+def cut_off_compressed(ds, z):
+    ds.compress(JPEGLSLossless)
+    (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
+    ds.PixelData = encapsulate([frame[:100]])
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (without_position, "no ImagePositionPatient"),
+        (another_size, "32 x 16 pixels, but .* has 32 x 32"),
+        (another_orientation, "another orientation"),
+        (another_spacing, "another pixel spacing"),
+        (without_rescale, r"values from \d+ to \d+ cannot be HU.*Rescale"),
+        (cut_off, "the file was cut off"),
+        (cut_off_compressed, "pixels cannot be decoded"),
+    ],
+)
+def test_series_that_cannot_be_used_are_refused_in_one_line(tmp_path, edit, text):
+    write_series(tmp_path / "ct", toy_hu(), edit=edit)
+    with pytest.raises(DatasetError, match=text) as caught:
+        open_scan(tmp_path / "ct")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 99, b"\0" * 128 + b"DICM" + b"junk" * 9])
+def test_a_damaged_file_does_not_hide_the_others(tmp_path, content):
+    write_series(tmp_path / "ct", toy_hu())
+    (tmp_path / "ct" / "zz.dcm").write_bytes(content)
+    scan, broken = find_scans([tmp_path], options=ReadOptions())
+    assert (scan.name, broken.name) == ("ct", "ct-zz.dcm")
+    assert scan.open().shape == (12, 32, 32)
+    with pytest.raises(DatasetError, match=r"zz\.dcm: cannot be read as DICOM"):
+        broken.open()

@@ -1,0 +1,73 @@
+"""Checks of a scan, each on the smallest scan that shows it."""
+
+import numpy as np
+import pytest
+from toy_scans import oblique_direction, toy_hu, write_volume
+
+from ct_lesion.scans.array import scan_from_array
+from ct_lesion.scans.quality import sample_indices
+from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.sources import open_scan
+from ct_lesion.scans.windows import WINDOWS, Window, window_to_uint8
+
+SQUARE = (2.5, 0.7, 0.7)
+
+
+def findings(scan: Scan) -> dict[str, str]:
+    return {finding.code: finding.message for finding in scan.qc}
+
+
+def test_a_good_scan_has_no_findings():
+    assert scan_from_array(toy_hu(), is_hu=True, spacing_mm=SQUARE).qc == []
+    assert scan_from_array(window_to_uint8(toy_hu()), spacing_mm=SQUARE).qc == []
+
+
+@pytest.mark.parametrize(
+    ("slices", "spacing", "code", "message"),
+    [
+        (9, SQUARE, "few_slices", "9 slices: fewer than 10"),
+        (12, (12.0, 0.7, 0.7), "spacing", "slices 12.0 mm apart"),
+        (12, (2.5, 0.9, 0.7), "spacing", "not square: 0.900 mm by 0.700 mm"),
+        (12, None, "spacing", "no spacing given"),
+    ],
+)
+def test_slices_and_spacing(slices, spacing, code, message):
+    scan = scan_from_array(toy_hu(slices), is_hu=True, spacing_mm=spacing)
+    assert list(findings(scan)) == [code]
+    assert message in findings(scan)[code]
+
+
+def test_orientation(tmp_path):
+    spacing = (0.7, 0.7, 2.5)
+    oblique = write_volume(tmp_path / "o.nii", toy_hu(), oblique_direction(8), spacing)
+    assert "degrees off" in findings(open_scan(oblique))["oblique"]
+    coronal = (1, 0, 0, 0, 0, -1, 0, 1, 0)
+    path = write_volume(tmp_path / "c.nii", toy_hu(), coronal, (0.7, 0.7, 0.7))
+    assert list(findings(open_scan(path))) == ["not_axial"]
+
+
+def test_nearly_constant():
+    air = np.full((12, 32, 32), -1000, np.int16)
+    air[:, ::2] += 5
+    assert "at most 2.5 HU" in findings(scan_from_array(air, is_hu=True))["constant"]
+    grey = np.full((12, 32, 32), 90, np.uint8)
+    assert "at most 0.0 grey values" in findings(scan_from_array(grey))["constant"]
+
+
+def test_saturated_window():
+    """The toy body is 24 x 27 px of 20..79 HU, with 11 x 11 px of lung in it."""
+    hu = toy_hu()
+    lung_only = Window(-850, 400)  # shows all tissue white: 648 - 121 of 648 pixels
+    scan = scan_from_array(hu, is_hu=True, spacing_mm=SQUARE, window=lung_only)
+    assert "shows 81% of the body" in findings(scan)["saturated"]
+    assert "level -850, width 400" in findings(scan)["saturated"]
+    scan = scan_from_array(window_to_uint8(hu, *lung_only), spacing_mm=SQUARE)
+    assert "the images' own window shows 81%" in findings(scan)["saturated"]
+    for window in (WINDOWS["lung"], WINDOWS["mediastinum"]):
+        assert scan_from_array(hu, is_hu=True, spacing_mm=SQUARE, window=window).qc == []
+
+
+def test_samples_are_spread_and_different():
+    assert sample_indices(1) == [0]
+    assert sample_indices(3) == [0, 1, 2]
+    assert sample_indices(100) == [10, 30, 50, 70, 90]
