@@ -25,7 +25,7 @@ from pathlib import Path
 
 import ct_lesion  # noqa: F401 registers the datasets
 from ct_lesion.audit.findings import Severity, by_reason
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
+from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.page import check_output, verdict, write_audit
 from ct_lesion.audit.run import AuditOptions, run_audit
 from ct_lesion.errors import UserError, run_tool

@@ -18,7 +18,7 @@ from pathlib import Path
 from ct_lesion.checkpoint import update_description
 from ct_lesion.errors import run_tool
 from ct_lesion.evaluation.calibration import fit_temperature
-from ct_lesion.report.runs.runs.runs import RunError, choose_validation, load_runs
+from ct_lesion.report.runs.runs import RunError, choose_validation, load_runs
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -22,7 +22,7 @@ from ct_lesion.errors import UserError, run_tool
 from ct_lesion.pages.page import check_output, write_report
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs.runs import load_runs
+from ct_lesion.report.runs.runs import load_runs
 
 
 def parse_arguments() -> argparse.Namespace:

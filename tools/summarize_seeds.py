@@ -19,7 +19,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ct_lesion.errors import run_tool
-from ct_lesion.report.runs.runs.seed_summary import read_seed_run, summarize, write_summary
+from ct_lesion.report.runs.seed_summary import read_seed_run, summarize, write_summary
 
 
 def parse_arguments() -> argparse.Namespace:

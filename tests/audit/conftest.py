@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from audit_toys import textured
 
-from ct_lesion.audit.inputs.arguments.slices import AuditInput, AuditSlice
+from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
 
 
 @pytest.fixture

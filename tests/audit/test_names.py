@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ct_lesion.audit.findings import Severity
-from ct_lesion.audit.inputs.arguments.slices import CLASS_SOURCE, LESION_SOURCE
+from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
 from ct_lesion.audit.names import find_labels_that_differ, find_not_comparable, find_shared
 
 

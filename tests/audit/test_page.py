@@ -9,7 +9,7 @@ from ct_lesion.audit.copies.pictures import PairPicture
 from ct_lesion.audit.copies.search import Copy
 from ct_lesion.audit.copies.trials import TrialReport, TrialRow
 from ct_lesion.audit.findings import Finding, NotChecked, Severity, by_severity
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
+from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.names import find_shared
 from ct_lesion.audit.page import check_output, render, verdict, write_audit
 from ct_lesion.audit.run import Audit, AuditOptions, run_audit

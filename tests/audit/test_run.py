@@ -5,7 +5,7 @@ import pytest
 from audit_toys import textured
 
 from ct_lesion.audit.classes import shortcut_probe
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
+from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.run import Audit, AuditOptions, run_audit
 
 PATIENTS = 12

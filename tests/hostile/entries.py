@@ -25,7 +25,7 @@ from ct_lesion.errors import UserError, run_tool
 from ct_lesion.evaluation.subgroups import read_metadata
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_segmenter
-from ct_lesion.report.runs.runs.runs import load_runs
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
 

@@ -7,7 +7,7 @@ from ct_lesion.audit.classes import shortcut_probe
 from ct_lesion.audit.classes.probe_features import find_shortcuts, probe_groups
 from ct_lesion.audit.images.checks import SeenSlice
 from ct_lesion.audit.images.facts import Border, ImageFacts
-from ct_lesion.audit.inputs.arguments.slices import AuditInput, AuditSlice
+from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
 
 PATIENTS = 24
 

@@ -13,7 +13,7 @@ from ct_lesion.audit.copies.findings import (
 )
 from ct_lesion.audit.findings import Severity
 from ct_lesion.audit.images.checks import see_images
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
+from ct_lesion.audit.inputs.arguments import read_inputs
 
 
 @pytest.fixture

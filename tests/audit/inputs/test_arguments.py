@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from audit_toys import good_annotation, textured
 
-from ct_lesion.audit.inputs.arguments.arguments import parse_input, read_inputs
-from ct_lesion.audit.inputs.arguments.slices import CLASS_SOURCE, LESION_SOURCE
+from ct_lesion.audit.inputs.arguments import parse_input, read_inputs
+from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
 from ct_lesion.data.errors import DatasetError
 
 

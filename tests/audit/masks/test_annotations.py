@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
-from ct_lesion.audit.inputs.arguments.slices import AuditInput
+from ct_lesion.audit.inputs.arguments import read_inputs
+from ct_lesion.audit.inputs.slices import AuditInput
 from ct_lesion.audit.masks.annotations import check_annotations
 
 FIELDS = st.sampled_from(

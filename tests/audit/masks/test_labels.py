@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ct_lesion.audit.findings import Severity
-from ct_lesion.audit.inputs.arguments.arguments import read_inputs
+from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.masks.annotations import check_annotations
 from ct_lesion.audit.masks.labels import check_masks
 from ct_lesion.data.datasets.lesion_masks import encode_mask

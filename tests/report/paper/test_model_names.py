@@ -2,8 +2,8 @@ import pytest
 
 from ct_lesion import load_config
 from ct_lesion.config import shipped_configs
-from ct_lesion.report.paper.paper.model_names import backbone_name, model_name, paper_row
-from ct_lesion.report.paper.paper.paper import load_paper
+from ct_lesion.report.paper.model_names import backbone_name, model_name, paper_row
+from ct_lesion.report.paper.paper import load_paper
 
 
 @pytest.mark.parametrize(

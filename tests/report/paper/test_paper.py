@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from ct_lesion.report.paper.paper.paper import DATA, load_paper
+from ct_lesion.report.paper.paper import DATA, load_paper
 
 
 def test_numbers_are_read_from_what_is_printed():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ct_lesion.evaluation.region_statistics import describe_counts, ks_tests
-from ct_lesion.report.paper.paper.region_tables import region_count_table, region_test_table
+from ct_lesion.report.paper.region_tables import region_count_table, region_test_table
 
 CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 LABELS = np.repeat([0, 1, 2], 4)

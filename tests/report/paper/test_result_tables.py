@@ -5,8 +5,8 @@ import pytest
 
 from ct_lesion import load_config
 from ct_lesion.evaluation.classification_metrics import classification_metrics
-from ct_lesion.report.paper.paper.paper import load_paper
-from ct_lesion.report.paper.paper.result_tables import (
+from ct_lesion.report.paper.paper import load_paper
+from ct_lesion.report.paper.result_tables import (
     RunMetrics,
     class_metrics_table,
     classification_table,

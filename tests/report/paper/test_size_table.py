@@ -6,8 +6,8 @@ from detectron2.modeling import build_model
 from ct_lesion import load_config
 from ct_lesion.config import shipped_configs
 from ct_lesion.modeling.parameters import ParameterCounts, count_parameters
-from ct_lesion.report.paper.paper.paper import load_paper
-from ct_lesion.report.paper.paper.size_table import (
+from ct_lesion.report.paper.paper import load_paper
+from ct_lesion.report.paper.size_table import (
     ModelSize,
     explain,
     explain_paper,

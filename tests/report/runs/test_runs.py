@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from ct_lesion.report.runs.runs.runs import RunError, choose_test, choose_validation, load_runs
+from ct_lesion.report.runs.runs import RunError, choose_test, choose_validation, load_runs
 
 
 def test_a_classification_run_is_read_back(classification_run):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from scipy import stats
 
-from ct_lesion.report.runs.runs.runs import RunError
-from ct_lesion.report.runs.runs.seed_summary import read_seed_run, summarize, write_summary
+from ct_lesion.report.runs.runs import RunError
+from ct_lesion.report.runs.seed_summary import read_seed_run, summarize, write_summary
 
 APS = (40.0, 43.0, 46.0)
 

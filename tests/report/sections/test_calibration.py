@@ -1,7 +1,7 @@
 import pytest
 
 from ct_lesion.evaluation.calibration import calibration, fit_temperature
-from ct_lesion.report.runs.runs.runs import load_runs
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.calibration import calibration_blocks
 
 

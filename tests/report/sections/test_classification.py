@@ -6,7 +6,7 @@ from toy_runs import toy_slices
 from ct_lesion.evaluation.subgroups import MetadataError
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs.runs import choose_test, load_runs
+from ct_lesion.report.runs.runs import choose_test, load_runs
 from ct_lesion.report.sections.classification import (
     at_level,
     cautions,

@@ -3,7 +3,7 @@ from toy_runs import toy_slices
 
 from ct_lesion.evaluation.run_comparison import SliceMismatch
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs.runs import RunError, choose_test, load_runs
+from ct_lesion.report.runs.runs import RunError, choose_test, load_runs
 from ct_lesion.report.sections.comparison_section import check_comparable, comparison_table
 
 

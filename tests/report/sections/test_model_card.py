@@ -4,7 +4,7 @@ import pytest
 
 from ct_lesion import load_config
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs.runs import load_runs
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.model_card import (
     FOR_AUTHORS,
     claim_table,
