@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
-    """The version as written in ``ct_lesion/__init__.py``, read as text.
+    """The version as written in ``ct_lesion/version.py``, read as text.
 
     Importing the package would need torch and Detectron2 at build time.
     """
-    source = (ROOT / "ct_lesion" / "__init__.py").read_text(encoding="utf-8")
+    source = (ROOT / "ct_lesion" / "version.py").read_text(encoding="utf-8")
     match = re.search(r"""^__version__\s*(?::\s*str\s*)?=\s*["']([^"']+)["']""", source, re.M)
     if match is None:
-        raise RuntimeError("ct_lesion/__init__.py holds no line like: __version__ = '1.2.3'")
+        raise RuntimeError("ct_lesion/version.py holds no line like: __version__ = '1.2.3'")
     return match.group(1)
 
 

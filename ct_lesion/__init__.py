@@ -5,8 +5,6 @@ datasets with Detectron2's registries. It changes nothing global: the keys it ad
 added by :func:`ct_lesion.add_ct_lesion_config`.
 """
 
-__version__ = "0.1.0"
-
 import warnings
 
 try:
@@ -26,6 +24,7 @@ from .config import add_ct_lesion_config, get_config_file, load_config
 from .data.datasets.cncb import register_cncb_lesion
 from .data.datasets.covidx_ct import register_covidx_ct
 from .prediction.predictor import LesionPredictor
+from .version import __version__
 
 __all__ = [
     "LesionPredictor",

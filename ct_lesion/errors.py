@@ -26,6 +26,32 @@ class ConfigError(UserError):
     """A config key, or keys that do not agree."""
 
 
+class DatasetError(UserError):
+    """Data that cannot be used as it is."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used; the message is one line with the file and what to do."""
+
+
+def reason(error: BaseException, limit: int = 300) -> str:
+    """The first line of an exception, for use inside a one-line message.
+
+    ITK puts the place in its own source first; of its messages the last line is taken. An exception
+    without text gives its type's name.
+
+    Args:
+        limit: most characters of the result.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    line = lines[-1] if "ITK" in lines[0] or "itk::" in lines[0] else lines[0]
+    for prefix in ("sitk::ERROR: ", "Error: "):
+        line = line.removeprefix(prefix)
+    return " ".join(line.split())[:limit].rstrip(". ")
+
+
 def run_tool(main: Callable[[], object]) -> None:
     """Run a tool's ``main``; a user's mistake ends it with one message and exit code 2."""
     try:

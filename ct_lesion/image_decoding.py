@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ct_lesion.errors import reason
 from ct_lesion.pictures import LARGEST_PICTURE, PICTURE_FORMATS
 
 MOST_FILE_BYTES = 256 * 1024**2
@@ -74,13 +75,13 @@ def decode(path: Path, header: Header) -> np.ndarray:
     except UnidentifiedImageError:
         raise ImageProblem("not an image", "not an image of a known format") from None
     except Image.DecompressionBombError as error:
-        raise ImageProblem("too large", _one_line(error)) from None
+        raise ImageProblem("too large", reason(error)) from None
     except MemoryError:
         raise ImageProblem("too large", "does not fit in memory") from None
     # Decoders raise whatever a damaged file leads them to; all of it means the same.
     except Exception as error:
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
-        raise ImageProblem(kind, f"{type(error).__name__}: {_one_line(error)}") from None
+        raise ImageProblem(kind, f"{type(error).__name__}: {reason(error)}") from None
 
 
 def _read_file(path: Path, header: Header) -> bytes:
@@ -97,7 +98,7 @@ def _read_file(path: Path, header: Header) -> bytes:
     except FileNotFoundError:
         raise ImageProblem("missing", "does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ImageProblem("unreadable", _one_line(error)) from None
+        raise ImageProblem("unreadable", reason(error)) from None
     header.sha256 = hashlib.sha256(data).hexdigest()
     return data
 
@@ -168,7 +169,3 @@ def _pixels(image: Image.Image, header: Header) -> np.ndarray:
         text = f"a colour picture: channels differ by up to {spread}"
         header.note = ImageProblem("wrong mode", text)
     return colour
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or "no reason given"

@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from .data.errors import DatasetError
+from .errors import DatasetError
 from .pictures import check_picture_size, open_picture
 
 PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from .data.errors import DatasetError
+from .errors import DatasetError, reason
 
 LARGEST_PICTURE = 4096 * 4096
 """Pixels of the largest picture or DICOM slice that is decoded. The largest matrix of a CT scanner
@@ -91,9 +91,4 @@ def open_picture(source: str | Path | BinaryIO, name: str | Path = "") -> Iterat
             f"{LARGEST_PICTURE // 2**20} million are read): leave it out, or resize it."
         ) from None
     except DAMAGE as error:
-        raise DatasetError(f"{name}: cannot be read as a picture ({_reason(error)}).") from None
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(". ")
+        raise DatasetError(f"{name}: cannot be read as a picture ({reason(error)}).") from None

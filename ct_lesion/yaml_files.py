@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from ct_lesion.errors import reason
+
 LARGEST_TEXT = 2**18  # characters; a dumped config has some 10,000
 MOST_NODES = 20_000  # values with all references within the file followed; Detectron2's has 500
 DEEPEST = 50  # lists and mappings within each other; Detectron2's has 5
@@ -49,7 +51,7 @@ def check_config_file(path: str | Path, seen: tuple[Path, ...] = ()) -> None:
         with path.open(encoding="utf-8") as file:
             content = parse_yaml(file.read(LARGEST_TEXT + 1))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {reason(error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: is not a mapping of keys to values")
     bases = content.get(BASE_KEY, [])
@@ -89,7 +91,3 @@ def _check_size(value: Any) -> None:
         elif isinstance(item, list):
             todo.extend(item)
     raise ValueError("it is too large")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

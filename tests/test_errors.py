@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.errors import UserError, reason, run_tool
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_a_bug_keeps_its_traceback() -> None:
 
     with pytest.raises(OSError, match="No such file"):
         run_tool(main)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a file is damaged.\nmore of it", "a file is damaged"),
+        ("\n  two   words\n", "two words"),
+        ("", "ValueError"),
+        ("Exception thrown in ITK's reader: a.cxx:12:\nsitk::ERROR: no such file.", "no such file"),
+        ("x" * 400, "x" * 300),
+    ],
+)
+def test_reason_is_one_short_line(text: str, line: str) -> None:
+    assert reason(ValueError(text)) == line

@@ -87,7 +87,7 @@ def test_wheel_holds_the_configs_and_the_package_only(wheel: zipfile.ZipFile) ->
 
 def test_metadata(wheel: zipfile.ZipFile) -> None:
     about = metadata(wheel)
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "ct_lesion/__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "ct_lesion/version.py").read_text())
     assert about["Version"] == version.group(1)
     assert about["Requires-Python"] == ">=3.11"
     assert "Apache-2.0" in (about["License-Expression"] or about["License"])
@@ -117,7 +117,7 @@ def test_setup_py_reads_the_version_without_torch_or_the_package(tree: Path) -> 
     block = BLOCK.format(names=["torch", "torchvision", "detectron2", "ct_lesion", "numpy"])
     code = block + "import runpy; sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py')"
     out = run_ok(sys.executable, "-c", code, cwd=tree)
-    assert f'__version__ = "{out.split()[-1]}"' in (ROOT / "ct_lesion/__init__.py").read_text()
+    assert f'__version__ = "{out.split()[-1]}"' in (ROOT / "ct_lesion/version.py").read_text()
 
 
 def test_import_without_detectron2_says_how_to_get_it(tmp_path: Path) -> None:

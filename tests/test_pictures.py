@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import LARGEST_PICTURE, check_picture_size, open_picture
 
 

@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 
 import ct_lesion  # noqa: F401  (registers the models)
-from ct_lesion.benchmark.errors import BenchmarkError
 from ct_lesion.benchmark.results import write_results
 from ct_lesion.benchmark.row import Settings, all_rows, choose_rows
-from ct_lesion.errors import run_tool
+from ct_lesion.errors import UserError, run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,9 +62,9 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     for name, smallest in (("rounds", 1), ("slices", 1), ("size", 64)):
         if getattr(args, name) < smallest:
-            raise BenchmarkError(f"--{name} is {getattr(args, name)}, expected {smallest} or more.")
+            raise UserError(f"--{name} is {getattr(args, name)}, expected {smallest} or more.")
     if args.weights and not args.weights.is_file():
-        raise BenchmarkError(f"{args.weights} does not exist: give a segmenter's weights.")
+        raise UserError(f"{args.weights} does not exist: give a segmenter's weights.")
     return args
 
 

@@ -14,11 +14,10 @@ PNG a slice and json files by split. No patient is ever in two splits.
 
 import argparse
 
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_as_told
 from ct_lesion.data.prepare.volume_pairs import LABEL_NAMES, LabelMap, pair_folders, read_pair_list
 from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
-from ct_lesion.errors import run_tool
+from ct_lesion.errors import DatasetError, run_tool
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.windows import WINDOWS, choose_window
 

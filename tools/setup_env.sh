@@ -103,7 +103,7 @@ from pathlib import Path
 
 root, stamp, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 requirements = (root / "requirements.txt").read_text()
-version = re.findall(r"^__version__.*$", (root / "ct_lesion/__init__.py").read_text(), re.M)
+version = re.findall(r"^__version__.*$", (root / "ct_lesion/version.py").read_text(), re.M)
 sources = [requirements, (root / "setup.py").read_text(),
            (root / "tools/setup_env.sh").read_text(), *version, sys.version, str(root), mode]
 digest = hashlib.sha256("\0".join(sources).encode()).hexdigest()

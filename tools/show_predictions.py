@@ -18,8 +18,7 @@ from pycocotools.coco import COCO
 
 import ct_lesion  # noqa: F401  (registers the datasets)
 from ct_lesion.data.datasets.coco_checks import check_detections
-from ct_lesion.data.errors import DatasetError
-from ct_lesion.errors import run_tool
+from ct_lesion.errors import DatasetError, run_tool
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 from ct_lesion.json_files import read_json
 from ct_lesion.report.figures.segmentation_figure import (

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from ct_lesion import __version__
 from ct_lesion.errors import UserError
 from ct_lesion.files import write_together
 from ct_lesion.pages.page import DISCLAIMER, Section, page_environment
 from ct_lesion.pages.tables import Table
+from ct_lesion.version import __version__
 
 from .copies.findings import PatientPair
 from .findings import Severity, by_reason, count

@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ct_lesion.checkpoint import describe, write_weights
+from ct_lesion.errors import UserError
 from ct_lesion.phantom.patient import make_patient
 
-from .errors import BenchmarkError
 from .memory import peak_memory
 from .models import config_of, load_weights, random_model, shift_scores
 from .row import Settings, Value, at_most, register_row
@@ -46,7 +46,7 @@ def predict_memory(settings: Settings) -> Value:
                 ]
             )
             if peak.returncode:
-                raise BenchmarkError(f"predicting {count} slices failed: {peak.output}")
+                raise UserError(f"predicting {count} slices failed: {peak.output}")
             facts[f"GiB, {count} slices"] = round(peak.gib, 3)
             facts[f"slices a second, {count} slices, start included"] = round(
                 count / peak.seconds, 2

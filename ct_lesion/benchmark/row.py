@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import BenchmarkError
+from ct_lesion.errors import UserError
+
 from .timing import Comparison, Work, compare
 
 ROW_MODULES = (
@@ -214,12 +215,12 @@ def choose_rows(names: Sequence[str] = (), with_peers: bool = False) -> list[Row
         with_peers: take in the comparison with torchvision's Mask R-CNN.
 
     Raises:
-        BenchmarkError: no such row.
+        UserError: no such row.
     """
     rows = {row.name: row for row in all_rows()}
     unknown = [name for name in names if name not in rows]
     if unknown:
-        raise BenchmarkError(f"No row {', '.join(unknown)}. There are: {', '.join(rows)}.")
+        raise UserError(f"No row {', '.join(unknown)}. There are: {', '.join(rows)}.")
     if names:
         chosen = [rows[name] for name in names]
     else:

@@ -1,9 +1,10 @@
 """Checkpoints: reading torchvision's and the published weights, safe loading, self-description."""
 
+from ct_lesion.errors import CheckpointError
+
 from .checkpointer import LesionCheckpointer
 from .compatibility import check_compatible, check_size, require_detector
 from .description import config_from_description, describe, description_value, library_versions
-from .errors import CheckpointError
 from .load_report import LoadReport
 from .released import convert_released, read_released
 from .weight_files import (

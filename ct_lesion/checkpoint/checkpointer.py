@@ -10,10 +10,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from ct_lesion.errors import CheckpointError
 from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
-from .errors import CheckpointError
 from .load_report import LoadReport, is_important
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .resume_checks import check_iteration, restore

@@ -9,8 +9,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from ct_lesion.errors import CheckpointError, reason
+
 from .description import config_from_description
-from .errors import CheckpointError, first_line
 from .load_report import LoadReport, group_names
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .weight_files import Checkpoint
@@ -122,7 +123,7 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
     except Exception as error:  # any key may have a value that nothing can be built of
         raise CheckpointError(
             f"{path}: no model can be built of the config in it ({type(error).__name__}: "
-            f"{first_line(error)}). Give the config that it was trained with."
+            f"{reason(error)}). Give the config that it was trained with."
         ) from error
     size = Path(path).stat().st_size
     if needed > size:  # a number takes at least a byte

@@ -13,9 +13,10 @@ import detectron2
 import torch
 from detectron2.config import CfgNode, get_cfg
 
-from ..config import NOT_A_CONFIG, add_ct_lesion_config
-from ..yaml_files import parse_yaml
-from .errors import CheckpointError, first_line
+from ct_lesion.config import NOT_A_CONFIG, add_ct_lesion_config
+from ct_lesion.errors import CheckpointError, reason
+from ct_lesion.version import __version__
+from ct_lesion.yaml_files import parse_yaml
 
 FORMAT_VERSION = "1"
 LARGEST_JSON = 2**24  # characters
@@ -95,7 +96,7 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
         _check_numbers(cfg.MODEL, "MODEL")
     except NOT_A_CONFIG as error:
         raise CheckpointError(
-            f"The config in the checkpoint's description cannot be read ({first_line(error)}): "
+            f"The config in the checkpoint's description cannot be read ({reason(error)}): "
             "give the config file that it was trained with."
         ) from error
     if unknown:
@@ -130,8 +131,6 @@ def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]
 
 def library_versions() -> dict[str, str]:
     """Versions of ct_lesion, torch and Detectron2."""
-    from .. import __version__  # the package is still being imported when this module is
-
     versions = {"ct_lesion": __version__, "torch": str(torch.__version__)}
     if hasattr(detectron2, "__version__"):
         versions["detectron2"] = str(detectron2.__version__)

@@ -14,10 +14,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..config import get_config_file, load_config
-from ..errors import ConfigError
+from ct_lesion.config import get_config_file, load_config
+from ct_lesion.errors import CheckpointError, ConfigError
+
 from .compatibility import check_compatible, get_key, keys_from_shapes
-from .errors import CheckpointError
 from .load_report import group_names, is_important
 from .released_names import rename_released
 from .restricted_pickle import StandIn, TensorRef

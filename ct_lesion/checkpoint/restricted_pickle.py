@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from .errors import CheckpointError, first_line
+from ct_lesion.errors import CheckpointError, reason
 
 STORAGE_DTYPES = {
     "BFloat16Storage": torch.bfloat16,
@@ -115,7 +115,7 @@ def read_pickle(
         raise
     except Exception as error:  # damaged bytes fail anywhere, in any way
         raise CheckpointError(
-            f"{source} is damaged or not a PyTorch checkpoint ({first_line(error)}): get the file "
+            f"{source} is damaged or not a PyTorch checkpoint ({reason(error)}): get the file "
             "again."
         ) from error
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .errors import CheckpointError, first_line
+from ct_lesion.errors import CheckpointError, reason
 
 ITERATION_KEY = "iteration"
 
@@ -29,7 +29,7 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
     except Exception as error:  # each class fails in its own way on another's state
         raise CheckpointError(
             f"{path}: the run cannot go on from it, its {key!r} does not fit "
-            f"({type(error).__name__}: {first_line(error)}). Remove last_checkpoint, or write an "
+            f"({type(error).__name__}: {reason(error)}). Remove last_checkpoint, or write an "
             "earlier checkpoint's name into it."
         ) from error
 

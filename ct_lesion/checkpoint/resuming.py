@@ -4,7 +4,8 @@ import logging
 import re
 from pathlib import Path
 
-from .errors import CheckpointError, first_line
+from ct_lesion.errors import CheckpointError, reason
+
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
@@ -62,7 +63,7 @@ def read_tag(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({first_line(error)}).") from None
+        raise CheckpointError(f"{path} cannot be read ({reason(error)}).") from None
     if name and (Path(name).name != name or "\0" in name):
         raise CheckpointError(
             f"{path} should hold the name of a checkpoint in this folder, not {name[:80]!r}: "

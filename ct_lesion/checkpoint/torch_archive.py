@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
-from .errors import CheckpointError, first_line
+from ct_lesion.errors import CheckpointError, reason
+
 from .restricted_pickle import StorageRef, TensorRef, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -64,9 +65,9 @@ def open_torch_archive(
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError(f"Cannot read {path}: {first_line(error)}.") from error
+        raise CheckpointError(f"Cannot read {path}: {reason(error)}.") from error
     except Exception as error:  # damaged bytes fail anywhere, in any way
-        raise _damaged(path, first_line(error)) from error
+        raise _damaged(path, reason(error)) from error
 
 
 def check_torch_file(path: Path) -> None:
@@ -85,7 +86,7 @@ def check_torch_file(path: Path) -> None:
             try:
                 _check_extent(ref, archive.storage_size(ref.storage))
             except (ValueError, LookupError, struct.error) as error:
-                raise _damaged(path, f"a tensor: {first_line(error)}") from None
+                raise _damaged(path, f"a tensor: {reason(error)}") from None
             total += math.prod(ref.size) * ref.storage.dtype.itemsize
     if total > MOST_SHARED * path.stat().st_size:
         raise _damaged(path, "its tensors are larger than the file")
@@ -121,7 +122,7 @@ def load_tensors(archive: TorchArchive, refs: Mapping[str, TensorRef]) -> dict[s
                 records[ref.storage.key] = bytearray(archive.storage_bytes(ref.storage))
             tensors[name] = _tensor(ref, records[ref.storage.key])
         except Exception as error:  # damaged bytes fail anywhere, in any way
-            raise _damaged(archive.path, f"tensor {name}: {first_line(error)}") from error
+            raise _damaged(archive.path, f"tensor {name}: {reason(error)}") from error
     return tensors
 
 

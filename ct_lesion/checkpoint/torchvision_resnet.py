@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 import torch
 from torchvision import models
 
-from .errors import CheckpointError, first_line
+from ct_lesion.errors import CheckpointError, reason
 
 SCHEME = "torchvision://"
 # the ImageNet-1k weights of torchvision's reference training, whose recipe all depths share
@@ -68,6 +68,6 @@ def _download(url: str, path: Path) -> None:
         torch.hub.download_url_to_file(url, str(path))
     except OSError as error:  # includes urllib's and socket's errors
         raise CheckpointError(
-            f"Cannot download {url} ({first_line(error)}): download it elsewhere and place it as "
+            f"Cannot download {url} ({reason(error)}): download it elsewhere and place it as "
             f"{path}."
         ) from error

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.files import atomic_write
 
-from .errors import CheckpointError, first_line
 from .torch_archive import check_torch_file, open_torch_archive
 
 DESCRIPTION_KEY = "ct_lesion"
@@ -198,7 +198,7 @@ def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
             model = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except Exception as error:  # damaged bytes fail anywhere, in any way
-        raise _damaged(path, first_line(error)) from error
+        raise _damaged(path, reason(error)) from error
     return Checkpoint(path, model, metadata if "format_version" in metadata else None)
 
 
@@ -211,7 +211,7 @@ def _read_torch(path: Path) -> Checkpoint:
             raise _released(path) from error
         if isinstance(error, CheckpointError):
             raise
-        raise _damaged(path, first_line(error)) from error
+        raise _damaged(path, reason(error)) from error
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
         raise _released(path)
     if not isinstance(content, dict):
@@ -261,8 +261,8 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 
 def cannot_write(path: Path, error: Exception) -> CheckpointError:
     """The error of a file that could not be written, e.g. because the disk is full."""
-    reason = getattr(error, "strerror", None) or first_line(error)
+    why = getattr(error, "strerror", None) or reason(error)
     return CheckpointError(
-        f"Cannot write {path} ({reason}): check the folder and the free disk space. An "
+        f"Cannot write {path} ({why}): check the folder and the free disk space. An "
         "earlier file of this name is unchanged."
     )

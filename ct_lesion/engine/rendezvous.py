@@ -13,7 +13,7 @@ import torch.distributed as dist
 from detectron2.utils import comm
 from torch.distributed.rendezvous import rendezvous
 
-from ct_lesion.errors import USER_ERROR, ConfigError
+from ct_lesion.errors import USER_ERROR, ConfigError, reason
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # The variables of a step, which srun sets: a batch script has SLURM_NTASKS as well, but is alone.
@@ -111,7 +111,7 @@ def join_group(place: Place, on_gpu: bool, timeout: timedelta) -> Callable[[], b
     except (RuntimeError, ValueError) as error:  # no such host, port in use, nobody else came
         raise ConfigError(
             f"The {place.world_size} processes cannot meet at {address} (MASTER_ADDR and "
-            f"MASTER_PORT): {str(error).splitlines()[0]}"
+            f"MASTER_PORT): {reason(error)}"
         ) from None
     comm.create_local_process_group(place.local_world_size)
     if on_gpu:

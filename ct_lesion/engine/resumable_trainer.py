@@ -7,7 +7,7 @@ from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWrit
 from detectron2.utils import comm
 
 from ct_lesion.checkpoint import LesionCheckpointer
-from ct_lesion.errors import is_storage_error
+from ct_lesion.errors import is_storage_error, reason
 from ct_lesion.files import errors_name
 
 from .divergence import DivergenceGuard
@@ -83,25 +83,25 @@ class ResumableTrainer(DefaultTrainer):
         """A training step; its random draws depend on seed, iteration and process alone."""
         seed_step(self._seed, self.iter)
         self._guard.forget()
-        reason = "the loss is NaN or infinite"
+        why = "the loss is NaN or infinite"
         try:
             super().run_step()
         except FloatingPointError as error:
             if self._guard.check_losses():  # it was Detectron2's check of predicted boxes
-                reason = " ".join(str(error).split()).rstrip(".")
+                why = reason(error)
         else:
             due = (self.iter + 1) % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
             last = self.iter + 1 == self.max_iter
             if self._guard.check_losses():
                 if not (due or last) or self._guard.check_weights():
                     return
-                reason = "a weight is NaN or infinite after a step with a finite loss"
+                why = "a weight is NaN or infinite after a step with a finite loss"
         raise self._guard.stop(
             self.iter,
             self.data_loader.last_batch,
             max(group["lr"] for group in self.optimizer.param_groups),
             self.checkpointer.get_checkpoint_file(),
-            reason,
+            why,
         ) from None
 
     def state_dict(self) -> dict:

@@ -25,7 +25,6 @@ from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.loading.roi_batches import (
     Fingerprint,
     RoIBatches,
@@ -40,6 +39,7 @@ from ct_lesion.data.loading.unreadable import (
     StopAtUnreadable,
     Unreadable,
 )
+from ct_lesion.errors import DatasetError
 from ct_lesion.modeling.fast.inference import fast_inference
 
 from .fingerprint import fingerprint, unwrap_model

@@ -20,8 +20,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.loading.roi_batches import RoIBatches, roi_batch_row
+from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
 
 from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics

@@ -8,7 +8,9 @@ import numpy as np
 import pydicom
 from pydicom.sr.codedict import codes
 
+from ct_lesion.errors import reason
 from ct_lesion.scans.scan import Scan
+from ct_lesion.version import __version__
 
 # what an image must say for a segmentation to refer to it
 NEEDED = (
@@ -55,8 +57,7 @@ def write_dicom_seg(
     except _CannotRefer as error:
         return f"no DICOM segmentation: {error}"
     except Exception as error:  # a wrong value of any tag fails in its own way
-        reason = " ".join(str(error).split())[:200]
-        return f"no DICOM segmentation: the images' tags cannot be used ({reason})"
+        return f"no DICOM segmentation: the images' tags cannot be used ({reason(error)})"
     segmentation.save_as(path)
     return None
 
@@ -117,6 +118,4 @@ def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:
 
 
 def _version() -> str:
-    from ct_lesion import __version__  # the package is still being imported when this module is
-
     return __version__

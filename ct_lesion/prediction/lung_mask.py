@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.geometry import Geometry
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.volume_files import VolumeFile, is_volume_file

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ct_lesion.checkpoint import library_versions
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.engine.run_record import hardware
+from ct_lesion.errors import DatasetError
 
 from .models import TrainedModel
 

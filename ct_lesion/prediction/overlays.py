@@ -9,7 +9,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from ..pages.lesion_style import LineStyle, style_of
+from ct_lesion.pages.lesion_style import LineStyle, style_of
+
 from .contours import find_contours
 from .view import ViewLesion
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ct_lesion.files import write_together
+from ct_lesion.pages.lesion_style import LINE_STYLES
 
-from ..pages.lesion_style import LINE_STYLES
 from .view import VIEW_FILE
 
 PAGE = "index.html"

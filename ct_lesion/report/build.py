@@ -6,10 +6,10 @@ from datetime import date
 
 import numpy as np
 
-from ct_lesion import __version__
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
+from ct_lesion.pages.page import Block, Picture, Section
+from ct_lesion.version import __version__
 
-from ..pages.page import Block, Picture, Section
 from .figures.training_curves import curves_figure
 from .options import ReportOptions
 from .paper.result_tables import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .geometry import Geometry, Vector
 from .quality import check_scan
 from .scan import (

@@ -16,7 +16,7 @@ from threading import Lock
 import numpy as np
 import SimpleITK as sitk
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 Vector = tuple[float, float, float]
 LARGEST_NUMBER = 1e6  # mm; what lies a kilometre away is no origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from pathlib import Path
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 MOST_DIMENSIONS = 4
 _TYPES = ("CHAR", "UCHAR", "SHORT", "USHORT", "INT", "UINT", "LONG", "ULONG")

@@ -17,7 +17,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .volume_headers import check_volume_size
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.errors import DatasetError
-from ..pictures import check_picture_size, open_picture
+from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import check_picture_size, open_picture
+
 from .geometry import Geometry
 from .names import natural_key, unique_names
 from .quality import sample_indices

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .geometry import Geometry, Vector
 from .nifti_checks import NOT_FINITE
 from .windows import WINDOWS, Window, window_to_uint8

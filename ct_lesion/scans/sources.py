@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .dicom.headers import DicomSeries, group_series, is_dicom_file
 from .dicom.series import open_series
 from .names import natural_key, safe_name, unique_names

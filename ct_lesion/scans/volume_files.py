@@ -16,7 +16,8 @@ from typing import IO
 import numpy as np
 import SimpleITK as sitk
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
+
 from .geometry import Geometry, OrientedSlices, check_geometry
 from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti
 from .scan import (
@@ -77,7 +78,7 @@ class VolumeFile:
         try:
             self._reader.ReadImageInformation()
         except RuntimeError as error:
-            raise DatasetError(f"{path}: cannot be read as a volume ({_reason(error)}).") from None
+            raise DatasetError(f"{path}: cannot be read as a volume ({reason(error)}).") from None
         self._check_layout()
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
         if path.name.lower().endswith(NIFTI_ENDINGS):
@@ -158,7 +159,7 @@ class VolumeFile:
         try:
             return self._reader.Execute()
         except RuntimeError as error:
-            raise DatasetError(f"{self.path}: cannot be read ({_reason(error)}).") from None
+            raise DatasetError(f"{self.path}: cannot be read ({reason(error)}).") from None
 
 
 def _unpack(path: Path) -> IO[bytes] | None:
@@ -214,14 +215,6 @@ def _is_compressed(path: Path) -> bool:
 
 def _type_name(reader: sitk.ImageFileReader) -> str:
     return sitk.GetPixelIDValueAsString(reader.GetPixelID())
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last line of ITK's message, without the place in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return "no reason given"
-    return lines[-1].removeprefix("sitk::ERROR: ").removeprefix("Error: ").rstrip(".")
 
 
 class HUSlices:

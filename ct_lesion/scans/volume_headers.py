@@ -11,7 +11,8 @@ import re
 from math import prod
 from pathlib import Path, PureWindowsPath
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .meta_headers import check_meta_header
 
 LARGEST_VOLUME = 2**31

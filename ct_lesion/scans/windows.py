@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 
 class Window(NamedTuple):

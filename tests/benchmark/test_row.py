@@ -2,7 +2,6 @@
 
 import pytest
 
-from ct_lesion.benchmark.errors import BenchmarkError
 from ct_lesion.benchmark.row import (
     Pair,
     Row,
@@ -17,6 +16,7 @@ from ct_lesion.benchmark.row import (
     register_row,
 )
 from ct_lesion.benchmark.timing import Timed
+from ct_lesion.errors import UserError
 
 
 def make_row(prepare, target=None) -> Row:
@@ -65,7 +65,7 @@ def test_rows_are_chosen_by_name() -> None:
     assert len(names) == len(set(names))
     chosen = choose_rows(["floor-resnet18_t1", "classify-resnet18_t1"])
     assert [row.name for row in chosen] == ["floor-resnet18_t1", "classify-resnet18_t1"]
-    with pytest.raises(BenchmarkError, match=r"No row nonsense\. There are: .*floor-resnet"):
+    with pytest.raises(UserError, match=r"No row nonsense\. There are: .*floor-resnet"):
         choose_rows(["nonsense"])
 
 

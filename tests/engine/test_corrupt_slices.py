@@ -8,8 +8,8 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.errors import DatasetError
 
 QUIET = {"TEST.EVAL_PERIOD": 0}
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from kill_training import metrics
 
-from ct_lesion.checkpoint import CheckpointError
 from ct_lesion.engine.seeds import choose_seed
 from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.errors import CheckpointError
 
 AUGMENTED = {
     "INPUT.RANDOM_FLIP": "horizontal",

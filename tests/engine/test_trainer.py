@@ -7,8 +7,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
 from ct_lesion.checkpoint import description_value, read_checkpoint
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.errors import DatasetError
 
 
 def train(cfg, resume: bool = False) -> LesionTrainer:

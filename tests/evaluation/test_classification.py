@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.data import MetadataCatalog
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.evaluation import ClassificationEvaluator
 
 CLASSES = ["Control", "Common Pneumonia", "COVID-19"]

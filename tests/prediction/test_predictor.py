@@ -5,9 +5,7 @@ from readme import readme_example
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
-from ct_lesion.checkpoint import CheckpointError
-from ct_lesion.data.errors import DatasetError
-from ct_lesion.errors import ConfigError
+from ct_lesion.errors import CheckpointError, ConfigError, DatasetError
 from ct_lesion.prediction.models import load_segmenter
 from ct_lesion.scans.windows import window_to_uint8
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toy_scans import toy_hu
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.array import scan_from_array
 from ct_lesion.scans.volume_files import to_hu
 from ct_lesion.scans.windows import Window, window_to_uint8

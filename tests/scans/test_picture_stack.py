@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from toy_scans import all_values, toy_grey, toy_hu, write_pictures
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans, open_scan
 from ct_lesion.scans.windows import Window

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_scans import toy_grey, toy_hu, write_pictures, write_series, write_volume
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans, open_scan
 

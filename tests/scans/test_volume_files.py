@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from toy_scans import all_values, oblique_direction, toy_hu, write_volume
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans import volume_files
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan

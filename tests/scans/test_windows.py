@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.windows import WINDOWS, Window, choose_window, window_to_uint8
 
 

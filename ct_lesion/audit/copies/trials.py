@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ct_lesion.image_decoding import Header, ImageProblem, decode
 from ct_lesion.scans.names import natural_key
 
-from ...image_decoding import Header, ImageProblem, decode
 from ..images.facts import ImageFacts, facts_of_pixels
 from .kinds import COPY_KINDS, CopyKind
 from .search import Copy, find_copies

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import cv2
 from tqdm import tqdm
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.quality import sample_indices
 
 from ..findings import Finding, Severity, count

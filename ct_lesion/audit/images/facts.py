@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ...image_decoding import Header, ImageProblem, decode
+from ct_lesion.image_decoding import Header, ImageProblem, decode
+
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.names import unique_names
 
 from .folders import read_folder

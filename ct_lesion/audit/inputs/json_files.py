@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
 
 from ..findings import Finding, NotChecked, Severity, count

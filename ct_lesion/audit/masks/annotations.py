@@ -9,9 +9,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from ct_lesion.data.datasets.coco_masks import MaskFault, checked_rle, is_number
 from ct_lesion.pictures import LARGEST_PICTURE
 
-from ...data.datasets.coco_masks import MaskFault, checked_rle, is_number
 from ..findings import Finding, NotChecked, Severity, count
 from ..inputs.json_files import list_of
 from ..inputs.slices import AuditInput

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from ct_lesion.data.datasets.lesion_masks import GGO, LUNG
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import LARGEST_PICTURE
 
 from ..findings import Finding, NotChecked, Severity, count

@@ -10,9 +10,9 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
 
-from ..errors import DatasetError
 from .catalog import datasets_root, describe_root, replace_metadata
 from .coco_checks import ADVICE, check_coco_dataset
 from .lesion_coco import IMAGE_FOLDER, annotation_file

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ...pictures import check_picture_size
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import check_picture_size
+
 from .rle_checks import all_finite, check_segmentation
 
 ADVICE = "Prepare the dataset again, or correct the file."

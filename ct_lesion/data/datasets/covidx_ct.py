@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
+from ct_lesion.pictures import check_picture_size
 
-from ...pictures import check_picture_size
-from ..errors import DatasetError
 from .catalog import datasets_root, describe_root, replace_metadata
 from .covidx_lists import IMAGE_CLASSES
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from .splits import SPLITS
 
 IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")

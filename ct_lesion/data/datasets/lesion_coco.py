@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from ..prepare.cncb_archive import SliceId
 from .lesion_masks import MASK_TYPES, encode_mask, find_instances
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+
 from ..prepare.cncb_archive import SliceId
 
 SPLITS = ("train", "val", "test")

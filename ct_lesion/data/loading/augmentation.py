@@ -5,9 +5,9 @@ from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError, build_augmentation
 
-from ...image_header import check_8_bit
-from ...pictures import open_picture
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+from ct_lesion.image_header import check_8_bit
+from ct_lesion.pictures import open_picture
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:

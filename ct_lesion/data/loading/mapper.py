@@ -9,9 +9,10 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from PIL import ImageOps
 
-from ...image_header import ImageHeader, check_8_bit, read_image_header
-from ...pictures import open_picture
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+from ct_lesion.image_header import ImageHeader, check_8_bit, read_image_header
+from ct_lesion.pictures import open_picture
+
 from .augmentation import build_augmentations
 
 __all__ = ["ClassificationMapper", "ImageHeader", "read_image_header"]

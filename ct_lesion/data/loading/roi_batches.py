@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 import torch
 
+from ct_lesion.errors import reason
 from ct_lesion.files import atomic_write
 
 NO_LABEL = -1
@@ -109,9 +110,8 @@ class RoIBatches:
         except FileNotFoundError:
             raise
         except Exception as error:  # damaged bytes fail anywhere, in any way
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise StaleCacheError(
-                f"{path} is not a complete file of RoI batches ({reason})."
+                f"{path} is not a complete file of RoI batches ({reason(error)})."
             ) from error
         differing = [
             name

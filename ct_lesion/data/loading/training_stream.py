@@ -19,9 +19,8 @@ from detectron2.data import DatasetFromList, build_detection_train_loader
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ct_lesion.errors import ConfigError
+from ct_lesion.errors import ConfigError, DatasetError
 
-from ..errors import DatasetError
 from .mapper import read_image_header
 from .seeding import derived_seed, seeded
 from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable

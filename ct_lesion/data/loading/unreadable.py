@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from detectron2.data import detection_utils
 
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 TRAINING_ADVICE = (
     "Repair it, or take it out of the dataset, and go on with --resume; INPUT.ON_CORRUPT skip "

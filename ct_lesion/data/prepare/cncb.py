@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ct_lesion.errors import DatasetError
+
 from ..datasets.lesion_coco import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
@@ -18,7 +20,6 @@ from ..datasets.lesion_coco import (
 )
 from ..datasets.lesion_masks import MASK_TYPES
 from ..datasets.splits import SPLITS, Split, check_patients_apart
-from ..errors import DatasetError
 from .cncb_archive import Archive, ArchiveSlice, SliceId, pair_slices, read_all_labels
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...pictures import LARGEST_PICTURE, open_picture
-from ..errors import DatasetError
+from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import LARGEST_PICTURE, open_picture
 
 # .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)

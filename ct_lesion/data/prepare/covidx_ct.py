@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
+from ct_lesion.image_header import read_image_header
+from ct_lesion.pictures import open_picture
 
-from ...image_header import read_image_header
-from ...pictures import open_picture
 from ..datasets.covidx_lists import (
     IMAGE_CLASSES,
     PREFIXES,
@@ -36,7 +37,6 @@ from ..datasets.covidx_lists import (
     split_patients,
 )
 from ..datasets.splits import SPLITS
-from ..errors import DatasetError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from ct_lesion.errors import DatasetError
+
 from ..datasets.catalog import datasets_root
 from ..datasets.lesion_coco import ANNOTATION_FOLDER, SplitSummary
 from ..datasets.lesion_masks import MASK_TYPES
 from ..datasets.splits import SPLITS, Split, split_by_fractions, split_by_lists, split_by_patients
-from ..errors import DatasetError
 from .cncb_archive import SliceId
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...scans.names import safe_name, unique_names
-from ...scans.volume_files import is_volume_file, volume_stem
+from ct_lesion.errors import DatasetError
+from ct_lesion.scans.names import safe_name, unique_names
+from ct_lesion.scans.volume_files import is_volume_file, volume_stem
+
 from ..datasets.lesion_masks import CONSOLIDATION, GGO, LUNG, MASK_TYPES
-from ..errors import DatasetError
 
 CSV_COLUMNS = ("patient", "image", "mask")
 LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")

@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ...scans.geometry import Geometry, OrientedSlices
-from ...scans.scan import ReadOptions, Scan
-from ...scans.sources import open_scan
-from ...scans.volume_files import VolumeFile
+from ct_lesion.errors import DatasetError
+from ct_lesion.scans.geometry import Geometry, OrientedSlices
+from ct_lesion.scans.scan import ReadOptions, Scan
+from ct_lesion.scans.sources import open_scan
+from ct_lesion.scans.volume_files import VolumeFile
+
 from ..datasets.lesion_coco import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
@@ -29,7 +31,6 @@ from ..datasets.lesion_coco import (
 )
 from ..datasets.lesion_masks import MASK_TYPES
 from ..datasets.splits import SPLITS, Split, check_patients_apart
-from ..errors import DatasetError
 from .cncb_archive import SliceId
 from .volume_pairs import LabelMap, VolumePair
 

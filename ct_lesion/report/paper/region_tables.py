@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ct_lesion.evaluation.patient_bootstrap import CONFIDENCE
 from ct_lesion.evaluation.region_statistics import ALPHA, KS_NOTE, CountSummary, KSTest
+from ct_lesion.pages.tables import Cell, Table
 
-from ...pages.tables import Cell, Table
 from .paper import load_paper
 
 

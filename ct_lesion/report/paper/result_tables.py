@@ -10,8 +10,8 @@ from detectron2.config import CfgNode
 
 from ct_lesion.evaluation.classification import PAPER_COLUMNS
 from ct_lesion.evaluation.classification_metrics import PER_CLASS
+from ct_lesion.pages.tables import Cell, Table
 
-from ...pages.tables import Cell, Table
 from .model_names import model_name, paper_row
 from .paper import ACCURACY_KEYS, AP_KEYS, PaperScores, load_paper
 

@@ -15,8 +15,8 @@ from ct_lesion.config import load_config, shipped_configs
 from ct_lesion.engine.checks import is_classifier
 from ct_lesion.errors import UserError
 from ct_lesion.modeling.parameters import ParameterCounts, count_parameters
+from ct_lesion.pages.tables import Cell, Table
 
-from ...pages.tables import Cell, Table
 from .model_names import model_name
 from .paper import CLASSIFICATION, SEGMENTATION, THIRD_PARTY, PaperSize, load_paper
 

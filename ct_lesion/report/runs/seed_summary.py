@@ -21,8 +21,8 @@ from ct_lesion.evaluation.classification import METRICS_FILE as CLASSIFICATION_M
 from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
 from ct_lesion.files import write_together
 from ct_lesion.json_files import read_json
+from ct_lesion.pages.tables import Table
 
-from ...pages.tables import Table
 from .runs import RunError
 
 # what runs of one config may differ in

@@ -14,9 +14,9 @@ from ct_lesion.evaluation.calibration import (
     calibration,
     fit_temperature,
 )
+from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.tables import Table
 
-from ...pages.page import Block, Picture
-from ...pages.tables import Table
 from ..runs.runs import ClassificationResult
 
 BARS, GAPS = "#56B4E9", "#D55E00"

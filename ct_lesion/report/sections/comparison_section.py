@@ -5,8 +5,8 @@ from itertools import combinations
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 from ct_lesion.evaluation.run_comparison import MCNEMAR_NOTE, check_same_slices, compare_runs
+from ct_lesion.pages.tables import Table
 
-from ...pages.tables import Table
 from ..options import ReportOptions
 from ..runs.runs import ClassificationResult, RunError
 

@@ -17,9 +17,9 @@ from ct_lesion.evaluation.region_importance import (
     occlusion,
 )
 from ct_lesion.evaluation.region_statistics import balanced_sample
+from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.tables import Table
 
-from ...pages.page import Block, Picture
-from ...pages.tables import Table
 from ..figures.explanation_figure import (
     DELETION_CAPTION,
     IMPORTANCE_CAPTION,

@@ -12,9 +12,9 @@ from detectron2.config import CfgNode
 
 from ct_lesion.engine.checks import is_classifier
 from ct_lesion.engine.patient_overlap import describe_overlap
+from ct_lesion.pages.page import Caution
+from ct_lesion.pages.tables import Table
 
-from ...pages.page import Caution
-from ...pages.tables import Table
 from ..options import ReportOptions
 from ..paper.model_names import model_name
 from ..runs.runs import ClassificationResult, Run, SegmentationResult, choose_test

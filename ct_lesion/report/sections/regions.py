@@ -15,8 +15,8 @@ from ct_lesion.evaluation.region_statistics import (
     describe_counts,
     ks_tests,
 )
+from ct_lesion.pages.page import Block, Caution, Picture
 
-from ...pages.page import Block, Caution, Picture
 from ..figures.figure_3 import CAPTION as FIGURE_3_CAPTION
 from ..figures.figure_3 import RankedSlice, choose_slices, figure_3
 from ..figures.figure_4 import CAPTION as FIGURE_4_CAPTION

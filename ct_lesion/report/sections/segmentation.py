@@ -10,9 +10,9 @@ from ct_lesion.evaluation.lesion_overlap import DiceScores, dice_scores
 from ct_lesion.evaluation.mask_ap import METRICS, MaskAP, ap_difference, ap_intervals, patients_of
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
 from ct_lesion.evaluation.size_ap import ap_by_size
+from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.tables import Table
 
-from ...pages.page import Block, Caution, Picture
-from ...pages.tables import Table
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
 from ..figures.segmentation_figure import describe_slices, segmentation_figure
 from ..options import ReportOptions

@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.image_header import read_image_header
-
-from ...pages.tables import Table
+from ct_lesion.pages.tables import Table
 
 
 def classification_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from ...data.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
+
 from ..geometry import LARGEST_NUMBER
 from .values import DEFLATED, check_image_tags, check_pixel_data, number_of, numbers_of, whole_of
 
@@ -138,8 +139,7 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
     except DatasetError:
         raise
     except Exception as error:  # damaged bytes fail anywhere, in any way
-        reason = " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__
-        raise DatasetError(f"{path}: cannot be read as DICOM ({reason}).") from None
+        raise DatasetError(f"{path}: cannot be read as DICOM ({reason(error)}).") from None
     return header
 
 

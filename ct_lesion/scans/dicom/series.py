@@ -14,7 +14,8 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from ...data.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
+
 from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
 from ..quality import sample_indices
@@ -126,8 +127,7 @@ def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
         else:
             values = _decode(path)
     except Exception as error:  # damaged bytes fail anywhere, in any way
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        raise DatasetError(f"{path}: pixels cannot be decoded ({lines[-1].strip()}).") from None
+        raise DatasetError(f"{path}: pixels cannot be decoded ({reason(error)}).") from None
     if values.ndim != 2:
         raise DatasetError(f"{path}: a colour or multi-frame image, not a CT slice.")
     if values.dtype.kind in "iu" and values.min() >= STORABLE[0] and values.max() <= STORABLE[1]:

@@ -10,7 +10,8 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from ...pictures import check_picture_size
+from ct_lesion.pictures import check_picture_size
+
 from ..geometry import LARGEST_NUMBER
 
 BITS_ALLOCATED = (8, 16, 32)

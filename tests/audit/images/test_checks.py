@@ -7,7 +7,7 @@ from audit_toys import textured
 from ct_lesion.audit.findings import Severity
 from ct_lesion.audit.images.checks import find_image_problems, see_images
 from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 
 def of_files(*files: Path, size: tuple[int, int] | None = (64, 64)) -> AuditInput:

@@ -7,7 +7,7 @@ from audit_toys import good_annotation, textured
 
 from ct_lesion.audit.inputs.arguments import parse_input, read_inputs
 from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 
 def read(text: object, **options: bool):

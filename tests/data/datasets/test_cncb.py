@@ -2,7 +2,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 
 @pytest.mark.parametrize("mask_type", MASK_TYPES.values(), ids=MASK_TYPES)

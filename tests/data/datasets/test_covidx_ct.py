@@ -10,8 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 
 from ct_lesion.data.datasets import covidx_ct
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct, register_covidx_ct
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
+from ct_lesion.errors import DatasetError
 
 
 def test_shipped_datasets_are_found_where_the_variable_points(images, lists, tmp_path, monkeypatch):

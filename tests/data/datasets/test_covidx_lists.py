@@ -20,7 +20,7 @@ from ct_lesion.data.datasets.covidx_lists import (
     select_sample,
     split_patients,
 )
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 
 PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "splits"
 needs_published = pytest.mark.skipif(

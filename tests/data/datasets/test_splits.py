@@ -9,8 +9,8 @@ from ct_lesion.data.datasets.splits import (
     split_by_lists,
     split_by_patients,
 )
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.cncb_archive import SliceId
+from ct_lesion.errors import DatasetError
 
 SLICES = [SliceId(str(patient), str(index)) for patient in range(10) for index in range(3)]
 

@@ -12,8 +12,8 @@ from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
 from ct_lesion import add_ct_lesion_config
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.loading.mapper import ClassificationMapper, ImageHeader, read_image_header
+from ct_lesion.errors import DatasetError
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from detectron2.utils import comm
 from PIL import Image
 
 from ct_lesion import load_config
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.loading.training_stream import build_training_stream, sampler_of
-from ct_lesion.errors import ConfigError
+from ct_lesion.errors import ConfigError, DatasetError
 
 M = 14
 

@@ -8,10 +8,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from ct_lesion.data.datasets.splits import split_by_patients
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare import cncb as cncb_prepare
 from ct_lesion.data.prepare.cncb import annotation_file, find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
+from ct_lesion.errors import DatasetError
 
 
 def read(root: Path, dataset: str, split: str) -> dict:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ct_lesion.data.datasets.splits import split_by_patients
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive, pair_slices, read_labels
+from ct_lesion.errors import DatasetError
 
 
 @pytest.fixture

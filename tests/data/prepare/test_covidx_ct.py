@@ -14,8 +14,8 @@ from PIL import Image
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import Problems
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, index_images, prepare_covidx_ct
+from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
 
 

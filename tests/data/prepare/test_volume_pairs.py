@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.volume_pairs import LabelMap, pair_folders, read_pair_list
+from ct_lesion.errors import DatasetError
 
 
 def touch(folder, *names):

@@ -12,9 +12,9 @@ from toy_scans import oblique_direction, toy_hu, write_series, write_volume
 from ct_lesion.data.datasets.cncb import load_cncb_lesion
 from ct_lesion.data.datasets.lesion_coco import annotation_file
 from ct_lesion.data.datasets.splits import split_by_patients
-from ct_lesion.data.errors import DatasetError
 from ct_lesion.data.prepare.volume_pairs import LabelMap, VolumePair, pair_folders
 from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.windows import window_to_uint8
 
 LABELS = LabelMap(["1=lung", "2=ggo", "4=consolidation"])

@@ -7,7 +7,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
 from toy_scans import all_values, toy_hu, write_series, write_volume
 
-from ct_lesion.data.errors import DatasetError
+from ct_lesion.errors import DatasetError
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans, open_scan
 
