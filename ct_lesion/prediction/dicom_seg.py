@@ -96,7 +96,7 @@ def _segmentation(
         instance_number=1,
         manufacturer="ct_lesion",
         manufacturer_model_name="ct_lesion",
-        software_versions=_version(),
+        software_versions=__version__,
         device_serial_number="0",
         series_description="Predicted lesions, not for clinical use",
     )
@@ -111,11 +111,7 @@ def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name="ct_lesion",
-            version=_version(),
+            version=__version__,
             family=codes.DCM.ArtificialIntelligence,
         ),
     )
-
-
-def _version() -> str:
-    return __version__

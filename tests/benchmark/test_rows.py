@@ -9,7 +9,7 @@ from ct_lesion.benchmark.models import DETECTIONS_WANTED, config_of, random_mode
 from ct_lesion.benchmark.peer_rows import torchvision_model
 from ct_lesion.benchmark.row import RowResult, Settings, choose_rows
 from ct_lesion.benchmark.slices import chest_slices
-from ct_lesion.modeling.fast import inference as fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference
 
 TINY = Settings(rounds=1, size=64, slices=1)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ct_lesion import load_config
 from ct_lesion.checkpoint import LesionCheckpointer, convert_released, read_released, write_weights
-from ct_lesion.modeling.fast import inference as fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference
 
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
 IMAGES = range(4)
