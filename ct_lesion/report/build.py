@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
-from ct_lesion.pages.page import Block, Picture, Section
+from ct_lesion.pages.blocks import Block, Picture, Section
 from ct_lesion.version import __version__
 
 from .figures.training_curves import curves_figure
@@ -56,7 +56,7 @@ CURVES_CAPTION = (
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`ct_lesion.pages.page.write_report` writes."""
+    """What :func:`ct_lesion.report.page.write_report` writes."""
 
     title: str
     sections: list[Section]

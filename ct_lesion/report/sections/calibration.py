@@ -14,12 +14,11 @@ from ct_lesion.evaluation.calibration import (
     calibration,
     fit_temperature,
 )
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
+from ct_lesion.pages.palette import SKY_BLUE, VERMILION
 from ct_lesion.pages.tables import Table
 
 from ..runs.runs import ClassificationResult
-
-BARS, GAPS = "#56B4E9", "#D55E00"
 
 
 def calibration_blocks(
@@ -106,9 +105,13 @@ def _draw_panel(axis: Axes, panel: Reliability) -> None:
     filled = panel.slices > 0
     left, width = panel.edges[:-1][filled], panel.edges[1]
     accuracy, confidence = panel.accuracy[filled], panel.confidence[filled]
-    axis.bar(left, accuracy, width, align="edge", color=BARS, edgecolor="white", label="accuracy")
+    axis.bar(
+        left, accuracy, width, align="edge", color=SKY_BLUE, edgecolor="white", label="accuracy"
+    )
     axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--")
-    axis.plot(confidence, accuracy, "o", color=GAPS, markersize=4, label="mean confidence of a bin")
+    axis.plot(
+        confidence, accuracy, "o", color=VERMILION, markersize=4, label="mean confidence of a bin"
+    )
     for x, count in zip(left, panel.slices[filled], strict=True):
         axis.text(x + width / 2, 0.015, str(int(count)), ha="center", fontsize=6)
     low = max(float(left.min()) - 0.5 * width, 0)

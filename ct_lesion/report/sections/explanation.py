@@ -17,7 +17,7 @@ from ct_lesion.evaluation.region_importance import (
     occlusion,
 )
 from ct_lesion.evaluation.region_statistics import balanced_sample
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.explanation_figure import (

@@ -10,7 +10,7 @@ from ct_lesion.evaluation.lesion_overlap import DiceScores, dice_scores
 from ct_lesion.evaluation.mask_ap import METRICS, MaskAP, ap_difference, ap_intervals, patients_of
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
 from ct_lesion.evaluation.size_ap import ap_by_size
-from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from ct_lesion.pages.palette import CLASS_COLOURS
 from ct_lesion.report.figures.figure_2 import (
     CAPTION,
     LABELLED,
@@ -14,7 +15,6 @@ from ct_lesion.report.figures.figure_2 import (
     ScoredSlice,
     figure_2,
 )
-from ct_lesion.report.figures.figure_4 import CLASS_COLOURS
 
 NAMES = ("Control", "Common Pneumonia", "COVID-19")
 SIZE = 32

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from ct_lesion.errors import UserError
-from ct_lesion.pages.page import Caution, Picture, Section, write_report
+from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.tables import Table
+from ct_lesion.report.page import write_report
 
 
 def sections() -> list[Section]:
