@@ -16,7 +16,7 @@ class Picture:
         name: stem of its files and its id on the page.
         figure: the figure to draw.
         caption: sentences below the figure; also its alternative text.
-        numbers: what the figure shows, as plain values for the JSON file.
+        numbers: what the figure shows, for the JSON file: plain values and NumPy arrays, nested.
     """
 
     name: str

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder
+from ct_lesion.json_files import without_nan
 from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.environment import DISCLAIMER, page_environment
 from ct_lesion.pages.tables import Table
@@ -112,7 +113,7 @@ def _numbers(title: str, sections: Sequence[Section], facts: Mapping[str, str]) 
                 "warnings": [warning.text for warning in section.of(Caution)],
                 "tables": {table.name: table.to_json() for table in section.of(Table)},
                 "figures": {
-                    p.name: {"caption": p.caption, "numbers": p.numbers}
+                    p.name: {"caption": p.caption, "numbers": without_nan(p.numbers)}
                     for p in section.of(Picture)
                 },
             }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from ct_lesion.evaluation.lesion_froc import FrocCurve
+from ct_lesion.evaluation.lesion_overlap import FrocCurve
 from ct_lesion.evaluation.mask_ap import MaskAP
 from ct_lesion.pages.palette import LINE_COLOURS
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +18,8 @@ from ct_lesion.pages.palette import SKY_BLUE, VERMILION
 from ct_lesion.pages.tables import Table
 
 from ..runs.runs import ClassificationResult
+
+PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliability
 
 
 def calibration_blocks(
@@ -69,20 +70,13 @@ def calibration_blocks(
         "Reliability: accuracy of the slices in each bin of the confidence. On the diagonal a "
         "probability means what it says; below it the model is too sure. The figure at the foot "
         "of a bar is its number of slices.",
-        {label: _plain(panel) for label, panel in panels.items()},
+        {label: {key: getattr(panel, key) for key in PLOTTED} for label, panel in panels.items()},
     )
     return [table, picture]
 
 
 def _measures(found: Calibration) -> tuple[float, float, float]:
     return found.ece, found.brier, found.nll
-
-
-def _plain(panel: Reliability) -> dict[str, list]:
-    return {
-        key: [None if np.isnan(v) else float(v) for v in getattr(panel, key)]
-        for key in ("edges", "slices", "confidence", "accuracy")
-    }
 
 
 def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> Figure:
