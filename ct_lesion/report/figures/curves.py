@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from ct_lesion.evaluation.lesion_froc import FrocCurve
+from ct_lesion.evaluation.lesion_overlap import FrocCurve
 from ct_lesion.evaluation.mask_ap import MaskAP
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -5,11 +5,23 @@ from itertools import combinations
 
 import numpy as np
 
-from ct_lesion.evaluation.lesion_froc import RATES, FrocCurve, lesion_froc, sensitivity_at
-from ct_lesion.evaluation.lesion_overlap import DiceScores, dice_scores
-from ct_lesion.evaluation.mask_ap import METRICS, MaskAP, ap_difference, ap_intervals, patients_of
+from ct_lesion.evaluation.lesion_overlap import (
+    FROC_RATES,
+    DiceScores,
+    FrocCurve,
+    dice_scores,
+    lesion_froc,
+    sensitivity_at,
+)
+from ct_lesion.evaluation.mask_ap import (
+    AP_METRICS,
+    MaskAP,
+    ap_by_size,
+    ap_difference,
+    ap_intervals,
+    patients_of,
+)
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
-from ct_lesion.evaluation.size_ap import ap_by_size
 from ct_lesion.pages.page import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
@@ -88,11 +100,11 @@ def _three(interval: Interval) -> tuple[float, float, float]:
 
 
 def _interval_table(results: Results, options: ReportOptions) -> Table:
-    columns = [f"{metric}{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    columns = [f"{metric}{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
     rows = []
     for name, r in results.items():
         found = ap_intervals(r.truth, r.detections, resamples=options.resamples, seed=options.seed)
-        values = [value for metric in METRICS for value in _three(found[metric])]
+        values = [value for metric in AP_METRICS for value in _three(found[metric])]
         rows.append([name, len(r.truth.imgs), len(set(patients_of(r.truth))), *values])
     return Table(
         "ap_intervals",
@@ -106,7 +118,7 @@ def _interval_table(results: Results, options: ReportOptions) -> Table:
 
 def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
     """AP differences of the pairs with the same ground truth."""
-    columns = [f"{metric}, A - B{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    columns = [f"{metric}, A - B{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
     rows = []
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         if a.truth.dataset["annotations"] != b.truth.dataset["annotations"]:
@@ -114,7 +126,7 @@ def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
         found = ap_difference(
             a.truth, a.detections, b.detections, resamples=options.resamples, seed=options.seed
         )
-        values = [value for metric in METRICS for value in _three(found[metric])]
+        values = [value for metric in AP_METRICS for value in _three(found[metric])]
         rows.append([name_a, name_b, *values])
     if not rows:
         return None
@@ -164,7 +176,7 @@ def _froc_blocks(results: Results) -> list[Block]:
         name: {iou: lesion_froc(r.truth, r.detections, iou) for iou in FROC_IOUS}
         for name, r in results.items()
     }
-    columns = [f"{rate:g}" for rate in RATES]
+    columns = [f"{rate:g}" for rate in FROC_RATES]
     rows = [
         [name, iou, curve.lesions, *sensitivity_at(curve)]
         for name, by_iou in curves.items()
