@@ -24,6 +24,9 @@ NOT_A_CONFIG = (
 """Exceptions that Detectron2 raises for a wrong key or value, including those of Python's parser,
 because values given as text are parsed as literals."""
 
+CLASSIFIER = "COVIDCTMaskNet"
+"""MODEL.META_ARCHITECTURE of the classifier."""
+
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys with their defaults to a Detectron2 config, in place."""
@@ -66,9 +69,8 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # Parameters trained beside S: "affine", the BatchNorm scales and shifts of the backbone's main
     # path (paper), or "none". With "none" a slice's RoI batch is constant and computed only once.
     cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM = "affine"
-    # Allow training without a segmentation checkpoint in MODEL.WEIGHTS. Nothing but S would learn
-    # from a random detector, so this serves tests only.
-    cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
+    # Earlier versions wrote this key into checkpoints and config.yaml; it is ignored.
+    cfg.register_deprecated_key("MODEL.CLASSIFIER.ALLOW_SCRATCH")
 
     # ---- Data -----------------------------------------------------------------------------------
     # Train even if DATASETS.TRAIN and DATASETS.TEST share patients (by the records' patient id).
@@ -101,13 +103,18 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
 
 
 def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
-    """Check that a key has one of its values.
+    """Check a key that takes one of a few values.
 
     Raises:
-        ConfigError: it has another; the message names the key, the value and the choices.
+        ConfigError: names the key, its value and the choices.
     """
     if value not in choices:
         raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
+
+
+def is_classifier(cfg: CfgNode) -> bool:
+    """Whether a config describes a COVID-CT-Mask-Net rather than a segmentation model."""
+    return cfg.MODEL.META_ARCHITECTURE == CLASSIFIER
 
 
 def get_config_file(name: str) -> str:
