@@ -68,9 +68,8 @@ def imports(module: str, path: Path) -> Iterator[str]:
                 yield from (f"ct_lesion.{alias.name}" for alias in node.names)
             elif source.startswith("ct_lesion."):
                 yield source
-        elif isinstance(node, ast.Constant) and id(node) not in prose:
-            if isinstance(node.value, str) and PACKAGE_NAME.fullmatch(node.value):
-                yield node.value
+        elif id(node) not in prose and PACKAGE_NAME.fullmatch(str(getattr(node, "value", ""))):
+            yield node.value
 
 
 def arrows() -> dict[tuple[str, str], list[str]]:
