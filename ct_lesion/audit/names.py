@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
+from ct_lesion.scans.names import natural_key
+
 from .findings import Finding, NotChecked, Severity, count
 from .inputs.slices import (
     CLASS_SOURCE,
@@ -94,7 +96,9 @@ def _shared_between_groups(
         if key is not None:
             held[one.group][key] += 1
     for (a, own), (b, others) in combinations(held.items(), 2):
-        both = sorted(own.keys() & others.keys(), key=_natural)
+        both = sorted(
+            own.keys() & others.keys(), key=lambda key: [natural_key(part) for part in key]
+        )
         if both:
             yield Finding(
                 Severity.ERROR,
@@ -113,10 +117,6 @@ def _shared_between_groups(
                     "shared": len(both),
                 },
             )
-
-
-def _natural(key: Key) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdecimal() else -1, part) for part in key]
 
 
 def _repeated_within(inputs: Sequence[AuditInput], same_numbers: bool) -> Iterator[Finding]:
@@ -159,7 +159,7 @@ def _same_numbers_elsewhere(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
             f"{'is' if len(both) == 1 else 'are'} in {b} ({other}) as well. "
             + ("These sources number patients on their own." if known_apart else "")
             + ("" if known_apart else "They were not taken as the same people."),
-            sorted(both, key=lambda patient: _natural((patient,))),
+            sorted(both, key=natural_key),
             "" if known_apart else "Give --same-numbers if a number is one person in all inputs.",
         )
 

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ct_lesion.errors import ConfigError
+from ct_lesion.scans.names import natural_key
 
 ALLOW = "DATASETS.ALLOW_SHARED_PATIENTS"
 _MOST_NAMED = 10
@@ -80,7 +81,7 @@ def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOv
         if None in of_slices:
             unnamed[name] = of_slices.count(None)
     shared = [
-        SharedPatients(a, b, tuple(sorted(patients[a] & patients[b], key=_by_number)))
+        SharedPatients(a, b, tuple(sorted(patients[a] & patients[b], key=natural_key)))
         for a in train
         for b in test
         if patients[a] & patients[b]
@@ -92,10 +93,6 @@ def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOv
         tuple(shared),
         unnamed,
     )
-
-
-def _by_number(patient: str) -> tuple[int, str]:
-    return (int(patient) if patient.isdecimal() else -1, patient)
 
 
 def check_patients_apart(cfg: CfgNode) -> None:

@@ -20,8 +20,8 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ct_lesion.errors import ConfigError, DatasetError
+from ct_lesion.pictures import read_image_header
 
-from .mapper import read_image_header
 from .seeding import derived_seed, seeded
 from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable
 
