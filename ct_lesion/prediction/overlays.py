@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from ct_lesion.pages.lesion_style import LineStyle, style_of
-from ct_lesion.pages.page import DISCLAIMER
+from ct_lesion.pages.environment import DISCLAIMER
+from ct_lesion.pages.palette import LineStyle, style_of
 
 from .contours import find_contours
 from .slices import Lesion

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_lesion.pages.page import DISCLAIMER
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
 from .models import TrainedModel

@@ -4,7 +4,7 @@ from PIL import ImageColor
 from predicted_scans import LESION_CLASSES as CLASSES
 from predicted_scans import toy_lesion
 
-from ct_lesion.pages.lesion_style import LINE_STYLES, style_of
+from ct_lesion.pages.palette import LINE_STYLES, style_of
 from ct_lesion.prediction.overlays import draw_overlay
 from ct_lesion.prediction.slices import Lesion
 
