@@ -24,6 +24,9 @@ NOT_A_CONFIG = (
 """What Detectron2 raises for a config with a wrong key or value; text is parsed as a literal, so
 that Python's own parser may refuse it too."""
 
+CLASSIFIER = "COVIDCTMaskNet"
+"""MODEL.META_ARCHITECTURE of the classifier."""
+
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
@@ -67,9 +70,8 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # What learns beside S: "affine", the BatchNorm scales and shifts of the backbone's main path
     # (paper), or "none", which makes a slice's RoI batch constant, so that it is computed once.
     cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM = "affine"
-    # Allow training without a segmentation checkpoint in MODEL.WEIGHTS. Nothing but S would learn
-    # from a random detector, so this serves tests only.
-    cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = False
+    # Earlier versions wrote this key into checkpoints and config.yaml; it is ignored.
+    cfg.register_deprecated_key("MODEL.CLASSIFIER.ALLOW_SCRATCH")
 
     # ---- Data -----------------------------------------------------------------------------------
     # Train although a patient of DATASETS.TRAIN is in DATASETS.TEST too (by the number that the
@@ -99,6 +101,21 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # per-image AP of the published implementation. COCO AP uses all detections that the model
     # outputs, i.e. those above MODEL.ROI_HEADS.SCORE_THRESH_TEST.
     cfg.TEST.PAPER_SCORE_THRESH = 0.75
+
+
+def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
+    """Check a key that takes one of a few values.
+
+    Raises:
+        ConfigError: names the key, its value and the choices.
+    """
+    if value not in choices:
+        raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
+
+
+def is_classifier(cfg: CfgNode) -> bool:
+    """Whether a config describes a COVID-CT-Mask-Net rather than a segmentation model."""
+    return cfg.MODEL.META_ARCHITECTURE == CLASSIFIER
 
 
 def get_config_file(name: str) -> str:

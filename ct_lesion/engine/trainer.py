@@ -29,6 +29,7 @@ from ct_lesion.checkpoint import (
     read_description,
     require_detector,
 )
+from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.augmentation import build_lesion_mapper
 from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.data.loading.training_stream import TrainingStream, build_training_stream
@@ -41,7 +42,7 @@ from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .across_processes import scale_to_processes, share_statistics
-from .checks import class_names, dataset_hashes, is_classifier
+from .checks import class_names, dataset_hashes
 from .divergence import DivergenceGuard
 from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices

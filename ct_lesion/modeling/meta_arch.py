@@ -24,10 +24,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ct_lesion.config import check_choice
 from ct_lesion.errors import ConfigError
 
 from .classifier import ClassificationModule
-from .roi_batch import BoxOutputs, RoIBatch, box_outputs, check_choice, rescale_regions
+from .roi_batch import BoxOutputs, RoIBatch, box_outputs, rescale_regions
 
 TRAIN_BATCHNORM = ("affine", "none")
 SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts

@@ -4,7 +4,7 @@ Shapes: B images, N RoIs an image, R proposals and M kept predictions of an imag
 A prediction is a (proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +13,13 @@ from detectron2.layers import batched_nms
 from detectron2.modeling import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
+from ct_lesion.config import check_choice
 from ct_lesion.errors import ConfigError
 
 NMS = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """From boxes, scores, classes and an IoU to the indices that stay."""
 CONTENTS = ("deltas", "boxes")
 PADDINGS = ("even", "random")
-
-
-def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
-    """Raise a ``ConfigError`` that names key, value and choices unless the value is one of them."""
-    if value not in choices:
-        raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)

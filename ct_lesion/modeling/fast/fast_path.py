@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from ..roi_batch import check_choice
+from ct_lesion.config import check_choice
 
 FAST_PATHS = ("auto", "half", "off")
 
