@@ -4,8 +4,8 @@ It is told from the shapes of the weights which network they belong to. Names an
 :mod:`ct_lesion.checkpoint.released_names`.
 """
 
-from collections.abc import Mapping
-from contextlib import closing
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from ct_lesion.errors import CheckpointError, ConfigError
 
 from .compatibility import check_compatible, get_key, keys_from_shapes
 from .load_report import group_names, is_important
-from .released_names import rename_released
-from .restricted_pickle import StandIn, TensorRef
-from .torch_archive import load_tensors, open_torch_archive
+from .restricted_pickle import StandIn
+from .torch_files import damaged, read_torch_file
+from .torchvision_resnet import from_torchvision
 from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, refuse_not_finite
 
 LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
-BASIC_BLOCK_DEPTHS = (18, 34)
 # of a segmentation model of GGO and consolidation, where no shipped config has this truncation
 TWO_CLASS_DATASETS = {
     "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
@@ -109,32 +108,26 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
-    with closing(open_torch_archive(path, RELEASED_CLASS)) as archive:
-        content = archive.content
-        tensors = load_tensors(archive, _weight_refs(path, content))
-    refuse_not_finite(path, tensors)
-    anchors = content.get("anchor_generator")
-    return ReleasedCheckpoint(
-        path=path,
-        weights=tensors,
-        anchor_sizes=_first_level(anchors, "sizes"),
-        anchor_ratios=_first_level(anchors, "aspect_ratios"),
-        epoch=_text(content.get("epoch")),
-        model_name=_text(content.get("model_name")),
-    )
-
-
-def _weight_refs(path: Path, content: Any) -> dict[str, TensorRef]:
+    content = read_torch_file(path, foreign_class=RELEASED_CLASS)
     weights = content.get(RELEASED_WEIGHTS_KEY) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(
             f"{path} is not a checkpoint of the published implementation: it has no "
             f"'{RELEASED_WEIGHTS_KEY}'. Detectron2's checkpoints need no conversion."
         )
-    for name, ref in weights.items():
-        if not isinstance(name, str) or not isinstance(ref, TensorRef):
-            raise CheckpointError(f"{path} is damaged: its weight {str(name)[:80]} is no tensor.")
-    return weights
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+    refuse_not_finite(path, weights)
+    anchors = content.get("anchor_generator")
+    return ReleasedCheckpoint(
+        path=path,
+        weights=weights,
+        anchor_sizes=_first_level(anchors, "sizes"),
+        anchor_ratios=_first_level(anchors, "aspect_ratios"),
+        epoch=_text(content.get("epoch")),
+        model_name=_text(content.get("model_name")),
+    )
 
 
 def convert_released(
@@ -235,7 +228,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
     depth = keys["MODEL.RESNETS.DEPTH"]
     last_stage = keys["MODEL.RESNETS.OUT_FEATURES"][-1]
     folder = "classification" if "MODEL.ROI_BATCH.SIZE" in keys else "segmentation"
-    truncation = LAST_STAGES.get(last_stage, "") if depth in BASIC_BLOCK_DEPTHS else ""
+    truncation = LAST_STAGES.get(last_stage, "") if depth in (18, 34) else ""
     stem = f"{folder}/resnet{depth}{truncation}"
     two_classes = keys["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
     for name in ([f"{stem}_both.yaml"] if two_classes else []) + [f"{stem}.yaml"]:

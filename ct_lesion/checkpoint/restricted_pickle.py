@@ -1,40 +1,26 @@
-"""Reads files of ``torch.save`` as plain data; nothing that their pickle names is imported or run.
+"""Unpickles numbers, text, containers and tensors; nothing that a pickle names is imported or run.
 
 ``torch.load(weights_only=True)`` cannot read the published checkpoints, whose pickle holds an
-object of a foreign class. With another unpickler, ``torch.load`` still parses the zip archive by
-itself: a file with two central directories shows harmless records to :mod:`zipfile`, where they are
-checked, and TorchScript to torch, which then runs it. So the records are read here by the parser
-that checked them. Formats: ``torch/serialization.py``; a zip archive since PyTorch 1.6, before that
-a sequence of pickles followed by the numbers ("legacy").
+object of a foreign class. The standard library's C unpickler cannot be restricted by operation, and
+hashes a key that is nested a million tuples deep, which overflows the interpreter's stack: so this
+is a subclass of the one in Python.
 """
 
 import functools
-import io
 import math
 import pickle
 import pickletools
-import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 
-from ct_lesion.errors import CheckpointError, reason
-
-STORAGE_DTYPES = {
-    "BFloat16Storage": torch.bfloat16,
-    "BoolStorage": torch.bool,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "ShortStorage": torch.int16,
+STORAGES = {
+    **{"DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16},
+    **{"LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16},
+    **{"CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool},
+    **{"BFloat16Storage": torch.bfloat16},
 }
 # the operations that a saved dict of tensors needs; REDUCE, BUILD etc. are redefined below
 OPERATIONS = (
@@ -49,9 +35,6 @@ LARGEST_PICKLE = 2**21  # bytes; a ResNet50 with its optimizer has 200,000; 1 ca
 MOST_SHARED = 2  # tensors may share a storage (tied weights), but not many times over
 MOST_DIMENSIONS = 64  # torch's own limit
 LARGEST_KEY = 2**60  # larger integers can have equal hashes, which makes a dict quadratic
-ZIP_START = b"PK\x03\x04"
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
 
 
 class StandIn:
@@ -61,52 +44,7 @@ class StandIn:
         self.attributes: dict = {}
 
 
-def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu") -> Any:
-    """Read a file of ``torch.save``, in either of its formats.
-
-    Args:
-        path: the file.
-        foreign_class: objects of any class of this name, whatever its module, become a
-            :class:`StandIn`. Entries of dicts and sets whose keys are not numbers or strings, such
-            as the foreign object's caches, are then left out instead of refused.
-        device: ``"cpu"``, or ``"meta"`` to read names and shapes without the numbers.
-
-    Returns:
-        Numbers, strings, tuples, lists, dicts, sets, tensors and stand-ins. A parameter becomes a
-        tensor, an ``OrderedDict`` a dict.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or not written by ``torch.save``; its pickle
-            needs anything else; a record is compressed or repeated; a tensor lies outside its
-            storage; or all tensors together are larger than the file explains.
-    """
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(len(ZIP_START)) == ZIP_START
-            file.seek(0)
-            read = _read_zip if is_zip else _read_legacy
-            return read(file, path.stat().st_size, device, foreign_class)
-    except OSError as error:
-        raise CheckpointError(f"Cannot read {path}: {reason(error)}.") from error
-    except _UnsafeError as error:
-        raise CheckpointError(
-            f"{path} was not loaded: its pickle {error}, which weights do not need and which could "
-            "run a program. If you trust the file, load it where it was written and torch.save "
-            "only its weights, a dict of tensors."
-        ) from error
-    except Exception as error:  # damaged bytes fail anywhere, in any way
-        raise damaged(path, reason(error)) from error
-
-
-def damaged(path: Path, what: str) -> CheckpointError:
-    """The error of a checkpoint whose bytes or content cannot be used."""
-    return CheckpointError(
-        f"{path} is truncated, damaged or not a PyTorch checkpoint ({what}): get the file again, "
-        "or use an earlier one."
-    )
-
-
-class _UnsafeError(Exception):
+class UnsafeError(Exception):
     """A pickle needs more than data; the text continues "its pickle ..."."""
 
 
@@ -118,16 +56,23 @@ class _Storage:
 
 
 class _Operations(dict):
+    """Functions by opcode; all others are refused."""
+
     def __missing__(self, code: int) -> Callable:
         operation = pickletools.code2op.get(chr(code))
         if operation is None:
             raise ValueError("its pickle holds an unknown operation")
-        raise _UnsafeError(f"uses the operation {operation.name}")
+        raise UnsafeError(f"uses the operation {operation.name}")
 
 
-# The C unpickler cannot be restricted by operation, and hashes a key that is nested a million
-# tuples deep, which overflows the interpreter's stack.
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
+    """Reads one pickle of a file of ``torch.save``; :meth:`load` leaves the stream at its end.
+
+    Raises (from :meth:`load`):
+        UnsafeError: the pickle needs more than data.
+        Exception: of any class, for damaged bytes.
+    """
+
     dispatch = _Operations(
         (code, pickle._Unpickler.dispatch[code])
         for code in (getattr(pickle, name)[0] for name in OPERATIONS)
@@ -143,9 +88,10 @@ class _Unpickler(pickle._Unpickler):
     ) -> None:
         """
         Args:
-            size: bytes of the whole file, which bound its tensors.
-            device, foreign_class: see :func:`read_torch_file`.
-            fill: reads the numbers of a storage's key into a tensor, when it is first named.
+            stream: in memory, because a damaged pickle asks for any length.
+            size: bytes of the whole file, which bound those of its tensors.
+            device, foreign_class: see :func:`ct_lesion.checkpoint.torch_files.read_torch_file`.
+            fill: reads the numbers of the storage with a key, when the pickle first refers to it.
         """
         super().__init__(stream, encoding="utf-8")
         self.device = device
@@ -158,13 +104,13 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name; the name itself is never imported."""
-        if module == "torch" and name in STORAGE_DTYPES:
-            return STORAGE_DTYPES[name]
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
         if name and name == self.foreign_class:
             return StandIn
         function = FUNCTIONS.get(f"{module}.{name}")
         if function is None:
-            raise _UnsafeError(f"names {module[:80]}.{name[:80]}")
+            raise UnsafeError(f"names {module[:80]}.{name[:80]}")
         return functools.partial(function, self)
 
     def persistent_load(self, reference: Any) -> Any:
@@ -173,7 +119,7 @@ class _Unpickler(pickle._Unpickler):
         if kind == "module" and rest[0] is StandIn:
             return StandIn  # legacy files add the source of the class, which is not needed
         if kind != "storage":
-            raise _UnsafeError("refers to an object outside the file")
+            raise UnsafeError("refers to an object outside the file")
         # the location is a device; only legacy files have views: their key, offset and length
         dtype, key, _location, numel, *view = rest
         if type(dtype) is not torch.dtype or type(key) is not str or not _are_sizes(numel):
@@ -197,10 +143,25 @@ class _Unpickler(pickle._Unpickler):
             raise ValueError(f"storage {key[:80]} has two types or lengths")
         return numbers
 
+    def keeps(self, key: Any) -> bool:
+        """Whether a dict keeps an entry, or a set an item: only numbers and text are hashed.
+
+        Each counts: the same long list could be made into a dict many times over.
+        """
+        self.items -= 1
+        if self.items < 0:
+            raise ValueError("its pickle has too many items")
+        if type(key) in (str, float, bool) or (type(key) is int and abs(key) < LARGEST_KEY):
+            return True
+        if not self.foreign_class:
+            raise UnsafeError(f"has a key that is a {type(key).__name__}, not a number or text")
+        return False
+
+    # ---- operations that do more in the standard library ----------------------------------------
     def _call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(arguments) is not tuple or not callable(function):
-            raise _UnsafeError("calls what is not a function")
+            raise UnsafeError("calls what is not a function")
         self.append(function(*arguments))
 
     def _build(self) -> None:
@@ -208,12 +169,11 @@ class _Unpickler(pickle._Unpickler):
         if type(target) is StandIn:
             target.attributes = state if type(state) is dict else {}
         elif type(target) is not dict:  # the attributes of an OrderedDict are not needed
-            raise _UnsafeError("sets the state of an object")
+            raise UnsafeError("sets the state of an object")
 
     def _set_item(self) -> None:
-        items = self.stack[-2:]
-        del self.stack[-2:]
-        self._update(items)
+        value, key = self.stack.pop(), self.stack.pop()
+        self._update([key, value])
 
     def _set_items(self) -> None:
         self._update(self.pop_mark())
@@ -222,45 +182,31 @@ class _Unpickler(pickle._Unpickler):
         target = self.stack[-1]
         if type(target) is not dict:
             raise TypeError("items are set on what is not a dict")
-        target.update((k, v) for k, v in zip(items[::2], items[1::2], strict=True) if self.keep(k))
+        target.update((k, v) for k, v in zip(items[::2], items[1::2], strict=True) if self.keeps(k))
 
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _call
     dispatch[pickle.BUILD[0]] = _build
     dispatch[pickle.SETITEM[0]] = _set_item
     dispatch[pickle.SETITEMS[0]] = _set_items
 
-    def keep(self, key: Any) -> bool:
-        """Whether a key of a dict, or an item of a set, is a number or a string.
 
-        Each key counts: the same long list could be made into a dict many times over.
-        """
-        self.items -= 1
-        if self.items < 0:
-            raise ValueError("its pickle has too many items")
-        if type(key) in (str, float, bool) or (type(key) is int and abs(key) < LARGEST_KEY):
-            return True
-        if not self.foreign_class:
-            raise _UnsafeError(f"has a key that is a {type(key).__name__}, not a number or text")
-        return False
+# ---- what a pickle may call; the first argument is its unpickler ---------------------------------
+def _ordered_dict(unpickler: Unpickler, pairs: list | tuple = ()) -> dict:
+    return {key: value for key, value in _listed(pairs) if unpickler.keeps(key)}
 
 
-# ---- functions that a pickle may call; each takes the unpickler and the pickle's arguments --------
-def _ordered_dict(unpickler: _Unpickler, pairs: list | tuple = ()) -> dict:
-    return {key: value for key, value in _listed(pairs) if unpickler.keep(key)}
+def _set(unpickler: Unpickler, items: list | tuple = ()) -> set:
+    return {item for item in _listed(items) if unpickler.keeps(item)}
 
 
-def _set(unpickler: _Unpickler, items: list | tuple = ()) -> set:
-    return {item for item in _listed(items) if unpickler.keep(item)}
-
-
-def _size(_: _Unpickler, sizes: tuple = ()) -> tuple:
+def _size(_: Unpickler, sizes: tuple = ()) -> tuple:
     if type(sizes) is not tuple or len(sizes) > MOST_DIMENSIONS or not _are_sizes(*sizes):
         raise TypeError("a size is not a tuple of numbers")
     return sizes
 
 
 def _tensor(
-    unpickler: _Unpickler, storage: _Storage, offset: int, size: tuple, stride: tuple, *_: object
+    unpickler: Unpickler, storage: _Storage, offset: int, size: tuple, stride: tuple, *_: object
 ) -> torch.Tensor:
     _size(unpickler, size)
     _size(unpickler, stride)
@@ -289,6 +235,8 @@ def _are_sizes(*numbers: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**63 for n in numbers)
 
 
+# Every function that a pickle may name. A further file format, e.g. arrays of NumPy, adds its
+# functions here, each as one that checks its arguments and builds plain data.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "builtins.set": _set,
@@ -297,68 +245,3 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda _, tensor, *__: tensor,
 }
-
-
-# ---- the two formats ------------------------------------------------------------------------------
-def _read_zip(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any:
-    with zipfile.ZipFile(file) as archive:
-        folder = _check_records(archive)
-
-        def fill(key: str, numbers: torch.Tensor) -> None:
-            with archive.open(f"{folder}/data/{key}") as record:
-                _read_numbers(record, numbers)
-                if record.read(1):
-                    raise ValueError(f"storage {key[:80]} is shorter than its record")
-
-        stream = io.BytesIO(archive.read(f"{folder}/data.pkl"))
-        numbers_from = fill if device == "cpu" else None
-        return _Unpickler(stream, size, device, foreign_class, numbers_from).load()
-
-
-def _check_records(archive: zipfile.ZipFile) -> str:
-    """Refuse records that torch.save does not write; return the folder that they are in."""
-    names = archive.namelist()
-    if len(set(names)) != len(names):
-        raise ValueError("two records have the same name")
-    for info in archive.infolist():
-        # torch.save never compresses, and a compressed record could unfold to any size
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise ValueError(f"record {info.filename[:80]} is compressed")
-    pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise ValueError("a zip file, but not of torch.save")
-    folder = pickles[0].partition("/")[0]
-    if f"{folder}/byteorder" in names and archive.read(f"{folder}/byteorder") != b"little":
-        raise ValueError("its numbers are big-endian")
-    if archive.getinfo(pickles[0]).file_size > LARGEST_PICKLE:
-        raise ValueError("its pickle is too long for names and shapes")
-    return folder
-
-
-def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any:
-    # from memory, because a damaged pickle asks a file for any length
-    stream = io.BytesIO(file.read(LARGEST_PICKLE))
-    if _Unpickler(stream, size).load() != LEGACY_MAGIC:
-        raise ValueError("it does not begin as one")
-    if _Unpickler(stream, size).load() != LEGACY_PROTOCOL:
-        raise ValueError("unknown version of the format")
-    if not _Unpickler(stream, size).load().get("little_endian", True):
-        raise ValueError("its numbers are big-endian")
-    unpickler = _Unpickler(stream, size, device, foreign_class)
-    content = unpickler.load()
-    keys = _Unpickler(stream, size).load()
-    if sorted(keys) != sorted(unpickler.storages):
-        raise ValueError("storages are missing")
-    file.seek(stream.tell())
-    for key in keys if device == "cpu" else ():
-        (count,) = struct.unpack("<q", file.read(8))
-        if count != unpickler.storages[key].numel():
-            raise ValueError(f"storage {key[:80]} has another length")
-        _read_numbers(file, unpickler.storages[key])
-    return content
-
-
-def _read_numbers(file: IO[bytes], numbers: torch.Tensor) -> None:
-    view = memoryview(numbers.view(torch.uint8).numpy())
-    if file.readinto(view) != len(view):
-        raise ValueError("the file ends too early")
