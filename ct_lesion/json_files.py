@@ -1,6 +1,8 @@
-"""Reading JSON from outside."""
+"""JSON: reading files from outside, and numbers that JSON cannot hold."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +36,19 @@ def read_json(
         what = type(content).__name__
         raise error(f"{path}: is damaged (holds a {what}, not {KINDS[kind]}). {advice}")
     return content
+
+
+def without_nan(value: Any) -> Any:
+    """The value with ``None`` in place of NaN and infinity, which JSON does not have.
+
+    Args:
+        value: a number, text, array, list or mapping, nested as deeply as needed. Arrays and tuples
+            become lists.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

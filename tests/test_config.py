@@ -5,6 +5,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
+from ct_lesion.checkpoint import config_from_description
 from ct_lesion.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -46,3 +47,12 @@ def test_adding_keys_leaves_detectron2s_defaults_alone():
     add_ct_lesion_config(get_cfg())
     assert "ROI_BATCH" not in get_cfg().MODEL
     assert "OPTIMIZER" not in get_cfg().SOLVER
+
+
+def test_the_retired_key_of_earlier_configs_is_ignored(tmp_path):
+    cfg = load_config("classification/resnet18_t2.yaml")
+    (tmp_path / "config.yaml").write_text(cfg.dump().replace("WIDTH: 512", "ALLOW_SCRATCH: true"))
+    earlier = load_config(str(tmp_path / "config.yaml"))
+    assert earlier == cfg
+    described = config_from_description({"config": (tmp_path / "config.yaml").read_text()})
+    assert described == cfg

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
+from ct_lesion.data.datasets.splits import shared_between
+
 from .findings import Finding, NotChecked, Severity, count
 from .inputs.slices import (
     CLASS_SOURCE,
@@ -90,23 +92,16 @@ def _shared(inputs: Sequence[AuditInput], what: str, key_of: KeyFunction) -> Ite
         key = key_of(dataset, ct_slice)
         if key is not None:
             slices[dataset.group][key] += 1
-    for (a, in_a), (b, in_b) in combinations(slices.items(), 2):
-        both = sorted(in_a.keys() & in_b.keys(), key=_natural)
-        if both:
-            a_slices, b_slices = (
-                count(sum(held[k] for k in both), "slice") for held in (in_a, in_b)
-            )
-            yield Finding(
-                Severity.ERROR,
-                f"{what}_in_two_groups",
-                f"{count(len(both), what)} in both {a} and {b} ({a_slices} and {b_slices}).",
-                [f"{' / '.join(k[1:] or k)}: {in_a[k]} in {a}, {in_b[k]} in {b}" for k in both],
-                _ADVICE[what],
-            )
-
-
-def _natural(key: Key) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdecimal() else -1, part) for part in key]
+    for a, b, both in shared_between(slices):
+        in_a, in_b = slices[a], slices[b]
+        a_slices, b_slices = (count(sum(held[k] for k in both), "slice") for held in (in_a, in_b))
+        yield Finding(
+            Severity.ERROR,
+            f"{what}_in_two_groups",
+            f"{count(len(both), what)} in both {a} and {b} ({a_slices} and {b_slices}).",
+            [f"{' / '.join(k[1:] or k)}: {in_a[k]} in {a}, {in_b[k]} in {b}" for k in both],
+            _ADVICE[what],
+        )
 
 
 def _repeated(inputs: Sequence[AuditInput], key_of: KeyFunction) -> Iterator[Finding]:
@@ -137,9 +132,8 @@ def _same_numbers_elsewhere(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
     for dataset, ct_slice in all_slices(inputs):
         if ct_slice.patient is not None:
             held[dataset.group, dataset.source].add(ct_slice.patient)
-    for ((a, source), in_a), ((b, other), in_b) in combinations(held.items(), 2):
-        both = sorted(in_a & in_b, key=lambda patient: _natural((patient,)))
-        if a == b or source == other or not both:
+    for (a, source), (b, other), both in shared_between(held):
+        if a == b or source == other:
             continue
         what = f"{count(len(both), 'patient number')} in both {a} ({source}) and {b} ({other})"
         code = "same_numbers_of_two_sources"
@@ -176,4 +170,8 @@ def find_label_conflicts(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
 
 def _several(labels: Mapping[Key, set[str]]) -> list[str]:
     """``<key>: <labels>`` of each key with more than one label."""
-    return [f"{key[-1]}: {', '.join(sorted(l))}" for key, l in labels.items() if len(l) > 1]
+    return [
+        f"{key[-1]}: {', '.join(sorted(several))}"
+        for key, several in labels.items()
+        if len(several) > 1
+    ]

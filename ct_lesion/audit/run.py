@@ -89,7 +89,7 @@ class Audit:
         return bool(severities[Severity.ERROR] or (strict and severities[Severity.WARNING]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Everything as plain values; undefined numbers are NaN."""
         return {
             "severities": self.severities,
             "findings": [finding.as_dict() for finding in self.findings],
@@ -101,10 +101,7 @@ class Audit:
             "associations": [asdict(table) for table in self.associations],
             "masks": [asdict(summary) for summary in self.masks],
             "shortcut_probe": {
-                group: [
-                    {**asdict(r), "auc": r.auc.as_dict(), "is_shortcut": r.is_shortcut}
-                    for r in results
-                ]
+                group: [{**asdict(r), "is_shortcut": r.is_shortcut} for r in results]
                 for group, results in self.probes.items()
             },
             "copies": self.copies,

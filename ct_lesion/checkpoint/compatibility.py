@@ -9,6 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from ct_lesion.config import is_classifier
 from ct_lesion.errors import CheckpointError, reason
 
 from .description import config_from_description
@@ -16,7 +17,6 @@ from .load_report import LoadReport, group_names
 from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .weight_files import Checkpoint
 
-CLASSIFIER_ARCHITECTURE = "COVIDCTMaskNet"
 DETECTOR_MODULES = ("backbone.", "proposal_generator.", "roi_heads.")
 ROI_BATCH_ROW = 5  # numbers that the classifier reads of each region
 
@@ -80,11 +80,11 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
         CheckpointError: each key that differs, with the model's and the checkpoint's value.
     """
     if strict is None:
-        strict = cfg.MODEL.META_ARCHITECTURE == CLASSIFIER_ARCHITECTURE
+        strict = is_classifier(cfg)
     theirs = keys_from_shapes(_detectron2_names(checkpoint.model))
     if not cfg.MODEL.MASK_ON:
         theirs = {k: v for k, v in theirs.items() if not k.startswith("MODEL.ROI_MASK_HEAD")}
-    if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER_ARCHITECTURE:
+    if not is_classifier(cfg):
         own = ("MODEL.ROI_BATCH", "MODEL.CLASSIFIER")
         theirs = {k: v for k, v in theirs.items() if not k.startswith(own)}
     if not strict:
@@ -141,11 +141,9 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
         report: of what was loaded, or ``None`` if nothing was (an empty ``MODEL.WEIGHTS``).
 
     Raises:
-        CheckpointError: a part of the detector is fresh, and ``MODEL.CLASSIFIER.ALLOW_SCRATCH`` is
-            not set.
+        CheckpointError: a part of the detector was not loaded.
     """
-    is_classifier = cfg.MODEL.META_ARCHITECTURE == CLASSIFIER_ARCHITECTURE
-    if not is_classifier or cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH:
+    if not is_classifier(cfg):
         return
     found = {m for m in DETECTOR_MODULES if report and _starting(report.loaded, m)}
     fresh = [n for m in DETECTOR_MODULES for n in _starting(report.fresh if report else [], m)]
@@ -155,8 +153,7 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
     lacks = group_names(fresh) if fresh else "the whole detector"
     raise CheckpointError(
         f"The classifier cannot be trained from scratch, since its detector does not learn: {where}"
-        f" lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model, or, for tests, "
-        "MODEL.CLASSIFIER.ALLOW_SCRATCH to True."
+        f" lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model."
     )
 
 

@@ -6,14 +6,8 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ct_lesion.config import is_classifier
 from ct_lesion.errors import ConfigError
-
-CLASSIFIER = "COVIDCTMaskNet"
-
-
-def is_classifier(cfg: CfgNode) -> bool:
-    """Whether the config is of COVID-CT-Mask-Net, not of a segmentation model."""
-    return cfg.MODEL.META_ARCHITECTURE == CLASSIFIER
 
 
 def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:

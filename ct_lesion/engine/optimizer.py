@@ -5,7 +5,7 @@ from detectron2.config import CfgNode
 from detectron2.solver import build_optimizer as build_sgd
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
-from ct_lesion.errors import ConfigError
+from ct_lesion.config import check_choice
 
 ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
@@ -19,12 +19,9 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         ConfigError: another name.
     """
     name = cfg.SOLVER.OPTIMIZER
+    check_choice("SOLVER.OPTIMIZER", name, ("SGD", *ADAM_VARIANTS))
     if name == "SGD":
         return build_sgd(cfg, model)
-    if name not in ADAM_VARIANTS:
-        raise ConfigError(
-            f"SOLVER.OPTIMIZER is {name!r}, expected one of SGD, {', '.join(ADAM_VARIANTS)}."
-        )
     params = get_default_optimizer_params(
         model,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,

@@ -25,6 +25,7 @@ from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.roi_batches import (
     Fingerprint,
     RoIBatches,
@@ -53,7 +54,7 @@ def can_cache(cfg: CfgNode) -> bool:
     It has when nothing in the detector learns and nothing in the input is random. What stands
     against it is logged.
     """
-    if cfg.MODEL.META_ARCHITECTURE != "COVIDCTMaskNet":
+    if not is_classifier(cfg):
         return False
     if cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM != "none":
         return False

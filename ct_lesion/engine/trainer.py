@@ -29,19 +29,19 @@ from ct_lesion.checkpoint import (
     read_description,
     require_detector,
 )
+from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.augmentation import build_lesion_mapper
 from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.data.loading.training_stream import TrainingStream, build_training_stream
 from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
-from ct_lesion.modeling.fast.fast_path import fast_path
-from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference, fast_path
 from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 from .across_processes import scale_to_processes, share_statistics
-from .checks import class_names, dataset_hashes, is_classifier
+from .checks import class_names, dataset_hashes
 from .divergence import DivergenceGuard
 from .fingerprint import unwrap_model
 from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices

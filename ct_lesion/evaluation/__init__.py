@@ -1,5 +1,6 @@
-"""Evaluators for Detectron2 and the metrics behind them."""
+"""Detectron2 evaluators for lesions and classes, and the statistics behind them."""
 
 from .classification import ClassificationEvaluator
+from .lesion_evaluator import LesionEvaluator
 
-__all__ = ["ClassificationEvaluator"]
+__all__ = ["ClassificationEvaluator", "LesionEvaluator"]

@@ -23,13 +23,14 @@ from tabulate import tabulate
 from ct_lesion.data.loading.roi_batches import RoIBatches, roi_batch_row
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
+from ct_lesion.json_files import without_nan
 
 from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics
 
 # how the paper's Table 3 heads its columns, in its order
 PAPER_COLUMNS = {"COVID-19": "COVID-19", "Common Pneumonia": "Pneumonia", "Control": "Normal"}
 PREDICTIONS_FILE = "predictions.csv"
-METRICS_FILE = "classification_metrics.json"
+CLASSIFICATION_METRICS_FILE = "classification_metrics.json"
 ROI_BATCHES_FILE = "roi_batches.npz"
 logger = logging.getLogger(__name__)
 
@@ -178,8 +179,7 @@ class ClassificationEvaluator(DatasetEvaluator):
             "patients": patients,
             "classes": list(self._class_names),
             "unit": "percent",
-            # json knows no NaN
-            "metrics": {k: None if math.isnan(v) else v for k, v in percent.items()},
+            "metrics": without_nan(percent),
             "undefined": metrics.undefined,
             "confusion_matrix": {
                 "rows": "true class",
@@ -189,7 +189,7 @@ class ClassificationEvaluator(DatasetEvaluator):
         }
         files = {
             self._output_dir / PREDICTIONS_FILE: predictions_csv(predictions, self._class_names),
-            self._output_dir / METRICS_FILE: json.dumps(content, indent=2) + "\n",
+            self._output_dir / CLASSIFICATION_METRICS_FILE: json.dumps(content, indent=2) + "\n",
         }
         write_together(files)
         logger.info("Written: %s", ", ".join(map(str, files)))

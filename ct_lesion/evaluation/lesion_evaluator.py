@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from pathlib import Path
 
 import detectron2.utils.comm as comm
@@ -11,10 +10,11 @@ from detectron2.evaluation import COCOEvaluator
 from tabulate import tabulate
 
 from ct_lesion.files import write_together
+from ct_lesion.json_files import without_nan
 
 from .segmentation_metrics import above_score, ap_by_patient, coco_ap, lesion_counts, release_ap
 
-METRICS_FILE = "segmentation_metrics.json"
+SEGMENTATION_METRICS_FILE = "segmentation_metrics.json"
 RESULTS_FILE = "coco_instances_results.json"
 GROUND_TRUTH_FILE = "ground_truth.json"
 
@@ -84,11 +84,11 @@ class LesionEvaluator(COCOEvaluator):
             )
             results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
         metrics = {**results, **self._paper_metrics(detections)}
-        path = self._folder / METRICS_FILE
+        path = self._folder / SEGMENTATION_METRICS_FILE
         ground_truth = Path(self._metadata.json_file).read_text(encoding="utf-8")
         write_together(
             {
-                path: json.dumps(_without_nan(metrics), indent=2),
+                path: json.dumps(without_nan(metrics), indent=2),
                 self._folder / GROUND_TRUTH_FILE: ground_truth,
             }
         )
@@ -133,10 +133,3 @@ class LesionEvaluator(COCOEvaluator):
                 "COCO mask AP by patient:\n"
                 + tabulate(patients, headers=headers, floatfmt=".4f", tablefmt="pipe")
             )
-
-
-def _without_nan(value: object) -> object:
-    """Metrics that do not exist as null: json has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

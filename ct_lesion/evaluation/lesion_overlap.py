@@ -1,14 +1,16 @@
 """Dice overlap of all that is detected with all that is lesion, a slice and a patient."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from .segmentation_metrics import above_score
+from .segmentation_metrics import above_score, match_images
+
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class DiceScores:
 
     by_image: Mapping[int, float]
     by_patient: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FrocCurve:
+    """Every point of the curve: detections from a score up count.
+
+    Attributes:
+        thresholds: (K,) scores, falling.
+        sensitivity: (K,) fraction of the lesions found; NaN without lesions.
+        false_per_slice: (K,) detections that are no lesion, divided by the number of slices.
+        lesions, slices: how many.
+    """
+
+    thresholds: np.ndarray
+    sensitivity: np.ndarray
+    false_per_slice: np.ndarray
+    lesions: int
+    slices: int
 
 
 def dice_scores(truth: COCO, detections: Iterable[dict], score_threshold: float) -> DiceScores:
@@ -59,3 +79,39 @@ def _overlap(lesions: list[dict], detections: list[dict]) -> np.ndarray:
 def _dice(counts: np.ndarray) -> float:
     both, total = counts
     return float(2 * both / total) if total else float("nan")
+
+
+def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = 0.5) -> FrocCurve:
+    """Sensitivity and false detections at every score.
+
+    A lesion is found when a detection of its class overlaps it with more than the IoU; a detection
+    is false when it overlaps no lesion so. Slices without lesions count in the denominator.
+    """
+    matches = match_images(truth, detections).values()
+    found, false = [], []
+    for match in matches:
+        hits = match.ious > iou  # (detections, lesions)
+        best = np.where(hits, match.scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
+        found.append(best)
+        false.append(match.scores[~hits.any(axis=1)])
+    best = np.concatenate([*found, np.empty(0)])
+    wrong = np.concatenate([*false, np.empty(0)])
+    scores = np.concatenate([match.scores for match in matches] or [np.empty(0)])
+    thresholds = np.unique(scores)[::-1]
+    above = (best[None] >= thresholds[:, None]).sum(axis=1)
+    return FrocCurve(
+        thresholds,
+        above / len(best) if len(best) else np.full(len(thresholds), np.nan),
+        (wrong[None] >= thresholds[:, None]).sum(axis=1) / max(len(matches), 1),
+        len(best),
+        len(matches),
+    )
+
+
+def sensitivity_at(curve: FrocCurve, rates: Sequence[float] = FROC_RATES) -> list[float]:
+    """The highest sensitivity at or below each rate of false detections; NaN without lesions."""
+    if not curve.lesions:
+        return [float("nan")] * len(rates)
+    return [
+        float(curve.sensitivity[curve.false_per_slice <= rate].max(initial=0.0)) for rate in rates
+    ]

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ct_lesion.json_files import without_nan
+
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 MAX_UNDEFINED = 0.1
@@ -39,7 +41,7 @@ class Interval:
 
     def as_dict(self) -> dict[str, float | None]:
         """``{"estimate": ..., "low": ..., "high": ...}`` for JSON: ``None`` in place of NaN."""
-        return {k: None if np.isnan(v) else float(v) for k, v in asdict(self).items()}
+        return without_nan(asdict(self))
 
 
 def describe_bootstrap(resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> str:

@@ -20,7 +20,7 @@ from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval
 
 KEYS = ("file", "scan", "patient")
 UNKNOWN = "unknown"
-METRICS = ("sensitivity", "specificity", "AUC")
+SUBGROUP_METRICS = ("sensitivity", "specificity", "AUC")
 
 
 class MetadataError(UserError):
@@ -170,7 +170,7 @@ def subgroup_metrics(
             logits[own],
             class_names,
             patients[own],
-            metrics=METRICS,
+            metrics=SUBGROUP_METRICS,
             resamples=resamples,
             confidence=confidence,
             seed=seed,

@@ -141,6 +141,4 @@ def test_classifier_needs_a_detector(tmp_path: Path, segmentation: dict) -> None
     load({n: t for n, t in segmentation.items() if "backbone" not in n})
     with pytest.raises(CheckpointError, match="lacks backbone"):
         require_detector(cfg, checkpointer.last_report)
-    cfg.MODEL.CLASSIFIER.ALLOW_SCRATCH = True
-    require_detector(cfg, None)
     require_detector(config("segmentation/resnet18.yaml"), None)

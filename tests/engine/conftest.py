@@ -33,8 +33,10 @@ def toy_cfg(datasets: Path, tmp_path: Path) -> Callable[..., CfgNode]:
 
 
 @pytest.fixture
-def toy_classifier_cfg(datasets: Path, tmp_path: Path) -> Iterator[Callable[..., CfgNode]]:
-    """Makes configs of a classifier on the lesion slices, labelled in turn."""
+def toy_classifier_cfg(
+    datasets: Path, segmenter_file: Path, tmp_path: Path
+) -> Iterator[Callable[..., CfgNode]]:
+    """Makes configs of a classifier on the lesion slices with labels 0, 1, 2, 0, ..."""
     names = ("toy_classes_train", "toy_classes_test")
     for name in names:
         lesions = name.replace("toy_classes", "cncb_lesion")
@@ -46,8 +48,7 @@ def toy_classifier_cfg(datasets: Path, tmp_path: Path) -> Iterator[Callable[...,
     def make(**overrides: object) -> CfgNode:
         values = {
             **{k: v for k, v in TOY_MODEL.items() if "BATCH_SIZE_PER_IMAGE" not in k},
-            "MODEL.WEIGHTS": "",
-            "MODEL.CLASSIFIER.ALLOW_SCRATCH": True,
+            "MODEL.WEIGHTS": str(segmenter_file),
             "MODEL.CLASSIFIER.WIDTH": 16,
             "MODEL.ROI_BATCH.SIZE": 8,
             "DATASETS.TRAIN": names[:1],

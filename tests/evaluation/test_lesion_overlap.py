@@ -1,12 +1,14 @@
 import math
 
+import numpy as np
 import pytest
-from coco_toys import detection, make_truth
+from coco_toys import detection, make_truth, random_case
 
-from ct_lesion.evaluation.lesion_overlap import dice_scores
+from ct_lesion.evaluation.lesion_overlap import dice_scores, lesion_froc, sensitivity_at
+from ct_lesion.evaluation.segmentation_metrics import lesion_counts
 
 
-def test_a_case_by_hand():
+def test_dice_by_hand():
     truth = make_truth(
         {1: [(0, 0, 10), (20, 20, 10)], 2: [], 3: [], 4: [(0, 0, 10)]},
         {1: "a", 2: "a", 3: "b", 4: "c"},
@@ -24,3 +26,42 @@ def test_a_case_by_hand():
     assert scores.by_patient["a"] == pytest.approx(2 * 100 / (200 + 150 + 100))
     assert math.isnan(scores.by_patient["b"])
     assert scores.by_patient["c"] == 0
+
+
+def test_froc_by_hand():
+    # two slices with one lesion each, two without
+    truth = make_truth(
+        {1: [(0, 0, 10)], 2: [(20, 20, 10)], 3: [], 4: []}, dict.fromkeys(range(1, 5), "a")
+    )
+    found = [
+        detection(1, 0.9, 0, 0, 10),
+        detection(1, 0.8, 40, 40, 9),
+        detection(3, 0.6, 0, 0, 9),
+        detection(2, 0.4, 20, 20, 10),
+    ]
+    curve = lesion_froc(truth, found)
+    assert curve.thresholds.tolist() == [0.9, 0.8, 0.6, 0.4]
+    assert curve.sensitivity.tolist() == [0.5, 0.5, 0.5, 1]
+    assert curve.false_per_slice.tolist() == [0, 0.25, 0.5, 0.5]
+    assert sensitivity_at(curve, (0, 0.25, 0.5, 8)) == [0.5, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize("iou", [0.5, 0.1])
+def test_each_froc_point_has_the_counts_at_its_score(iou):
+    truth, found = random_case(5)
+    curve = lesion_froc(truth, found, iou)
+    for k in (0, 3, len(curve.thresholds) - 1):
+        below = np.nextafter(curve.thresholds[k], 0)  # the counts are of scores above
+        counts = lesion_counts(truth, found, below, iou).values()
+        assert curve.sensitivity[k] * curve.lesions == sum(c["found"] for c in counts)
+        assert curve.false_per_slice[k] * curve.slices == sum(c["false"] for c in counts)
+
+
+def test_froc_without_detections_or_without_lesions():
+    truth, _ = random_case(0)
+    nothing = lesion_froc(truth, [])
+    assert sensitivity_at(nothing, (1,)) == [0]
+    healthy = lesion_froc(make_truth({1: []}, {1: "a"}), [detection(1, 0.5, 0, 0, 5)])
+    assert math.isnan(healthy.sensitivity[0])
+    assert healthy.false_per_slice.tolist() == [1]
+    assert math.isnan(sensitivity_at(healthy, (1,))[0])

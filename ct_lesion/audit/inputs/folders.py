@@ -21,7 +21,7 @@ from .slices import CLASS_SOURCE, AuditInput, AuditSlice
 def read_folder(group: str, folder: Path, ids_per_class: bool = False) -> AuditInput:
     """Read a folder; its content decides how.
 
-    Folders ``image/`` and ``mask/`` make it a lesion archive; names like ``NCP_96_1328_0032.png`` or
+    ``image/`` and ``mask/`` make it a lesion archive; names like ``NCP_96_1328_0032.png`` or
     ``NCP/96/1328/0032.png`` make it CNCB's classes; anything else is read as scans, where the first
     folder level of a picture names its patient.
 

@@ -90,8 +90,8 @@ def check_masks(
     findings = list(report_faults(_KINDS, faults, dataset.name, "slice", len(dataset.slices)))
     if summary.lesion_free:
         what = (
-            f"{dataset.name}: {summary.lesion_free:,} of {count(summary.slices, 'slice')} without a "
-            "lesion."
+            f"{dataset.name}: {summary.lesion_free:,} of {count(summary.slices, 'slice')} without "
+            "a lesion."
         )
         advice = "Training skips them unless DATALOADER.FILTER_EMPTY_ANNOTATIONS is False."
         findings.append(Finding(Severity.NOTE, "slices_without_lesion", what, advice=advice))

@@ -10,16 +10,21 @@ random in a slice is seeded by its place in the stream.
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_train_loader
+from detectron2.data import DatasetFromList
+from detectron2.data.samplers import (
+    RandomSubsetTrainingSampler,
+    RepeatFactorTrainingSampler,
+    TrainingSampler,
+)
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ct_lesion.errors import ConfigError, DatasetError
+from ct_lesion.config import check_choice
+from ct_lesion.errors import DatasetError
 
 from .mapper import read_image_header
 from .seeding import derived_seed, seeded
@@ -28,6 +33,7 @@ from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable
 logger = logging.getLogger(__name__)
 
 ON_CORRUPT = ("stop", "skip")
+SAMPLERS = ("TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler")
 # so many unreadable slices in a row are a disk that went away rather than damaged files
 MAX_REPLACEMENTS = 10
 # in a slice that took the place of others: what these were
@@ -147,10 +153,7 @@ class MappedSlices(Dataset):
         Raises:
             ConfigError: something else than these two.
         """
-        if on_corrupt not in ON_CORRUPT:
-            raise ConfigError(
-                f"INPUT.ON_CORRUPT is {on_corrupt!r}, expected one of {', '.join(ON_CORRUPT)}."
-            )
+        check_choice("INPUT.ON_CORRUPT", on_corrupt, ON_CORRUPT)
         self._records = records
         self._mapper = NamingMapper(mapper)
         self._seed = seed
@@ -210,31 +213,26 @@ def make_stream(
     groups = cfg.DATALOADER.ASPECT_RATIO_GROUPING and batch_size > 1
     return TrainingStream(
         dataset,
-        _sampler(cfg, records, seed),
+        _build_sampler(cfg, records, seed),
         batch_size=batch_size,
         wide=_wider_than_high(records) if groups else None,
         num_workers=num_workers,
     )
 
 
-def _sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
-    """Detectron2's of ``DATALOADER.SAMPLER_TRAIN``, which takes its seed from NumPy's generator."""
-    with seeded(derived_seed(seed, "order")):
-        loader = build_detection_train_loader(cfg, mapper=dict, dataset=_Listed(records))
-    return sampler_of(loader)
-
-
-class _Listed(Dataset):
-    """A list as a dataset: Detectron2 would pickle a list."""
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._items[index]
+def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
+    """The sampler ``DATALOADER.SAMPLER_TRAIN``, as Detectron2's training loader builds it."""
+    name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
+    check_choice("DATALOADER.SAMPLER_TRAIN", name, SAMPLERS)
+    with seeded(derived_seed(seed, "order")):  # Detectron2 draws a sampler's seed from NumPy
+        if name == "TrainingSampler":
+            return TrainingSampler(len(records))
+        if name == "RandomSubsetTrainingSampler":
+            return RandomSubsetTrainingSampler(len(records), loader.RANDOM_SUBSET_RATIO)
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        records, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
+    )
+    return RepeatFactorTrainingSampler(factors, seed=seed)
 
 
 def _wider_than_high(records: Sequence[dict]) -> np.ndarray:
@@ -244,13 +242,3 @@ def _wider_than_high(records: Sequence[dict]) -> np.ndarray:
         for r in records
     )
     return np.fromiter((width > height for width, height in sizes), bool, len(records))
-
-
-def sampler_of(train_loader: Iterable) -> Sampler:
-    """The sampler of a loader made by Detectron2's ``build_detection_train_loader``."""
-    inner = train_loader
-    while not hasattr(inner, "sampler") or isinstance(inner, DataLoader):
-        if not hasattr(inner, "dataset"):
-            raise TypeError(f"{type(train_loader).__name__} has no sampler of Detectron2's inside.")
-        inner = inner.dataset
-    return inner.sampler

@@ -9,9 +9,8 @@ from pathlib import PurePath
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ct_lesion.config import load_config
+from ct_lesion.config import is_classifier, load_config
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
-from ct_lesion.engine.checks import is_classifier
 from ct_lesion.errors import ConfigError
 from ct_lesion.modeling.backbone import BASIC_BLOCK_DEPTHS, STAGES
 

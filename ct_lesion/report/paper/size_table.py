@@ -11,8 +11,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
-from ct_lesion.config import load_config, shipped_configs
-from ct_lesion.engine.checks import is_classifier
+from ct_lesion.config import is_classifier, load_config, shipped_configs
 from ct_lesion.errors import UserError
 from ct_lesion.modeling.parameters import ParameterCounts, count_parameters
 from ct_lesion.pages.tables import Cell, Table

@@ -23,10 +23,16 @@ from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
-from ct_lesion.evaluation.classification import METRICS_FILE as CLASSIFICATION_METRICS
-from ct_lesion.evaluation.classification import PREDICTIONS_FILE, ROI_BATCHES_FILE
-from ct_lesion.evaluation.lesion_evaluator import GROUND_TRUTH_FILE, RESULTS_FILE
-from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
+from ct_lesion.evaluation.classification import (
+    CLASSIFICATION_METRICS_FILE,
+    PREDICTIONS_FILE,
+    ROI_BATCHES_FILE,
+)
+from ct_lesion.evaluation.lesion_evaluator import (
+    GROUND_TRUTH_FILE,
+    RESULTS_FILE,
+    SEGMENTATION_METRICS_FILE,
+)
 from ct_lesion.json_files import read_json
 
 from .run_checks import (
@@ -210,7 +216,7 @@ def _segmentation(folder: Path) -> SegmentationResult:
             f"{folder / RESULTS_FILE}: has detections in {len(unknown)} images that are not in "
             f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
         )
-    metrics = _read_object(folder / SEGMENTATION_METRICS, SEGMENTATION)
+    metrics = _read_object(folder / SEGMENTATION_METRICS_FILE, SEGMENTATION)
     record = _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
     return SegmentationResult(folder.name, truth, detections, metrics, record)
 
@@ -240,7 +246,7 @@ def _classification(folder: Path) -> ClassificationResult:
         *texts,
         labels,
         logits,
-        _read_object(folder / CLASSIFICATION_METRICS, CLASSIFICATION),
+        _read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION),
         _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
         _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
     )

@@ -17,8 +17,8 @@ import yaml
 from scipy.stats import t as student_t
 
 from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
-from ct_lesion.evaluation.classification import METRICS_FILE as CLASSIFICATION_METRICS
-from ct_lesion.evaluation.lesion_evaluator import METRICS_FILE as SEGMENTATION_METRICS
+from ct_lesion.evaluation.classification import CLASSIFICATION_METRICS_FILE
+from ct_lesion.evaluation.lesion_evaluator import SEGMENTATION_METRICS_FILE
 from ct_lesion.files import write_together
 from ct_lesion.json_files import read_json
 from ct_lesion.pages.tables import Table
@@ -82,13 +82,13 @@ def _read(path: Path) -> dict:
 
 def _metrics(folder: Path) -> dict[str, float]:
     """The numbers of an evaluation that describe the whole test set."""
-    path = folder / SEGMENTATION_METRICS
+    path = folder / SEGMENTATION_METRICS_FILE
     if path.is_file():
         content = _read(path)
         content.pop("patients", None)
         content.get("paper_table_2", {}).pop("score_threshold", None)
         return dict(_numbers(content))
-    path = folder / CLASSIFICATION_METRICS
+    path = folder / CLASSIFICATION_METRICS_FILE
     return dict(_numbers(_read(path)["metrics"])) if path.is_file() else {}
 
 

@@ -5,12 +5,23 @@ from itertools import combinations
 
 import numpy as np
 
-from ct_lesion.evaluation.lesion_froc import RATES, FrocCurve, lesion_froc, sensitivity_at
-from ct_lesion.evaluation.lesion_overlap import DiceScores, dice_scores
-from ct_lesion.evaluation.mask_ap import METRICS, MaskAP, ap_difference, ap_intervals, patients_of
+from ct_lesion.evaluation.lesion_overlap import (
+    FROC_RATES,
+    DiceScores,
+    dice_scores,
+    lesion_froc,
+    sensitivity_at,
+)
+from ct_lesion.evaluation.mask_ap import (
+    AP_METRICS,
+    MaskAP,
+    ap_by_size,
+    ap_difference,
+    ap_intervals,
+    patients_of,
+)
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
-from ct_lesion.evaluation.size_ap import ap_by_size
-from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
@@ -20,6 +31,7 @@ from ..runs.runs import RunError, SegmentationResult
 from .worst_slices import read_grey, worst_dice
 
 FROC_IOUS = (0.5, 0.1)
+FROC_PLOTTED = ("thresholds", "sensitivity", "false_per_slice")  # attributes of FrocCurve
 WORST = 6
 FEW_PATIENTS = 20
 Results = Mapping[str, SegmentationResult]  # by the run's name
@@ -88,11 +100,11 @@ def _three(interval: Interval) -> tuple[float, float, float]:
 
 
 def _interval_table(results: Results, options: ReportOptions) -> Table:
-    columns = [f"{metric}{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    columns = [f"{metric}{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
     rows = []
     for name, r in results.items():
         found = ap_intervals(r.truth, r.detections, resamples=options.resamples, seed=options.seed)
-        values = [value for metric in METRICS for value in _three(found[metric])]
+        values = [value for metric in AP_METRICS for value in _three(found[metric])]
         rows.append([name, len(r.truth.imgs), len(set(patients_of(r.truth))), *values])
     return Table(
         "ap_intervals",
@@ -106,7 +118,7 @@ def _interval_table(results: Results, options: ReportOptions) -> Table:
 
 def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
     """AP differences of the pairs with the same ground truth."""
-    columns = [f"{metric}, A - B{end}" for metric in METRICS for end in ("", ": low", ": high")]
+    columns = [f"{metric}, A - B{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
     rows = []
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         if a.truth.dataset["annotations"] != b.truth.dataset["annotations"]:
@@ -114,7 +126,7 @@ def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
         found = ap_difference(
             a.truth, a.detections, b.detections, resamples=options.resamples, seed=options.seed
         )
-        values = [value for metric in METRICS for value in _three(found[metric])]
+        values = [value for metric in AP_METRICS for value in _three(found[metric])]
         rows.append([name_a, name_b, *values])
     if not rows:
         return None
@@ -164,7 +176,7 @@ def _froc_blocks(results: Results) -> list[Block]:
         name: {iou: lesion_froc(r.truth, r.detections, iou) for iou in FROC_IOUS}
         for name, r in results.items()
     }
-    columns = [f"{rate:g}" for rate in RATES]
+    columns = [f"{rate:g}" for rate in FROC_RATES]
     rows = [
         [name, iou, curve.lesions, *sensitivity_at(curve)]
         for name, by_iou in curves.items()
@@ -182,24 +194,20 @@ def _froc_blocks(results: Results) -> list[Block]:
         "Free-response ROC: lesions found against false detections a slice, over all scores. A "
         "detection is false when it overlaps no lesion by more than the IoU."
     )
-    numbers = {n: {str(iou): _plain(c) for iou, c in by.items()} for n, by in curves.items()}
+    numbers = {
+        name: {
+            str(iou): {key: getattr(curve, key) for key in FROC_PLOTTED}
+            for iou, curve in by_iou.items()
+        }
+        for name, by_iou in curves.items()
+    }
     return [table, Picture("froc", froc_figure(curves), caption, numbers)]
-
-
-def _plain(curve: FrocCurve) -> dict[str, list]:
-    keys = ("thresholds", "sensitivity", "false_per_slice")
-    return {key: _without_nan(getattr(curve, key)) for key in keys}
-
-
-def _without_nan(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _precision_recall(results: Results) -> Picture:
     evaluations = {name: MaskAP(r.truth, r.detections) for name, r in results.items()}
     numbers = {
-        name: {str(iou): _without_nan(e.precision_at(iou)) for iou in PR_IOUS}
-        for name, e in evaluations.items()
+        name: {str(iou): e.precision_at(iou) for iou in PR_IOUS} for name, e in evaluations.items()
     }
     caption = "Precision against recall of all detections, as COCO interpolates it."
     figure = precision_recall_figure(evaluations)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader
-from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from PIL import Image
 
 from ct_lesion import load_config
-from ct_lesion.data.loading.training_stream import build_training_stream, sampler_of
+from ct_lesion.data.loading.seeding import derived_seed, seeded
+from ct_lesion.data.loading.training_stream import SAMPLERS, build_training_stream
 from ct_lesion.errors import ConfigError, DatasetError
 
 M = 14
@@ -163,8 +163,21 @@ def test_an_unknown_word_is_refused(cfg, records) -> None:
         build_training_stream(cfg, records, mapper, 3)
 
 
-def test_sampler_of_a_loader_and_of_something_else(cfg, records) -> None:
-    loader = build_detection_train_loader(cfg, dataset=records, mapper=dict)
-    assert isinstance(sampler_of(loader), TrainingSampler)
-    with pytest.raises(TypeError, match="list has no sampler"):
-        sampler_of([1])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_sampler_is_detectron2s(cfg, records, sampler) -> None:
+    cfg.DATALOADER.SAMPLER_TRAIN = sampler
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
+    cfg.DATALOADER.REPEAT_THRESHOLD = 0.5
+    for record in records:
+        record["annotations"] = [{"category_id": int(record["number"] > 11)}]
+    with seeded(derived_seed(3, "order")):
+        theirs = build_detection_train_loader(cfg, dataset=records, mapper=dict)
+    expected = [[x["number"] for x in batch] for batch in itertools.islice(theirs, 9)]
+    stream = build_training_stream(cfg, records, mapper, 3)
+    assert [[x["grey"] for x in batch] for batch in take(stream, 9)] == expected
+
+
+def test_an_unknown_sampler_is_refused(cfg, records) -> None:
+    cfg.DATALOADER.SAMPLER_TRAIN = "Sampler"
+    with pytest.raises(ConfigError, match=r"SAMPLER_TRAIN is 'Sampler', expected one of Training"):
+        build_training_stream(cfg, records, mapper, 3)
