@@ -164,7 +164,6 @@ def _check_masks(audit: Audit) -> None:
         annotations = check_annotations(dataset) if dataset.coco is not None else None
         if annotations:
             audit.findings += annotations.findings
-            audit.not_checked += annotations.not_checked
         elif not any(s.labels for s in dataset.slices):
             continue
         if not audit.options.images:

@@ -6,6 +6,8 @@ comparison are in :mod:`ct_lesion.audit.copies.near_copies`.
 
 from __future__ import annotations
 
+from ct_lesion.data.datasets import coco_checks
+
 
 class Threshold(float):
     """A number, and what it bounds and why."""
@@ -18,12 +20,13 @@ class Threshold(float):
 
 
 BOX_TOLERANCE = Threshold(
-    2,
+    coco_checks.BOX_TOLERANCE,
     "pixels that a box may deviate from its mask: polygons end half a pixel off, and tools differ "
     "in whether they count the last pixel",
 )
 AREA_TOLERANCE = Threshold(
-    0.05, "share that a recorded area may deviate from its mask's, for the same reason"
+    coco_checks.AREA_TOLERANCE,
+    "share that a recorded area may deviate from its mask's, for the same reason",
 )
 LUNG_TOLERANCE = Threshold(
     0.03,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 from ct_lesion.pages.blocks import Block, Picture, Section
@@ -193,7 +194,8 @@ def _maps(material: _Material) -> list[Block]:
 
 
 def _sizes(material: _Material) -> list[Block]:
-    return [size_table()]
+    metrics = (material.metrics(r) for r in (material.segmentation, material.classification))
+    return [size_table(list(chain(*metrics)))]
 
 
 def _training(material: _Material) -> list[Block]:

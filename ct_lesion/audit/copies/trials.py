@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from ct_lesion.image_decoding import Header, ImageProblem, decode
+from ct_lesion.pictures import PictureError
 from ct_lesion.scans.names import natural_key
 
+from ..images.decoding import FileDetails, decode_strictly
 from ..images.facts import facts_of_pixels
 from .kinds import COPY_KINDS
 from .search import Copy, find_copies
@@ -168,12 +169,12 @@ def _read(paths: Sequence[Path]) -> list[np.ndarray]:
     """Grey pixels of the images that the search can find."""
     images = []
     for path in paths:
-        header = Header()
+        details = FileDetails()
         try:
-            pixels = decode(path, header)
-        except ImageProblem:
+            pixels = decode_strictly(path, details)
+        except PictureError:
             continue  # the check of the images reports it
         facts = facts_of_pixels(pixels, path)
-        if header.note is None and facts.problem is None and facts.fingerprint is not None:
+        if details.note is None and facts.problem is None and facts.fingerprint is not None:
             images.append(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return images

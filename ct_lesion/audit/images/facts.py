@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ct_lesion.image_decoding import Header, ImageProblem, decode
+from ct_lesion.pictures import PictureError
 
+from .decoding import FileDetails, decode_strictly
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 
@@ -61,7 +62,7 @@ class ImageFacts:
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
         bits: per channel.
-        width, height: pixels.
+        width, height: pixels, of the upright picture (after its EXIF orientation).
         border: for the shortcut probe.
         fingerprint: ``(LENGTH,)`` uint8, for the copy search; ``None`` also for images with too
             little detail.
@@ -89,24 +90,17 @@ def read_image_facts(path: str | Path) -> ImageFacts:
         path: a PNG, JPEG, TIFF or BMP file; of several pages the first is read. JPEG has no
             checksum: damage that still decodes to a picture is not detected.
     """
-    header = Header()
+    details = FileDetails()
     try:
-        pixels = decode(Path(path), header)
+        pixels = decode_strictly(Path(path), details)
         facts = facts_of_pixels(pixels, path)
-    except ImageProblem as problem:
-        facts = ImageFacts(Path(path), str(problem), problem.kind)
-    if header.note and not facts.problem:
-        facts = replace(facts, problem=str(header.note), problem_kind=header.note.kind)
-    return replace(
-        facts,
-        file_bytes=header.file_bytes,
-        sha256=header.sha256,
-        format=header.format,
-        mode=header.mode,
-        bits=header.bits,
-        width=header.width,
-        height=header.height,
-    )
+    except PictureError as problem:
+        facts = ImageFacts(Path(path), problem.what, problem.kind)
+    file_facts = vars(details).copy()
+    note = file_facts.pop("note")
+    if note and not facts.problem:
+        facts = replace(facts, problem=note.what, problem_kind=note.kind)
+    return replace(facts, **file_facts)
 
 
 def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
@@ -117,10 +111,10 @@ def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
         path: of the image, or a name for it.
 
     Raises:
-        ImageProblem: NaN or infinite values.
+        PictureError: NaN or infinite values.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ImageProblem("corrupt", "holds NaN or infinite values")
+        raise PictureError(path, "corrupt", "holds NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if grey.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())

@@ -26,28 +26,30 @@ def read_registered(group: str, name: str) -> AuditInput:
     Raises:
         DatasetError: its files are missing.
     """
-    fault = None
+    error = None
     try:
         records = DatasetCatalog.get(name)
-    except DatasetError:
-        raise
-    except Exception as error:  # Detectron2's loader fails with any exception on faulty json
-        records, fault = [], f"{type(error).__name__}: {reason(error)}"
+    except Exception as caught:  # Detectron2's loader fails with any exception on faulty json
+        records, error = [], caught
     metadata = MetadataCatalog.get(name)
     json_file, images = metadata.get("json_file"), metadata.get("image_root")
     source = next((s for prefix, s in _FAMILIES.items() if name.startswith(prefix)), None)
-    if json_file and images and Path(json_file).is_file():
+    has_json = json_file and images and Path(json_file).is_file()
+    if isinstance(error, DatasetError) and not (has_json and Path(images).is_dir()):
+        raise error
+    if has_json:
         content = read_json(Path(json_file), dict, DatasetError)
-        dataset = _read_coco(group, Path(json_file), content, Path(images), name, source)
+        dataset = _read_coco(group, content, Path(images), name, source)
     else:
         dataset = AuditInput(group, name, "registered dataset", source or name)
         dataset.slices = _record_slices(records)
         if any("annotations" in record for record in records):
             why = "the dataset has no json file whose annotations could be checked"
             dataset.not_checked.append(NotChecked(f"annotations of {name}", why))
-    if fault:
-        what = f"{name}: Detectron2 cannot load this dataset ({fault})."
-        advice = "See the other findings about its annotations."
+    if error:
+        kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__}: "
+        what = f"{name}: this dataset cannot be loaded ({kind}{reason(error)})."
+        advice = "See the other findings about its json file."
         dataset.findings.append(Finding(Severity.ERROR, "cannot_be_loaded", what, [name], advice))
     _report_missing(dataset)
     return dataset
@@ -67,7 +69,7 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
         dataset = AuditInput(group, path.name, "classification json", CLASS_SOURCE)
         dataset.slices = _record_slices(load_covidx_ct(path, images))
     elif "images" in content:
-        dataset = _read_coco(group, path, content, images or _images_beside(path), path.name)
+        dataset = _read_coco(group, content, images or _images_beside(path), path.name)
     else:
         raise DatasetError(
             f"{path}: neither COCO json (images, annotations, categories) nor a file of "
@@ -85,29 +87,23 @@ def _images_beside(path: Path) -> Path:
 
 def _read_coco(
     group: str,
-    path: Path,
     content: dict[str, Any],
     images: Path,
     name: str,
     source: str | None = None,
 ) -> AuditInput:
-    """The images of a COCO json; ``masks/annotations.py`` checks the annotations.
+    """Read the images of a COCO json; ``masks/annotations.py`` checks its content.
 
     Args:
         images: folder that the file names are relative to.
         source: see :class:`AuditInput`; by default the image folder.
     """
     dataset = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
-    faulty = []
-    for number, image in enumerate(list_of(content, "images")):
-        if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
-            dataset.slices.append(_coco_slice(image, images))
-        else:
-            faulty.append(f"{path.name}: images[{number}]")
-    if faulty:
-        what = f"{name}: {count(len(faulty), 'image')} without id or file_name."
-        advice = "Correct them; they were left out here."
-        dataset.findings.append(Finding(Severity.ERROR, "faulty_json", what, faulty, advice))
+    dataset.slices = [
+        _coco_slice(image, images)
+        for image in list_of(content, "images")  # check_annotations() reports faulty ones
+        if isinstance(image, dict) and isinstance(image.get("file_name"), str)
+    ]
     return dataset
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from ct_lesion.data.datasets.lesion_masks import GGO, LUNG
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import LARGEST_PICTURE
+from ct_lesion.pictures import LARGEST_PICTURE, read_8_bit
 
 from ..findings import FaultKind, Finding, NotChecked, Severity, count, report_faults
 from ..inputs.slices import AuditInput, AuditSlice
@@ -144,13 +144,20 @@ def _check_slice(
     summary.fitted += 1
     summary.outside_area += fit.outside_area
     _check_position(s, fit, faults)
-    # the check of the images reports damaged ones
-    image = None if s.image is None else cv2.imread(str(s.image), cv2.IMREAD_GRAYSCALE)
+    image = None if s.image is None else _read_grey(s.image)
     if image is not None and image.shape == lung.shape:
         darkness = lung_darkness(image, lung, lesions)
         if darkness is not None and darkness < LUNG_NOT_DARKER:
             place = f"{s.key}: darker with a probability of {darkness:.2f}"
             faults["mask_beside_lung"].append(place)
+
+
+def _read_grey(path: Path) -> np.ndarray | None:
+    """``(H, W)`` uint8; ``None`` if the image is unusable, which the image checks report."""
+    try:
+        return np.asarray(read_8_bit(path).convert("L"))
+    except DatasetError:
+        return None
 
 
 def _check_position(s: AuditSlice, fit: LungFit, faults: Faults) -> None:
