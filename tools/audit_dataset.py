@@ -34,7 +34,7 @@ from ct_lesion.errors import UserError, run_tool
 FOUND = 10  # exit code
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     first, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,11 +65,11 @@ def parse_arguments() -> argparse.Namespace:
         "precision, e.g. 200 (%(default)s: no test)",
     )
     add("--seed", type=int, default=0, help="of resampling and of the trial (%(default)s)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    args = parse_arguments()
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_arguments(arguments)
     if args.trial < 0:
         raise UserError("--trial must be 0 or more.")
     check_output(args.output, args.overwrite)

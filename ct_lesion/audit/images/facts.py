@@ -18,11 +18,6 @@ from .decoding import FileDetails, decode_strictly
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 
-PROBLEMS = (
-    *("missing", "not a file", "unreadable", "empty", "not an image", "too large"),
-    *("truncated", "corrupt", "wrong mode", "constant"),
-)
-"""Kinds of problems; only images with one of the last two kinds are decoded."""
 EVEN = 2
 """Most that grey values within a border differ, as after JPEG compression."""
 FEW = 512  # files that are read faster than a second process starts
@@ -54,7 +49,9 @@ class ImageFacts:
     Attributes:
         path: of the file.
         problem: one line without the path, what is wrong; ``None`` if the image is sound.
-        problem_kind: one of :data:`PROBLEMS`, or ``None``.
+        problem_kind: ``missing``, ``not a file``, ``unreadable``, ``empty``, ``not an image``,
+            ``too large``, ``truncated``, ``corrupt``; or, if the image could be decoded,
+            ``wrong mode`` or ``constant``.
         file_bytes: size of the file.
         sha256: of the file's bytes, hexadecimal.
         pixels_sha256: of the decoded pixels with their size and type; equal for lossless copies
