@@ -76,11 +76,8 @@ def explanation_blocks(
 
 
 def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(result.record)[0])
-    cfg.MODEL.DEVICE = "cpu"  # S is small
-    return load_trained(cfg).eval().classifier
+    weights = run.weights_files(result.record)[0]
+    return load_trained(run.cfg, weights, device="cpu").classifier  # S is small
 
 
 def _explained_slices(

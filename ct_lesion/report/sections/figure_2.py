@@ -126,12 +126,7 @@ class _Model:
 
 
 def _load(run: Run, record: dict) -> _Model:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(record)[0])
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return _Model(cfg, load_trained(cfg).eval())
+    return _Model(run.cfg, load_trained(run.cfg, run.weights_files(record)[0]))
 
 
 def _scored(
