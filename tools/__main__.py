@@ -41,13 +41,15 @@ def run_job(name: str) -> None:
     try:
         module = importlib.import_module(f"ct_lesion_tools.{find_jobs()[name].stem}")
     except ImportError as error:
-        if "detectron2" not in str(error).lower():
-            raise
-        sys.exit(f"Error: {error}. Install Detectron2 with: ct-lesion {INSTALL}")
+        if (error.name or "").startswith("ct_lesion"):
+            raise  # a bug
+        if error.name == "detectron2":
+            sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
+        sys.exit(f"Error: {error}.")
     if name == INSTALL:
         module.main()
     else:
-        from ct_lesion.errors import run_tool
+        from ct_lesion.command_line import run_tool
 
         run_tool(module.main)
 

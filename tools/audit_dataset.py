@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check datasets before believing a number: leaks between splits, damaged files, shortcuts.
+"""Check datasets: leaks between splits, damaged files, shortcuts.
 
 Each INPUT is a dataset that is registered (cncb_lesion_train, covidx_ct_test, ...), a json file
 (COCO's, or of tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT's, a training sample, or a
@@ -28,17 +28,15 @@ from ct_lesion.audit.findings import Severity, by_reason
 from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.page import check_output, verdict, write_audit
 from ct_lesion.audit.run import AuditOptions, run_audit
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 
 FOUND = 10
 
 
 def parse_arguments() -> argparse.Namespace:
     defaults = AuditOptions()
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="[GROUP=]INPUT[:IMAGES]", help="what to check, see below")
     output = Path("output/audit")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Install Detectron2, unless this Python can import one already.
+"""Install Detectron2 unless it can be imported already.
 
 Detectron2 has no release of its own name on the package index. This installs its republication
 sal-detectron2, after a check of its SHA-256, without three of its faults: a top-level package

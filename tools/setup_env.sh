@@ -121,8 +121,9 @@ pip_install() {
     sleep 0.5
     ((SECONDS - shown >= 10)) || continue
     shown=$SECONDS
-    say "      $SECONDS s: $(grep -oE '(Collecting|Downloading|Building|Installing) [^ (:]+' "$LOG" |
-      tail -n 1 | sed 's# [^ ]*/# #')"
+    # "Installing collected packages" is all that pip prints for minutes: the size shows progress
+    say "      $SECONDS s, $(du -sh "$VENV" 2>/dev/null | cut -f 1) on disk:" \
+      "$(grep -oE '(Collecting|Downloading|Building|Installing) [^:(]+' "$LOG" | tail -n 1)"
   done
   wait "$CHILD" && return
   why="$(grep -E '^ *(ERROR|error)\b' "$LOG" || cat "$LOG")"

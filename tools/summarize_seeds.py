@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mean and spread of what several runs measured that differ in their seed alone.
+"""Summarise the metrics of runs that differ only in their seed.
 
 Example:
     for seed in 1 2 3; do
@@ -18,15 +18,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ct_lesion.errors import run_tool
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.report.runs.seed_summary import read_seed_run, summarize, write_summary
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--output", type=Path, metavar="DIR", help="for seeds.json, .csv and .md")
     parser.add_argument(
