@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
-from ct_lesion.pages.page import check_output, write_report
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
+from ct_lesion.report.page import check_output, write_report
 from ct_lesion.report.runs.runs import load_runs
 
 

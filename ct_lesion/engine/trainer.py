@@ -36,8 +36,7 @@ from ct_lesion.data.loading.training_stream import TrainingStream, build_trainin
 from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
-from ct_lesion.modeling.fast.fast_path import fast_path
-from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.modeling.fast.inference import fast_inference, fast_path
 from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.modeling.parameters import format_parameter_counts
 

@@ -9,12 +9,12 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from ct_lesion.pages.lesion_style import LineStyle, style_of
+from ct_lesion.pages.environment import DISCLAIMER
+from ct_lesion.pages.palette import LineStyle, style_of
 
 from .contours import find_contours
 from .view import ViewLesion
 
-DISCLAIMER = "Research use only, not for clinical use"
 SMALLEST = 512
 """Smaller slices are enlarged a whole number of times: their labels would hide the lesions."""
 TEXT_SIZE = 12

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
-from .page import DISCLAIMER
 from .scan_class import ScanClass, classify_scan
 from .scan_measures import SliceMeasures, summarise_lesions
 from .slices import SlicePrediction

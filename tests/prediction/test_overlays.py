@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from ct_lesion.pages.lesion_style import LINE_STYLES, style_of
+from ct_lesion.pages.palette import LINE_STYLES, style_of
 from ct_lesion.prediction.overlays import draw_overlay
 from ct_lesion.prediction.view import ViewLesion
 

@@ -21,10 +21,12 @@ from PIL import Image
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import LARGEST_PICTURE, open_picture
 
+from ..datasets.lesion_masks import LABELS
+from ..datasets.splits import SliceId
+
 # .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
-LABELS = (0, 1, 2, 3)
 LARGEST_FILE = 4 * LARGEST_PICTURE
 """Bytes of the largest picture file: more than an uncompressed one of the largest size has."""
 SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
@@ -43,17 +45,6 @@ BAD_ZIP = (
     lzma.LZMAError,
 )
 """What reading a damaged, encrypted or exotic zip raises."""
-
-
-@dataclass(frozen=True, order=True)
-class SliceId:
-    """Patient and slice as the archive names them."""
-
-    patient: str
-    slice: str
-
-    def __str__(self) -> str:
-        return f"{self.patient}/{self.slice}"
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ..datasets.covidx_lists import (
     select_sample,
     split_patients,
 )
-from ..datasets.splits import SPLITS
+from ..datasets.splits import SPLITS, check_fractions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -74,6 +74,7 @@ class CovidxSource:
         absent = [name for name in SPLITS if name not in self.lists]
         if self.lists and absent:
             raise DatasetError(f"lists of train, val and test go together; {absent} are not given.")
+        check_fractions(self.fractions)
         if self.per_class < 1:
             raise DatasetError(f"--per-class is {self.per_class}; a class needs at least 1 slice.")
 

@@ -17,7 +17,7 @@ from ct_lesion.evaluation.region_importance import (
     occlusion,
 )
 from ct_lesion.evaluation.region_statistics import balanced_sample
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.explanation_figure import (
@@ -56,9 +56,7 @@ def explanation_blocks(
     blocks: list[Block] = []
     slices = _explained_slices(classifier, result, baseline)
     if slices:
-        numbers = {
-            s.class_name: {"slice": s.title, "importance": _plain(s.importance)} for s in slices
-        }
+        numbers = {s.class_name: {"slice": s.title, "importance": s.importance} for s in slices}
         figure = importance_figure(slices)
         blocks.append(
             Picture(f"importance_{number}", figure, f"{name}. {IMPORTANCE_CAPTION}", numbers)
@@ -109,10 +107,6 @@ def _explained_slices(
             )
         )
     return slices
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]
 
 
 def _deletion_table(number: int, name: str, curves: dict[str, DeletionCurves]) -> Table:

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from ct_lesion.engine.trainer import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
 
 from ..figures.figure_2 import CAPTION, Regions, ScoredSlice, figure_2
 from ..figures.segmentation_figure import choose_slices
