@@ -39,7 +39,7 @@ def yaml_configs() -> set[str]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, because a build leaves files behind, with a config in a new folder."""
+    """A copy of the checkout for builds, with one more config in a new folder."""
     tree = tmp_path_factory.mktemp("a checkout") / "ct_lesion"
     tree.mkdir()
     for name in PACKAGED:

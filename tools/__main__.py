@@ -41,9 +41,10 @@ def run_job(name: str) -> None:
     try:
         module = importlib.import_module(f"ct_lesion_tools.{find_jobs()[name].stem}")
     except ImportError as error:
-        if (error.name or "").startswith("ct_lesion"):
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("ct_lesion"):
             raise  # a bug
-        if error.name == "detectron2":
+        if package == "detectron2":
             sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
         sys.exit(f"Error: {error}.")
     if name == INSTALL:

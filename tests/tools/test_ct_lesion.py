@@ -2,9 +2,9 @@
 
 import ast
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,10 @@ def without(*names: str) -> str:
 
 def test_help_lists_each_job_with_its_first_line_and_imports_nothing_heavy(ct_lesion):
     heavy = "{'torch', 'numpy', 'detectron2', 'ct_lesion'} & set(sys.modules)"
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = ct_lesion("--help", code=f"{MAIN}; print({heavy})")
-    assert time.monotonic() - began < 5, "0.1 s on an idle machine"
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     lines = done.stdout.splitlines()
     assert lines[-1] == "set()"
     for tool in TOOLS.glob("[a-z]*.py"):
@@ -61,12 +62,11 @@ def test_each_tool_has_a_main_and_stays_thin():
         assert tool.name == "install_detectron2.py" or source.count("\n") < 120, tool.name
 
 
-@pytest.mark.parametrize("job", ["predict", "prepare-cncb", "prepare_cncb.py"])
-def test_a_job_gets_its_arguments(ct_lesion, job):
-    done = ct_lesion(job, "--help")
+@pytest.mark.parametrize("name", ["install-detectron2", "install_detectron2.py"])
+def test_a_job_gets_its_arguments_under_either_name(ct_lesion, name):
+    done = ct_lesion(name, "--help")
     assert done.returncode == 0, done.stderr
-    name = job.removesuffix(".py").replace("_", "-")
-    assert done.stdout.startswith(f"usage: ct-lesion {name} ")
+    assert done.stdout.startswith("usage: ct-lesion install-detectron2 ")
 
 
 def test_an_error_of_a_job_is_one_line_and_exit_code_2(ct_lesion):
