@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ct_lesion.engine.trainer import load_trained
 from ct_lesion.evaluation.region_importance import (
     DeletionCurves,
     deletion_curve,
@@ -29,7 +28,9 @@ from ..figures.explanation_figure import (
 )
 from ..figures.figure_3 import choose_slices
 from ..options import ReportOptions
-from ..runs.runs import ClassificationResult, Run, RunError
+from ..runs.results import ClassificationResult
+from ..runs.run_checks import RunError
+from ..runs.runs import Run
 from .worst_slices import read_grey
 
 CHECKED = 100  # slices a class in the check of the method
@@ -48,7 +49,7 @@ def explanation_blocks(
         options: for the seed of the sample that the check is made on.
     """
     try:
-        classifier = _load_module_s(run, result)
+        classifier = run.load_model(result.record, "cpu").classifier  # S is small
     except RunError as error:
         return [f"{name}: the regions are not explained. {error}"]
     batch = result.roi_batches.roi_batch
@@ -73,14 +74,6 @@ def explanation_blocks(
     caption = f"{name}, at most {CHECKED} slices a class. {DELETION_CAPTION}"
     blocks.append(Picture(f"deletion_{number}", deletion_figure(curves), caption))
     return [*blocks, _deletion_table(number, name, curves)]
-
-
-def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(result.record)[0])
-    cfg.MODEL.DEVICE = "cpu"  # S is small
-    return load_trained(cfg).eval().classifier
 
 
 def _explained_slices(
