@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
-from ct_lesion.image_header import read_image_header
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import open_picture, read_image_header
 
 from ..datasets.covidx_lists import (
     IMAGE_CLASSES,
@@ -256,8 +255,9 @@ def _make_records(
         try:
             width, height, bits = read_image_header(path)
             if source.decode:
-                _decode(path)
-        except (DatasetError, OSError) as error:
+                with open_picture(path) as image:
+                    image.load()
+        except DatasetError as error:
             problems.add("images that cannot be read", str(error))
             continue
         if bits > 8:
@@ -278,11 +278,6 @@ def _make_records(
     if outside:
         notes.append(describe("body boxes that reach beyond their image (not used)", outside))
     return records
-
-
-def _decode(path: Path) -> None:
-    with open_picture(path) as image:
-        image.load()
 
 
 def _stored_root(image_root: Path, output: Path) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
@@ -18,7 +17,6 @@ from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.metrics_files import METRICS_FILE
 from ct_lesion.engine.run_record import TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
-from ct_lesion.engine.trainer import load_trained
 from ct_lesion.evaluation.classification import PREDICTIONS_FILE
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 
@@ -86,26 +84,6 @@ class Run:
             f"{self.folder}: no .safetensors file in it holds the weights that "
             f"{record.get('dataset', 'the dataset')} was evaluated with."
         )
-
-    def load_model(self, record: Mapping, device: str | None = None) -> torch.nn.Module:
-        """The network with the weights of an evaluation, in evaluation mode.
-
-        Args:
-            record: of the evaluation, see :meth:`weights_files`.
-            device: by default that of the config, or the CPU if this machine has no GPU.
-
-        Raises:
-            RunError: no file in the folder holds the weights.
-            CheckpointError: the weights do not fit the config.
-        """
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.WEIGHTS = str(self.weights_files(record)[0])
-        if device is not None:
-            cfg.MODEL.DEVICE = device
-        elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
-        return load_trained(cfg).eval()
 
 
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ct_lesion.engine.trainer import load_trained
 from ct_lesion.evaluation.region_importance import (
     DeletionCurves,
     deletion_curve,
@@ -49,9 +50,10 @@ def explanation_blocks(
         options: for the seed of the sample that the check is made on.
     """
     try:
-        classifier = run.load_model(result.record, "cpu").classifier  # S is small
+        weights = run.weights_files(result.record)[0]
     except RunError as error:
         return [f"{name}: the regions are not explained. {error}"]
+    classifier = load_trained(run.cfg, weights, device="cpu").classifier  # S is small
     batch = result.roi_batches.roi_batch
     baseline = mean_rows(batch, result.labels)
     blocks: list[Block] = []

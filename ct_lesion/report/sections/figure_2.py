@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from ct_lesion.engine.trainer import build_mapper
+from ct_lesion.engine.trainer import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
 from ct_lesion.pages.blocks import Block, Picture
 
@@ -129,7 +129,8 @@ class _Model:
 
 
 def _load(run: Run, record: dict) -> _Model:
-    return _Model(build_mapper(run.cfg, is_train=False), run.load_model(record))
+    network = load_trained(run.cfg, run.weights_files(record)[0])
+    return _Model(build_mapper(run.cfg, is_train=False), network)
 
 
 def _scored(
