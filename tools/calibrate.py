@@ -18,7 +18,9 @@ from pathlib import Path
 from ct_lesion.checkpoint import update_description
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.evaluation.calibration import fit_temperature
-from ct_lesion.report.runs.runs import RunError, choose_validation, load_runs
+from ct_lesion.report.runs.results import choose_validation
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -89,7 +89,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),
         (["scans", "--score-thresh", "1.5"], "threshold is 1.5"),
-        (["scans", "--classifier", "SEGMENTER"], "is no classifier"),
+        (["scans", "--classifier", "SEGMENTER"], "is not a classifier"),
     ],
 )
 def test_wrong_arguments_are_user_errors(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ct_lesion.data.datasets.covidx_lists import Problems, parse_name
 from ct_lesion.data.prepare.cncb_archive import Archive, pair_slices, read_labels
-from ct_lesion.data.prepare.covidx_ct import index_images
+from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.picture_stack import is_stack
 from ct_lesion.scans.scan import ReadOptions

@@ -15,7 +15,7 @@ from ct_lesion.data.datasets.covidx_lists import (
     read_sample_list,
 )
 from ct_lesion.data.datasets.splits import read_split_list
-from ct_lesion.data.prepare.covidx_ct import index_images
+from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import DatasetError
 
 from ..findings import Finding, NotChecked, Severity, count

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +17,10 @@ from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
-from ct_lesion.image_header import read_image_header
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import open_picture, read_image_header
 
 from ..datasets.covidx_lists import (
     IMAGE_CLASSES,
-    PREFIXES,
     CTSlice,
     Problems,
     Splits,
@@ -37,8 +34,7 @@ from ..datasets.covidx_lists import (
     split_patients,
 )
 from ..datasets.splits import SPLITS, check_fractions
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+from .covidx_images import index_images
 
 
 @dataclass(frozen=True)
@@ -86,60 +82,6 @@ class Prepared:
     files: list[Path]
     counts: list[list]
     notes: list[str]
-
-
-def index_images(
-    root: Path, wanted: Collection[str] | None, problems: Problems
-) -> tuple[dict[str, str], list[str]]:
-    """Find slices below a folder, in one walk that opens no file.
-
-    Args:
-        root: holds ``NCP_96_1328_0032.png`` or ``NCP/96/1328/0032.png``, at any depth.
-        wanted: ids to look for; ``None`` for all.
-        problems: notes two files of one slice.
-
-    Returns:
-        Id to path relative to ``root``, and the image files whose names are not understood.
-    """
-    found: dict[str, str] = {}
-    unknown: list[str] = []
-    folders: list[tuple[str, ...]] = [()]
-    visited = set()
-    while folders:
-        parts = folders.pop()
-        folder = root.joinpath(*parts)
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in visited:  # a link that leads back up
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                name = entry.name
-                stem, dot, suffix = name.rpartition(".")
-                if name.startswith("."):
-                    continue
-                if f"{dot}{suffix.lower()}" not in IMAGE_SUFFIXES:
-                    if entry.is_dir():
-                        folders.append((*parts, name))
-                    continue
-                key = _slice_id(parts, stem)
-                path = "/".join((*parts, name))
-                if key is None:
-                    unknown.append(path)
-                    continue
-                asked_for = wanted is None or key in wanted
-                if asked_for and found.setdefault(key, path) != path:
-                    problems.add("two files of one slice", f"{key}: {found[key]}, {path}")
-    return found, unknown
-
-
-def _slice_id(folders: Sequence[str], stem: str) -> str | None:
-    fields = stem.split("_")
-    if len(fields) == 1:
-        fields = [*folders[-3:], stem]
-    # an id is split at "_" again, so no folder's name may hold one
-    whole = len(fields) == 4 and all(f and "_" not in f for f in fields)
-    return "_".join(fields) if whole and fields[0] in PREFIXES else None
 
 
 def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
@@ -256,8 +198,9 @@ def _make_records(
         try:
             width, height, bits = read_image_header(path)
             if source.decode:
-                _decode(path)
-        except (DatasetError, OSError) as error:
+                with open_picture(path) as image:
+                    image.load()
+        except DatasetError as error:
             problems.add("images that cannot be read", str(error))
             continue
         if bits > 8:
@@ -278,11 +221,6 @@ def _make_records(
     if outside:
         notes.append(describe("body boxes that reach beyond their image (not used)", outside))
     return records
-
-
-def _decode(path: Path) -> None:
-    with open_picture(path) as image:
-        image.load()
 
 
 def _stored_root(image_root: Path, output: Path) -> str:
