@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check datasets before training: leaks between splits, damaged files, wrong masks, shortcuts.
+"""Check datasets: leaks between splits, damaged files, shortcuts.
 
 INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO's, or one
 of tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT's, a training sample, or a lesion
@@ -29,16 +29,14 @@ from ct_lesion.audit.findings import Severity, by_reason
 from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.page import check_output, verdict, write_audit
 from ct_lesion.audit.run import AuditOptions, run_audit
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 
 FOUND = 10  # exit code
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="[GROUP=]INPUT[:IMAGES]", help="datasets to check, see below")
     output = Path("output/audit")
@@ -65,11 +63,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "precision, e.g. 200 (%(default)s: no test)",
     )
     add("--seed", type=int, default=0, help="of resampling and of the trial (%(default)s)")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    args = parse_arguments(arguments)
+def main() -> None:
+    args = parse_arguments()
     if args.trial < 0:
         raise UserError("--trial must be 0 or more.")
     check_output(args.output, args.overwrite)
