@@ -10,9 +10,9 @@ from ct_lesion.data.datasets.covidx_lists import (
     PREFIXES,
     CTSlice,
     Problems,
-    parse_name,
+    parse_line,
+    parse_sample_line,
     read_list,
-    read_sample_list,
 )
 from ct_lesion.data.datasets.splits import read_split_list
 from ct_lesion.data.prepare.covidx_images import index_images
@@ -62,10 +62,7 @@ def _read_covidx(
     group: str, path: Path, images: Path | None, ids_per_class: bool, sample: bool
 ) -> AuditInput:
     problems = Problems()
-    if sample:
-        listed = [parse_name(f"{key}.") for key in read_sample_list(path, problems)]
-    else:
-        listed = read_list(path, problems)
+    listed = read_list(path, problems, parse_sample_line if sample else parse_line)
     kind = "training sample" if sample else "COVIDx-CT list"
     dataset = AuditInput(group, path.name, kind, CLASS_SOURCE)
     found: dict[str, str] = {}
