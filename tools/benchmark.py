@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure speed and memory: the plain path beside the fast one, in turn, on this machine.
+"""Measure speed and memory of the plain and the fast paths on this machine.
 
 Examples:
     python tools/benchmark.py
@@ -17,14 +17,12 @@ from pathlib import Path
 import ct_lesion  # noqa: F401  (registers the models)
 from ct_lesion.benchmark.results import write_results
 from ct_lesion.benchmark.row import Settings, all_rows, choose_rows
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     default = Settings()
     parser.add_argument(
         "--rows", nargs="+", default=[], metavar="ROW", help="rows to measure (default: all)"

@@ -53,24 +53,38 @@ from .run_record import EvaluationRecord, TrainingRecord
 from .seeds import choose_seed, recorded
 
 
-def load_trained(cfg: CfgNode) -> torch.nn.Module:
-    """The model of a config with the weights ``MODEL.WEIGHTS``, complete, to evaluate or predict.
+def load_trained(
+    cfg: CfgNode, weights: str | Path | None = None, device: str | None = None
+) -> torch.nn.Module:
+    """Load a trained model, complete and in test mode.
+
+    Args:
+        cfg: of the model; it is not changed.
+        weights: checkpoint; default: ``MODEL.WEIGHTS``.
+        device: default: ``MODEL.DEVICE``, or the CPU if there is no GPU.
 
     Raises:
-        CheckpointError: there are none, they do not fit the config, or a part of the model lacks.
+        CheckpointError: no weights are given, they do not fit the config, or tensors are missing.
     """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(weights or cfg.MODEL.WEIGHTS)
     if not cfg.MODEL.WEIGHTS:
-        raise CheckpointError("MODEL.WEIGHTS is empty: trained weights are needed here.")
+        raise CheckpointError("MODEL.WEIGHTS is empty. Set it to trained weights.")
+    if device:
+        cfg.MODEL.DEVICE = device
+    elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
     model = LesionTrainer.build_model(cfg)
     checkpointer = LesionCheckpointer(model, cfg=cfg, strict=True)
     checkpointer.load(cfg.MODEL.WEIGHTS)
     fresh = checkpointer.last_report.fresh
     if fresh:
         raise CheckpointError(
-            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, the first is {fresh[0]}:"
-            " choose the weights of a whole model in MODEL.WEIGHTS."
+            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, e.g. {fresh[0]}. "
+            "Set MODEL.WEIGHTS to the weights of a whole model."
         )
-    return model
+    return model.eval()
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:

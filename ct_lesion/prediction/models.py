@@ -141,7 +141,7 @@ def _device(wanted: str | None) -> str:
 
 def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> TrainedModel:
     cfg.freeze()
-    model = load_trained(cfg).eval()
+    model = load_trained(cfg)
     description = _description(path)
     count = (
         cfg.MODEL.CLASSIFIER.NUM_CLASSES if is_classifier(cfg) else cfg.MODEL.ROI_HEADS.NUM_CLASSES
