@@ -116,7 +116,7 @@ def test_folder_without_the_slices_says_what_was_looked_for(lists, tmp_path):
     assert "image folders without slices" in refused(
         CovidxSource(tmp_path / "empty"), tmp_path / "out"
     )
-    assert "that are not there (1):\n  nowhere" in refused(
+    assert "missing image folders (1):\n  nowhere" in refused(
         CovidxSource(Path("nowhere"), lists), tmp_path / "out"
     )
 
@@ -210,7 +210,7 @@ def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
 
 
 def test_lists_go_together(tmp_path):
-    with pytest.raises(DatasetError, match=r"\['val'\] are not given"):
+    with pytest.raises(DatasetError, match=r"\['val'\] are missing"):
         CovidxSource(tmp_path, {"train": tmp_path, "test": tmp_path})
 
 
