@@ -30,9 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     defaults = ReportOptions()
     parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder to create"
-    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report in DIR")
     parser.add_argument("--dataset", help='dataset to report on (default: name ends in "_test")')
     parser.add_argument(
@@ -56,9 +54,7 @@ def parse_arguments() -> argparse.Namespace:
         default=defaults.resamples,
         help="resamples of the bootstrap over patients (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, help="seed of the bootstrap and the samples"
-    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of bootstrap and samples")
     parser.add_argument(
         "--metadata", type=Path, help="CSV of subgroups with a column file, scan or patient"
     )
@@ -67,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=(),
         metavar="COLUMN",
-        help="columns of --metadata to report on",
+        help="columns of --metadata",
     )
     parser.add_argument(
         "--no-models",
@@ -82,7 +78,7 @@ def main() -> None:
     if bool(args.metadata) != bool(args.subgroup):
         raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
     if args.resamples < 1 or args.per_class < 1:
-        raise UserError("--resamples and --per-class must be at least 1.")
+        raise UserError("--resamples and --per-class must be 1 or more.")
     check_output(args.output, args.overwrite)
     options = ReportOptions(
         dataset=args.dataset,

@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         "--score-thresh",
         type=float,
         default=0.5,
-        help="draw detections above this score (default: 0.5)",
+        help="lowest score drawn (default: 0.5)",
     )
     parser.add_argument(
         "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
@@ -61,9 +61,7 @@ def main() -> None:
     if not results.is_file():
         raise DatasetError(f"{results}: is missing. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
-        raise DatasetError(
-            f"{name} is not a registered dataset. Name a registered dataset with --dataset."
-        )
+        raise DatasetError(f"{name} is not a registered dataset. Name one with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
