@@ -12,7 +12,7 @@ report.html (a single file that needs no network), report.json with every number
 figures/. A temperature is fitted if the validation set was evaluated too:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
-Not for clinical use.
+For research use only. Not for clinical use.
 """
 
 import argparse
