@@ -78,5 +78,5 @@ def test_a_training_on_patients_of_the_test_set_is_told(segmentation_run, patien
         assert len(cautions) == 1
         assert "too good" in cautions[0]
     else:
-        assert told == "none is in a training and a test set"
+        assert told == "no patient is in both a training and a test set"
         assert cautions == []
