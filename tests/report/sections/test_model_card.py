@@ -78,5 +78,5 @@ def test_training_on_patients_of_the_test_set_raises_a_warning(segmentation_run,
         assert len(cautions) == 1
         assert "too optimistic" in cautions[0]
     else:
-        assert told == "none is in a training and a test set"
+        assert told == "no patient is in both a training and a test set"
         assert cautions == []
