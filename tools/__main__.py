@@ -12,7 +12,7 @@ USAGE = """\
 usage: ct-lesion JOB [ARGUMENTS]
        ct-lesion JOB --help
 
-Find, segment and score lesions in chest CT. For research only, not for clinical use.
+Find, segment and score lesions in chest CT. For research use only. Not for clinical use.
 
 jobs:"""
 
