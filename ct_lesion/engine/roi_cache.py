@@ -33,7 +33,7 @@ from ct_lesion.data.loading.roi_batches import (
     roi_batch_row,
 )
 from ct_lesion.data.loading.seeding import untouched_random_state
-from ct_lesion.data.loading.training_stream import Place, TrainingStream, make_stream
+from ct_lesion.data.loading.training_stream import StreamPosition, TrainingStream, make_stream
 from ct_lesion.data.loading.unreadable import (
     TRAINING_ADVICE,
     NamingMapper,
@@ -200,7 +200,7 @@ class _Slices(Dataset):
 
 
 class _SlicesAtPlaces(Dataset):
-    """Copies of them, by their place in a :class:`TrainingStream`."""
+    """Copies of the slices, by their position in a :class:`TrainingStream`."""
 
     def __init__(self, slices: _Slices) -> None:
         self._slices = slices
@@ -208,5 +208,5 @@ class _SlicesAtPlaces(Dataset):
     def __len__(self) -> int:
         return len(self._slices)
 
-    def __getitem__(self, place: Place) -> dict:
-        return dict(self._slices[place[1]])
+    def __getitem__(self, position: StreamPosition) -> dict:
+        return dict(self._slices[position[1]])
