@@ -25,9 +25,10 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import read_config, setup_run
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError, run_tool
 
 ADVICE = "The command with --resume goes on from the last checkpoint."

@@ -87,7 +87,7 @@ def test_classifier_on_cached_roi_batches(toy_classifier_cfg, tmp_path, caplog) 
         compare_with_killed(
             without_augmentation, tmp_path, **{"MODEL.CLASSIFIER.TRAIN_BATCHNORM": "none"}
         )
-    assert "RoI batches of 6 slices are in" in caplog.text
+    assert "Wrote RoI batches of 6 slices to" in caplog.text
 
 
 def test_an_evaluation_that_was_killed_is_done_again(toy_cfg, tmp_path, monkeypatch) -> None:

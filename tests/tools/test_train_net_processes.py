@@ -57,7 +57,7 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(environment, tm
         os.kill(second, signal.SIGKILL)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert len(re.findall(r"Error: process \d of 2 \(.*\) was ended by SIGKILL", said)) == 1, said
+    assert len(re.findall(r"Error: process \d of 2 \(.*\) was killed by SIGKILL", said)) == 1, said
     assert "--resume" in said
     assert "Traceback" not in said
     assert not Path(f"/proc/{first}").exists()

@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from pycocotools import mask as coco_mask
 
-from ct_lesion.engine.trainer import build_mapper, load_trained
+from ct_lesion.engine.builders import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
 from ct_lesion.pages.page import Block, Picture
 
