@@ -48,6 +48,7 @@ setup(
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
         "ct_lesion.audit": ["templates/*"],
         "ct_lesion.pages": ["templates/*"],
+        "ct_lesion.report": ["templates/*"],
         "ct_lesion.report.paper": ["*.json"],
         "ct_lesion.report.sections": ["*.json"],
         "ct_lesion.prediction": ["templates/*"],

@@ -1,4 +1,4 @@
-"""Every config key that ct_lesion adds to Detectron2's, and where the shipped configs are."""
+"""The config keys that ct_lesion adds to Detectron2's, and the shipped configs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,44 +21,43 @@ NOT_A_CONFIG = (
     OSError,
     YAMLError,
 )
-"""What Detectron2 raises for a config with a wrong key or value; text is parsed as a literal, so
-that Python's own parser may refuse it too."""
+"""Exceptions that Detectron2 raises for a wrong key or value, including those of Python's parser,
+because values given as text are parsed as literals."""
 
 CLASSIFIER = "COVIDCTMaskNet"
 """MODEL.META_ARCHITECTURE of the classifier."""
 
 
 def add_ct_lesion_config(cfg: CfgNode) -> None:
-    """Add ct_lesion's keys, with their defaults, to a Detectron2 config (in place)."""
+    """Add ct_lesion's keys with their defaults to a Detectron2 config, in place."""
     # ---- Speed ----------------------------------------------------------------------------------
-    # Same results, sooner (logits within 1e-4), in training, evaluation, RoI-batch extraction and
-    # prediction: "auto" wherever it is possible (parts of it need Numba), "off" for Detectron2's
-    # own modules. "half" is "auto" and, on a GPU, half precision where nothing learns, which
-    # changes the last digits.
+    # Faster equivalents of Detectron2's modules in training, evaluation, RoI-batch extraction and
+    # prediction (logits within 1e-4): "auto" uses them where possible (some need Numba), "off" uses
+    # Detectron2's modules only, "half" is "auto" with half-precision inference on a GPU.
     cfg.MODEL.FAST_PATH = "auto"
 
     # ---- Detector -------------------------------------------------------------------------------
-    # Activation that turns the RoI class logits into scores at test time: "softmax", or "sigmoid",
-    # which scores each class of a region on its own (paper, section 3, hack 1). Training always
-    # uses the softmax cross-entropy.
+    # Activation that turns RoI class logits into scores at test time: "softmax", or "sigmoid",
+    # which scores each class of a region independently (paper, section 3, hack 1). Training always
+    # uses softmax cross-entropy.
     cfg.MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST = "softmax"
 
     # ---- RoI batch: what the classifier reads ---------------------------------------------------
     cfg.MODEL.ROI_BATCH = CfgNode()
     # N, the number of ranked regions of a slice (paper: 128; 256 for ResNet50).
     cfg.MODEL.ROI_BATCH.SIZE = 128
-    # Regions scored at or below this are left out; below 0 keeps all of them (paper: -0.01).
+    # Regions with a score at or below this are dropped; a negative value keeps all (paper: -0.01).
     cfg.MODEL.ROI_BATCH.SCORE_THRESH = -0.01
     # IoU above which the lower-scored of two regions of a class is dropped.
     cfg.MODEL.ROI_BATCH.NMS_THRESH = 0.75
     # Drop regions whose decoded box has no area (paper, section 3, hack 2).
     cfg.MODEL.ROI_BATCH.REMOVE_EMPTY = True
-    # What a row holds beside the score: "deltas", the box regression output before decoding (the
-    # published implementation), or "boxes", x0, y0, x1, y1 divided by image width and height (the
-    # paper's words).
+    # Geometry in a row, beside the score: "deltas", the box regression output before decoding (as
+    # in the published implementation), or "boxes", x0, y0, x1, y1 divided by image width and height
+    # (as the paper's text says).
     cfg.MODEL.ROI_BATCH.CONTENT = "deltas"
-    # Which regions are repeated in place when fewer than N remain: "even" spreads the copies evenly
-    # over the ranks and is deterministic, "random" draws them as published (seeded by SEED).
+    # Which regions are repeated when fewer than N remain: "even" spreads the copies evenly over the
+    # ranks and is deterministic, "random" draws them as published (seeded by SEED).
     cfg.MODEL.ROI_BATCH.PADDING = "even"
 
     # ---- Classification module S ----------------------------------------------------------------
@@ -67,27 +66,27 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     cfg.MODEL.CLASSIFIER.WIDTH = 512
     # Number of image classes: Control, Common Pneumonia, COVID-19.
     cfg.MODEL.CLASSIFIER.NUM_CLASSES = 3
-    # What learns beside S: "affine", the BatchNorm scales and shifts of the backbone's main path
-    # (paper), or "none", which makes a slice's RoI batch constant, so that it is computed once.
+    # Parameters trained beside S: "affine", the BatchNorm scales and shifts of the backbone's main
+    # path (paper), or "none". With "none" a slice's RoI batch is constant and computed only once.
     cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM = "affine"
     # Earlier versions wrote this key into checkpoints and config.yaml; it is ignored.
     cfg.register_deprecated_key("MODEL.CLASSIFIER.ALLOW_SCRATCH")
 
     # ---- Data -----------------------------------------------------------------------------------
-    # Train although a patient of DATASETS.TRAIN is in DATASETS.TEST too (by the number that the
-    # records carry). Results on such patients are too good; the run's record and the report say so.
+    # Train even if DATASETS.TRAIN and DATASETS.TEST share patients (by the records' patient id).
+    # Results on shared patients are too optimistic; the run's record and the report say so.
     cfg.DATASETS.ALLOW_SHARED_PATIENTS = False
 
-    # A slice that cannot be read in training: "stop", or "skip", which puts another slice, drawn at
-    # random, in its place, and lists it in the log and in training.json. An evaluation always
-    # stops, because a number on fewer slices is another number.
+    # Slices that cannot be read in training: "stop", or "skip", which replaces each by another
+    # random slice and lists it in the log and in training.json. An evaluation always stops, because
+    # its metrics would be of fewer slices.
     cfg.INPUT.ON_CORRUPT = "stop"
 
     # ---- Training augmentation, beside Detectron2's own -----------------------------------------
-    # Flip vertically with even odds (paper: no); INPUT.RANDOM_FLIP "horizontal" does so the other
-    # way. Archives hold slices with the spine at the top as well as at the bottom.
+    # Flip vertically with probability 0.5 (paper: no); INPUT.RANDOM_FLIP "horizontal" flips
+    # horizontally. Archives hold slices with the spine at the top as well as at the bottom.
     cfg.INPUT.VERTICAL_FLIP = False
-    # Largest rotation in degrees, either way (paper: none).
+    # Largest rotation in degrees, in both directions (paper: none).
     cfg.INPUT.ROTATION = 0.0
     # Largest relative change of brightness and of contrast, e.g. 0.2 (paper: none).
     cfg.INPUT.INTENSITY = 0.0
@@ -95,11 +94,11 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # ---- Optimiser and evaluation ---------------------------------------------------------------
     # "SGD" (Detectron2's), "Adam" (paper) or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Metric of the first test set that decides which checkpoint is kept as model_best.
+    # Metric on the first test set that selects the checkpoint kept as model_best.
     cfg.TEST.BEST_METRIC = "segm/AP"
-    # Score from which detections count in the table in the form of the paper's Table 2, and in the
-    # per-image AP of the published implementation. COCO AP uses all detections that the model
-    # outputs, i.e. those above MODEL.ROI_HEADS.SCORE_THRESH_TEST.
+    # Lowest score of a detection in the table that follows the paper's Table 2 and in the published
+    # implementation's per-image AP. COCO AP uses all detections above
+    # MODEL.ROI_HEADS.SCORE_THRESH_TEST.
     cfg.TEST.PAPER_SCORE_THRESH = 0.75
 
 
@@ -121,7 +120,7 @@ def is_classifier(cfg: CfgNode) -> bool:
 def get_config_file(name: str) -> str:
     """Path of a shipped config, e.g. ``get_config_file("segmentation/resnet18_t1.yaml")``.
 
-    Works in an installed package, where the configs lie inside it, and in a checkout.
+    An installed package holds the configs inside it, a checkout beside it.
 
     Raises:
         ConfigError: no such config; the message lists those that exist.
@@ -133,7 +132,7 @@ def get_config_file(name: str) -> str:
 
 
 def shipped_configs() -> list[str]:
-    """Names of the shipped configs for :func:`load_config`, without the bases they build on."""
+    """Names of the shipped configs for :func:`load_config`, without their ``Base-`` files."""
     return [name for name in _config_names() if not Path(name).name.startswith("Base-")]
 
 
@@ -149,7 +148,7 @@ def _config_names() -> list[str]:
 
 
 def find_config(config_file: str) -> str:
-    """Path of a config that is given as a path or as the name of a shipped one."""
+    """Path of a config given as a path or as the name of a shipped config."""
     return config_file if Path(config_file).is_file() else get_config_file(config_file)
 
 
@@ -163,13 +162,13 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
 
     Raises:
         ConfigError: no such config.
-        ValueError: a file that is no plain yaml or needs another from outside.
-        Others of ``NOT_A_CONFIG``: an unknown key, or a value of another type.
+        ValueError: the file is not plain yaml, or refers to a file outside its folder.
+        Others of ``NOT_A_CONFIG``: an unknown key, or a value of the wrong type.
     """
     cfg = get_cfg()
     add_ct_lesion_config(cfg)
     path = find_config(config_file)
     check_config_file(path)
-    cfg.merge_from_file(path, allow_unsafe=False)  # by default it runs what a tag names
+    cfg.merge_from_file(path, allow_unsafe=False)  # the default executes yaml tags
     cfg.merge_from_list(list(overrides))
     return cfg

@@ -39,7 +39,7 @@ def read_json(
 
 
 def without_nan(value: Any) -> Any:
-    """The value with ``None`` in place of NaN, which JSON does not have.
+    """The value with ``None`` in place of NaN and infinity, which JSON does not have.
 
     Args:
         value: a number, text, array, list or mapping, nested as deeply as needed. Arrays and tuples
@@ -51,4 +51,4 @@ def without_nan(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

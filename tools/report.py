@@ -19,9 +19,9 @@ import argparse
 from pathlib import Path
 
 from ct_lesion.errors import UserError, run_tool
-from ct_lesion.pages.page import check_output, write_report
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
+from ct_lesion.report.page import check_output, write_report
 from ct_lesion.report.runs.runs import load_runs
 
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
+from ct_lesion.data.datasets.splits import shared_between
+
 from .findings import Finding, NotChecked, Severity, count
 from .inputs.slices import (
     CLASS_SOURCE,
@@ -93,30 +95,21 @@ def _shared_between_groups(
         key = key_of(one, ct_slice)
         if key is not None:
             held[one.group][key] += 1
-    for (a, own), (b, others) in combinations(held.items(), 2):
-        both = sorted(own.keys() & others.keys(), key=_natural)
-        if both:
-            yield Finding(
-                Severity.ERROR,
-                f"{what}_in_two_groups",
-                f"{count(len(both), what)} {'is' if len(both) == 1 else 'are'} in {a} and in {b} "
-                f"({count(sum(own[k] for k in both), 'slice')} and "
-                f"{count(sum(others[k] for k in both), 'slice')}).",
-                [
-                    f"{' / '.join(key[1:] or key)}: {own[key]} in {a}, {others[key]} in {b}"
-                    for key in both
-                ],
-                _ADVICE[what],
-                {
-                    "groups": [a, b],
-                    "of": [len(own), len(others)],
-                    "shared": len(both),
-                },
-            )
-
-
-def _natural(key: Key) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdecimal() else -1, part) for part in key]
+    for a, b, both in shared_between(held):
+        own, others = held[a], held[b]
+        yield Finding(
+            Severity.ERROR,
+            f"{what}_in_two_groups",
+            f"{count(len(both), what)} {'is' if len(both) == 1 else 'are'} in {a} and in {b} "
+            f"({count(sum(own[k] for k in both), 'slice')} and "
+            f"{count(sum(others[k] for k in both), 'slice')}).",
+            [
+                f"{' / '.join(key[1:] or key)}: {own[key]} in {a}, {others[key]} in {b}"
+                for key in both
+            ],
+            _ADVICE[what],
+            {"groups": [a, b], "of": [len(own), len(others)], "shared": len(both)},
+        )
 
 
 def _repeated_within(inputs: Sequence[AuditInput], same_numbers: bool) -> Iterator[Finding]:
@@ -147,9 +140,8 @@ def _same_numbers_elsewhere(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
     for one, ct_slice in all_slices(inputs):
         if ct_slice.patient is not None:
             held[one.group, one.source].add(ct_slice.patient)
-    for ((a, source), own), ((b, other), others) in combinations(held.items(), 2):
-        both = own & others
-        if a == b or source == other or not both:
+    for (a, source), (b, other), both in shared_between(held):
+        if a == b or source == other:
             continue
         known_apart = {source, other} == {LESION_SOURCE, CLASS_SOURCE}
         yield Finding(
@@ -159,7 +151,7 @@ def _same_numbers_elsewhere(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
             f"{'is' if len(both) == 1 else 'are'} in {b} ({other}) as well. "
             + ("These sources number patients on their own." if known_apart else "")
             + ("" if known_apart else "They were not taken as the same people."),
-            sorted(both, key=lambda patient: _natural((patient,))),
+            both,
             "" if known_apart else "Give --same-numbers if a number is one person in all inputs.",
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ct_lesion.errors import UserError
 from ct_lesion.files import write_together
-from ct_lesion.pages.page import DISCLAIMER, Section, page_environment
+from ct_lesion.pages.blocks import Section
+from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.tables import Table
 from ct_lesion.version import __version__
 
@@ -91,7 +92,6 @@ def render(audit: Audit) -> str:
             verdict=verdict(audit),
             worst=next((str(s) for s in Severity if severities[s]), ""),
             most_places=MOST_PLACES,
-            disclaimer=DISCLAIMER,
         )
     )
 

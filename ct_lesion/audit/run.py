@@ -187,7 +187,6 @@ def _check_masks(audit: Audit) -> None:
         annotations = check_annotations(one) if one.coco is not None else None
         if annotations:
             audit.findings += annotations.findings
-            audit.not_checked += annotations.not_checked
         if not annotations and not any(s.labels for s in one.slices):
             continue
         if not audit.options.images:

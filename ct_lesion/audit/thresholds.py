@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ct_lesion.data.datasets.coco_checks import AREA_TOLERANCE, BOX_TOLERANCE
+
 
 class Threshold(NamedTuple):
     """A number and why it is that number."""
@@ -16,8 +18,6 @@ class Threshold(NamedTuple):
     meaning: str
 
 
-BOX_TOLERANCE = 2.0
-AREA_TOLERANCE = 0.05
 LUNG_TOLERANCE = 0.03
 LESION_OUTSIDE = 0.9
 FEWEST_LESION_PIXELS = 50

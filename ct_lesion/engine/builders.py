@@ -18,7 +18,7 @@ from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, S
 from ct_lesion.errors import CheckpointError
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
-from ct_lesion.modeling.fast.fast_path import fast_path
+from ct_lesion.modeling.fast.inference import fast_path
 from ct_lesion.modeling.parameters import format_parameter_counts
 
 
@@ -29,24 +29,38 @@ def build_logged_model(cfg: CfgNode) -> torch.nn.Module:
     return model
 
 
-def load_trained(cfg: CfgNode) -> torch.nn.Module:
-    """Build the model of a config and load ``MODEL.WEIGHTS``, to evaluate or predict.
+def load_trained(
+    cfg: CfgNode, weights: str | Path | None = None, device: str | None = None
+) -> torch.nn.Module:
+    """Load a trained model, complete and in test mode.
+
+    Args:
+        cfg: of the model; it is not changed.
+        weights: checkpoint; default: ``MODEL.WEIGHTS``.
+        device: default: ``MODEL.DEVICE``, or the CPU if there is no GPU.
 
     Raises:
-        CheckpointError: ``MODEL.WEIGHTS`` is empty, does not fit the config or lacks a tensor.
+        CheckpointError: no weights are given, they do not fit the config, or tensors are missing.
     """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(weights or cfg.MODEL.WEIGHTS)
     if not cfg.MODEL.WEIGHTS:
-        raise CheckpointError("MODEL.WEIGHTS is empty: set it to trained weights.")
+        raise CheckpointError("MODEL.WEIGHTS is empty. Set it to trained weights.")
+    if device:
+        cfg.MODEL.DEVICE = device
+    elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
     model = build_logged_model(cfg)
     checkpointer = LesionCheckpointer(model, cfg=cfg, strict=True)
     checkpointer.load(cfg.MODEL.WEIGHTS)
     fresh = checkpointer.last_report.fresh
     if fresh:
         raise CheckpointError(
-            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, the first is {fresh[0]}:"
-            " set MODEL.WEIGHTS to the weights of a complete model."
+            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, e.g. {fresh[0]}. "
+            "Set MODEL.WEIGHTS to the weights of a whole model."
         )
-    return model
+    return model.eval()
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:

@@ -12,6 +12,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
+from ct_lesion.data.datasets.splits import shared_between
 from ct_lesion.errors import ConfigError
 
 ALLOW = "DATASETS.ALLOW_SHARED_PATIENTS"
@@ -79,11 +80,13 @@ def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOv
         patients[name] = {str(patient) for patient in of_slices if patient is not None}
         if None in of_slices:
             unnamed[name] = of_slices.count(None)
+    # a dataset may be both in training and in test
+    sets = {("train", name): patients[name] for name in train}
+    sets |= {("test", name): patients[name] for name in test}
     shared = [
-        SharedPatients(a, b, tuple(sorted(patients[a] & patients[b], key=_by_number)))
-        for a in train
-        for b in test
-        if patients[a] & patients[b]
+        SharedPatients(first, second, tuple(both))
+        for (role, first), (other_role, second), both in shared_between(sets)
+        if role != other_role
     ]
     counts = {name: len(own) or None for name, own in patients.items()}
     return PatientOverlap(
@@ -92,10 +95,6 @@ def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOv
         tuple(shared),
         unnamed,
     )
-
-
-def _by_number(patient: str) -> tuple[int, str]:
-    return (int(patient) if patient.isdecimal() else -1, patient)
 
 
 def check_patients_apart(cfg: CfgNode) -> None:

@@ -10,10 +10,9 @@ from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY, Defa
 class RoundedAnchorGenerator(DefaultAnchorGenerator):
     """Cell anchors in torchvision's convention, which the published weights were trained with.
 
-    It differs from Detectron2's default in two ways: half-widths and half-heights are rounded to
-    whole pixels (half to even, so that a 2 px anchor of ratio 0.1 has no height), and the order is
-    ratio-major, ``index = ratio_index * len(sizes) + size_index``, which decides what each channel
-    of the RPN head means.
+    Two things differ from Detectron2's default. Half-widths and half-heights are rounded to whole
+    pixels, half to even, so a 2 px anchor of ratio 0.1 has no height. The order is ratio-major,
+    ``index = ratio_index * len(sizes) + size_index``, which defines the channels of the RPN head.
     """
 
     def generate_cell_anchors(

@@ -6,20 +6,20 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
 
 from ct_lesion.errors import ConfigError
 
-# The blocks of a ResNet in order. The paper's full model ends at res5, T1 at res4, T2 at res3.
+# The stages of a ResNet in order. The paper's full model ends at res5, T1 at res4, T2 at res3.
 STAGES = ("res2", "res3", "res4", "res5")
-BASIC_BLOCK_DEPTHS = (18, 34)
+BASIC_BLOCK_DEPTHS = (18, 34)  # depths of ResNets made of BasicBlocks
 
 
 @BACKBONE_REGISTRY.register()
 def build_truncated_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """Detectron2's ResNet up to the last stage in use, and an FPN without a pooled extra level.
+    """Detectron2's ResNet up to the last stage in use, with an FPN without an extra pooled level.
 
     ``MODEL.RESNETS.OUT_FEATURES`` names the stages that the FPN reads: ``["res4"]`` gives one FPN
     level ``p4`` of stride 16 on a ResNet without res5.
 
     Raises:
-        ConfigError: keys that must agree do not; see :func:`check_feature_keys`.
+        ConfigError: keys disagree, see :func:`check_feature_keys`.
     """
     check_feature_keys(cfg)
     return FPN(
@@ -32,10 +32,10 @@ def build_truncated_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
 
 
 def check_feature_keys(cfg: CfgNode) -> None:
-    """Check that all keys which depend on the last ResNet stage agree.
+    """Check that the keys that depend on the ResNet's depth and last stage agree.
 
     Raises:
-        ConfigError: one message with every disagreement, each naming both keys and their values.
+        ConfigError: lists every disagreement with the key, its value and the expected value.
     """
     out_features = list(cfg.MODEL.RESNETS.OUT_FEATURES)
     unknown = [name for name in out_features if name not in STAGES]
@@ -74,7 +74,7 @@ def _value(cfg: CfgNode, key: str) -> object:
 
 
 def _anchor_problems(cfg: CfgNode, num_levels: int) -> list[str]:
-    """Anchor lists are per level, or one list that serves every level."""
+    """Anchor lists must be one for each level, or a single list for all levels."""
     return [
         f"MODEL.ANCHOR_GENERATOR.{key} has {len(lists)} lists, expected 1 or {num_levels}"
         for key in ("SIZES", "ASPECT_RATIOS")

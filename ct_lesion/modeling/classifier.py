@@ -1,4 +1,4 @@
-"""Module S: from the ranked regions of a slice to its class.
+"""Module S: classifies a slice by its ranked regions (paper, section 3).
 
 Shapes: B images, N RoIs an image, C classes.
 """
@@ -8,11 +8,11 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 from torch.nn import functional as F
 
-ROW_LENGTH = 5  # score and four numbers of geometry
+ROW_LENGTH = 5  # the score and four numbers of geometry
 
 
 class ClassificationModule(nn.Module):
-    """S of the paper: the flattened RoI batch through two hidden layers to class logits."""
+    """S: two hidden layers map the flattened RoI batch to class logits."""
 
     @configurable
     def __init__(self, *, num_rois: int = 128, width: int = 512, num_classes: int = 3) -> None:

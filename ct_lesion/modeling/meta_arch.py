@@ -1,4 +1,4 @@
-"""COVID-CT-Mask-Net: a lesion detector whose ranked regions say what a slice shows.
+"""COVID-CT-Mask-Net: classifies a slice by the ranked regions of a lesion detector.
 
 Shapes: B images, N RoIs an image, C classes, H x W pixels.
 """
@@ -38,11 +38,11 @@ SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling sho
 class COVIDCTMaskNet(nn.Module):
     """Detectron2's backbone, RPN and box head without a mask branch, an RoI batch, and S.
 
-    Its parameters have the names of the segmentation model, so that a segmentation checkpoint loads
-    as it is; only ``classifier`` starts fresh. The detector is in test mode throughout, whatever
-    ``train()`` says: running statistics never change and the RPN uses its test settings. What
-    learns is S and, if ``train_batchnorm`` is "affine", the scales and shifts of the BatchNorm
-    layers on the backbone's main path.
+    Parameter names match the segmentation model's, so a segmentation checkpoint loads unchanged;
+    only ``classifier`` is newly initialised. The detector always stays in test mode: running
+    statistics never change and the RPN uses its test settings. S is trained and, if
+    ``train_batchnorm`` is "affine", the scales and shifts of the BatchNorm layers on the backbone's
+    main path.
     """
 
     @configurable
@@ -60,15 +60,15 @@ class COVIDCTMaskNet(nn.Module):
     ) -> None:
         """
         Args:
-            backbone, proposal_generator, roi_heads: Detectron2's modules; of the heads only the
-                box branch is used.
+            backbone, proposal_generator, roi_heads: Detectron2's modules; only the heads' box
+                branch is used.
             roi_batch: ranks the regions.
             classifier: module S.
-            pixel_mean, pixel_std: of each channel, for pixels in 0..255.
+            pixel_mean, pixel_std: a value for each channel, for pixels in 0..255.
             train_batchnorm: "affine" or "none".
 
         Raises:
-            ConfigError: another ``train_batchnorm``, or "affine" without a BatchNorm layer.
+            ConfigError: an unknown ``train_batchnorm``, or "affine" without a BatchNorm layer.
         """
         super().__init__()
         check_choice("MODEL.CLASSIFIER.TRAIN_BATCHNORM", train_batchnorm, TRAIN_BATCHNORM)
@@ -81,7 +81,7 @@ class COVIDCTMaskNet(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self._freeze_detector()
-        self.train()  # a new module is in training mode throughout, which the detector never is
+        self.train()  # puts the detector into test mode; nn.Module starts in training mode
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -100,11 +100,11 @@ class COVIDCTMaskNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.pixel_mean.device
 
     def train(self, mode: bool = True) -> "COVIDCTMaskNet":
-        """Set S to training or test mode; the detector stays in test mode."""
+        """Set the mode of S; the detector stays in test mode."""
         super().train(mode)
         for module in (self.backbone, self.proposal_generator, self.roi_heads):
             module.eval()
@@ -119,7 +119,7 @@ class COVIDCTMaskNet(nn.Module):
         if not norms:
             raise ConfigError(
                 "MODEL.CLASSIFIER.TRAIN_BATCHNORM is 'affine', but the backbone has no BatchNorm "
-                "layer that can learn: set MODEL.RESNETS.NORM to BN, or TRAIN_BATCHNORM to none."
+                "layer to train: set MODEL.RESNETS.NORM to BN, or TRAIN_BATCHNORM to none."
             )
         for norm in norms:
             norm.requires_grad_(True)
@@ -127,23 +127,23 @@ class COVIDCTMaskNet(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: a dict an image, with
+            batched_inputs: a dict for each image with
 
-                * ``image``: ``(3, H, W)``, 0..255; or ``roi_batch``: ``(N, 5)``, an output of this
-                  model from before, which skips the detector;
-                * ``label``: class of the image, needed in training;
-                * ``height``, ``width``: size of the original slice, if it is another than H, W.
+                * ``image``: ``(3, H, W)``, 0..255; or ``roi_batch``: ``(N, 5)``, an earlier output
+                  of this model, which skips the detector;
+                * ``label``: class of the image, required in training;
+                * ``height``, ``width``: size of the original slice, if it differs from H, W.
 
         Returns:
-            In training ``{"loss_cls": ...}``. Otherwise a dict an image, with
+            In training ``{"loss_cls": ...}``. Otherwise a dict for each image with
 
             * ``logits`` ``(C,)``;
-            * ``probabilities`` ``(C,)``: the softmax of the logits, so they sum to 1. S learns by
-              binary cross-entropy a class; ``logits.sigmoid()`` are its scores on their own;
+            * ``probabilities`` ``(C,)``: the softmax of the logits. S is trained with binary
+              cross-entropy for each class; ``logits.sigmoid()`` are the independent scores;
             * ``pred_class``: argmax;
-            * ``roi_batch`` ``(N, 5)``: what S read;
-            * ``instances``, unless the input was an ``roi_batch``: the N ranked regions, in pixels
-              of the original slice; see :meth:`RoIBatch.regions`.
+            * ``roi_batch`` ``(N, 5)``: the input of S;
+            * ``instances``, unless the input was an ``roi_batch``: the N ranked regions in pixels
+              of the original slice, see :meth:`RoIBatch.regions`.
         """
         rows, regions = self._roi_batches(batched_inputs)
         logits = self.classifier(rows).float()
@@ -161,24 +161,24 @@ class COVIDCTMaskNet(nn.Module):
         return results
 
     def _roi_batches(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
-        """RoI batches ``(B, N, 5)`` and their regions; no regions in training or if given."""
+        """RoI batches ``(B, N, 5)`` and, at test time from images, their regions."""
         given = ["roi_batch" in item for item in batched_inputs]
         if not any(given):
             return self._detect([item["image"] for item in batched_inputs])
         if not all(given):
-            raise ValueError("Some inputs of the batch have an 'roi_batch' and some have none.")
+            raise ValueError("Some inputs of the batch have an 'roi_batch', others do not.")
         if self.training and self.train_batchnorm == "affine":
             raise ValueError(
-                "The inputs are RoI batches computed before, which cannot train the BatchNorm "
-                "layers: set MODEL.CLASSIFIER.TRAIN_BATCHNORM to none."
+                "The inputs are precomputed RoI batches, which cannot train the BatchNorm layers: "
+                "set MODEL.CLASSIFIER.TRAIN_BATCHNORM to none."
             )
         return torch.stack([item["roi_batch"] for item in batched_inputs]).to(self.device), []
 
     def _detect(self, images: list[torch.Tensor]) -> tuple[torch.Tensor, list[Instances]]:
-        """One pass of the detector for all images of a size.
+        """One pass of the detector for the images of each size.
 
-        Padding to a common size would change the regions near a border, and so make the RoI batch
-        of a slice depend on the slices beside it. Slices of one scanner have one size.
+        Padding to a common size would change regions near the border, so the RoI batch of a slice
+        would depend on the other slices of the batch. Slices of one scanner share a size.
         """
         rows: dict[int, torch.Tensor] = {}
         regions: dict[int, Instances] = {}
@@ -191,7 +191,7 @@ class COVIDCTMaskNet(nn.Module):
         return torch.stack([rows[i] for i in sorted(rows)]), [regions[i] for i in sorted(regions)]
 
     def _same_size(self, images: list[torch.Tensor]) -> Iterator[list[int]]:
-        """Indices of the images whose sizes are the same when padded to the backbone's stride."""
+        """Indices of the images, grouped by their size padded to the backbone's stride."""
         stride = max(self.backbone.size_divisibility, 1)
         groups = defaultdict(list)
         for index, image in enumerate(images):
@@ -212,8 +212,8 @@ class COVIDCTMaskNet(nn.Module):
     def _rank_regions(self, images: ImageList) -> tuple[list[BoxOutputs], list]:
         """Box outputs and rankings of images of one size.
 
-        Only what a gradient must pass is recorded: the backbone, and the box head on the kept
-        proposals, at most N of some 1,000, which are passed once more for it.
+        Gradients are recorded only for the backbone and for the box head on the kept proposals, at
+        most N of some 1,000, which run through the head a second time.
         """
         learns = self.training and self.train_batchnorm == "affine" and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns):
@@ -230,7 +230,7 @@ class COVIDCTMaskNet(nn.Module):
 
     def _labels(self, batched_inputs: list[dict]) -> torch.Tensor:
         if any("label" not in item for item in batched_inputs):
-            raise ValueError("Training needs the class of each image: an input has no 'label'.")
+            raise ValueError("Training needs the class of each image, but an input has no 'label'.")
         labels = [int(item["label"]) for item in batched_inputs]
         num_classes = self.classifier.num_classes
         if not all(0 <= label < num_classes for label in labels):
@@ -241,14 +241,14 @@ class COVIDCTMaskNet(nn.Module):
         return torch.tensor(labels, device=self.device)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Binary cross-entropy of each class, averaged over images and classes."""
+        """Mean binary cross-entropy over images and classes."""
         _log_accuracy(logits, labels)
         target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, target)
 
 
 def main_path_batchnorms(backbone: nn.Module) -> Iterator[nn.Module]:
-    """BatchNorm layers of a backbone, without those of the down-sampling shortcuts."""
+    """The BatchNorm layers of a backbone except those of the down-sampling shortcuts."""
     for name, module in backbone.named_modules():
         if isinstance(module, _BatchNorm) and not name.endswith(SHORTCUT_NORM):
             yield module
@@ -258,17 +258,21 @@ def _log_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> None:
     """Share of right answers of this batch, if someone keeps a record (a training loop does)."""
     try:
         storage = get_event_storage()
-    except AssertionError:  # Detectron2's way to say that there is none
+    except AssertionError:  # Detectron2 raises it if there is no event storage
         return
     right = (logits.detach().argmax(dim=1) == labels).float().mean().item()
     storage.put_scalar("classification/train_accuracy", right)
 
 
 def _check_keys(cfg: CfgNode) -> None:
-    """Raise a ``ConfigError`` for keys that contradict the architecture."""
+    """Check the keys of branches that the architecture lacks.
+
+    Raises:
+        ConfigError: such a branch is on.
+    """
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.MODEL[key]:
             raise ConfigError(
                 f"MODEL.{key} is True, but MODEL.META_ARCHITECTURE {COVIDCTMaskNet.__name__} has "
-                "no such branch: set it to False."
+                "no such branch: set the key to False."
             )

@@ -14,7 +14,7 @@ class ParameterCounts:
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
-    """All parameters of a model, and those that require a gradient."""
+    """Count all parameters of a model and those that require a gradient."""
     parameters = list(model.parameters())
     return ParameterCounts(
         total=sum(p.numel() for p in parameters),
@@ -23,7 +23,7 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
 
 
 def format_parameter_counts(model: nn.Module) -> str:
-    """One line in millions: of the model, and of each of its parts."""
+    """One line with the counts in millions, of the model and of each of its parts."""
     counts = count_parameters(model)
     parts = ", ".join(
         f"{name} {count_parameters(part).total / 1e6:.2f}M" for name, part in model.named_children()

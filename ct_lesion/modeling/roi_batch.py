@@ -17,7 +17,7 @@ from ct_lesion.config import check_choice
 from ct_lesion.errors import ConfigError
 
 NMS = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-"""From boxes, scores, classes and an IoU to the indices that stay."""
+"""From boxes, scores, classes and an IoU threshold to the indices of the kept boxes."""
 CONTENTS = ("deltas", "boxes")
 PADDINGS = ("even", "random")
 
@@ -32,7 +32,7 @@ class Ranking:
 
     @property
     def is_copy(self) -> torch.Tensor:
-        """``(N,)``: rows that repeat the row above, and all rows when nothing was kept."""
+        """``(N,)``: rows that repeat the row above, and all rows if no prediction was kept."""
         copies = self.row_rank < 0
         copies[1:] |= self.row_rank[1:] == self.row_rank[:-1]
         return copies
@@ -48,7 +48,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class BoxOutputs:
-    """What the box head says about the proposals of one image."""
+    """The box head's outputs for the proposals of one image."""
 
     boxes: torch.Tensor  # (R, K, 4), decoded and clipped to the image
     scores: torch.Tensor  # (R, K + 1), the background is the last column
@@ -79,12 +79,12 @@ class BoxOutputs:
 def box_outputs(
     heads: StandardROIHeads, features: Mapping[str, torch.Tensor], proposals: list[Instances]
 ) -> list[BoxOutputs]:
-    """What the box branch of Detectron2's heads says about the proposals of each image.
+    """The outputs of the box branch for the proposals of each image.
 
     Args:
-        heads: with a box branch.
-        features: the backbone's maps by name.
-        proposals: with ``proposal_boxes``, an image each.
+        heads: Detectron2's heads with a box branch.
+        features: the backbone's feature maps by name.
+        proposals: the ``proposal_boxes`` of each image.
     """
     levels = [features[name] for name in heads.box_in_features]
     pooled = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
@@ -124,10 +124,11 @@ def rank_predictions(
     size: int,
     nms: NMS = batched_nms,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best predictions of an image.
+    """The best predictions of an image, at most ``size``.
 
-    Proposals with a non-finite box or score are left out, as Detectron2 does; then predictions
-    scored at or below the threshold and, if asked, boxes without area; then NMS in each class.
+    Drops proposals with a non-finite box or score, as Detectron2 does, then predictions with a
+    score at or below ``score_thresh`` and, with ``remove_empty``, boxes without area; then applies
+    NMS to each class.
 
     Returns:
         proposal indices ``(M,)`` and classes ``(M,)``, M <= size, in decreasing score.
@@ -146,18 +147,18 @@ def rank_predictions(
 
 
 def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0) -> torch.Tensor:
-    """Which prediction each row of the batch holds: ``(size,)`` ranks, non-decreasing.
+    """The rank of the prediction in each row of the batch: ``(size,)``, non-decreasing.
 
-    Every one of the ``num_kept`` predictions is there, so ``[3, 1, 2]`` fills five rows as
-    ``[3, 3, 1, 2, 2]``. All ranks are -1 when nothing was kept.
+    Each of the ``num_kept`` predictions fills at least one row: ``[3, 1, 2]`` fills five rows as
+    ``[3, 3, 1, 2, 2]``. All ranks are -1 if no prediction was kept.
 
     Args:
         num_kept: number of predictions, at most ``size``.
         size: number of rows, N.
         padding: "even" spreads the copies evenly over the ranks; "random" draws each missing row
             from all kept predictions.
-        seed: of the random draws. They depend on ``seed``, ``num_kept`` and ``size`` alone, so that
-            a slice has the same batch in every epoch, batch composition and process.
+        seed: of the random draws, which depend only on ``seed``, ``num_kept`` and ``size``: a slice
+            has the same RoI batch in every epoch, batch and process.
     """
     if num_kept == 0:
         return torch.full((size,), -1)
@@ -172,8 +173,8 @@ def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0
 class RoIBatch:
     """Turns the box head's outputs into ranked batches of exactly N rows.
 
-    Use :meth:`rank` and then :meth:`rows`. They are separate because a detector that learns only
-    needs gradients for the predictions that were kept.
+    Call :meth:`rank`, then :meth:`rows`. The two are separate because training needs gradients only
+    for the kept predictions.
     """
 
     @configurable
@@ -191,15 +192,15 @@ class RoIBatch:
         """
         Args:
             size: N, the number of rows of an image.
-            score_thresh: predictions scored at or below it are left out.
+            score_thresh: predictions with a score at or below it are dropped.
             nms_thresh: IoU above which the lower-scored of two boxes of a class is dropped.
-            remove_empty: whether boxes without area are left out.
-            content: "deltas" or "boxes", what a row holds beside the score.
+            remove_empty: whether boxes without area are dropped.
+            content: the geometry in a row beside the score, "deltas" or "boxes".
             padding: "even" or "random", see :func:`padding_ranks`.
             seed: of the random padding.
 
         Raises:
-            ConfigError: a value that is none of the choices, or no rows.
+            ConfigError: an unknown ``content`` or ``padding``, or ``size`` below 1.
         """
         check_choice("MODEL.ROI_BATCH.CONTENT", content, CONTENTS)
         check_choice("MODEL.ROI_BATCH.PADDING", padding, PADDINGS)
@@ -212,7 +213,7 @@ class RoIBatch:
         self.content = content
         self.padding = padding
         self.seed = seed
-        self.nms: NMS = batched_nms  # or another that chooses the same
+        self.nms: NMS = batched_nms  # the fast path puts an equivalent here
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -224,12 +225,12 @@ class RoIBatch:
             "remove_empty": keys.REMOVE_EMPTY,
             "content": keys.CONTENT,
             "padding": keys.PADDING,
-            # Detectron2's "not seeded" is negative; a slice's batch must not change between runs
+            # a negative SEED means "not seeded", but a slice's batch must not change between runs
             "seed": max(cfg.SEED, 0),
         }
 
     def rank(self, outputs: BoxOutputs) -> Ranking:
-        """The N best predictions of an image, repeated in place where there are fewer."""
+        """The N best predictions of an image, repeated in place if there are fewer."""
         region, lesion_class = rank_predictions(
             outputs,
             score_thresh=self.score_thresh,
@@ -242,14 +243,14 @@ class RoIBatch:
         return Ranking(region, lesion_class, row_rank.to(region.device))
 
     def rows(self, outputs: BoxOutputs, ranking: Ranking) -> torch.Tensor:
-        """``(N, 5)``: the rows of an image; zeros when nothing was kept.
+        """``(N, 5)``: the rows of an image; zeros if no prediction was kept.
 
         Gradients flow into scores and deltas (or boxes).
         """
         kept = (ranking.region, ranking.lesion_class)
         if len(ranking.region) == 0:
-            # the sum of nothing is 0, but it carries the graph: distributed training waits for a
-            # gradient of every parameter that learns
+            # an empty sum is 0 but keeps the graph: distributed training needs a gradient for
+            # every trainable parameter
             return outputs.deltas[kept].sum().float().expand(self.size, 5)
         if self.content == "deltas":
             geometry = outputs.deltas[kept]
@@ -264,7 +265,7 @@ class RoIBatch:
         """The N rows of an image as Detectron2's ``Instances``, in pixels of the network's input.
 
         Fields: ``pred_boxes``, ``scores``, ``pred_classes``, ``rank`` (of the prediction, from 0)
-        and ``is_copy``. When nothing was kept: empty boxes scored 0, of rank -1, all copies.
+        and ``is_copy``. If no prediction was kept: empty boxes, score 0, rank -1, all copies.
         """
         result = Instances(outputs.image_size)
         if len(ranking.region) == 0:
@@ -284,9 +285,9 @@ class RoIBatch:
 
 
 def rescale_regions(regions: Instances, height: int, width: int) -> Instances:
-    """Regions of the network's input in pixels of a slice of another size.
+    """Scale regions from the network's input to the size of the original slice, in pixels.
 
-    Detectron2's ``detector_postprocess`` drops boxes without area; here all N rows stay.
+    Unlike Detectron2's ``detector_postprocess`` it keeps boxes without area, so all N rows stay.
     """
     old_height, old_width = regions.image_size
     scaled = Instances((height, width), **regions.get_fields())

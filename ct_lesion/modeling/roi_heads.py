@@ -1,4 +1,4 @@
-"""RoI heads whose test-time scores are softmax or sigmoid (paper, section 3, hack 1)."""
+"""RoI heads with softmax or sigmoid scores at test time (paper, section 3, hack 1)."""
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -7,7 +7,7 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import BitMasks, Instances
 
-from ct_lesion.errors import ConfigError
+from ct_lesion.config import check_choice
 
 from .shared_masks import SharedBitMasks
 
@@ -27,18 +27,15 @@ class LesionBoxPredictor(FastRCNNOutputLayers):
         """
         Args:
             input_shape: shape of the box head's features.
-            score_activation: "softmax" or "sigmoid". Training is not affected.
+            score_activation: "softmax" or "sigmoid", at test time only.
             kwargs: see Detectron2's ``FastRCNNOutputLayers``.
 
         Raises:
-            ConfigError: another activation.
+            ConfigError: an unknown ``score_activation``.
         """
         super().__init__(input_shape, **kwargs)
-        if score_activation not in SCORE_ACTIVATIONS:
-            raise ConfigError(
-                f"MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST is {score_activation!r}, expected one "
-                f"of {', '.join(SCORE_ACTIVATIONS)}."
-            )
+        key = "MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST"
+        check_choice(key, score_activation, SCORE_ACTIVATIONS)
         self.score_activation = score_activation
 
     @classmethod
@@ -50,7 +47,7 @@ class LesionBoxPredictor(FastRCNNOutputLayers):
     def predict_probs(
         self, predictions: tuple[torch.Tensor, torch.Tensor], proposals: list[Instances]
     ) -> tuple[torch.Tensor, ...]:
-        """Scores in [0, 1], one ``(R_i, K + 1)`` tensor an image."""
+        """Scores in [0, 1]: a tensor ``(R_i, K + 1)`` for each image."""
         if self.score_activation == "softmax":
             return super().predict_probs(predictions, proposals)
         logits, _ = predictions
@@ -62,8 +59,8 @@ class LesionROIHeads(StandardROIHeads):
     """Detectron2's ``StandardROIHeads`` with :class:`LesionBoxPredictor`.
 
     Attributes:
-        share_masks: whether the regions sampled in training refer to the ground-truth masks in
-            place of copying them; the results are the same.
+        share_masks: whether regions sampled in training refer to the ground-truth masks instead of
+            copying them. The results are the same.
     """
 
     share_masks = False
@@ -78,7 +75,7 @@ class LesionROIHeads(StandardROIHeads):
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
     ) -> list[Instances]:
-        """As Detectron2's."""
+        """Like ``StandardROIHeads``, with shared masks if ``share_masks`` is set."""
         if self.share_masks:
             targets = [_share_masks(target) for target in targets]
         return super().label_and_sample_proposals(proposals, targets)

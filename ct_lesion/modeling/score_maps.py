@@ -16,7 +16,7 @@ from .roi_batch import box_outputs, rank_predictions, rescale_regions
 
 @dataclass(frozen=True)
 class MaskDetections:
-    """The regions of a slice in decreasing score.
+    """The regions of a slice, in decreasing score.
 
     Attributes:
         boxes: (R, 4), x0, y0, x1, y1 in pixels of the original slice.
@@ -40,21 +40,21 @@ def detect_with_mask_logits(
     max_regions: int = 16,
     min_score: float = 0.05,
 ) -> MaskDetections:
-    """Detect lesions in one slice and keep what the mask head said before its sigmoid.
+    """Detect lesions in one slice and return the mask logits.
 
-    The region of highest score is there whatever its score, so that a slice without lesions has
-    a map too. Boxes without area are left out, and NMS is the model's own. There is no region at
-    all only if no box has an area.
+    The region with the highest score is kept whatever its score, so a slice without lesions also
+    has a map. Boxes without area are dropped; NMS uses the model's threshold. The result is empty
+    only if no box has an area.
 
     Args:
         model: a segmentation model, in test mode.
         image: (3, H, W), 0..255, channels in the order of ``INPUT.FORMAT``, resized as for a test.
-        height, width: of the original slice, in pixels.
-        max_regions: at most as many.
-        min_score: all regions but the first are scored above it.
+        height, width: size of the original slice, in pixels.
+        max_regions: the largest number of regions.
+        min_score: every region but the first has a score above it.
 
     Raises:
-        ValueError: a model in training mode or without a mask head, or ``max_regions`` below 1.
+        ValueError: the model is training or has no mask head, or ``max_regions`` is below 1.
     """
     heads = getattr(model, "roi_heads", None)
     if not getattr(heads, "mask_on", False):
@@ -71,7 +71,7 @@ def detect_with_mask_logits(
 
     levels = [features[name] for name in heads.mask_in_features]
     logits = heads.mask_head.layers(heads.mask_pooler(levels, [found.pred_boxes]))
-    if logits.shape[1] > 1:  # one mask a class; a class-agnostic head has one in all
+    if logits.shape[1] > 1:  # one mask for each class, unless the head is class-agnostic
         logits = logits[torch.arange(len(found), device=logits.device), found.pred_classes, None]
 
     found = rescale_regions(found, height, width)
@@ -94,7 +94,7 @@ def _best_regions(
     (outputs,) = box_outputs(heads, features, proposals)
     region, lesion_class = rank_predictions(
         outputs,
-        score_thresh=-1.0,  # the best region stays, however low its score
+        score_thresh=-1.0,  # the best region is kept whatever its score
         nms_thresh=heads.box_predictor.test_nms_thresh,
         remove_empty=True,
         size=max_regions,
@@ -111,45 +111,45 @@ def _best_regions(
 
 
 def paste_logits(box: np.ndarray, logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W): one region's logits resized to its box, NaN outside it.
+    """(H, W): one region's logits resized to its box, NaN outside the box.
 
-    Bilinear, with the pixel centres at half numbers as in Detectron2; a pixel belongs to the box
-    if its centre does. A box that holds no pixel centre leaves the map empty.
+    Bilinear, with pixel centres at half-integer coordinates as in Detectron2. A pixel belongs to
+    the box if its centre does; a box without a pixel centre leaves the map empty.
 
     Args:
         box: (4,), x0, y0, x1, y1 in pixels, as floats.
         logits: (m, m).
-        height, width: of the slice.
+        height, width: size of the slice, in pixels.
     """
     pasted = np.full((height, width), np.nan)
     x0, y0, x1, y1 = map(float, box)
     rows, row_places = _samples(y0, y1, height, logits.shape[0])
     columns, column_places = _samples(x0, x1, width, logits.shape[1])
     places = np.meshgrid(row_places, column_places, indexing="ij")
-    # the outermost logits reach to the box's edge
+    # mode "nearest" extends the outermost logits to the edge of the box
     values = map_coordinates(np.asarray(logits, float), places, order=1, mode="nearest")
     pasted[rows, columns] = values
     return pasted
 
 
 def _samples(start: float, end: float, pixels: int, bins: int) -> tuple[slice, np.ndarray]:
-    """The pixels whose centres are in ``start <= centre < end``, and their places in the bins."""
+    """The pixels with ``start <= centre < end``, and their positions in units of bins."""
     first, last = (int(np.clip(np.ceil(edge - 0.5), 0, pixels)) for edge in (start, end))
     centres = np.arange(first, last) + 0.5
-    # an interval without length holds no centre, so nothing is divided by 0
+    # an empty interval holds no centre: "or 1.0" only avoids the division by zero
     return slice(first, last), (centres - start) / ((end - start) or 1.0) * bins - 0.5
 
 
 def combine_score_map(boxes: np.ndarray, logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W) float: all regions' logits in one map, NaN outside all boxes.
+    """(H, W) float: the logits of all regions in one map, NaN outside all boxes.
 
-    Each region is pasted on its own; where boxes overlap the largest logit is kept, so a pixel is
-    above 0 exactly if it belongs to the mask of at least one region.
+    Where boxes overlap the largest logit is kept, so a pixel is above 0 exactly if it belongs to
+    the mask of at least one region.
 
     Args:
         boxes: (R, 4), x0, y0, x1, y1 in pixels.
         logits: (R, m, m).
-        height, width: of the slice.
+        height, width: size of the slice, in pixels.
     """
     combined = np.full((height, width), np.nan)
     for box, values in zip(boxes, logits, strict=True):
@@ -158,7 +158,7 @@ def combine_score_map(boxes: np.ndarray, logits: np.ndarray, height: int, width:
 
 
 def region_masks(boxes: np.ndarray, logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(R, H, W) bool: where each region's pasted logits are above 0; see :func:`paste_logits`."""
+    """(R, H, W) bool: the pixels where a region's pasted logits are above 0."""
     masks = np.zeros((len(boxes), height, width), dtype=bool)
     for mask, box, values in zip(masks, boxes, logits, strict=True):
         mask[:] = paste_logits(box, values, height, width) > 0  # NaN is not above 0

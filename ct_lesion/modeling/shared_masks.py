@@ -1,4 +1,4 @@
-"""Ground-truth masks of many regions that lie on few lesions, without a copy a region.
+"""Ground-truth masks of many regions on few lesions, without a copy for each region.
 
 Shapes: L lesions of a slice, R regions that refer to them, H x W pixels, S x S mask pixels.
 """
@@ -9,17 +9,17 @@ from detectron2.structures import BitMasks
 
 
 class SharedBitMasks:
-    """Stands for Detectron2's ``BitMasks`` of R regions where training reads them.
+    """Replaces Detectron2's ``BitMasks`` of R regions in training.
 
-    Each of 256 sampled regions of a slice would take a copy of its lesion's H x W mask along, of
-    which a few are read.
+    With ``BitMasks`` each of the 256 sampled regions of a slice holds a copy of its lesion's H x W
+    mask, and only a few of them are read.
     """
 
     def __init__(self, masks: BitMasks, lesion: torch.Tensor | None = None) -> None:
         """
         Args:
-            masks: of L lesions.
-            lesion: ``(R,)``, the lesion of each region; each lesion once if not given.
+            masks: the masks of L lesions.
+            lesion: ``(R,)``, the lesion of each region; by default each lesion once.
         """
         self.masks = masks
         self.lesion = torch.arange(len(masks), device=masks.device) if lesion is None else lesion
@@ -31,7 +31,7 @@ class SharedBitMasks:
         return SharedBitMasks(self.masks, self.lesion[item])
 
     def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
-        """``(R, S, S)`` bool: the masks in their boxes ``(R, 4)``, as ``BitMasks`` gives them."""
+        """``(R, S, S)`` bool: the masks cropped to boxes ``(R, 4)``, like ``BitMasks`` does."""
         rois = torch.cat([self.lesion.to(boxes)[:, None], boxes], dim=1)
         pool = ROIAlign((mask_size, mask_size), 1.0, 0, aligned=True)
         return pool(self.masks.tensor[:, None].float(), rois).squeeze(1) >= 0.5

@@ -1,0 +1,1 @@
+"""What every HTML page shares: environment, stylesheet, palette, blocks, tables, the notice."""

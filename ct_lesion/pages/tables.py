@@ -1,6 +1,4 @@
-"""A table of a report: numbers kept as numbers, rounded only where someone reads them."""
-
-from __future__ import annotations
+"""A table as data: its numbers are rounded where people read them, never in CSV and JSON."""
 
 import csv
 import io
@@ -9,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tabulate import tabulate
+
+from ct_lesion.json_files import without_nan
 
 Cell = str | int | float | bool | None
 
@@ -21,10 +21,13 @@ class Table:
         name: stem of its files and its id on the page, e.g. "table_3".
         title: one line above it.
         columns: headings.
-        rows: one value a column; ``None`` or NaN where there is none.
-        formats: how a column's numbers are shown, e.g. ``{"AP": ".4f"}``; CSV and JSON keep all
-            digits.
-        notes: sentences below it.
+        rows: one value per column; ``None`` or NaN if it is missing.
+        formats: format specification of a column's numbers, e.g. ``{"AP": ".4f"}``; CSV and JSON
+            keep all digits.
+        notes: sentences below the table.
+
+    Raises:
+        ValueError: a row has more or fewer values than there are columns.
     """
 
     name: str
@@ -43,23 +46,20 @@ class Table:
                 )
 
     def shown(self) -> list[list[str]]:
-        """The rows as a reader sees them: rounded, and a dash where there is no value."""
+        """The rows as displayed: numbers rounded, missing values as a dash."""
         forms = [self.formats.get(column, "") for column in self.columns]
         return [[_show(v, form) for v, form in zip(row, forms, strict=True)] for row in self.rows]
 
     def records(self) -> list[dict[str, Cell]]:
-        """The rows for JSON, which has no NaN."""
-        return [
-            {c: None if _absent(v) else v for c, v in zip(self.columns, row, strict=True)}
-            for row in self.rows
-        ]
+        """The rows for JSON, by column; missing values are ``None``."""
+        return without_nan([dict(zip(self.columns, row, strict=True)) for row in self.rows])
 
     def to_json(self) -> dict:
-        """Everything about the table as plain values."""
+        """Title, rows and notes as plain values."""
         return {"title": self.title, "rows": self.records(), "notes": list(self.notes)}
 
     def to_csv(self) -> str:
-        """CSV with a heading; no value is an empty field."""
+        """CSV with a header; missing values are empty fields."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO, LUNG
 from ct_lesion.phantom.anatomy import LUNG_BOTTOM_MM, LUNG_TOP_MM, Anatomy, Waves
 
-BACKGROUND, LUNG, GGO, CONSOLIDATION = 0, 1, 2, 3
 MIN_AREA_AT_256 = 50
 """Smaller components of a slice are removed from image and label; scales with the slice's area."""
 GAP_AT_256 = 6

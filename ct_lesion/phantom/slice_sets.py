@@ -18,14 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO
 from ct_lesion.files import atomic_folder
-from ct_lesion.phantom.lesions import CONSOLIDATION, GGO
 from ct_lesion.phantom.patient import DISEASES, VERSION, PhantomPatient, make_patient
 from ct_lesion.scans.windows import WINDOWS, window_to_uint8
 
 MANIFEST = "phantom.json"
-SPLITS = ("train", "val", "test", "train", "train")
-"""Split of the k-th patient of each class is ``SPLITS[k % 5]``, whatever their number."""
+SPLIT_CYCLE = ("train", "val", "test", "train", "train")
+"""The k-th patient of each class is in the split ``SPLIT_CYCLE[k % 5]``, whatever their number."""
 SIZES = (256, 512)
 FIRST_SCAN_PATIENT = 1000
 """Patients of the classification tree are numbered from here: none is in the lesion archive."""
@@ -159,7 +159,7 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
     lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     listed = {s: dict.fromkeys(DISEASES, 0) for s in lists}
     for k in range(spec.patients_per_class):
-        split = SPLITS[k % len(SPLITS)]
+        split = SPLIT_CYCLE[k % len(SPLIT_CYCLE)]
         for disease in DISEASES:
             number = FIRST_SCAN_PATIENT + len(DISEASES) * k + DISEASES.index(disease)
             patient = make_patient(

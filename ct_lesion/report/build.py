@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-
-import numpy as np
+from itertools import chain
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
-from ct_lesion.pages.page import Block, Picture, Section
+from ct_lesion.pages.blocks import Block, Picture, Section
 from ct_lesion.version import __version__
 
 from .figures.training_curves import curves_figure
@@ -56,7 +55,7 @@ CURVES_CAPTION = (
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`ct_lesion.pages.page.write_report` writes."""
+    """What :func:`ct_lesion.report.page.write_report` writes."""
 
     title: str
     sections: list[Section]
@@ -195,25 +194,15 @@ def _maps(material: _Material) -> list[Block]:
 
 
 def _sizes(material: _Material) -> list[Block]:
-    return [size_table()]
+    metrics = (material.metrics(r) for r in (material.segmentation, material.classification))
+    return [size_table(list(chain(*metrics)))]
 
 
 def _training(material: _Material) -> list[Block]:
     curves = {run.name: run.curves for run in material.runs if run.curves}
     if not curves:
         return []
-    return [Picture("training_curves", curves_figure(curves), CURVES_CAPTION, _plain(curves))]
-
-
-def _plain(curves: Mapping[str, list[dict]]) -> dict:
-    """JSON has no NaN, which a loss may have been."""
-    return {
-        name: [
-            {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in line.items()}
-            for line in lines
-        ]
-        for name, lines in curves.items()
-    }
+    return [Picture("training_curves", curves_figure(curves), CURVES_CAPTION, curves)]
 
 
 def _card(material: _Material) -> list[Block]:

@@ -13,7 +13,17 @@ import numpy as np
 from PIL import Image
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import check_picture_size, open_picture
+from ct_lesion.pictures import (
+    DEEP_MODES,
+    GREY_MODES,
+    MOST_COLOUR,
+    bits_of,
+    check_picture_size,
+    colour_spread,
+    header_of,
+    open_picture,
+    upright,
+)
 
 from .geometry import Geometry
 from .names import natural_key, unique_names
@@ -33,10 +43,6 @@ from .windows import Window, window_to_uint8
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
-_GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-MOST_COLOUR = 16
-"""Channels of a grey JPEG saved in colour differ by less than this."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,9 @@ class PictureSlices:
 
     def __call__(self, index: int) -> np.ndarray:
         page = self._pages[index]
-        with open_picture(page.path) as image:
-            image.seek(page.number)
-            pixels = np.asarray(image if image.mode in _DEEP_MODES else _grey(image, page.path))
+        with open_picture(page.path, page=page.number) as image:
+            image = upright(image)
+            pixels = np.asarray(image if image.mode in DEEP_MODES else _grey(image, page.path))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise DatasetError(f"{page.path}: holds NaN or infinite values.")
         return pixels
@@ -150,10 +156,11 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
         with open_picture(path) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
-                check_picture_size(path, *image.size)  # each page of a TIFF has a size of its own
-                page = Page(path, number)
+                check_picture_size(path, *image.size)  # the pages of a TIFF differ in size
+                _check_mode(image, path)
+                header, page = header_of(image), Page(path, number)
                 pages.append(page)
-                kinds.setdefault((image.size, _is_deep(image, path)), page)
+                kinds.setdefault(((header.width, header.height), header.bits > 8), page)
     if len(kinds) > 1:
         (size, deep), (other_size, other_deep) = list(kinds)[:2]
         one, other = list(kinds.values())[:2]
@@ -163,28 +170,26 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
             for s, d in ((size, deep), (other_size, other_deep))
         )
         raise DatasetError(
-            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; slices of a scan have "
-            f"one {what}."
+            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; all slices of a scan "
+            f"must have the same {what}."
         )
     ((size, deep),) = kinds
     return pages, size, deep
 
 
-def _is_deep(image: Image.Image, path: Path) -> bool:
-    if image.mode in _DEEP_MODES:
-        return True
-    if image.mode not in _GREY_MODES:
-        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey ones.")
-    if "16" in str([tile[3] for tile in image.tile]):  # Pillow would quietly cut them to 8
-        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey ones.")
-    return False
+def _check_mode(image: Image.Image, path: Path) -> None:
+    if image.mode in DEEP_MODES:
+        return
+    if image.mode not in GREY_MODES:
+        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey slices.")
+    if bits_of(image) > 8:  # Pillow would quietly cut them to 8
+        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey slices.")
 
 
 def _grey(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in ("P", "PA", "RGB", "RGBA"):
         image = image.convert("RGB")
-        channels = np.asarray(image).astype(np.int16)
-        spread = int((channels.max(axis=2) - channels.min(axis=2)).max())
+        spread = colour_spread(np.asarray(image))
         if spread >= MOST_COLOUR:
             raise DatasetError(
                 f"{path}: a colour picture (channels differ by up to {spread}); give grey slices."

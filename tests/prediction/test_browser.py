@@ -120,7 +120,7 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert page.texts(".lesions button") == ["1. GGO\nscore 0.64\n338 mm²"]
     assert page.texts(".bar.slice .value") == ["0.125", "0.250", "0.625"]
     assert "most 338 mm², slice 140" in page.find(".area").text
-    assert "Research use only. Not for clinical use." in page.find(".disclaimer").text
+    assert "For research use only. Not for clinical use." in page.find(".disclaimer").text
     assert "2026-11-24" in page.find(".made").text
 
 

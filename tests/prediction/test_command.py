@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),
         (["scans", "--score-thresh", "1.5"], "threshold is 1.5"),
-        (["scans", "--classifier", "SEGMENTER"], "is no classifier"),
+        (["scans", "--classifier", "SEGMENTER"], "is not a classifier"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_written(folder, segmenter_file, arguments, message):

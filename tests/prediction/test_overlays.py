@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 from PIL import ImageColor
+from predicted_scans import LESION_CLASSES as CLASSES
+from predicted_scans import toy_lesion
 
-from ct_lesion.pages.lesion_style import LINE_STYLES, style_of
+from ct_lesion.pages.palette import LINE_STYLES, style_of
 from ct_lesion.prediction.overlays import draw_overlay
-from ct_lesion.prediction.view import ViewLesion
-
-CLASSES = ("GGO", "Consolidation")
+from ct_lesion.prediction.slices import Lesion
 
 
-def square(class_name: str, x: int, y: int, side: int, size: int) -> ViewLesion:
+def square(class_name: str, x: int, y: int, side: int, size: int) -> Lesion:
     mask = np.zeros((size, size), bool)
     mask[y : y + side, x : x + side] = True
-    return ViewLesion(0.83, class_name, None, side * side, mask)
+    return toy_lesion(mask, 0.83, CLASSES.index(class_name))
 
 
 def near(image: np.ndarray, colour: str) -> np.ndarray:
@@ -47,6 +47,6 @@ def test_slices_without_lesion_long_captions_and_lesions_at_the_border():
     image = draw_overlay(grey, [], "x" * 300, CLASSES)
     assert (image[: 256 * 2, : 300 * 2] == 90).all()
     assert image.shape == (image.shape[0], 600, 3) and image[512:].max() > 200
-    whole = ViewLesion(0.5, "GGO", None, 256 * 300, np.ones((256, 300), bool))
-    nothing = ViewLesion(0.5, "GGO", None, 0, np.zeros((256, 300), bool))
-    assert draw_overlay(grey, [whole, nothing], "", CLASSES).shape[1] == 600
+    whole = toy_lesion(np.ones((256, 300), bool))
+    empty = toy_lesion(np.zeros((256, 300), bool))
+    assert draw_overlay(grey, [whole, empty], "", CLASSES).shape[1] == 600

@@ -95,8 +95,8 @@ def test_a_tiff_of_pages_is_a_scan(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (GREY[0][:16], r"32 x 16 pixels.*32 x 32.*one size"),
-        (GREY[0].astype(np.uint16), r"more than 8 bits.*one bit depth"),
+        (GREY[0][:16], r"32 x 16 pixels.*32 x 32.*same size"),
+        (GREY[0].astype(np.uint16), r"more than 8 bits.*same bit depth"),
     ],
 )
 def test_slices_of_different_sizes_or_depths_are_refused(tmp_path, other, message):
@@ -110,8 +110,21 @@ def test_a_broken_picture_is_named(tmp_path, content):
     write_pictures(tmp_path / "p", GREY)
     path = tmp_path / "p" / "6.png"
     path.write_bytes(path.read_bytes()[:300] if content is None else content)
-    with pytest.raises(DatasetError, match=r"6\.png: (not a picture|cannot be read)"):
+    with pytest.raises(DatasetError, match=r"6\.png: (not a picture|cannot be read|is empty)"):
         open_scan(tmp_path / "p").values(6)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_the_exif_orientation_is_applied(tmp_path, ending):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    (tmp_path / "p").mkdir()
+    for number, pixels in enumerate(GREY[:, :16]):
+        Image.fromarray(pixels).save(tmp_path / f"p/{number}.{ending}", exif=exif, quality=100)
+    values = all_values(open_scan(tmp_path / "p"))
+    assert values.shape == (12, 32, 16)
+    difference = values.astype(int) - np.rot90(GREY[:, :16], -1, axes=(1, 2)).astype(int)
+    assert np.abs(difference).max() <= (2 if ending == "jpg" else 0)
 
 
 def test_label_masks_are_no_scan(tmp_path):

@@ -9,9 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ct_lesion.image_decoding import Header, ImageProblem, decode
+from ct_lesion.pictures import PictureError
 from ct_lesion.scans.names import natural_key
 
+from ..images.decoding import FileDetails, decode_strictly
 from ..images.facts import ImageFacts, facts_of_pixels
 from .kinds import COPY_KINDS, CopyKind
 from .search import Copy, find_copies
@@ -198,12 +199,12 @@ def _read(paths: Sequence[Path]) -> list[np.ndarray]:
     """Grey pixels of those that can be searched for."""
     images = []
     for path in paths:
-        header = Header()
+        details = FileDetails()
         try:
-            pixels = decode(path, header)
-        except ImageProblem:
+            pixels = decode_strictly(path, details)
+        except PictureError:
             continue  # the audit reports it, with all other files
-        if header.note is None and _searchable(facts_of_pixels(pixels, path)):
+        if details.note is None and _searchable(facts_of_pixels(pixels, path)):
             images.append(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return images
 

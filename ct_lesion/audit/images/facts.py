@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ct_lesion.image_decoding import Header, ImageProblem, decode
+from ct_lesion.pictures import PictureError
 
+from .decoding import FileDetails, decode_strictly
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 
@@ -65,7 +66,7 @@ class ImageFacts:
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
         bits: of a channel.
-        width, height: pixels.
+        width, height: pixels, of the upright picture (after its EXIF orientation).
         border: for a shortcut probe.
         fingerprint: ``(N,)`` uint8, for :func:`ct_lesion.audit.copies.search.find_copies`; ``None``
             also where an image has too little in it to be told from others.
@@ -94,23 +95,23 @@ def read_image_facts(path: str | Path) -> ImageFacts:
             damage within the coded data that leaves a picture is not seen: the format has no check
             sum.
     """
-    header = Header()
+    details = FileDetails()
     try:
-        pixels = decode(Path(path), header)
+        pixels = decode_strictly(Path(path), details)
         facts = facts_of_pixels(pixels, path)
-    except ImageProblem as problem:
-        facts = ImageFacts(Path(path), str(problem), problem.kind)
-    if header.note and not facts.problem:
-        facts = replace(facts, problem=str(header.note), problem_kind=header.note.kind)
+    except PictureError as problem:
+        facts = ImageFacts(Path(path), problem.what, problem.kind)
+    if details.note and not facts.problem:
+        facts = replace(facts, problem=details.note.what, problem_kind=details.note.kind)
     return replace(
         facts,
-        file_bytes=header.file_bytes,
-        sha256=header.sha256,
-        format=header.format,
-        mode=header.mode,
-        bits=header.bits,
-        width=header.width,
-        height=header.height,
+        file_bytes=details.file_bytes,
+        sha256=details.sha256,
+        format=details.format,
+        mode=details.mode,
+        bits=details.bits,
+        width=details.width,
+        height=details.height,
     )
 
 
@@ -122,10 +123,10 @@ def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
         path: of the image, or another name for it.
 
     Raises:
-        ImageProblem: values that are not finite.
+        PictureError: values that are not finite.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ImageProblem("corrupt", "holds NaN or infinite values")
+        raise PictureError(path, "corrupt", "holds NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if grey.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())

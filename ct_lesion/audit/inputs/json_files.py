@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.json_files import read_json
 
 from ..findings import Finding, NotChecked, Severity, count
@@ -26,17 +26,18 @@ def read_registered(group: str, name: str) -> AuditInput:
     Raises:
         DatasetError: it is not there.
     """
-    fault = None
+    error = None
     try:
         records = DatasetCatalog.get(name)
-    except DatasetError:
-        raise
-    except Exception as error:  # Detectron2's own loader asserts, or trips over what it reads
-        records, fault = [], f"{type(error).__name__}: {error}"
+    except Exception as caught:  # Detectron2's loader asserts, or fails on what it reads
+        records, error = [], caught
     metadata = MetadataCatalog.get(name)
     json_file, images = metadata.get("json_file"), metadata.get("image_root")
     source = next((s for start, s in _FAMILIES.items() if name.startswith(start)), None)
-    if json_file and images and Path(json_file).is_file():
+    has_json = json_file and images and Path(json_file).is_file()
+    if isinstance(error, DatasetError) and not (has_json and Path(images).is_dir()):
+        raise error
+    if has_json:
         one = read_coco(group, Path(json_file), Path(images), name, source)
     else:
         one = AuditInput(group, name, "registered dataset", source or name)
@@ -44,14 +45,15 @@ def read_registered(group: str, name: str) -> AuditInput:
         if any("annotations" in record for record in records):
             why = "the dataset has no json file, whose annotations could be looked at"
             one.not_checked.append(NotChecked(f"annotations of {name}", why))
-    if fault:
+    if error:
+        kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__}: "
         one.findings.append(
             Finding(
                 Severity.ERROR,
                 "cannot_be_loaded",
-                f"{name}: Detectron2 cannot load this dataset ({fault}).",
+                f"{name}: this dataset cannot be loaded ({kind}{reason(error)}).",
                 [name],
-                "See the other findings about its annotations.",
+                "See the other findings about its json file.",
             )
         )
     _find_missing(one)
@@ -105,22 +107,11 @@ def read_coco(
     """
     content = content or read_json(path, dict, DatasetError)
     one = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
-    faulty = []
-    for number, image in enumerate(list_of(content, "images")):
-        if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
-            one.slices.append(_coco_slice(image, images))
-        else:
-            faulty.append(f"{path.name}: images[{number}]")
-    if faulty:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "faulty_json",
-                f"{name}: {count(len(faulty), 'image')} without id or file_name.",
-                faulty,
-                "Correct them; they were left out here.",
-            )
-        )
+    one.slices = [
+        _coco_slice(image, images)
+        for image in list_of(content, "images")  # check_annotations() reports faulty ones
+        if isinstance(image, dict) and isinstance(image.get("file_name"), str)
+    ]
     return one
 
 

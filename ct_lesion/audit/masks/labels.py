@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from ct_lesion.data.datasets.lesion_masks import GGO, LUNG
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import LARGEST_PICTURE
+from ct_lesion.pictures import LARGEST_PICTURE, read_8_bit
 
 from ..findings import Finding, NotChecked, Severity, count
 from ..inputs.slices import AuditInput, AuditSlice
@@ -146,12 +146,19 @@ def _check_slice(
     summary.fitted += 1
     summary.outside_area += fit.outside_area
     _note_lesions(s, fit, summary)
-    # a damaged image was told of already
-    image = None if s.image is None else cv2.imread(str(s.image), cv2.IMREAD_GRAYSCALE)
+    image = None if s.image is None else _read_grey(s.image)
     if image is not None and image.shape == lung.shape:
         darkness = lung_darkness(image, lung, lesions)
         if darkness is not None and darkness < LUNG_NOT_DARKER:
             summary.add("mask_beside_lung", f"{s.key}: darker with a chance of {darkness:.2f}")
+
+
+def _read_grey(path: Path) -> np.ndarray | None:
+    """``(H, W)`` uint8; None if the image is unusable, which the image checks report."""
+    try:
+        return np.asarray(read_8_bit(path).convert("L"))
+    except DatasetError:
+        return None
 
 
 def _note_lesions(s: AuditSlice, fit: LungFit, summary: MaskSummary) -> None:

@@ -7,7 +7,6 @@ or ``NCP``. Nothing here opens an image. What is wrong with a user's files is co
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from ct_lesion.errors import DatasetError
 
-from .splits import SPLITS
+from .splits import draw_order, shared_between, split_by_class
 
 IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 """Names of the classes 0, 1 and 2."""
@@ -197,26 +196,24 @@ def check_splits_apart(
         One line a patient, e.g. ``96: train (NCP), val (NCP)``; what to do about them is up to the
         caller.
     """
-    places: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    split_of: dict[str, str] = {}
-    for index, (split, slices) in enumerate(splits.items()):
+    for first, second, ids in shared_between(
+        {name: {s.image_id for s in slices} for name, slices in splits.items()}
+    ):
+        problems.add("slices in two splits", *(f"{i}: {first}, {second}" for i in ids))
+    labels: dict[str, dict[str, set[int]]] = {name: defaultdict(set) for name in splits}
+    for name, slices in splits.items():
         for ct_slice in slices:
-            other = split_of.setdefault(ct_slice.image_id, split)
-            if other != split:
-                problems.add("slices in two splits", f"{ct_slice.image_id}: {other}, {split}")
-            places[ct_slice.person(ids_per_class)].add((index, ct_slice.label))
-    names = list(splits)
+            labels[name][ct_slice.person(ids_per_class)].add(ct_slice.label)
+    shared = dict.fromkeys(person for *_, both in shared_between(labels) for person in both)
     return [
-        f"{person}: " + ", ".join(f"{names[i]} ({PREFIXES[label]})" for i, label in sorted(where))
-        for person, where in places.items()
-        if len({i for i, _ in where}) > 1
+        f"{person}: "
+        + ", ".join(
+            f"{name} ({PREFIXES[label]})"
+            for name, people in labels.items()
+            for label in sorted(people.get(person, ()))
+        )
+        for person in shared
     ]
-
-
-def _draw_order(key: str, seed: int) -> bytes:
-    # A hash, not a random generator: the draw is the same for any order of the list, any platform
-    # and any version, and a slice that is missing changes nothing but its own place.
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
 
 
 def draw_sample(
@@ -238,7 +235,7 @@ def draw_sample(
                 f"{name} has {len(by_class[label])} training slices, --per-class asks for "
                 f"{per_class}",
             )
-        sample += sorted(by_class[label], key=lambda s: _draw_order(s.image_id, seed))[:per_class]
+        sample += sorted(by_class[label], key=lambda s: draw_order(s.image_id, seed))[:per_class]
     return sample
 
 
@@ -274,50 +271,28 @@ def split_patients(
     problems: Problems,
     ids_per_class: bool = False,
 ) -> Splits:
-    """Split by patient, so that each split has its fraction of the patients of each class.
+    """Split by patient, so that each split gets its fraction of the patients of each class.
 
     Args:
         slices: all slices.
         fractions: of the patients, for train, val and test.
-        seed: another one gives another split.
-        problems: notes fractions that do not add up to 1, and classes that a split lacks.
+        seed: another seed gives another split.
+        problems: collects classes that a split lacks.
         ids_per_class: see :meth:`CTSlice.person`.
+
+    Raises:
+        DatasetError: the fractions do not add up to 1.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        problems.add(
-            "split fractions", f"{tuple(fractions)} are not three numbers that add up to 1"
-        )
-        return {name: [] for name in SPLITS}
     by_person: dict[str, list[CTSlice]] = defaultdict(list)
-    for ct_slice in slices:
+    for ct_slice in sorted(slices):
         by_person[ct_slice.person(ids_per_class)].append(ct_slice)
-    # someone with scans of two classes belongs to a stratum of their own
-    strata: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for person, own in by_person.items():
-        strata[tuple(sorted({s.label for s in own}))].append(person)
-    splits: Splits = {name: [] for name in SPLITS}
-    for _, people in sorted(strata.items()):
-        people.sort(key=lambda p: _draw_order(p, seed))
-        start = 0
-        for name, count in zip(SPLITS, _share(len(people), fractions), strict=True):
-            splits[name] += [s for p in people[start : start + count] for s in sorted(by_person[p])]
-            start += count
-    for name, fraction in zip(SPLITS, fractions, strict=True):
-        absent = set(range(len(IMAGE_CLASSES))) - {s.label for s in splits[name]}
+    classes = {person: {s.label for s in own} for person, own in by_person.items()}
+    splits = {
+        name: [s for person in people for s in by_person[person]]
+        for name, people in split_by_class(classes, fractions, seed).items()
+    }
+    for (name, own), fraction in zip(splits.items(), fractions, strict=True):
+        absent = set(range(len(IMAGE_CLASSES))) - {s.label for s in own}
         for label in sorted(absent) if fraction else ():
             problems.add("classes with too few patients", f"{name} has no {IMAGE_CLASSES[label]}")
     return splits
-
-
-def _share(total: int, fractions: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to ``total``, at least 1 for each fraction above 0 if possible."""
-    counts = [int(f * total + 1e-9) for f in fractions]
-    counts = [max(c, 1) if f else 0 for c, f in zip(counts, fractions, strict=True)]
-    while sum(counts) != total:
-        step = 1 if sum(counts) < total else -1
-        # the split furthest from its due gives or takes, but its last patient only if it must
-        allowed = [i for i, f in enumerate(fractions) if f and (step > 0 or counts[i])]
-        spare = [i for i in allowed if step > 0 or counts[i] > 1] or allowed
-        best = max(spare, key=lambda i: step * (fractions[i] * total - counts[i]))
-        counts[best] += step
-    return counts

@@ -15,8 +15,8 @@ import numpy as np
 
 from ct_lesion.errors import DatasetError
 
-from ..prepare.cncb_archive import SliceId
 from .lesion_masks import MASK_TYPES, encode_mask, find_instances
+from .splits import SliceId
 
 IMAGE_FOLDER, ANNOTATION_FOLDER = "images", "annotations"
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-LUNG, GGO, CONSOLIDATION = 1, 2, 3
+LABELS = BACKGROUND, LUNG, GGO, CONSOLIDATION = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,52 @@
-"""Splits by patient: from published lists, by naming patients, or seeded.
+"""Splits by patient: read from lists, by naming the test patients, or drawn with a seed.
 
-A split maps ``train``, ``val`` and ``test`` to the slices in it. No patient is ever in two.
+A split maps ``train``, ``val`` and ``test`` to their slices. No patient may be in two of them:
+slices of a patient are too alike to test on after training on others.
 """
 
+from __future__ import annotations
+
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ct_lesion.errors import DatasetError
-
-from ..prepare.cncb_archive import SliceId
+from ct_lesion.scans.names import natural_key
 
 SPLITS = ("train", "val", "test")
+_SHOWN = 10  # lines of an error message
+
+Group = TypeVar("Group")
+Item = TypeVar("Item", str, tuple[str, ...])
+
+
+@dataclass(frozen=True, order=True)
+class SliceId:
+    """Patient and slice, as an archive or a list names them."""
+
+    patient: str
+    slice: str
+
+    def __str__(self) -> str:
+        return f"{self.patient}/{self.slice}"
+
+
 Split = dict[str, list[SliceId]]
 
 
 def read_split_list(path: str | Path) -> list[SliceId]:
-    """Read a list of slices, one a line: ``<patient>_<slice>.jpg`` or a path ``<patient>/<slice>``.
+    """Read a list of slices, one per line: ``<patient>_<slice>.jpg`` or ``<patient>/<slice>``.
 
-    Blank lines and lines starting with ``#`` are skipped; file endings do not matter.
+    Blank lines, lines that start with ``#`` and file extensions are ignored.
 
     Raises:
-        DatasetError: the file cannot be read, is empty, or a line is neither form or stands twice.
+        DatasetError: the file cannot be read or is empty, or a line is malformed or repeated.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -42,11 +64,11 @@ def read_split_list(path: str | Path) -> list[SliceId]:
             )
         if slice_id in slices:
             raise DatasetError(
-                f"{path}:{number}: slice {slice_id} stands in line {slices[slice_id]} already."
+                f"{path}:{number}: slice {slice_id} is already listed in line {slices[slice_id]}."
             )
         slices[slice_id] = number
     if not slices:
-        raise DatasetError(f"{path}: no slices in this list.")
+        raise DatasetError(f"{path}: the list contains no slices.")
     return list(slices)
 
 
@@ -78,75 +100,142 @@ def split_by_lists(slices: Iterable[SliceId], lists: Mapping[str, str | Path]) -
     return split
 
 
-def split_by_patients(
-    slices: Iterable[SliceId], test_patients: Sequence[str], val_patients: Sequence[str] = ()
-) -> Split:
-    """Hold out the named patients; all others train.
+def split_by_patients(slices: Iterable[SliceId], test_patients: Sequence[str]) -> Split:
+    """Test on the named patients and train on all others.
 
     Raises:
         DatasetError: a named patient does not exist.
     """
-    by_patient = _group(slices)
-    unknown = [p for p in (*test_patients, *val_patients) if p not in by_patient]
+    by_patient = _by_patient(slices)
+    unknown = [patient for patient in test_patients if patient not in by_patient]
     if unknown:
         raise DatasetError(
             f"Patients {', '.join(unknown)} are not in the archive, which has "
             f"{', '.join(sorted(by_patient))}."
         )
-    held_out = {*test_patients, *val_patients}
-    patients = {
-        "train": [p for p in by_patient if p not in held_out],
-        "val": list(val_patients),
-        "test": list(test_patients),
-    }
-    return {name: [s for p in chosen for s in by_patient[p]] for name, chosen in patients.items()}
+    train = [patient for patient in by_patient if patient not in test_patients]
+    return _slices_of({"train": train, "val": [], "test": test_patients}, by_patient)
 
 
 def split_by_fractions(slices: Iterable[SliceId], fractions: Sequence[float], seed: int) -> Split:
-    """Draw patients at random: fractions of the patients for train, val and test.
+    """Split the patients at random: fractions of the patients for train, val and test.
 
     A fraction above 0 gets at least one patient.
 
     Raises:
-        DatasetError: the fractions are not three numbers that add up to 1, or there are fewer
-            patients than splits.
+        DatasetError: see :func:`check_fractions`; or there are fewer patients than splits.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise DatasetError(
-            f"Split fractions {tuple(fractions)}: give three numbers, for train, val and test, "
-            "that add up to 1."
-        )
-    by_patient = _group(slices)
+    check_fractions(fractions)
+    by_patient = _by_patient(slices)
     wanted = sum(f > 0 for f in fractions)
     if len(by_patient) < wanted:
         raise DatasetError(f"{len(by_patient)} patients cannot fill {wanted} splits.")
     patients = sorted(by_patient)
     np.random.default_rng(seed).shuffle(patients)
     counts = [max(round(f * len(patients)), 1) if f > 0 else 0 for f in fractions]
-    # what rounding adds or takes falls on the largest split
+    # the largest split absorbs the rounding error
     counts[int(np.argmax(fractions))] += len(patients) - sum(counts)
-    bounds = np.cumsum([0, *counts])
-    chosen = [patients[a:b] for a, b in pairwise(bounds)]
-    return {
-        name: [s for p in group for s in by_patient[p]]
-        for name, group in zip(SPLITS, chosen, strict=True)
-    }
+    bounds = pairwise(np.cumsum([0, *counts]))
+    chosen = {name: patients[a:b] for name, (a, b) in zip(SPLITS, bounds, strict=True)}
+    return _slices_of(chosen, by_patient)
+
+
+def split_by_class(
+    classes: Mapping[str, Collection[int]], fractions: Sequence[float], seed: int
+) -> dict[str, list[str]]:
+    """Split patients so that each split gets its fraction of the patients of each class.
+
+    The split depends on the patients' names and the seed only, not on their order.
+
+    Args:
+        classes: the classes that each patient has slices of. Patients of several classes form a
+            stratum of their own.
+        fractions: for train, val and test.
+        seed: another seed gives another split.
+
+    Returns:
+        The patients of each split.
+
+    Raises:
+        DatasetError: see :func:`check_fractions`.
+    """
+    check_fractions(fractions)
+    strata: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for patient, own in classes.items():
+        strata[tuple(sorted(set(own)))].append(patient)
+    chosen: dict[str, list[str]] = {name: [] for name in SPLITS}
+    for _, patients in sorted(strata.items()):
+        patients.sort(key=lambda patient: draw_order(patient, seed))
+        bounds = pairwise(np.cumsum([0, *_share(len(patients), fractions)]))
+        for name, (a, b) in zip(SPLITS, bounds, strict=True):
+            chosen[name] += patients[a:b]
+    return chosen
+
+
+def draw_order(name: str, seed: int) -> bytes:
+    """Sorting key for a random draw that depends on names and seed alone.
+
+    A hash instead of a random generator: the draw is the same for any order of the names, on any
+    platform and with any version, and a missing name only changes its own place.
+    """
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def check_fractions(fractions: Sequence[float]) -> None:
+    """
+    Raises:
+        DatasetError: the fractions are not three numbers, none negative, that add up to 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise DatasetError(
+            f"Split fractions {tuple(fractions)}: give three numbers, for train, val and test, "
+            "that add up to 1."
+        )
+
+
+def _share(total: int, fractions: Sequence[float]) -> list[int]:
+    """Whole numbers that add up to ``total``, at least 1 for each fraction above 0 if possible."""
+    counts = [int(f * total + 1e-9) for f in fractions]
+    counts = [max(c, 1) if f else 0 for c, f in zip(counts, fractions, strict=True)]
+    while sum(counts) != total:
+        step = 1 if sum(counts) < total else -1
+        # correct the split furthest from its fraction; take a split's last patient only if we must
+        allowed = [i for i, f in enumerate(fractions) if f and (step > 0 or counts[i])]
+        spare = [i for i in allowed if step > 0 or counts[i] > 1] or allowed
+        best = max(spare, key=lambda i: step * (fractions[i] * total - counts[i]))
+        counts[best] += step
+    return counts
+
+
+def shared_between(
+    groups: Mapping[Group, Collection[Item]],
+) -> Iterator[tuple[Group, Group, list[Item]]]:
+    """Find what two groups have in common, e.g. the patients of two splits.
+
+    Yields:
+        For each two groups with common items: both groups, and the items in natural order, i.e.
+        patient 3 before patient 20.
+    """
+    for (first, own), (second, others) in combinations(groups.items(), 2):
+        common = set(own) & set(others)
+        if common:
+            yield first, second, sorted(common, key=_natural_order)
+
+
+def _natural_order(item: str | tuple[str, ...]) -> list:
+    return [natural_key(part) for part in ((item,) if isinstance(item, str) else item)]
 
 
 def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
-    """Refuse a patient in two splits.
-
-    Raises:
-        DatasetError: names every such patient and its splits.
     """
-    splits_of = defaultdict(set)
-    for name, slices in split.items():
-        for slice_id in slices:
-            splits_of[slice_id.patient].add(name)
+    Raises:
+        DatasetError: a patient is in two splits; the message lists patients and splits.
+    """
+    patients = {name: {s.patient for s in slices} for name, slices in split.items()}
     shared = [
-        f"patient {patient} is in {' and '.join(sorted(names))}"
-        for patient, names in sorted(splits_of.items())
-        if len(names) > 1
+        f"patient {patient} is in {first} and {second}"
+        for first, second, both in shared_between(patients)
+        for patient in both
     ]
     if shared:
         raise DatasetError(
@@ -155,13 +244,19 @@ def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
         )
 
 
-def _group(slices: Iterable[SliceId]) -> dict[str, list[SliceId]]:
+def _by_patient(slices: Iterable[SliceId]) -> dict[str, list[SliceId]]:
     by_patient = defaultdict(list)
     for slice_id in sorted(slices):
         by_patient[slice_id.patient].append(slice_id)
     return dict(by_patient)
 
 
-def _first_lines(lines: Sequence[str], most: int = 10) -> str:
-    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n".join([*lines[:most], *more])
+def _slices_of(
+    chosen: Mapping[str, Iterable[str]], by_patient: Mapping[str, list[SliceId]]
+) -> Split:
+    return {name: [s for p in patients for s in by_patient[p]] for name, patients in chosen.items()}
+
+
+def _first_lines(lines: Sequence[str]) -> str:
+    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more])

@@ -7,15 +7,12 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import ImageOps
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.image_header import ImageHeader, check_8_bit, read_image_header
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import read_8_bit
 
 from .augmentation import build_augmentations
 
-__all__ = ["ClassificationMapper", "ImageHeader", "read_image_header"]
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
 
 
@@ -65,14 +62,14 @@ class ClassificationMapper:
         """Read, check and resize the slice of a record, which is left as it is.
 
         Raises:
-            FileNotFoundError: the image is not there.
-            DatasetError: it is unreadable or of 16 bits, or a training record has no label.
+            DatasetError: the image is missing, unreadable or of 16 bits, or a training record has
+                no label.
             detectron2.data.detection_utils.SizeMismatchError: it has another size than recorded.
         """
         if self.is_train and "label" not in record:
             raise DatasetError(f"{record['file_name']}: a record without label cannot train.")
         mapped = {key: record[key] for key in PASSED_ON if key in record}
-        image = self._read(record["file_name"])
+        image = utils.convert_PIL_to_numpy(read_8_bit(record["file_name"]), self.image_format)
         utils.check_image_size(mapped, image)  # also sets height and width where they are unknown
         augmented = T.AugInput(image)
         self.augmentations(augmented)
@@ -80,12 +77,3 @@ class ClassificationMapper:
         chw = np.array(augmented.image.transpose(2, 0, 1), order="C")
         mapped["image"] = torch.from_numpy(chw)
         return mapped
-
-    def _read(self, path: str) -> np.ndarray:
-        """An image (H, W, 3) of uint8."""
-        check_8_bit(path)
-        # not Detectron2's read_image: it passes over the error of a damaged PNG, looking for its
-        # orientation, and then gives black pixels
-        with open_picture(path) as image:
-            image.load()
-            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), self.image_format)

@@ -17,10 +17,11 @@ import torch
 from ct_lesion.errors import reason
 from ct_lesion.files import atomic_write
 
+from .mapper import PASSED_ON
+
 NO_LABEL = -1
 
 _TEXTS = ("file_name", "image_id", "patient", "scan", "config", "fingerprint")
-_PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
 
 
 class StaleCacheError(ValueError):
@@ -71,7 +72,7 @@ class RoIBatches:
 
     def inputs(self) -> list[dict]:
         """The slices as inputs of ``COVIDCTMaskNet`` that skip the detector."""
-        columns = {key: self.__dict__[key].tolist() for key in _PASSED_ON}
+        columns = {key: self.__dict__[key].tolist() for key in PASSED_ON}
         slices = [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ct_lesion.config import check_choice
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import read_image_header
 
-from .mapper import read_image_header
 from .seeding import derived_seed, seeded
 from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable
 

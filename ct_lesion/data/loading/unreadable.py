@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 from detectron2.data import detection_utils
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import open_picture, upright
 
 TRAINING_ADVICE = (
     "Repair it, or take it out of the dataset, and go on with --resume; INPUT.ON_CORRUPT skip "
@@ -57,8 +59,11 @@ class NamingMapper:
 def _fault_of(record: dict) -> str | None:
     """Why the image of a record cannot be read on its own; None if it can."""
     try:
-        image = detection_utils.read_image(record["file_name"], format="RGB")
-        detection_utils.check_image_size(dict(record), image)
+        with open_picture(record["file_name"]) as image:
+            pixels = np.asarray(upright(image))
+        detection_utils.check_image_size(dict(record), pixels)
+    except DatasetError as error:
+        return str(error)
     except Exception as error:  # damaged bytes fail anywhere, in any way
         return f"cannot be read ({str(error) or type(error).__name__})"
     return None

@@ -19,8 +19,8 @@ from ..datasets.lesion_coco import (
     written_at_once,
 )
 from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SPLITS, Split, check_patients_apart
-from .cncb_archive import Archive, ArchiveSlice, SliceId, pair_slices, read_all_labels
+from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart
+from .cncb_archive import Archive, ArchiveSlice, pair_slices, read_all_labels
 
 
 def find_slices(archive: Archive) -> list[ArchiveSlice]:

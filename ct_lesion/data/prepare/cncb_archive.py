@@ -19,12 +19,14 @@ import numpy as np
 from PIL import Image
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import LARGEST_PICTURE, open_picture
+from ct_lesion.pictures import LARGEST_PICTURE, WINDOW_FIRST, read_8_bit
+
+from ..datasets.lesion_masks import LABELS
+from ..datasets.splits import SliceId
 
 # .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
-LABELS = (0, 1, 2, 3)
 LARGEST_FILE = 4 * LARGEST_PICTURE
 """Bytes of the largest picture file: more than an uncompressed one of the largest size has."""
 SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
@@ -43,17 +45,6 @@ BAD_ZIP = (
     lzma.LZMAError,
 )
 """What reading a damaged, encrypted or exotic zip raises."""
-
-
-@dataclass(frozen=True, order=True)
-class SliceId:
-    """Patient and slice as the archive names them."""
-
-    patient: str
-    slice: str
-
-    def __str__(self) -> str:
-        return f"{self.patient}/{self.slice}"
 
 
 @dataclass(frozen=True)
@@ -174,7 +165,7 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
         DatasetError: a file is empty, unreadable, of 16 bits, the sizes differ, or the mask has
             other values.
     """
-    image = _decode(archive, pair.image, "window it to 8 bits first")
+    image = _decode(archive, pair.image)
     mask = _decode(archive, pair.mask, "save it with 8 bits")
     if image.size != mask.size:
         raise DatasetError(
@@ -193,16 +184,12 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
     return labels
 
 
-def _decode(archive: Archive, name: str, advice: str) -> Image.Image:
-    data = archive.read(name)
-    if not data:
-        raise DatasetError(f"{name}: empty file")
-    with open_picture(io.BytesIO(data), name) as image:
-        image.load()
+def _decode(archive: Archive, name: str, advice: str = WINDOW_FIRST) -> Image.Image:
+    image = read_8_bit(io.BytesIO(archive.read(name)), name, advice)
     if image.mode == "LA":  # grey with transparency, which says nothing here
         return image.convert("L")
     if image.mode not in _MODES_8_BIT:
-        raise DatasetError(f"{name}: an image of more than 8 bits (mode {image.mode}); {advice}")
+        raise DatasetError(f"{name}: a picture of mode {image.mode}; save it as 8-bit grey")
     return image
 
 

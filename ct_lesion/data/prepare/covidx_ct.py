@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
-from ct_lesion.image_header import read_image_header
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import open_picture, read_image_header
 
 from ..datasets.covidx_lists import (
     IMAGE_CLASSES,
@@ -36,7 +35,7 @@ from ..datasets.covidx_lists import (
     select_sample,
     split_patients,
 )
-from ..datasets.splits import SPLITS
+from ..datasets.splits import SPLITS, check_fractions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -74,6 +73,7 @@ class CovidxSource:
         absent = [name for name in SPLITS if name not in self.lists]
         if self.lists and absent:
             raise DatasetError(f"lists of train, val and test go together; {absent} are not given.")
+        check_fractions(self.fractions)
         if self.per_class < 1:
             raise DatasetError(f"--per-class is {self.per_class}; a class needs at least 1 slice.")
 
@@ -255,8 +255,9 @@ def _make_records(
         try:
             width, height, bits = read_image_header(path)
             if source.decode:
-                _decode(path)
-        except (DatasetError, OSError) as error:
+                with open_picture(path) as image:
+                    image.load()
+        except DatasetError as error:
             problems.add("images that cannot be read", str(error))
             continue
         if bits > 8:
@@ -277,11 +278,6 @@ def _make_records(
     if outside:
         notes.append(describe("body boxes that reach beyond their image (not used)", outside))
     return records
-
-
-def _decode(path: Path) -> None:
-    with open_picture(path) as image:
-        image.load()
 
 
 def _stored_root(image_root: Path, output: Path) -> str:

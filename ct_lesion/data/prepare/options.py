@@ -12,8 +12,14 @@ from ct_lesion.errors import DatasetError
 from ..datasets.catalog import datasets_root
 from ..datasets.lesion_coco import ANNOTATION_FOLDER, SplitSummary
 from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SPLITS, Split, split_by_fractions, split_by_lists, split_by_patients
-from .cncb_archive import SliceId
+from ..datasets.splits import (
+    SPLITS,
+    SliceId,
+    Split,
+    split_by_fractions,
+    split_by_lists,
+    split_by_patients,
+)
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -13,12 +13,12 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.scans.names import safe_name, unique_names
 from ct_lesion.scans.volume_files import is_volume_file, volume_stem
 
-from ..datasets.lesion_masks import CONSOLIDATION, GGO, LUNG, MASK_TYPES
+from ..datasets.lesion_masks import BACKGROUND, CONSOLIDATION, GGO, LUNG, MASK_TYPES
 
 CSV_COLUMNS = ("patient", "image", "mask")
 LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")
 # a lesion of no stated kind is stored as GGO, which only the mask type "merge" may then read
-_STORED = dict(zip(LABEL_NAMES, (0, LUNG, GGO, CONSOLIDATION, GGO), strict=True))
+_STORED = dict(zip(LABEL_NAMES, (BACKGROUND, LUNG, GGO, CONSOLIDATION, GGO), strict=True))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ from ..datasets.lesion_coco import (
     written_at_once,
 )
 from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SPLITS, Split, check_patients_apart
-from .cncb_archive import SliceId
+from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart
 from .volume_pairs import LabelMap, VolumePair
 
 DESCRIPTION = "chest CT lesions from volumes"

@@ -1,75 +1,77 @@
-"""A model for inference only: the same calls, the same numbers, less time.
+"""Fast inference: a copy of a model whose parts are replaced by faster equivalents.
 
-Nothing is written twice: a copy of the model is made, whose class does what it always does, and
-parts of the copy give way to others that compute the same. Each part is a file:
-
-* ``folded_batchnorm.py``: BatchNorm as part of the convolutions, and those channels-last;
-* ``fast_stem.py``: ReLU after the max pooling, on a quarter of the pixels;
-* ``fast_rpn.py``: boxes only of the anchors that are kept;
-* ``fast_nms.py``: NMS by a compiled loop, if numba is installed;
-* ``inference_pooler.py``: RoIAlign by a compiled loop, if numba is installed;
-* ``channels_last_head.py``: the box head reads what that writes without turning it round;
-* ``half_precision.py``: on a GPU, if asked for.
-
-On a CPU the slices of a batch pass side by side, a core each: ``parallel_slices.py``.
+``MODEL.FAST_PATH`` chooses between Detectron2's modules and the fast ones. The parts are in
+``convolutions.py``, ``rpn.py``, ``nms.py`` and ``roi_align.py``. On a CPU the slices of a batch run
+in parallel, each on a core (``parallel_slices.py``); on a GPU half precision is a choice.
 """
 
 import copy
 import logging
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN, StandardROIHeads
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
 from torch import nn
 
+from ct_lesion.config import check_choice
+
 from ..meta_arch import COVIDCTMaskNet
-from .channels_last_head import flatten_channels_last
-from .convolutions import fold_batchnorm
-from .fast_path import fast_path
-from .fast_stem import pool_before_relu
-from .half_precision import HalfPrecision
-from .inference_pooler import use_inference_poolers
+from .convolutions import flatten_channels_last, fold_batchnorm, pool_before_relu
 from .nms import fast_batched_nms
 from .parallel_slices import ParallelSlices
+from .roi_align import use_inference_poolers
 from .rpn import FastRPN
 
+FAST_PATHS = ("auto", "half", "off")
 logger = logging.getLogger(__name__)
 
 
-def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
-    """What to evaluate or predict with in place of a model, by ``MODEL.FAST_PATH``.
+def fast_path(cfg: CfgNode) -> str:
+    """The value of ``MODEL.FAST_PATH``: "auto", "half" or "off".
 
-    It is made of the weights as they are now: after a training step, ask for it again.
+    Raises:
+        ConfigError: any other value.
+    """
+    check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH, FAST_PATHS)
+    return cfg.MODEL.FAST_PATH
+
+
+def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
+    """The module to evaluate or predict with in place of a model, by ``MODEL.FAST_PATH``.
+
+    The copy has the weights of this moment: call the function again after a training step.
 
     Args:
         model: as built and loaded, without a wrapper for distributed training. It is not changed.
-        cfg: its config.
+        cfg: the model's config.
 
     Returns:
-        A module in test mode that is called as the model is, and returns the same: logits within
-        1e-4, boxes within 1e-2 px ("half" is as exact as half precision is). On a CPU the slices of
-        a batch pass one by one, so that none is padded to the size of another. The model itself
-        with "off", or if it is of another kind than ct_lesion's configs build.
+        A module in test mode with the same inputs and outputs as the model: logits within 1e-4,
+        boxes within 1e-2 px ("half" is as precise as half precision is). On a CPU each slice of a
+        batch is padded on its own, not to the size of the largest. The model itself with "off", or
+        if it is neither a ``GeneralizedRCNN`` nor a ``COVIDCTMaskNet``.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of the choices.
+        ConfigError: ``MODEL.FAST_PATH`` has an unknown value.
     """
     choice = fast_path(cfg)
     if choice == "off":
         return model
     if type(model) not in (GeneralizedRCNN, COVIDCTMaskNet):
-        logger.info("There is no fast path for a %s: it is used as it is.", type(model).__name__)
+        logger.info("No fast path for %s: the model is used unchanged.", type(model).__name__)
         return model
-    fast = _copy_for_inference(model)
+    fast = _frozen_copy(model)
     _replace_parts(fast)
     if next(fast.parameters()).is_cuda:
         return HalfPrecision(fast) if choice == "half" else fast
     return ParallelSlices(fast, torch.get_num_threads())
 
 
-def _copy_for_inference(model: nn.Module) -> nn.Module:
-    """A copy in test mode, none of whose parameters learns."""
+def _frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy in test mode whose parameters require no gradient."""
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     for parameter in fast.parameters():
         parameter.grad = None
@@ -85,11 +87,37 @@ def _replace_parts(fast: nn.Module) -> None:
     if isinstance(fast, COVIDCTMaskNet):
         fast.roi_batch.nms = fast_batched_nms
     heads = fast.roi_heads
-    # only where the pooler leaves the channels innermost is it less work for the box head
+    # flattening channels-last only pays if the pooler's output is channels-last
     if use_inference_poolers(fast) and isinstance(heads, StandardROIHeads):
-        flatten_channels_last(heads.box_head, _pooled_channels(fast))
+        shapes = fast.backbone.output_shape()
+        flatten_channels_last(heads.box_head, shapes[heads.box_in_features[0]].channels)
 
 
-def _pooled_channels(model: nn.Module) -> int:
-    shapes = model.backbone.output_shape()
-    return shapes[model.roi_heads.box_in_features[0]].channels
+class HalfPrecision(nn.Module):
+    """Runs a model under autocast: convolutions and matrix products in half precision.
+
+    RoIAlign keeps single precision. Detectron2's RoIAlign casts boxes to the features' precision,
+    and at 512 px half precision resolves box borders only to half a pixel.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """
+        Args:
+            model: in test mode; hooks are added to its poolers.
+        """
+        super().__init__()
+        self.model = model
+        self.device_type = next(model.parameters()).device.type
+        for pooler in (m for m in model.modules() if isinstance(m, ROIPooler)):
+            pooler.register_forward_pre_hook(_single_precision)
+        self.eval()
+
+    def forward(self, batched_inputs: Sequence[dict]) -> list[dict]:
+        """The model's outputs."""
+        with torch.autocast(self.device_type, dtype=torch.float16):
+            return self.model(batched_inputs)
+
+
+def _single_precision(_: nn.Module, inputs: tuple) -> tuple:
+    features, boxes = inputs
+    return [level.float() for level in features], boxes

@@ -1,7 +1,9 @@
-"""NMS with the library's results in a fraction of its time, on a CPU.
+"""NMS on a CPU with torchvision's results in a fraction of its time.
 
-torchvision's kernel compares boxes one pair at a time; a compiled loop over arrays of coordinates
-compares sixteen. M boxes.
+torchvision's kernel compares one pair of boxes at a time; the compiled loop here runs over arrays
+of coordinates and compares sixteen.
+
+Shapes: M boxes.
 """
 
 from functools import cache
@@ -12,27 +14,27 @@ from detectron2.layers import batched_nms
 from .roi_align import numba_is_installed
 
 MOST_NUMBERS = 4000
-"""Above it torchvision takes another way, with another order of equal scores."""
+"""Above 4,000 coordinates torchvision loops over classes and orders ties differently."""
 
 
 def fast_batched_nms(
     boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, threshold: float
 ) -> torch.Tensor:
-    """Detectron2's ``batched_nms``: indices of the boxes that stay, in decreasing score.
+    """Detectron2's ``batched_nms``: indices of the kept boxes, in decreasing score.
 
-    What the kernel is not for, e.g. a GPU, goes to Detectron2's.
+    On a GPU, without Numba and for too many boxes it calls Detectron2's implementation.
 
     Args:
         boxes: ``(M, 4)``, x0, y0, x1, y1.
         scores: ``(M,)``.
-        classes: ``(M,)``; only boxes of the same one compete.
-        threshold: IoU above which the lower-scored one goes.
+        classes: ``(M,)``; only boxes of one class suppress each other.
+        threshold: IoU above which the lower-scored of two boxes is dropped.
     """
     usable = boxes.device.type == "cpu" and 0 < boxes.numel() <= MOST_NUMBERS
     if not usable or not numba_is_installed():
         return batched_nms(boxes, scores, classes, threshold)
     boxes = boxes.detach().float()
-    # torchvision's trick: each class in a place of its own
+    # as in torchvision: an offset a class keeps boxes of different classes apart
     offsets = classes.to(boxes) * (boxes.max() + torch.ones((), dtype=boxes.dtype))
     order = scores.detach().sort(descending=True, stable=True).indices
     sides = (boxes + offsets[:, None])[order].t().contiguous().numpy()
@@ -41,11 +43,11 @@ def fast_batched_nms(
 
 @cache
 def _kernel():
-    """The loop, compiled when it is first needed: Numba is optional, and takes a second."""
+    """The loop, compiled on first use: Numba is optional and takes a second to import."""
     import numba
     import numpy as np
 
-    # division as in C: boxes without area have an IoU that is no number, and stay
+    # division as in C: the IoU of boxes without area is NaN, and they are kept
     @numba.njit(nogil=True, cache=True, error_model="numpy")
     def keep(x0, y0, x1, y1, threshold):
         count = len(x0)

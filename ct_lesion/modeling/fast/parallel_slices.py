@@ -1,7 +1,7 @@
-"""The slices of a batch on all cores of a CPU at once, a slice a core.
+"""Runs the slices of a batch in parallel on a CPU, one slice a core.
 
-One slice cannot keep several cores busy: some of its steps run on one, and at each of the many
-small ones the threads wait for each other. Slices are independent, so they need not.
+A single slice cannot keep several cores busy: some steps run on one core, and in the many small
+steps the threads wait for each other. Slices are independent.
 """
 
 import copy
@@ -17,45 +17,45 @@ from torch import nn
 
 
 class ParallelSlices(nn.Module):
-    """A model in test mode, called as before; batches of several slices pass on several cores.
+    """Wraps a model in test mode and spreads the slices of a batch over cores.
 
-    Each core has a copy of the model, since parts of it keep memory that they use again.
+    Each core has its own copy of the model, because some layers reuse memory; weights are shared.
     """
 
     def __init__(self, model: nn.Module, cores: int) -> None:
         """
         Args:
-            model: gives a list with an output an input; it learns no more.
-            cores: that may be used; with one, a slice passes after the other.
+            model: frozen; returns a list with one output an input.
+            cores: number of cores to use; with 1 the slices run one after another.
         """
         super().__init__()
         self.model = model
         self._cores = cores
-        # not modules of this one: their weights are the model's
+        # kept outside nn.Module's registry: the copies share the weights of self.model
         self._copies: queue.SimpleQueue[nn.Module] = queue.SimpleQueue()
         for _ in range(cores):
             self._copies.put(_copy_sharing_weights(model))
         self.eval()
 
     def forward(self, batched_inputs: Sequence[dict]) -> list[dict]:
-        """Outputs in the order of the inputs.
+        """The outputs, in the order of the inputs.
 
-        One slice alone keeps to one core as well: on several its last digits would be others, and
-        results would depend on which slices come together, and so on the number of processes.
+        A single slice also runs on one core: several cores change the last digits, so results would
+        depend on how slices are batched, and so on the number of processes.
         """
         return map_on_cores(self._one, batched_inputs, self._cores)
 
     def _one(self, item: dict) -> dict:
         model = self._copies.get()
         try:
-            with torch.no_grad():  # a setting of each thread
+            with torch.no_grad():  # a per-thread setting
                 return model([item])[0]
         finally:
             self._copies.put(model)
 
 
 def map_on_cores(function: Callable, items: Iterable, cores: int) -> list:
-    """``[function(item) for item in items]``, several at a time, each with one thread of torch."""
+    """``[function(item) for item in items]`` in parallel, each call with one torch thread."""
     if cores == 1:
         return [function(item) for item in items]
     return list(_workers(cores).map(function, items))
@@ -68,22 +68,21 @@ def _copy_sharing_weights(model: nn.Module) -> nn.Module:
 
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
-    """Threads that use one core each, all of them started."""
+    """A pool of started threads, each limited to one core."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, thread_name_prefix="slices", initializer=_use_one_core)
     started = threading.Barrier(count)
     list(pool.map(lambda _: started.wait(), range(count)))
-    torch.set_num_threads(threads)  # what new threads start with was changed as well
+    torch.set_num_threads(threads)  # _use_one_core also changed the default of new threads
     return pool
 
 
 def _use_one_core() -> None:
-    # a thread takes the number of threads from the process when it asks for it first, which would
-    # undo a setting from before
+    # a thread's first query copies the process's setting and would undo an earlier one
     torch.get_num_threads()
     torch.set_num_threads(1)
 
 
-# a forked process has none of its parent's threads
+# threads do not survive a fork
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)

@@ -1,9 +1,9 @@
 """RoIAlign and its gradient on channels-last maps, as Numba kernels.
 
-Bilinear interpolation on a grid is separable: a bin's value is a weighted sum over a few rows of a
-weighted sum over a few columns. The samples of a bin that fall on the same pixels are merged first,
-and a row of bins shares the sum over rows. Each call handles a range of channels, which no other
-call touches, so threads need no locks and the sum has one order however many there are.
+Bilinear interpolation on a grid is separable: a bin is a weighted sum over a few columns of a
+weighted sum over a few rows. Samples of a bin that read the same pixel are merged first, and a row
+of bins shares the sum over rows. Each call handles its own range of channels, so threads need no
+locks and the order of summation does not depend on their number.
 
 Shapes: N images, C channels, H x W pixels of a map, R regions, P x P bins a region.
 """
@@ -13,20 +13,21 @@ import math
 import numba
 import numpy as np
 
-# a wide multiply-add may round once in place of twice; nothing else is allowed to change
+# "contract" only allows fused multiply-add, which rounds once instead of twice
 _compile = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @_compile
 def sample_taps(start, length, bins, samples, size, index, weight, count):
-    """The pixels that each bin of an axis reads, and their weights.
+    """The pixels that each bin reads along one axis, and their weights.
 
-    The rules are torchvision's: no value beyond one pixel outside the map, and the border's within.
+    As in torchvision, a sample more than one pixel outside the map is skipped, and a sample within
+    that pixel takes the border's value.
 
     Args:
-        start, length: of the region on this axis, in pixels of the map.
+        start, length: the region on this axis, in pixels of the map.
         bins: P.
-        samples: in a bin, on this axis.
+        samples: number of samples in a bin on this axis.
         size: H or W.
         index, weight: ``(P, 2 * samples)``, filled with pixels and their weights, which sum to 1
             if all samples lie on the map.
@@ -37,7 +38,7 @@ def sample_taps(start, length, bins, samples, size, index, weight, count):
         n = 0
         for s in range(samples):
             place = start + p * step + (s + 0.5) * step / samples
-            if not (-1.0 <= place <= size):  # nor is a number that is none
+            if not (-1.0 <= place <= size):  # NaN is skipped as well
                 continue
             place = max(place, 0.0)
             low = int(place)
@@ -50,7 +51,7 @@ def sample_taps(start, length, bins, samples, size, index, weight, count):
                 share = (above if side else 1.0 - above) / samples
                 if share == 0.0:
                     continue
-                # samples rise along the axis: a pixel met before is the last or the one before it
+                # samples rise along the axis, so a repeated pixel is one of the last two
                 at = n
                 if n > 0 and index[p, n - 1] == pixel:
                     at = n - 1
@@ -73,7 +74,7 @@ def _region(roi, scale, aligned):
     y0 = roi[2] * scale - offset
     width = roi[3] * scale - offset - x0
     height = roi[4] * scale - offset - y0
-    if not aligned:  # the legacy form has no region below one pixel
+    if not aligned:  # the legacy RoIAlign enlarges regions to one pixel
         width = max(width, 1.0)
         height = max(height, 1.0)
     return x0, y0, width, height
@@ -81,7 +82,7 @@ def _region(roi, scale, aligned):
 
 @_compile
 def _samples(length, bins, sampling_ratio):
-    """Samples a bin; a region without length has none if they are as many as its pixels."""
+    """Number of samples in a bin; adaptive sampling gives an empty region no sample."""
     if sampling_ratio > 0 or not math.isfinite(length):
         return max(sampling_ratio, 0)
     return max(math.ceil(length / bins), 0)
@@ -103,11 +104,11 @@ def pool(features, rois, scale, sampling_ratio, aligned, first, last, out):
     Args:
         features: ``(N, H, W, C)``.
         rois: ``(R, 5)`` float64: image, x0, y0, x1, y1 in pixels of the input.
-        scale: of the map, 1 / stride.
-        sampling_ratio: samples a bin on each axis; 0 for as many as the bin has pixels.
-        aligned: whether pixel centres are at half numbers.
-        first, last: channels to do.
-        out: ``(R, P, P, C)`` of any strides, filled.
+        scale: scale of the map, 1 / stride.
+        sampling_ratio: samples in a bin on each axis; 0 for as many as the bin has pixels.
+        aligned: whether pixel centres lie at half-integer coordinates.
+        first, last: range of channels to compute.
+        out: ``(R, P, P, C)`` of any strides, overwritten.
     """
     height, width = features.shape[1], features.shape[2]
     bins = out.shape[1]
@@ -144,9 +145,9 @@ def pool_gradient(gradient, rois, scale, sampling_ratio, aligned, first, last, o
     """Gradient of :func:`pool` with respect to the features.
 
     Args:
-        gradient: ``(R, P, P, C)`` of any strides, with respect to the bins.
+        gradient: ``(R, P, P, C)`` of any strides, the gradient of the bins.
         rois, scale, sampling_ratio, aligned, first, last: as in :func:`pool`.
-        out: ``(N, H, W, C)``, added to.
+        out: ``(N, H, W, C)``, which the gradient is added to.
     """
     height, width = out.shape[1], out.shape[2]
     bins = gradient.shape[1]
@@ -179,7 +180,7 @@ def pool_gradient(gradient, rois, scale, sampling_ratio, aligned, first, last, o
 
 @_compile
 def _span(index, count, size):
-    """First and last + 1 pixel of all bins."""
+    """The first pixel that any bin reads, and the last plus 1."""
     left, right = size, 0
     for p in range(len(count)):
         for t in range(count[p]):

@@ -1,6 +1,6 @@
-"""Detectron2's RPN in test mode, which decodes only the anchors that it keeps.
+"""Detectron2's RPN in test mode that decodes only the best-scored anchors.
 
-Shapes: N images, A anchors a place, Hi x Wi places of the i-th feature map, k anchors kept.
+Shapes: N images, A anchors a location, Hi x Wi locations of the i-th feature map, k anchors kept.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,10 @@ from .nms import fast_batched_nms
 
 
 class FastRPN(nn.Module):
-    """In place of an ``RPN``, for inference.
+    """Replaces Detectron2's ``RPN`` for inference.
 
-    The plain one turns all deltas into boxes, some 30,000 on a slice of 512 x 512, and then looks
-    at those of the 1,000 best scores. Here the best scores are found first; the anchors, the same
-    for every slice of a size, are kept.
+    Detectron2 decodes all deltas, some 30,000 for a slice of 512 x 512, and then keeps the 1,000
+    best. This class selects the best scores first and caches the anchors of a slice size.
     """
 
     def __init__(self, plain: RPN) -> None:
@@ -40,7 +39,7 @@ class FastRPN(nn.Module):
         features: Mapping[str, torch.Tensor],
         gt_instances: None = None,
     ) -> tuple[list[Instances], dict]:
-        """As Detectron2's ``RPN`` in test mode: proposals of each image, and no losses."""
+        """The proposals of each image and no losses, like ``RPN.forward`` in test mode."""
         levels = [features[name] for name in self.in_features]
         logits, deltas = self.rpn_head(levels)
         boxes, scores = [], []
@@ -61,7 +60,7 @@ class FastRPN(nn.Module):
     def _proposals(
         self, boxes: Boxes, scores: torch.Tensor, levels: torch.Tensor, size: tuple[int, int]
     ) -> Instances:
-        """The boxes of an image that NMS leaves, as Detectron2's ``find_top_rpn_proposals``."""
+        """An image's proposals after NMS, like Detectron2's ``find_top_rpn_proposals``."""
         finite = boxes.tensor.isfinite().all(dim=1) & scores.isfinite()
         boxes, scores, levels = boxes[finite], scores[finite], levels[finite]
         boxes.clip(size)
@@ -74,7 +73,7 @@ class FastRPN(nn.Module):
     def _best(
         self, anchors: torch.Tensor, logits: torch.Tensor, deltas: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boxes ``(N, k, 4)`` and scores ``(N, k)`` of a level in decreasing score."""
+        """Boxes ``(N, k, 4)`` and scores ``(N, k)`` of one level, in decreasing score."""
         images = len(logits)
         scores = logits.permute(0, 2, 3, 1).flatten(1)  # (N, Hi * Wi * A)
         scores, index = scores.topk(min(scores.shape[1], self.pre_nms_topk), dim=1)
@@ -85,7 +84,7 @@ class FastRPN(nn.Module):
         return boxes.view(images, -1, 4), scores
 
     def _anchors_of(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
-        """``(Hi * Wi * A, 4)`` of each level; made again only for another size."""
+        """The anchors ``(Hi * Wi * A, 4)`` of each level, cached for one size."""
         sizes = [level.shape[-2:] for level in levels]
         if sizes != self._sizes or self._anchors[0].device != levels[0].device:
             self._anchors = [boxes.tensor for boxes in self.anchor_generator(levels)]

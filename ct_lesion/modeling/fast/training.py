@@ -1,6 +1,6 @@
-"""The same training on a CPU, sooner: a built model's parts are set up, never its weights.
+"""Faster training on a CPU: swaps modules for faster equivalents; weights are untouched.
 
-What changes is the order of floating-point sums, so results agree as far as rounding goes.
+Only the order of floating-point sums changes, so results agree up to rounding.
 """
 
 import torch
@@ -8,27 +8,27 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..roi_heads import LesionROIHeads
-from .fast_path import fast_path
+from .inference import fast_path
 from .roi_align import numba_is_installed, replace_roi_align
 
 
 def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
-    """Set a built model up to train faster on a CPU, as ``MODEL.FAST_PATH`` says (in place).
+    """Prepare a built model for faster training on a CPU, in place, by ``MODEL.FAST_PATH``.
 
-    Parameters keep their names, values and memory layout, so checkpoints and optimiser states go
-    from one path to the other.
+    Parameters keep their names, values and memory layout, so checkpoints and optimiser states fit
+    both paths.
 
     Returns:
-        Whether it was done.
+        Whether it was done; it needs Numba.
 
     Raises:
-        ConfigError: ``MODEL.FAST_PATH`` is none of its choices.
+        ConfigError: ``MODEL.FAST_PATH`` has an unknown value.
     """
     if fast_path(cfg) == "off" or cfg.MODEL.DEVICE != "cpu" or not numba_is_installed():
         return False
     replace_roi_align(model)
-    # The maps take the layout of the input. Weights stay as they are: a fused Adam step reads them
-    # and its state, which may come from a checkpoint, in the order of memory.
+    # Feature maps take over the input's layout. The weights keep theirs: a fused Adam step reads
+    # weights and state in memory order, and the state may come from a checkpoint.
     model.backbone.register_forward_pre_hook(_channels_last)
     if isinstance(model.roi_heads, LesionROIHeads):
         model.roi_heads.share_masks = True

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from ct_lesion.evaluation.lesion_overlap import FrocCurve
 from ct_lesion.evaluation.mask_ap import MaskAP
+from ct_lesion.pages.palette import LINE_COLOURS
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = {0.5: "-", 0.1: "--", 0.75: ":"}
 PR_IOUS = (0.5, 0.75)
 LEAST_RATE, MOST_RATE = 0.05, 50.0
@@ -22,7 +22,7 @@ def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
     """
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
-    for colour, (name, by_iou) in zip(COLOURS * len(curves), curves.items(), strict=False):
+    for colour, (name, by_iou) in zip(LINE_COLOURS * len(curves), curves.items(), strict=False):
         for iou, curve in by_iou.items():
             axis.step(
                 np.clip(curve.false_per_slice, LEAST_RATE, None),
@@ -55,7 +55,7 @@ def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
     """
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     for axis, iou in zip(figure.subplots(1, len(PR_IOUS)), PR_IOUS, strict=True):
-        runs = zip(COLOURS * len(evaluations), evaluations.items(), strict=False)
+        runs = zip(LINE_COLOURS * len(evaluations), evaluations.items(), strict=False)
         for colour, (name, evaluation) in runs:
             precision = evaluation.precision_at(iou)
             axis.plot(evaluation.recalls, precision, color=colour, label=name)

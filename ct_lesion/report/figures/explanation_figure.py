@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ct_lesion.evaluation.region_importance import DeletionCurves
+from ct_lesion.pages.palette import BLUE, VERMILION
 
 from .figure_2 import format_score, in_lines
 from .segmentation_figure import draw_box, write_label
@@ -22,9 +23,9 @@ TOP = 6
 # blue to orange, which colour-blind readers tell apart; both ends stand out from a dark slice
 IMPORTANCE_MAP = LinearSegmentedColormap.from_list("importance", ["#3b9dff", "#d9d9d9", "#ff8c00"])
 CURVES = {
-    "most": ("most important first", "#D55E00", "o-"),
+    "most": ("most important first", VERMILION, "o-"),
     "random": ("any rows", "0.4", "s--"),
-    "least": ("least important first", "#0072B2", "^-"),
+    "least": ("least important first", BLUE, "^-"),
 }
 IMPORTANCE_CAPTION = (
     "Regions that drove the class of a slice. Left: the regions of largest importance of either "

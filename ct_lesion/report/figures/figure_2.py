@@ -12,10 +12,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from .figure_4 import class_colours
-from .segmentation_figure import PREDICTION_COLOUR, draw_box, outline, write_label
+from ct_lesion.pages.palette import PREDICTION, TRUTH
 
-LESION_COLOUR, LUNG_COLOUR = "#ffd92f", "#2a7a4b"
+from .figure_4 import class_colours
+from .segmentation_figure import draw_box, outline, write_label
+
+LUNG_COLOUR = "#2a7a4b"
 TRUE_COLOUR, LOGIT_COLOUR = "#00662b", "#b30000"
 BOX_COLOUR = "white"
 SCORE_MAP = "PuOr_r"  # diverging, and told apart by colour-blind readers
@@ -130,7 +132,7 @@ def _detections(axis: Axes, piece: ScoredSlice, min_score: float) -> None:
     axis.set_ylabel(piece.title, fontsize=9)
     found = piece.regions
     for mask in found.masks:
-        outline(axis, mask, PREDICTION_COLOUR)
+        outline(axis, mask, PREDICTION)
     for box, score in zip(found.boxes, found.scores, strict=True):
         draw_box(axis, box, BOX_COLOUR, 0.7, "-" if score > min_score else "--")
     labelled = list(zip(found.boxes, found.scores, found.names, strict=True))[:LABELLED]
@@ -170,7 +172,7 @@ def _ground_truth(axis: Axes, piece: ScoredSlice) -> None:
     picture = np.zeros((*piece.lesion_mask.shape, 3))
     if piece.lung_mask is not None:
         picture[np.asarray(piece.lung_mask, bool)] = to_rgb(LUNG_COLOUR)
-    picture[np.asarray(piece.lesion_mask, bool)] = to_rgb(LESION_COLOUR)
+    picture[np.asarray(piece.lesion_mask, bool)] = to_rgb(TRUTH)
     _show(axis, picture)
     notes = [NO_LESION] if not piece.lesion_mask.any() else []
     notes += [NO_LUNGS] if piece.lung_mask is None else []

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ct_lesion.evaluation.region_statistics import THRESHOLDS
+from ct_lesion.pages.palette import CLASS_COLOURS
 
-CLASS_COLOURS = {"Control": "#0072B2", "Common Pneumonia": "#E69F00", "COVID-19": "#D55E00"}
 CAPTION = (
     "Number of RoIs of a slice whose score is above a threshold, by class. A box spans the "
     "quartiles and its line is the median; the whiskers reach to the last slice within 1.5 times "

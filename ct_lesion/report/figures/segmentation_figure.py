@@ -13,11 +13,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from ct_lesion.evaluation.segmentation_metrics import above_score, lesion_counts
+from ct_lesion.pages.palette import PREDICTION, TRUTH
 
 Colour = str | tuple[float, ...]  # as matplotlib takes them
-
-# two hues that colour-blind readers tell apart, also on grey
-TRUTH_COLOUR, PREDICTION_COLOUR = "#ffd92f", "#56c8ff"
 
 
 @dataclass(frozen=True)
@@ -128,16 +126,16 @@ def _draw_slice(axes: Sequence[Axes], picture: SlicePicture) -> None:
         axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=9)
     for mask in picture.truth:
-        outline(axes[1], mask, TRUTH_COLOUR)
+        outline(axes[1], mask, TRUTH)
     for mask, score in zip(picture.predictions, picture.scores, strict=True):
-        outline(axes[2], mask, PREDICTION_COLOUR)
+        outline(axes[2], mask, PREDICTION)
         _label_mask(axes[2], mask, score)
 
 
 def _label_mask(axis: Axes, mask: np.ndarray, score: float) -> None:
     rows, columns = np.nonzero(mask)
     if rows.size:
-        write_label(axis, columns.max() + 1, rows.min(), f"{score:.2f}", PREDICTION_COLOUR)
+        write_label(axis, columns.max() + 1, rows.min(), f"{score:.2f}", PREDICTION)
 
 
 def outline(axis: Axes, mask: np.ndarray, colour: str, width: float = 1.0) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from ct_lesion.pages.palette import LINE_COLOURS
+
 # what is drawn of an evaluation; a metric of several test sets has the dataset in front
 METRICS = ("segm/AP50", "segm/AP", "classification/accuracy")
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def series(curves: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
@@ -38,12 +39,12 @@ def curves_figure(curves_by_run: Mapping[str, Sequence[Mapping]]) -> Figure:
     figure = Figure(figsize=(9, 2.9 * len(curves_by_run)), layout="constrained")
     axes = figure.subplots(len(curves_by_run), 2, squeeze=False)
     for (losses, metrics), (name, curves) in zip(axes, curves_by_run.items(), strict=True):
-        for colour, key in zip(COLOURS, loss_names(curves), strict=False):
+        for colour, key in zip(LINE_COLOURS, loss_names(curves), strict=False):
             width = 1.8 if key == "total_loss" else 1.0
             losses.plot(*series(curves, key), color=colour, linewidth=width, label=key)
         losses.set(title=f"{name}: losses", xlabel="iteration", yscale="log")
         losses.legend(fontsize=7, ncols=2)
-        for colour, key in zip(COLOURS, metric_names(curves), strict=False):
+        for colour, key in zip(LINE_COLOURS, metric_names(curves), strict=False):
             metrics.plot(*series(curves, key), "o-", color=colour, markersize=4, label=key)
         metrics.set(title=f"{name}: evaluations", xlabel="iteration", ylabel="%", ylim=(0, 100))
         if metric_names(curves):

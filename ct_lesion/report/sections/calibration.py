@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,12 +13,13 @@ from ct_lesion.evaluation.calibration import (
     calibration,
     fit_temperature,
 )
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
+from ct_lesion.pages.palette import SKY_BLUE, VERMILION
 from ct_lesion.pages.tables import Table
 
 from ..runs.runs import ClassificationResult
 
-BARS, GAPS = "#56B4E9", "#D55E00"
+PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliability
 
 
 def calibration_blocks(
@@ -70,20 +70,13 @@ def calibration_blocks(
         "Reliability: accuracy of the slices in each bin of the confidence. On the diagonal a "
         "probability means what it says; below it the model is too sure. The figure at the foot "
         "of a bar is its number of slices.",
-        {label: _plain(panel) for label, panel in panels.items()},
+        {label: {key: getattr(panel, key) for key in PLOTTED} for label, panel in panels.items()},
     )
     return [table, picture]
 
 
 def _measures(found: Calibration) -> tuple[float, float, float]:
     return found.ece, found.brier, found.nll
-
-
-def _plain(panel: Reliability) -> dict[str, list]:
-    return {
-        key: [None if np.isnan(v) else float(v) for v in getattr(panel, key)]
-        for key in ("edges", "slices", "confidence", "accuracy")
-    }
 
 
 def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> Figure:
@@ -106,9 +99,13 @@ def _draw_panel(axis: Axes, panel: Reliability) -> None:
     filled = panel.slices > 0
     left, width = panel.edges[:-1][filled], panel.edges[1]
     accuracy, confidence = panel.accuracy[filled], panel.confidence[filled]
-    axis.bar(left, accuracy, width, align="edge", color=BARS, edgecolor="white", label="accuracy")
+    axis.bar(
+        left, accuracy, width, align="edge", color=SKY_BLUE, edgecolor="white", label="accuracy"
+    )
     axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle="--")
-    axis.plot(confidence, accuracy, "o", color=GAPS, markersize=4, label="mean confidence of a bin")
+    axis.plot(
+        confidence, accuracy, "o", color=VERMILION, markersize=4, label="mean confidence of a bin"
+    )
     for x, count in zip(left, panel.slices[filled], strict=True):
         axis.text(x + width / 2, 0.015, str(int(count)), ha="center", fontsize=6)
     low = max(float(left.min()) - 0.5 * width, 0)

@@ -9,7 +9,7 @@ from ct_lesion.evaluation.classification_intervals import classification_interva
 from ct_lesion.evaluation.classification_metrics import confusion_matrix
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
 from ct_lesion.evaluation.subgroups import read_metadata, subgroup_metrics, subgroup_names
-from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
 from ..options import ReportOptions

@@ -17,7 +17,7 @@ from ct_lesion.evaluation.region_importance import (
     occlusion,
 )
 from ct_lesion.evaluation.region_statistics import balanced_sample
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.explanation_figure import (
@@ -56,9 +56,7 @@ def explanation_blocks(
     blocks: list[Block] = []
     slices = _explained_slices(classifier, result, baseline)
     if slices:
-        numbers = {
-            s.class_name: {"slice": s.title, "importance": _plain(s.importance)} for s in slices
-        }
+        numbers = {s.class_name: {"slice": s.title, "importance": s.importance} for s in slices}
         figure = importance_figure(slices)
         blocks.append(
             Picture(f"importance_{number}", figure, f"{name}. {IMPORTANCE_CAPTION}", numbers)
@@ -78,11 +76,8 @@ def explanation_blocks(
 
 
 def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(result.record)[0])
-    cfg.MODEL.DEVICE = "cpu"  # S is small
-    return load_trained(cfg).eval().classifier
+    weights = run.weights_files(result.record)[0]
+    return load_trained(run.cfg, weights, device="cpu").classifier  # S is small
 
 
 def _explained_slices(
@@ -109,10 +104,6 @@ def _explained_slices(
             )
         )
     return slices
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]
 
 
 def _deletion_table(number: int, name: str, curves: dict[str, DeletionCurves]) -> Table:

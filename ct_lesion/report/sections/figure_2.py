@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from ct_lesion.engine.builders import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
-from ct_lesion.pages.page import Block, Picture
+from ct_lesion.pages.blocks import Block, Picture
 
 from ..figures.figure_2 import CAPTION, Regions, ScoredSlice, figure_2
 from ..figures.segmentation_figure import choose_slices
@@ -126,12 +126,7 @@ class _Model:
 
 
 def _load(run: Run, record: dict) -> _Model:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(record)[0])
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return _Model(cfg, load_trained(cfg).eval())
+    return _Model(run.cfg, load_trained(run.cfg, run.weights_files(record)[0]))
 
 
 def _scored(

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 from ct_lesion.config import is_classifier
 from ct_lesion.engine.patient_overlap import describe_overlap
-from ct_lesion.pages.page import Caution
+from ct_lesion.pages.blocks import Caution
 from ct_lesion.pages.tables import Table
 
 from ..options import ReportOptions

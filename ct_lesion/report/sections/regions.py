@@ -15,7 +15,7 @@ from ct_lesion.evaluation.region_statistics import (
     describe_counts,
     ks_tests,
 )
-from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.blocks import Block, Caution, Picture
 
 from ..figures.figure_3 import CAPTION as FIGURE_3_CAPTION
 from ..figures.figure_3 import RankedSlice, choose_slices, figure_3

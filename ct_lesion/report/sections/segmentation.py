@@ -8,7 +8,6 @@ import numpy as np
 from ct_lesion.evaluation.lesion_overlap import (
     FROC_RATES,
     DiceScores,
-    FrocCurve,
     dice_scores,
     lesion_froc,
     sensitivity_at,
@@ -22,7 +21,7 @@ from ct_lesion.evaluation.mask_ap import (
     patients_of,
 )
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
-from ct_lesion.pages.page import Block, Caution, Picture
+from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
@@ -32,6 +31,7 @@ from ..runs.runs import RunError, SegmentationResult
 from .worst_slices import read_grey, worst_dice
 
 FROC_IOUS = (0.5, 0.1)
+FROC_PLOTTED = ("thresholds", "sensitivity", "false_per_slice")  # attributes of FrocCurve
 WORST = 6
 FEW_PATIENTS = 20
 Results = Mapping[str, SegmentationResult]  # by the run's name
@@ -194,24 +194,20 @@ def _froc_blocks(results: Results) -> list[Block]:
         "Free-response ROC: lesions found against false detections a slice, over all scores. A "
         "detection is false when it overlaps no lesion by more than the IoU."
     )
-    numbers = {n: {str(iou): _plain(c) for iou, c in by.items()} for n, by in curves.items()}
+    numbers = {
+        name: {
+            str(iou): {key: getattr(curve, key) for key in FROC_PLOTTED}
+            for iou, curve in by_iou.items()
+        }
+        for name, by_iou in curves.items()
+    }
     return [table, Picture("froc", froc_figure(curves), caption, numbers)]
-
-
-def _plain(curve: FrocCurve) -> dict[str, list]:
-    keys = ("thresholds", "sensitivity", "false_per_slice")
-    return {key: _without_nan(getattr(curve, key)) for key in keys}
-
-
-def _without_nan(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _precision_recall(results: Results) -> Picture:
     evaluations = {name: MaskAP(r.truth, r.detections) for name, r in results.items()}
     numbers = {
-        name: {str(iou): _without_nan(e.precision_at(iou)) for iou in PR_IOUS}
-        for name, e in evaluations.items()
+        name: {str(iou): e.precision_at(iou) for iou in PR_IOUS} for name, e in evaluations.items()
     }
     caption = "Precision against recall of all detections, as COCO interpolates it."
     figure = precision_recall_figure(evaluations)

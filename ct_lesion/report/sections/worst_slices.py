@@ -6,14 +6,13 @@ Shapes: M slices, C classes.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.image_header import read_image_header
 from ct_lesion.pages.tables import Table
+from ct_lesion.pictures import read_8_bit
 
 
 def classification_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -86,9 +85,8 @@ def classified_slices_figure(
 
 
 def read_grey(path: str | Path) -> np.ndarray | None:
-    """A slice as (H, W) uint8; ``None`` if its file is no longer there, or no picture."""
+    """A slice as (H, W) uint8; ``None`` if its file is missing or unreadable."""
     try:
-        read_image_header(path)
-    except (DatasetError, OSError, ValueError):
+        return np.asarray(read_8_bit(path).convert("L"))
+    except DatasetError:
         return None
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

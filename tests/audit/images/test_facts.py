@@ -132,7 +132,7 @@ def test_a_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
     path.write_bytes(png_header(10_000, 10_000) + data)
     facts = read_image_facts(path)
     assert facts.problem_kind == "too large"
-    assert facts.problem == "10000 x 10000 pixels, more than 16 million"
+    assert "10000 x 10000 pixels" in facts.problem and "16 million" in facts.problem
     path.write_bytes(png_header(60_000, 60_000) + data)
     assert read_image_facts(path).problem_kind == "too large"
 
@@ -160,6 +160,16 @@ def test_wrong_modes_are_decoded_and_reported(tmp_path: Path, image: np.ndarray)
         assert facts.pixels_sha256
         # of black and white nothing is left that a window has not cut off
         assert (facts.fingerprint is None) == (name == "bits.png")
+
+
+def test_a_turned_image_is_upright(tmp_path: Path, image: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    save(tmp_path / "turned.png", image[: SIZE // 2], exif=exif)
+    save(tmp_path / "upright.png", np.rot90(image[: SIZE // 2], -1))
+    turned, upright = (read_image_facts(tmp_path / f"{n}.png") for n in ("turned", "upright"))
+    assert (turned.width, turned.height) == (SIZE // 2, SIZE)
+    assert turned.pixels_sha256 == upright.pixels_sha256
 
 
 def test_a_constant_image(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):
     one = read(write_coco(good_annotation(), images=images))
     found = {f.code: f for f in one.findings}
     assert found["missing_files"].where == [str(tmp_path / "gone.png")]
-    assert found["faulty_json"].where == ["lesions.json: images[1]", "lesions.json: images[2]"]
+    assert [s.key for s in one.slices] == ["gone.png"]
     assert one.not_checked[0].why == "1 record of 1 without a patient"
 
 

@@ -93,7 +93,11 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
         image["lung_segmentation"] = encode_mask(mask > 0)  # lesions count as lung there
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": lesion}
     annotation |= {"bbox": [45, 85, 10, 10], "area": 100, "iscrowd": 0}
-    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1}]}
+    content = {
+        "images": [image],
+        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "Lesion"}],
+    }
     (tmp_path / "a.json").write_text(json.dumps(content))
     (one,) = read_inputs([str(tmp_path / "a.json")])
     _, findings, unchecked = check_masks(one, check_annotations(one))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from ct_lesion.data.datasets.covidx_lists import (
     CTSlice,
     Problems,
-    _share,
     check_splits_apart,
     draw_sample,
     parse_line,
@@ -250,23 +249,6 @@ def test_class_with_too_few_patients_is_named():
     split_patients(everything, (0.6, 0.2, 0.2), 0, problems)
     assert "val has no COVID-19" in str(problems) and "test has no COVID-19" in str(problems)
     assert "train" not in str(problems)
-
-
-@pytest.mark.parametrize("fractions", [(0.6, 0.2), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1)])
-def test_fractions_must_add_up(fractions):
-    problems = Problems()
-    split_patients(slices(0, range(10)), fractions, 0, problems)
-    assert "are not three numbers that add up to 1" in str(problems)
-
-
-def test_shares_by_hand():
-    assert _share(10, (0.6, 0.2, 0.2)) == [6, 2, 2]
-    assert _share(4, (0.6, 0.2, 0.2)) == [2, 1, 1]
-    assert _share(1, (0.6, 0.2, 0.2)) == [1, 0, 0]
-    assert _share(3, (0.8, 0.1, 0.1)) == [1, 1, 1]
-    assert _share(2, (0.8, 0.1, 0.1)) == [1, 0, 1]
-    assert _share(7, (0.5, 0.0, 0.5)) == [4, 0, 3]
-    assert _share(0, (0.6, 0.2, 0.2)) == [0, 0, 0]
 
 
 @needs_published

@@ -3,13 +3,16 @@ from pathlib import Path
 import pytest
 
 from ct_lesion.data.datasets.splits import (
+    SliceId,
+    _share,
     check_patients_apart,
     read_split_list,
+    shared_between,
+    split_by_class,
     split_by_fractions,
     split_by_lists,
     split_by_patients,
 )
-from ct_lesion.data.prepare.cncb_archive import SliceId
 from ct_lesion.errors import DatasetError
 
 SLICES = [SliceId(str(patient), str(index)) for patient in range(10) for index in range(3)]
@@ -34,8 +37,8 @@ def test_list_takes_file_names_and_paths(tmp_path):
     ("lines", "message"),
     [
         (["1_2.jpg", "nonsense"], "list.txt:2: 'nonsense' is neither"),
-        (["1_2.jpg", "1/2.png"], "list.txt:2: slice 1/2 stands in line 1"),
-        (["# nothing"], "no slices in this list"),
+        (["1_2.jpg", "1/2.png"], "list.txt:2: slice 1/2 is already listed in line 1"),
+        (["# nothing"], "the list contains no slices"),
     ],
 )
 def test_faulty_lists_are_named(tmp_path, lines, message):
@@ -67,9 +70,9 @@ def test_listed_slices_that_do_not_exist_are_named(tmp_path):
 
 
 def test_patients_are_held_out_whole():
-    split = split_by_patients(SLICES, test_patients=["3", "5"], val_patients=["1"])
+    split = split_by_patients(SLICES, ["3", "5"])
     assert {s.patient for s in split["test"]} == {"3", "5"}
-    assert {s.patient for s in split["val"]} == {"1"}
+    assert split["val"] == []
     assert sum(map(len, split.values())) == len(SLICES)
     with pytest.raises(DatasetError, match="Patients 99 are not in the archive"):
         split_by_patients(SLICES, ["99"])
@@ -97,5 +100,43 @@ def test_small_fractions_get_a_patient_and_impossible_ones_are_refused():
 
 
 def test_a_patient_in_two_splits_is_refused_by_name():
-    with pytest.raises(DatasetError, match="patient 4 is in test and train"):
+    with pytest.raises(DatasetError, match="patient 4 is in train and test"):
         check_patients_apart({"train": [SliceId("4", "1")], "test": [SliceId("4", "2")]})
+
+
+@pytest.mark.parametrize("fractions", [(0.6, 0.2), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1)])
+def test_fractions_must_add_up(fractions):
+    with pytest.raises(DatasetError, match="give three numbers, for train, val and test"):
+        split_by_class({"1": {0}}, fractions, seed=0)
+
+
+def test_each_class_is_split_by_the_fractions_and_patients_of_two_classes_form_a_stratum():
+    classes = {f"a{i}": {0} for i in range(5)} | {f"b{i}": {1} for i in range(10)}
+    classes |= {f"c{i}": {0, 1} for i in range(5)}
+    chosen = split_by_class(classes, (0.6, 0.2, 0.2), seed=0)
+    by_stratum = {n: sorted(p[0] for p in patients) for n, patients in chosen.items()}
+    assert by_stratum == {
+        "train": [*"aaabbbbbbccc"],
+        "val": [*"abbc"],
+        "test": [*"abbc"],
+    }
+
+
+def test_shares_by_hand():
+    assert _share(10, (0.6, 0.2, 0.2)) == [6, 2, 2]
+    assert _share(4, (0.6, 0.2, 0.2)) == [2, 1, 1]
+    assert _share(1, (0.6, 0.2, 0.2)) == [1, 0, 0]
+    assert _share(3, (0.8, 0.1, 0.1)) == [1, 1, 1]
+    assert _share(2, (0.8, 0.1, 0.1)) == [1, 0, 1]
+    assert _share(7, (0.5, 0.0, 0.5)) == [4, 0, 3]
+    assert _share(0, (0.6, 0.2, 0.2)) == [0, 0, 0]
+
+
+def test_groups_with_common_items_are_found_two_by_two_in_natural_order():
+    groups = {"train": {"3", "20", "7"}, "val": {"8"}, "test": ["20", "3", "8"]}
+    assert list(shared_between(groups)) == [
+        ("train", "test", ["3", "20"]),
+        ("val", "test", ["8"]),
+    ]
+    pairs = {"a": {("x", "1")}, "b": {("y", "1")}, "c": {("x", "1")}}
+    assert list(shared_between(pairs)) == [("a", "c", [("x", "1")])]

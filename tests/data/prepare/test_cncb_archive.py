@@ -76,9 +76,9 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
     assert "mask/2/2.png: has no image" in message
     assert "mask/0/0.png: 12 x 10 pixels, but its image image/0/0.jpg has 64 x 64" in message
     assert "mask/0/1.png: values 7, expected only 0, 1, 2, 3" in message
-    assert "image/1/0.jpg: empty file" in message
+    assert "image/1/0.jpg: is empty" in message
     assert "image/1/1.jpg: not a picture" in message
-    assert "mask/1/2.png: an image of more than 8 bits (mode I;16); save it with 8 bits" in message
+    assert "mask/1/2.png: is a 16-bit image; save it with 8 bits" in message
     assert "image/2/0.jpg: cannot be read as a picture" in message
     assert not (tmp_path / "out").exists()
 

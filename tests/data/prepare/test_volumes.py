@@ -42,7 +42,8 @@ def folders(tmp_path):
 
 def prepare(folders, tmp_path, labels=LABELS, **options):
     checked = check_pairs(*pair_folders(*folders), labels)
-    split = split_by_patients([s for item in checked for s in item.slice_ids], ["b"], ["c"])
+    train, test, val = (item.slice_ids for item in checked)  # patients a, b and c
+    split = {"train": train, "val": val, "test": test}
     return prepare_volumes(checked, split, labels, tmp_path / "cncb", min_area=10, **options)
 
 

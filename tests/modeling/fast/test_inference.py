@@ -11,11 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ct_lesion import load_config
 from ct_lesion.errors import ConfigError
-from ct_lesion.modeling.fast.half_precision import HalfPrecision
-from ct_lesion.modeling.fast.inference import fast_inference
-from ct_lesion.modeling.fast.inference_pooler import InferenceROIAlign
+from ct_lesion.modeling.fast.inference import HalfPrecision, fast_inference
 from ct_lesion.modeling.fast.parallel_slices import ParallelSlices
-from ct_lesion.modeling.fast.roi_align import FastROIAlign
+from ct_lesion.modeling.fast.roi_align import FastROIAlign, InferenceROIAlign
 from ct_lesion.modeling.fast.training import use_fast_training
 
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", 16, "MODEL.CLASSIFIER.WIDTH", 32]
@@ -199,9 +197,7 @@ def test_outputs_do_not_change_with_the_next_slice() -> None:
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ct_lesion.modeling.fast.inference_pooler.numba_is_installed", lambda: False
-    )
+    monkeypatch.setattr("ct_lesion.modeling.fast.roi_align.numba_is_installed", lambda: False)
     cfg, model = make("classification/resnet18_t2.yaml")
     assert_same(cfg, model, make_inputs((64, 64)))
     fast = fast_inference(model, cfg)

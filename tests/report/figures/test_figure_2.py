@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from ct_lesion.pages.palette import CLASS_COLOURS, TRUTH
 from ct_lesion.report.figures.figure_2 import (
     CAPTION,
     LABELLED,
-    LESION_COLOUR,
     LUNG_COLOUR,
     NO_LESION,
     NO_TRUTH,
@@ -14,7 +14,6 @@ from ct_lesion.report.figures.figure_2 import (
     ScoredSlice,
     figure_2,
 )
-from ct_lesion.report.figures.figure_4 import CLASS_COLOURS
 
 NAMES = ("Control", "Common Pneumonia", "COVID-19")
 SIZE = 32
@@ -77,7 +76,7 @@ def test_a_region_that_is_no_detection_is_dashed_and_its_score_is_not_0():
 def test_ground_truth_is_yellow_on_green():
     axis = figure_2([scored_slice(**WITH_TRUTH)]).axes[2]
     picture = axis.images[0].get_array()
-    assert to_hex(picture[6, 6]) == LESION_COLOUR
+    assert to_hex(picture[6, 6]) == TRUTH
     assert to_hex(picture[20, 20]) == LUNG_COLOUR
     assert to_hex(picture[0, 0]) == "#000000"
     assert axis.get_xlabel() == ""

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from ct_lesion.report.figures.figure_4 import CLASS_COLOURS, class_colours, figure_4
+from ct_lesion.pages.palette import CLASS_COLOURS
+from ct_lesion.report.figures.figure_4 import class_colours, figure_4
 
 NAMES = ("Control", "Common Pneumonia", "COVID-19")
 LABELS = np.array([0, 0, 1, 1, 2, 2])

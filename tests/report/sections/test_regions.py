@@ -1,7 +1,7 @@
 import numpy as np
 
 from ct_lesion.evaluation.region_statistics import count_above
-from ct_lesion.pages.page import Caution, Picture
+from ct_lesion.pages.blocks import Caution, Picture
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.runs.runs import choose_test, load_runs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ct_lesion.evaluation.mask_ap import MaskAP
-from ct_lesion.pages.page import Caution, Picture
+from ct_lesion.pages.blocks import Caution, Picture
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.runs.runs import RunError, choose_test, load_runs

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from ct_lesion.errors import UserError
-from ct_lesion.pages.page import Caution, Picture, Section, write_report
+from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.tables import Table
+from ct_lesion.report.page import write_report
 
 
 def sections() -> list[Section]:
@@ -71,8 +72,8 @@ def test_other_folders_are_never_replaced(output):
 
 def test_a_failure_leaves_the_earlier_report_and_nothing_else(output):
     write_report(output, "One", sections(), {})
-    broken = Section("third", "Third", [Picture("bad", Figure(), "", {"nan": float("nan")})])
-    with pytest.raises(ValueError):
+    broken = Section("third", "Third", [Picture("bad", Figure(), "", {"no": object()})])
+    with pytest.raises(TypeError, match="not JSON serializable"):
         write_report(output, "Two", [*sections(), broken], {}, overwrite=True)
     assert "<h1>One</h1>" in (output / "report.html").read_text("utf-8")
     assert [p.name for p in output.parent.iterdir()] == ["report"]

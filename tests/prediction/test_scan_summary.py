@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ct_lesion.prediction.scan_measures import in_mm2, measure_slice, summarise_lesions
+from ct_lesion.prediction.scan_summary import in_mm2, measure_slice, summarise_lesions
 from ct_lesion.prediction.slices import Lesion, SlicePrediction
 
-SPACING = (5.0, 0.5, 0.8)  # a voxel of 2 mm3
+SPACING = (5.0, 0.5, 0.8)  # voxels of 2 mm3
 
 
 def lesion_slice(index: int, lesions: int) -> SlicePrediction:
@@ -17,7 +17,7 @@ def labels(pixels: int) -> np.ndarray:
     return flat.reshape(10, 10)
 
 
-def test_a_scan_by_hand():
+def test_summary_of_lesions_by_hand():
     lung = np.zeros((10, 10), bool)
     lung.flat[5:50] = True  # 45 px, of which a lesion of 10 px covers 5
     measures = [measure_slice(labels(n), lung) for n in (0, 10, 20, 0)]
@@ -34,7 +34,7 @@ def test_a_scan_by_hand():
     assert in_mm2(10, SPACING) == pytest.approx(10 * 0.4)
 
 
-def test_no_lesion_no_lung_and_no_spacing():
+def test_summary_without_lesions_lung_mask_or_spacing():
     found = summarise_lesions([lesion_slice(0, 0)], [measure_slice(labels(0))], None)
     assert found == {
         "lesions": 0,

@@ -4,67 +4,19 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder
-
-from .tables import Table
+from ct_lesion.json_files import without_nan
+from ct_lesion.pages.blocks import Caution, Picture, Section
+from ct_lesion.pages.environment import DISCLAIMER, page_environment
+from ct_lesion.pages.tables import Table
 
 PAGE, NUMBERS = "report.html", "report.json"
 SCREEN_DPI, FILE_DPI = 110, 200
-DISCLAIMER = "For research only. Not for clinical use."
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure with its caption.
-
-    Attributes:
-        name: stem of its files.
-        figure: to draw.
-        caption: sentences below it, which also describe it to those who cannot see it.
-        numbers: what the figure shows, as plain values for the JSON file.
-    """
-
-    name: str
-    figure: Figure
-    caption: str
-    numbers: Mapping | Sequence | None = None
-
-
-@dataclass(frozen=True)
-class Caution:
-    """A sentence that a reader must not miss."""
-
-    text: str
-
-
-Block = str | Caution | Table | Picture
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        name: its id on the page.
-        title: its heading.
-        blocks: paragraphs, warnings, tables and pictures, in order.
-    """
-
-    name: str
-    title: str
-    blocks: Sequence[Block] = field(default_factory=list)
-
-    def of(self, kind: type) -> list:
-        """The blocks of a kind."""
-        return [block for block in self.blocks if isinstance(block, kind)]
 
 
 def write_report(
@@ -161,7 +113,7 @@ def _numbers(title: str, sections: Sequence[Section], facts: Mapping[str, str]) 
                 "warnings": [warning.text for warning in section.of(Caution)],
                 "tables": {table.name: table.to_json() for table in section.of(Table)},
                 "figures": {
-                    p.name: {"caption": p.caption, "numbers": p.numbers}
+                    p.name: {"caption": p.caption, "numbers": without_nan(p.numbers)}
                     for p in section.of(Picture)
                 },
             }
@@ -182,24 +134,5 @@ def render(
         title, sections, facts: see :func:`write_report`.
         images: data URI of each picture, by name.
     """
-    return (
-        page_environment()
-        .get_template("report.html")
-        .render(title=title, sections=sections, facts=facts, images=images, disclaimer=DISCLAIMER)
-    )
-
-
-def page_environment(*packages: str) -> Environment:
-    """Where pages in the report's style are made: ``base.html``, and ``blocks.html`` for blocks.
-
-    Args:
-        packages: with further templates, e.g. ``"ct_lesion.audit"``.
-    """
-    loaders = [PackageLoader(package) for package in ("ct_lesion.pages", *packages)]
-    environment = Environment(
-        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined
-    )
-    environment.tests["table"] = lambda block: isinstance(block, Table)
-    environment.tests["picture"] = lambda block: isinstance(block, Picture)
-    environment.tests["caution"] = lambda block: isinstance(block, Caution)
-    return environment
+    template = page_environment("ct_lesion.report").get_template("report.html")
+    return template.render(title=title, sections=sections, facts=facts, images=images)

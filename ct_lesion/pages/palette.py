@@ -1,0 +1,44 @@
+"""Colours of figures, pages and overlays, which colour-blind readers can tell apart.
+
+The palette is that of Okabe and Ito, https://jfly.uni-koeln.de/color/.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY_BLUE, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
+# of lines on white, in order; yellow is too light for them
+LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
+CLASS_COLOURS = {"Control": BLUE, "Common Pneumonia": ORANGE, "COVID-19": VERMILION}
+TRUTH, PREDICTION = "#ffd92f", "#56c8ff"  # outlines on a grey slice
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """An outline, distinct from the others by colour and, in greyscale, by its dashes.
+
+    Attributes:
+        colour: ``#rrggbb``, bright enough on a CT slice.
+        dashes: alternating lengths of dashes and gaps in screen pixels; empty for a solid line.
+    """
+
+    colour: str
+    dashes: tuple[int, ...]
+
+
+LINE_STYLES = (
+    LineStyle(SKY_BLUE, ()),
+    LineStyle(YELLOW, (7, 4)),
+    LineStyle(ORANGE, (2, 3)),
+    LineStyle(PURPLE, (9, 3, 2, 3)),
+)
+
+
+def style_of(class_name: str, class_names: Sequence[str]) -> LineStyle:
+    """The outline of a lesion class, by its index among the model's classes, modulo four.
+
+    A name that is not among them gets the first style.
+    """
+    place = list(class_names).index(class_name) if class_name in class_names else 0
+    return LINE_STYLES[place % len(LINE_STYLES)]
