@@ -5,8 +5,6 @@ its traceback. A disk that is full or may not be written to is no bug either.
 """
 
 import errno
-import sys
-from collections.abc import Callable
 
 USER_ERROR = 2  # exit code
 
@@ -50,21 +48,6 @@ def reason(error: BaseException, limit: int = 300) -> str:
     for prefix in ("sitk::ERROR: ", "Error: "):
         line = line.removeprefix(prefix)
     return " ".join(line.split())[:limit].rstrip(". ")
-
-
-def run_tool(main: Callable[[], object]) -> None:
-    """Run a tool's ``main``; a user's mistake ends it with one message and exit code 2."""
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"Error: {line}", file=sys.stderr)
-        sys.exit(USER_ERROR)
 
 
 def one_line(error: Exception) -> str | None:

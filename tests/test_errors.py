@@ -2,7 +2,8 @@ import errno
 
 import pytest
 
-from ct_lesion.errors import UserError, reason, run_tool
+from ct_lesion.command_line import run_tool
+from ct_lesion.errors import UserError, reason
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure speed and memory of the plain and the fast path on this machine.
+"""Measure speed and memory of the plain and the fast paths on this machine.
 
 Examples:
     python tools/benchmark.py
@@ -18,14 +18,12 @@ import ct_lesion  # noqa: F401  (registers the models)
 from ct_lesion.benchmark.cases import CASES, choose_cases
 from ct_lesion.benchmark.measure import Settings
 from ct_lesion.benchmark.results import write_results
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     default = Settings()
     parser.add_argument(
         "--rows", nargs="+", default=[], metavar="ROW", help="rows to measure (default: all)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit a temperature on a run's validation predictions and save it with the run's weights.
+"""Fit a temperature on validation predictions and save it with the weights.
 
 Example:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
@@ -16,16 +16,15 @@ import json
 from pathlib import Path
 
 from ct_lesion.checkpoint import update_description
-from ct_lesion.errors import run_tool
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.evaluation.calibration import fit_temperature
-from ct_lesion.report.runs.runs import RunError, choose_validation, load_runs
+from ct_lesion.report.runs.results import choose_validation
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a classification run")
     parser.add_argument(
         "--validation", help='evaluation to fit on (default: the one whose name ends in "_val")'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make every table and figure of the paper, and an honest evaluation, from finished runs.
+"""Make a report of runs: the tables and figures of the paper, and statistics.
 
 Examples:
     python tools/report.py output/segmentation/resnet18_t1 output/classification/resnet18_t1 \\
@@ -18,7 +18,8 @@ Not for clinical use.
 import argparse
 from pathlib import Path
 
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.page import check_output, write_report
@@ -27,10 +28,7 @@ from ct_lesion.report.runs.runs import load_runs
 
 def parse_arguments() -> argparse.Namespace:
     defaults = ReportOptions()
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace a report in DIR")

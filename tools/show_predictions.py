@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw ground truth and predictions of an evaluated segmentation run side by side.
+"""Draw ground truth and predictions of an evaluated segmenter side by side.
 
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
@@ -17,8 +17,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
 import ct_lesion  # noqa: F401  (registers the datasets)
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.coco_checks import check_detections
-from ct_lesion.errors import DatasetError, run_tool
+from ct_lesion.errors import DatasetError
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 from ct_lesion.json_files import read_json
 from ct_lesion.report.figures.segmentation_figure import (
@@ -30,9 +31,7 @@ from ct_lesion.report.sections.worst_slices import read_grey
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("folder", type=Path, help="inference/<dataset> of a run")
     parser.add_argument("--dataset", help="registered name (default: the folder's name)")
     parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")

@@ -142,7 +142,7 @@ def search(
     links = []
     seconds = seconds_of(lambda: links.extend(find_copies(facts)))
     count = len(facts) - len(made)
-    rows = count_links(links, COPY_KINDS, made, range(count))
+    rows = count_links(links, made, range(count))
     return seconds, rows, sum(link.j < count for link in links)
 
 

@@ -21,7 +21,8 @@ from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import PREFIXES, Problems, read_list
 from ct_lesion.data.datasets.splits import SPLITS
 from ct_lesion.data.loading.mapper import ClassificationMapper
-from ct_lesion.data.prepare.covidx_ct import CovidxSource, index_images, prepare_covidx_ct
+from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
+from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.engine.fingerprint import hash_dataset
 from ct_lesion.pictures import read_image_header
 

@@ -130,7 +130,8 @@ def check_iteration(path: str, rest: dict[str, Any]) -> None:
     iteration = rest.get(ITERATION_KEY, 0)
     if type(iteration) is not int or iteration < -1:
         raise CheckpointError(
-            f"{path} is damaged: its iteration is {str(iteration)[:80]!r}. Use an earlier one."
+            f"{path} is damaged: its iteration is not a whole number from -1. Use an earlier "
+            "checkpoint."
         )
 
 

@@ -56,6 +56,8 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
             "run a program. If you trust the file, load it where it was written and torch.save "
             "only its weights, a dict of tensors."
         ) from error
+    except EOFError as error:
+        raise damaged(path, "it ends too early") from error
     except Exception as error:  # damaged bytes fail anywhere, in any way
         raise damaged(path, reason(error)) from error
 
@@ -129,4 +131,4 @@ def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> 
 def _read_numbers(file: IO[bytes], numbers: torch.Tensor) -> None:
     view = memoryview(numbers.view(torch.uint8).numpy())
     if file.readinto(view) != len(view):
-        raise ValueError("the file ends too early")
+        raise EOFError

@@ -74,5 +74,5 @@ def read_config(config_file: str, overrides: list[str]) -> CfgNode:
     try:
         return load_config(config_file, overrides)
     except NOT_A_CONFIG as error:
-        reason = " ".join(str(error.args[0] if error.args else error).split())
+        reason = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
         raise ConfigError(f"{config_file} with overrides {overrides}: {reason}") from None

@@ -9,7 +9,7 @@ from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 from ct_lesion.pages.blocks import Block, Picture, Section
 from ct_lesion.version import __version__
 
-from .figures.training_curves import curves_figure
+from .figures.curves import curves_figure
 from .options import ReportOptions
 from .paper.result_tables import (
     RunMetrics,
@@ -18,23 +18,19 @@ from .paper.result_tables import (
     segmentation_table,
 )
 from .paper.size_table import size_table
-from .runs.runs import (
-    ClassificationResult,
-    Run,
-    RunError,
-    SegmentationResult,
-    choose_test,
-    choose_validation,
-)
+from .runs.results import ClassificationResult, SegmentationResult, choose_test, choose_validation
+from .runs.run_checks import RunError
+from .runs.runs import Run
 from .sections.calibration import calibration_blocks
 from .sections.classification import (
     cautions,
+    check_comparable,
+    comparison_table,
     confusion_table,
     level_table,
     subgroup_tables,
     worst_blocks,
 )
-from .sections.comparison_section import check_comparable, comparison_table
 from .sections.explanation import explanation_blocks
 from .sections.figure_2 import figure_2_blocks
 from .sections.model_card import (

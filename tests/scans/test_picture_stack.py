@@ -1,4 +1,4 @@
-"""Pictures as slices: what is taken as windowed, what must be said, what is refused."""
+"""Pictures as slices: 8-bit, deeper with --hu or a window, and refusals."""
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def deep_pictures(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["16-bit png", "16-bit tif", "float tif"])
-def test_more_than_8_bits_are_only_read_when_told(tmp_path, kind):
+def test_more_than_8_bits_need_hu_or_a_window(tmp_path, kind):
     folder = deep_pictures(tmp_path, kind)
     with pytest.raises(DatasetError, match=r"more than 8 bits \(values from \d+ to \d+\).*--hu"):
         open_scan(folder)
@@ -71,7 +71,7 @@ def test_more_than_8_bits_are_only_read_when_told(tmp_path, kind):
     np.testing.assert_array_equal(all_values(shown), GREY)
 
 
-def test_signed_tiff_holds_hu_itself(tmp_path):
+def test_a_signed_tiff_can_hold_hu(tmp_path):
     (tmp_path / "s").mkdir()
     for index, pixels in enumerate(toy_hu()):
         assert cv2.imwrite(str(tmp_path / "s" / f"{index}.tif"), pixels)
@@ -80,7 +80,7 @@ def test_signed_tiff_holds_hu_itself(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_of_pages_is_a_scan(tmp_path, dtype):
+def test_a_tiff_with_several_pages_is_a_scan(tmp_path, dtype):
     stored = GREY if dtype == np.uint8 else (toy_hu() + 1024).astype(dtype)
     pages = [Image.fromarray(pixels) for pixels in stored]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
@@ -127,9 +127,9 @@ def test_the_exif_orientation_is_applied(tmp_path, ending):
     assert np.abs(difference).max() <= (2 if ending == "jpg" else 0)
 
 
-def test_label_masks_are_no_scan(tmp_path):
+def test_label_masks_are_refused(tmp_path):
     write_pictures(tmp_path / "mask", (GREY > 128).astype(np.uint8) * 3)
-    with pytest.raises(DatasetError, match="8-bit values up to 3 only: a label mask"):
+    with pytest.raises(DatasetError, match="8-bit values end at 3: a label mask"):
         open_scan(tmp_path / "mask")
 
 
@@ -137,5 +137,5 @@ def test_nan_is_refused(tmp_path):
     values = toy_hu().astype(np.float32)
     values[1, 0, 0] = np.nan
     scan_folder = write_pictures(tmp_path / "f", values, "tif")
-    with pytest.raises(DatasetError, match=r"1\.tif: holds NaN"):
+    with pytest.raises(DatasetError, match=r"1\.tif: contains NaN"):
         open_scan(scan_folder, ReadOptions(hu_offset=0)).values(1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ct_lesion.errors import UserError
+from ct_lesion.json_files import read_json
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
 
@@ -42,6 +43,14 @@ CLASSIFICATION = {
     "metrics": {"accuracy": Real, "*": NUMBER},
     "undefined": {"*": str},
 }
+
+
+def read_object(path: Path, form: dict, optional: bool = False) -> dict:
+    if optional and not path.is_file():
+        return {}
+    content = read_json(path, dict, RunError, ADVICE)
+    check_form(path, content, form)
+    return content
 
 
 def check_form(path: Path, content: Any, form: Any) -> None:

@@ -1,103 +1,32 @@
-"""What training and evaluation left in a run's folder, read back for a report.
+"""The runs of a report, read back from the folders that training and evaluation left.
 
-A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; each evaluation is in
-``inference/<dataset>`` of it. Shapes: M slices, C classes.
+A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; its evaluations are in
+``inference/<dataset>``.
 """
 
 import contextlib
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 from detectron2.config import CfgNode
-from pycocotools.coco import COCO
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
-from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
-from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.fingerprint import hash_weights
-from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
+from ct_lesion.engine.metrics_files import METRICS_FILE
+from ct_lesion.engine.run_record import TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
-from ct_lesion.evaluation.classification import (
-    CLASSIFICATION_METRICS_FILE,
-    PREDICTIONS_FILE,
-    ROI_BATCHES_FILE,
+from ct_lesion.evaluation.classification import PREDICTIONS_FILE
+from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
+
+from .results import (
+    ClassificationResult,
+    SegmentationResult,
+    read_classification,
+    read_segmentation,
 )
-from ct_lesion.evaluation.lesion_evaluator import (
-    GROUND_TRUTH_FILE,
-    RESULTS_FILE,
-    SEGMENTATION_METRICS_FILE,
-)
-from ct_lesion.json_files import read_json
-
-from .run_checks import (
-    ADVICE,
-    CLASSIFICATION,
-    EVALUATION,
-    SEGMENTATION,
-    TRAINING,
-    RunError,
-    check_form,
-)
-
-LOGIT_PREFIX = "logit_"
-TEXT_COLUMNS = ("image_id", "file", "patient", "scan")
-
-
-@dataclass(frozen=True)
-class SegmentationResult:
-    """An evaluation of a segmentation model.
-
-    Attributes:
-        truth: ground truth, with patients in the image records.
-        detections: COCO results.
-        metrics: of ``segmentation_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
-    """
-
-    dataset: str
-    truth: COCO
-    detections: list[dict]
-    metrics: dict
-    record: dict
-
-    def image_file(self, image_id: int) -> Path:
-        """Where a slice's image was when the run was evaluated."""
-        return Path(self.record.get("image_root") or "") / self.truth.imgs[image_id]["file_name"]
-
-
-@dataclass(frozen=True)
-class ClassificationResult:
-    """An evaluation of a classifier; its arrays have the same order.
-
-    Attributes:
-        image_ids, files, patients, scans: (M,) text.
-        labels: (M,) true classes.
-        logits: (M, C).
-        metrics: of ``classification_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
-        roi_batches: of the M slices; ``None`` if the evaluation left none.
-    """
-
-    dataset: str
-    class_names: tuple[str, ...]
-    image_ids: np.ndarray
-    files: np.ndarray
-    patients: np.ndarray
-    scans: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    metrics: dict
-    record: dict
-    roi_batches: RoIBatches | None
-
-
-Result = TypeVar("Result", SegmentationResult, ClassificationResult)
+from .run_checks import TRAINING, RunError, read_object
 
 
 @dataclass(frozen=True)
@@ -187,10 +116,10 @@ def _load_run(folder: Path, name: str) -> Run:
         folder,
         name,
         read_config(str(config), []),
-        _read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
-        _read_lines(folder / "metrics.json"),
-        {p.name: _segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
-        {p.name: _classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
+        read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
+        _read_lines(folder / METRICS_FILE),
+        {p.name: read_segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
+        {p.name: read_classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
     )
     if not run.segmentation and not run.classification:
         raise RunError(
@@ -201,79 +130,6 @@ def _load_run(folder: Path, name: str) -> Run:
     return run
 
 
-def _segmentation(folder: Path) -> SegmentationResult:
-    content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
-    check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
-    detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
-    check_detections(folder / RESULTS_FILE, detections, content)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
-        truth = COCO()
-        truth.dataset = content
-        truth.createIndex()
-    unknown = {d["image_id"] for d in detections} - set(truth.imgs)
-    if unknown:
-        raise RunError(
-            f"{folder / RESULTS_FILE}: has detections in {len(unknown)} images that are not in "
-            f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
-        )
-    metrics = _read_object(folder / SEGMENTATION_METRICS_FILE, SEGMENTATION)
-    record = _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
-    return SegmentationResult(folder.name, truth, detections, metrics, record)
-
-
-def _classification(folder: Path) -> ClassificationResult:
-    path = folder / PREDICTIONS_FILE
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path}: is damaged ({error}). {ADVICE}") from None
-    columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
-    class_names = tuple(column.partition(" ")[2] for column in columns)
-    try:
-        texts = [np.array([row[key] for row in rows]) for key in TEXT_COLUMNS]
-        labels = np.array([class_names.index(row["true_class"]) for row in rows])
-        logits = np.array([[float(row[column]) for column in columns] for row in rows])
-        if not rows or not np.isfinite(logits).all():
-            raise ValueError("no slices, or logits that are not finite")
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunError(
-            f"{path}: is not complete ({type(error).__name__}: {error}). Evaluate the run again."
-        ) from None
-    return ClassificationResult(
-        folder.name,
-        class_names,
-        *texts,
-        labels,
-        logits,
-        _read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION),
-        _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
-        _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
-    )
-
-
-def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
-    if not path.is_file():
-        return None
-    try:
-        batches = RoIBatches.load(path)
-    except StaleCacheError as error:
-        raise RunError(f"{error} Evaluate the run again.") from None
-    if batches.image_id.tolist() != list(image_ids):
-        raise RunError(
-            f"{path}: is of other slices than {PREDICTIONS_FILE} beside it. Evaluate the run again."
-        )
-    return batches
-
-
-def _read_object(path: Path, form: dict, optional: bool = False) -> dict:
-    if optional and not path.is_file():
-        return {}
-    content = read_json(path, dict, RunError, ADVICE)
-    check_form(path, content, form)
-    return content
-
-
 def _read_lines(path: Path) -> list[dict]:
     """Lines of JSON; one that a killed process left incomplete is passed over."""
     lines = []
@@ -282,33 +138,3 @@ def _read_lines(path: Path) -> list[dict]:
             with contextlib.suppress(ValueError, RecursionError):
                 lines.append(json.loads(line))
     return [line for line in lines if isinstance(line, dict)]
-
-
-# ---- choosing among evaluations -----------------------------------------------------------------
-def choose_test(results: Mapping[str, Result], wanted: str | None = None) -> Result | None:
-    """The evaluation to report: the wanted dataset, or the one whose name ends in "_test".
-
-    Otherwise the only one there is; ``None`` if there is none, or the wanted one is missing.
-
-    Raises:
-        RunError: several, and none of them is wanted or named so.
-    """
-    if wanted:
-        return results.get(wanted)
-    named = [r for name, r in results.items() if name.endswith("_test")]
-    found = named if named else list(results.values())
-    if len(found) > 1:
-        raise RunError(
-            f"Several datasets were evaluated: {', '.join(r.dataset for r in found)}. "
-            "Choose one with --dataset."
-        )
-    return found[0] if found else None
-
-
-def choose_validation(
-    results: Mapping[str, ClassificationResult], wanted: str | None = None
-) -> ClassificationResult | None:
-    """The evaluation to fit on: the wanted dataset, or the one whose name ends in "_val"."""
-    if wanted:
-        return results.get(wanted)
-    return next((r for name, r in results.items() if name.endswith("_val")), None)

@@ -17,7 +17,7 @@ from ct_lesion.pages.blocks import Block, Picture
 from ct_lesion.pages.palette import SKY_BLUE, VERMILION
 from ct_lesion.pages.tables import Table
 
-from ..runs.runs import ClassificationResult
+from ..runs.results import ClassificationResult
 
 PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliability
 

@@ -29,7 +29,9 @@ from ..figures.explanation_figure import (
 )
 from ..figures.figure_3 import choose_slices
 from ..options import ReportOptions
-from ..runs.runs import ClassificationResult, Run, RunError
+from ..runs.results import ClassificationResult
+from ..runs.run_checks import RunError
+from ..runs.runs import Run
 from .worst_slices import read_grey
 
 CHECKED = 100  # slices a class in the check of the method
@@ -48,9 +50,10 @@ def explanation_blocks(
         options: for the seed of the sample that the check is made on.
     """
     try:
-        classifier = _load_module_s(run, result)
+        weights = run.weights_files(result.record)[0]
     except RunError as error:
         return [f"{name}: the regions are not explained. {error}"]
+    classifier = load_trained(run.cfg, weights, device="cpu").classifier  # S is small
     batch = result.roi_batches.roi_batch
     baseline = mean_rows(batch, result.labels)
     blocks: list[Block] = []
@@ -73,11 +76,6 @@ def explanation_blocks(
     caption = f"{name}, at most {CHECKED} slices a class. {DELETION_CAPTION}"
     blocks.append(Picture(f"deletion_{number}", deletion_figure(curves), caption))
     return [*blocks, _deletion_table(number, name, curves)]
-
-
-def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
-    weights = run.weights_files(result.record)[0]
-    return load_trained(run.cfg, weights, device="cpu").classifier  # S is small
 
 
 def _explained_slices(

@@ -4,13 +4,12 @@ This loads checkpoints and the images of the slices; everything else on the page
 evaluation left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from pycocotools import mask as coco_mask
 
 from ct_lesion.engine.builders import build_mapper, load_trained
@@ -19,7 +18,9 @@ from ct_lesion.pages.blocks import Block, Picture
 
 from ..figures.figure_2 import CAPTION, Regions, ScoredSlice, figure_2
 from ..figures.segmentation_figure import choose_slices
-from ..runs.runs import ClassificationResult, Run, RunError, SegmentationResult
+from ..runs.results import ClassificationResult, SegmentationResult
+from ..runs.run_checks import RunError
+from ..runs.runs import Run
 from .worst_slices import read_grey
 
 PAIR = 2
@@ -121,12 +122,15 @@ def _controls(
 
 @dataclass(frozen=True)
 class _Model:
-    cfg: CfgNode
+    """A network with the mapper that prepares its input."""
+
+    mapper: Callable[[dict], dict]
     network: torch.nn.Module
 
 
 def _load(run: Run, record: dict) -> _Model:
-    return _Model(run.cfg, load_trained(run.cfg, run.weights_files(record)[0]))
+    network = load_trained(run.cfg, run.weights_files(record)[0])
+    return _Model(build_mapper(run.cfg, is_train=False), network)
 
 
 def _scored(
@@ -139,11 +143,11 @@ def _scored(
     grey = read_grey(chosen.file)
     height, width = grey.shape
     record = {"file_name": str(chosen.file), "height": height, "width": width}
-    image = build_mapper(detector.cfg, is_train=False)(dict(record))["image"]
+    image = detector.mapper(dict(record))["image"]
     found = detect_with_mask_logits(detector.network, image, height, width, min_score=MIN_SCORE)
     logits = None
     if classifier is not None:
-        item = build_mapper(classifier.cfg, is_train=False)(dict(record))
+        item = classifier.mapper(dict(record))
         with torch.no_grad():
             logits = classifier.network([item])[0]["logits"].cpu().numpy()
     names = list(class_names)

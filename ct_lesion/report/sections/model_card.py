@@ -17,7 +17,8 @@ from ct_lesion.pages.tables import Table
 
 from ..options import ReportOptions
 from ..paper.model_names import model_name
-from ..runs.runs import ClassificationResult, Run, SegmentationResult, choose_test
+from ..runs.results import ClassificationResult, SegmentationResult, choose_test
+from ..runs.runs import Run
 
 CHECKLIST = Path(__file__).with_name("claim_checklist.json")
 FOR_AUTHORS = "to be answered by the authors"

@@ -23,7 +23,7 @@ from ..figures.figure_4 import CAPTION as FIGURE_4_CAPTION
 from ..figures.figure_4 import figure_4
 from ..options import ReportOptions
 from ..paper.region_tables import region_count_table, region_test_table
-from ..runs.runs import ClassificationResult
+from ..runs.results import ClassificationResult
 
 MANY_COPIES = 0.1  # share of the rows from which a reader is warned
 

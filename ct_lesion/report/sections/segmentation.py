@@ -27,7 +27,8 @@ from ct_lesion.pages.tables import Table
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
 from ..figures.segmentation_figure import describe_slices, segmentation_figure
 from ..options import ReportOptions
-from ..runs.runs import RunError, SegmentationResult
+from ..runs.results import SegmentationResult
+from ..runs.run_checks import RunError
 from .worst_slices import read_grey, worst_dice
 
 FROC_IOUS = (0.5, 0.1)

@@ -7,9 +7,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from ct_lesion.data.datasets.lesion_coco import annotation_file
 from ct_lesion.data.datasets.splits import split_by_patients
 from ct_lesion.data.prepare import cncb as cncb_prepare
-from ct_lesion.data.prepare.cncb import annotation_file, find_slices, prepare_cncb
+from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
 from ct_lesion.errors import DatasetError
 
@@ -82,7 +83,7 @@ def prepared(lesion_archive: Path, tmp_path: Path):
 def test_an_earlier_output_is_only_replaced_when_asked(prepared):
     output = prepared(min_area=100)
     (output / "notes.txt").write_text("mine")
-    with pytest.raises(DatasetError, match="holds images and annotations already"):
+    with pytest.raises(DatasetError, match="already holds images and annotations"):
         prepared()
     prepared(min_area=20, overwrite=True)
     info = json.loads((output / annotation_file("cncb_lesion", "train")).read_text("utf-8"))["info"]

@@ -160,6 +160,6 @@ def test_a_mask_in_another_place_is_refused(folders, what):
 
 def test_an_earlier_output_stays(folders, tmp_path):
     prepare(folders, tmp_path)
-    with pytest.raises(DatasetError, match="holds images and annotations already"):
+    with pytest.raises(DatasetError, match="already holds images and annotations"):
         prepare(folders, tmp_path)
     prepare(folders, tmp_path, overwrite=True)

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from ct_lesion.report.runs.runs import RunError, choose_test, choose_validation, load_runs
+from ct_lesion.report.runs.results import choose_test, choose_validation
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 
 
 def test_a_classification_run_is_read_back(classification_run):

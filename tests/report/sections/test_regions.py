@@ -4,7 +4,8 @@ from ct_lesion.evaluation.region_statistics import count_above
 from ct_lesion.pages.blocks import Caution, Picture
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs import choose_test, load_runs
+from ct_lesion.report.runs.results import choose_test
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.explanation import explanation_blocks
 from ct_lesion.report.sections.regions import region_blocks
 

@@ -1,4 +1,4 @@
-from ct_lesion.report.figures.training_curves import curves_figure, loss_names, metric_names, series
+from ct_lesion.report.figures.curves import curves_figure, loss_names, metric_names, series
 
 CURVES = [
     {"iteration": 19, "total_loss": 2.0, "loss_cls": 1.5, "loss_mask": 0.5},

@@ -8,13 +8,11 @@ import pytest
 from toy_checkpoints import SCORE_THRESH
 from toy_scans import write_pictures
 
-from ct_lesion.prediction.command import run_command
-
-TIMED = ("manifest.json", "index.html")  # hold date and seconds
+TIMED = ("manifest.json", "index.html")  # contain date and duration
 
 
 @pytest.fixture
-def command(segmenter_file, classifier_file, tmp_path) -> list[str]:
+def command(segmenter_file, classifier_file, tmp_path) -> list[object]:
     """Arguments for three scans and a damaged file, to which the output folder is appended."""
     rng = np.random.default_rng(0)
     for name in "abc":
@@ -23,7 +21,7 @@ def command(segmenter_file, classifier_file, tmp_path) -> list[str]:
     (tmp_path / "scans/broken.nii.gz").write_bytes(b"no volume")
     models = ["--segmentation", segmenter_file, "--classifier", classifier_file]
     rest = ["--score-thresh", SCORE_THRESH, "--device", "cpu", "--output"]
-    return [str(tmp_path / "scans"), *map(str, [*models, *rest])]
+    return [tmp_path / "scans", *models, *rest]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,20 +32,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_two_processes_write_the_files_of_one(command, tmp_path, capfd):
-    assert run_command([*command, str(tmp_path / "one")]) == 11
+def test_two_processes_write_the_files_of_one(command, run_tool, tmp_path):
+    assert run_tool("predict.py", *command, tmp_path / "one").returncode == 11
     shutil.copytree(tmp_path / "one/a", tmp_path / "two/a")  # finished by an earlier run
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run_command([*command, str(tmp_path / "two"), "--processes", "2"])
-    assert ended.value.code == 11, "10 plus the number of failed scans"
-    out = capfd.readouterr().out
+    result = run_tool("predict.py", *command, tmp_path / "two", "--processes", 2)
+    assert result.returncode == 11, "10 plus the number of failed scans"
     for line in (
         "4 scans found",
-        "2 of 4 scans predicted, 1 were finished already, 1 failed",
+        "2 of 4 scans predicted, 1 already finished, 1 failed",
         "failed: broken",
     ):
-        assert out.count(line) == 1, out
+        assert result.stdout.count(line) == 1, result.stdout
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one == two
     assert sum(name.endswith("instances.json") for name in two) == 3
