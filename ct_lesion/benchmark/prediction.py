@@ -22,7 +22,7 @@ GIB = 1024**3
 LENGTHS = (150, 600)
 """Slices of the two volumes; their difference shows what grows with the length."""
 DIFFERENT_SLICES = 10  # slices of the volumes repeat after so many
-PREDICT = Path(__file__).parents[2] / "tools" / "predict.py"
+PREDICT = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
 
 # On Linux a process inherits the peak of the process that forked it. A small process in between
 # keeps the peak of the benchmark, which holds models and slices, out of the result.

@@ -27,7 +27,7 @@ from ct_lesion.data.loading.roi_batches import (
     roi_batch_row,
 )
 from ct_lesion.data.loading.seeding import untouched_random_state
-from ct_lesion.data.loading.training_stream import Place, TrainingStream, make_stream
+from ct_lesion.data.loading.training_stream import StreamPosition, TrainingStream, make_stream
 from ct_lesion.data.loading.unreadable import (
     TRAINING_ADVICE,
     NamingMapper,
@@ -187,5 +187,5 @@ class _SlicesInMemory(Dataset):
     def __len__(self) -> int:
         return len(self._slices)
 
-    def __getitem__(self, place: Place) -> dict:
-        return dict(self._slices[place[1]])
+    def __getitem__(self, position: StreamPosition) -> dict:
+        return dict(self._slices[position[1]])

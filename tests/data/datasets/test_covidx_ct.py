@@ -63,9 +63,9 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
         register_covidx_ct("my_scans", json_file)
         assert len(DatasetCatalog.get("my_scans")) == 6
         assert MetadataCatalog.get("my_scans").image_classes[2] == "COVID-19"
-        with pytest.raises(DatasetError, match="'my_scans' is registered already"):
+        with pytest.raises(DatasetError, match="'my_scans' is already registered"):
             register_covidx_ct("my_scans", tmp_path / "out/annotations/test.json")
-        with pytest.raises(DatasetError, match="'covidx_ct_val' is registered already"):
+        with pytest.raises(DatasetError, match="'covidx_ct_val' is already registered"):
             register_covidx_ct("covidx_ct_val", json_file)
     finally:
         DatasetCatalog.remove("my_scans")
@@ -83,7 +83,7 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
             '"images": []}',
-            "holds no slices",
+            "contains no slices",
         ),
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '

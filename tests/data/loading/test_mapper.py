@@ -104,7 +104,9 @@ def test_format_orders_the_channels(cfg, record):
 @pytest.mark.parametrize("image_format", ["L", "YUV-BT.601"])
 def test_other_formats_are_refused(cfg, image_format):
     cfg.INPUT.FORMAT = image_format
-    with pytest.raises(ValueError, match=f"INPUT.FORMAT is '{image_format}'.*RGB or BGR"):
+    with pytest.raises(
+        ValueError, match=f"INPUT.FORMAT is '{image_format}', expected one of RGB, BGR"
+    ):
         ClassificationMapper(cfg, is_train=True)
 
 
@@ -142,7 +144,7 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
 
 def test_training_needs_a_label(cfg, record):
     del record["label"]
-    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a record without label"):
+    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a training record needs a label"):
         ClassificationMapper(cfg, is_train=True)(record)
     assert "label" not in ClassificationMapper(cfg, is_train=False)(record)
 

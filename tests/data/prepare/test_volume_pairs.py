@@ -29,7 +29,7 @@ def test_every_file_without_partner_is_named(tmp_path):
     pairs, problems = pair_folders(images, masks)
     assert [p.scan for p in pairs] == ["a"]
     assert problems == [
-        f"{images}/c.nii: a second volume of this name, beside c.mha",
+        f"{images}/c.nii: has the same name as c.mha",
         f"{images}/b.nii: has no mask in {masks}",
         f"{images}/c.mha: has no mask in {masks}",
         f"{masks}/d.nii: has no image in {images}",
@@ -116,7 +116,7 @@ def test_mask_types_need_their_labels(items, allowed):
         (["x=ggo"], "--labels x=ggo"),
         (["ggo"], "--labels ggo"),
         (["1=ggo", "01=lung"], "value 1 is given twice"),
-        (["1=lung"], "no lesion among them"),
+        (["1=lung"], "name a lesion"),
     ],
 )
 def test_bad_labels_are_refused(items, message):
