@@ -15,7 +15,7 @@ Without a GPU, --num-gpus N starts N processes on the CPU. Processes started by 
 join each other (docs/distributed.md).
 
 OUTPUT_DIR gets checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt,
-and evaluations in inference/<dataset>. For research only, not for clinical use.
+and evaluations in inference/<dataset>. For research use only. Not for clinical use.
 """
 
 import argparse

@@ -20,7 +20,7 @@ SCORE_THRESHOLD = 0.75
 LENGTHS = (150, 600)
 """Slices of the two volumes: what grows with the length shows in the difference."""
 DIFFERENT_SLICES = 10  # of the volumes; they repeat
-PREDICT = "from ct_lesion.prediction.command import main; main()"
+PREDICT = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
 
 
 @register_row(
@@ -41,7 +41,7 @@ def predict_memory(settings: Settings) -> Value:
             peak = peak_memory(
                 [
                     sys.executable,
-                    *("-c", PREDICT, str(volume), "--segmentation", str(weights)),
+                    *(str(PREDICT), str(volume), "--segmentation", str(weights)),
                     *("--output", str(folder / "out"), "--device", "cpu"),
                 ]
             )
