@@ -10,7 +10,7 @@ from ct_lesion.evaluation.lesion_overlap import (
     DiceScores,
     dice_scores,
     lesion_froc,
-    sensitivity_at,
+    sensitivity_at_rates,
 )
 from ct_lesion.evaluation.mask_ap import (
     AP_METRICS,
@@ -179,7 +179,7 @@ def _froc_blocks(results: Results) -> list[Block]:
     }
     columns = [f"{rate:g}" for rate in FROC_RATES]
     rows = [
-        [name, iou, curve.lesions, *sensitivity_at(curve)]
+        [name, iou, curve.lesions, *sensitivity_at_rates(curve)]
         for name, by_iou in curves.items()
         for iou, curve in by_iou.items()
     ]
