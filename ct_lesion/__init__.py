@@ -13,10 +13,11 @@ try:
         warnings.simplefilter("ignore")
         import detectron2.modeling  # noqa: F401
 except ImportError as error:
+    if (error.name or "").partition(".")[0] != "detectron2":
+        raise ImportError(f"Detectron2 cannot be imported: {error}", name=error.name) from error
     raise ImportError(
-        f"ct_lesion needs Detectron2, which cannot be imported ({error}). If it is not installed, "
-        "run `ct-lesion install-detectron2`, or build it yourself: "
-        "https://detectron2.readthedocs.io/tutorials/install.html",
+        "ct_lesion needs Detectron2, which is not installed. Run `ct-lesion install-detectron2`, "
+        "or build it yourself: https://detectron2.readthedocs.io/tutorials/install.html",
         name=error.name,
     ) from error
 

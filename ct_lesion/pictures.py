@@ -83,9 +83,15 @@ class PictureError(DatasetError):
         what: the message without the file's name.
     """
 
-    def __init__(self, name: str | Path, kind: str, what: str) -> None:
-        super().__init__(f"{name}: {what}.")
-        self.kind, self.what = kind, what
+    kind = "corrupt"
+    what = ""
+
+    @classmethod
+    def of(cls, name: str | Path, kind: str, what: str) -> PictureError:
+        """The error for a file; a constructor with one argument lets it cross processes."""
+        error = cls(f"{name}: {what}.")
+        error.kind, error.what = kind, what
+        return error
 
 
 class ImageHeader(NamedTuple):
@@ -108,9 +114,9 @@ def check_picture_size(path: str | Path, width: int, height: int) -> None:
     """
     size = f"{width} x {height} pixels"
     if width <= 0 or height <= 0:
-        raise PictureError(path, "corrupt", f"is damaged, its header says {size}")
+        raise PictureError.of(path, "corrupt", f"is damaged, its header says {size}")
     if width * height > LARGEST_PICTURE:
-        raise PictureError(path, "too large", f"its header says {size}, {_TOO_LARGE}")
+        raise PictureError.of(path, "too large", f"its header says {size}, {_TOO_LARGE}")
 
 
 @contextmanager
@@ -133,7 +139,7 @@ def open_picture(
         is_path = isinstance(source, (str, Path))
         with Path(source).open("rb") if is_path else nullcontext(source) as file:
             if not file.read(1):
-                raise PictureError(name, "empty", "is empty")
+                raise PictureError.of(name, "empty", "is empty")
             file.seek(0)
             with Image.open(file, formats=PICTURE_FORMATS) as image:
                 if page:
@@ -144,15 +150,16 @@ def open_picture(
         raise
     except UnidentifiedImageError:
         what = "not a picture (PNG, JPEG, TIFF or BMP), or a damaged one"
-        raise PictureError(name, "not an image", what) from None
+        raise PictureError.of(name, "not an image", what) from None
     except Image.DecompressionBombError:
-        raise PictureError(name, "too large", f"is far too large, {_TOO_LARGE}") from None
+        what = f"its header says many more pixels, {_TOO_LARGE}"
+        raise PictureError.of(name, "too large", what) from None
     except MemoryError:
-        raise PictureError(name, "too large", "does not fit in memory") from None
+        raise PictureError.of(name, "too large", "does not fit in memory") from None
     except DAMAGE as error:
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
         what = f"cannot be read as a picture ({reason(error)})"
-        raise PictureError(name, kind, what) from None
+        raise PictureError.of(name, kind, what) from None
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -180,7 +187,7 @@ def read_8_bit(
     with open_picture(source, name) as image:
         bits = bits_of(image)
         if bits > 8:  # Pillow would clip or cut the values without a warning
-            raise PictureError(name or source, "wrong mode", f"is a {bits}-bit image; {advice}")
+            raise PictureError.of(name or source, "wrong mode", f"is a {bits}-bit image; {advice}")
         return upright(image)
 
 

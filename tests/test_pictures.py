@@ -1,6 +1,7 @@
 """Reading picture files: limits, bit depth and EXIF orientation."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -191,3 +192,5 @@ def test_an_empty_file(tmp_path):
     with pytest.raises(PictureError, match=r"a\.png: is empty\.") as error:
         read_8_bit(tmp_path / "a.png")
     assert error.value.kind == "empty"
+    sent = pickle.loads(pickle.dumps(error.value))  # between processes
+    assert (str(sent), sent.kind, sent.what) == (str(error.value), "empty", "is empty")

@@ -12,7 +12,7 @@ USAGE = """\
 usage: ct-lesion JOB [ARGUMENTS]
        ct-lesion JOB --help
 
-Find, segment and score lesions in chest CT. For research only, not for clinical use.
+Find, segment and score lesions in chest CT. For research use only. Not for clinical use.
 
 jobs:"""
 
@@ -31,9 +31,8 @@ def first_line(file: Path) -> str:
 def print_jobs() -> None:
     jobs = find_jobs()
     width = max(map(len, jobs))
-    print(USAGE)
-    for name in sorted(jobs):
-        print(f"  {name:{width}}  {first_line(jobs[name])}")
+    lines = [f"  {name:{width}}  {first_line(jobs[name])}" for name in sorted(jobs)]
+    print(USAGE, *lines, sep="\n")
 
 
 def run_job(name: str) -> None:
@@ -46,7 +45,7 @@ def run_job(name: str) -> None:
             raise  # a bug
         if package == "detectron2":
             sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
-        sys.exit(f"Error: {error}.")
+        sys.exit(f"Error: {error}. Is ct_lesion installed without its requirements?")
     if name == INSTALL:
         module.main()
     else:

@@ -6,9 +6,9 @@ Example:
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
     python tools/calibrate.py RUN
 
-Logits divided by the temperature give probabilities that are neither too sure nor too modest. The
-predicted classes stay as they are. The temperature is written into the description of every
-.safetensors file in the folder that holds the weights that were validated.
+Dividing the logits by the temperature calibrates the probabilities; predicted classes do not
+change. The temperature is written into the description of every .safetensors file in RUN that holds
+the validated weights.
 """
 
 import argparse
@@ -26,9 +26,7 @@ from ct_lesion.report.runs.runs import load_runs
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a classification run")
-    parser.add_argument(
-        "--validation", help='evaluation to fit on (default: the one whose name ends in "_val")'
-    )
+    parser.add_argument("--validation", help='dataset to fit on (default: name ends in "_val")')
     return parser.parse_args()
 
 
@@ -39,8 +37,8 @@ def main() -> None:
     if validation is None:
         raise RunError(
             f"{run.folder}: holds no classifier's evaluation of "
-            f"{args.validation or 'a validation set'}. It has those of: "
-            f"{', '.join(run.classification) or 'nothing'}."
+            f"{args.validation or 'a validation set'}, but of "
+            f"{', '.join(run.classification) or 'nothing'}. Evaluate the validation set first."
         )
     temperature = fit_temperature(validation.labels, validation.logits)
     content = json.dumps({"value": temperature, "fitted_on": validation.dataset})

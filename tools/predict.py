@@ -13,7 +13,7 @@ index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, 
 DICOM), overlays/ and manifest.json.
 
 Rerun the same command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130
-interrupted, 10 + the number of failed scans. For research only, not for clinical use.
+interrupted, 10 + the number of failed scans. For research use only. Not for clinical use.
 """
 
 import argparse

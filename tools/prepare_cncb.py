@@ -15,7 +15,7 @@ from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
-from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_as_told
+from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_from_options
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def main() -> None:
     args = parse_arguments()
     archive = Archive(args.source)
     pairs = find_slices(archive)
-    split = split_as_told(args, [pair.id for pair in pairs])
+    split = split_from_options(args, [pair.id for pair in pairs])
     mask_types = args.mask_types or list(MASK_TYPES)
     summaries = prepare_cncb(
         archive, pairs, split, args.output, mask_types, args.min_area, args.overwrite

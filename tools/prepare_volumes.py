@@ -15,7 +15,7 @@ split, like tools/prepare_cncb.py. The splits share no patient.
 import argparse
 
 from ct_lesion.command_line import run_tool, tool_parser
-from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_as_told
+from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_from_options
 from ct_lesion.data.prepare.volume_pairs import LABEL_NAMES, LabelMap, pair_folders, read_pair_list
 from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
 from ct_lesion.errors import DatasetError
@@ -60,7 +60,7 @@ def main() -> None:
         pairs, problems = pair_folders(args.images, args.masks)
     checked = check_pairs(pairs, problems, labels, options)
     slices = [slice_id for item in checked for slice_id in item.slice_ids]
-    split = split_as_told(args, slices)
+    split = split_from_options(args, slices)
     summaries = prepare_volumes(
         checked,
         split,

@@ -4,7 +4,7 @@
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
 
-Reads what `tools/train_net.py` wrote there; needs neither the network nor its weights.
+Reads the files that tools/train_net.py wrote there; loads no weights.
 """
 
 import argparse
@@ -36,7 +36,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", help="registered name (default: the folder's name)")
     parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")
     parser.add_argument(
-        "--score-thresh", type=float, default=0.5, help="draw detections above it (default: 0.5)"
+        "--score-thresh",
+        type=float,
+        default=0.5,
+        help="lowest score drawn (default: 0.5)",
     )
     parser.add_argument(
         "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
@@ -47,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
 def _read_slice(path: Path) -> np.ndarray:
     image = read_grey(path)
     if image is None:
-        raise DatasetError(f"{path}: does not exist, or is no picture.")
+        raise DatasetError(f"{path}: is missing or not a readable picture.")
     return image
 
 
@@ -56,12 +59,12 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results} does not exist: evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results}: is missing. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
-        raise DatasetError(f"{name} is not a registered dataset; name one with --dataset.")
+        raise DatasetError(f"{name} is not a registered dataset. Name one with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
         truth = COCO(metadata.json_file)
     chosen = choose_slices(truth, args.count)
     root = Path(metadata.image_root)

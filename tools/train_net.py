@@ -15,7 +15,7 @@ Without a GPU, --num-gpus N starts N processes on the CPU. Processes started by 
 join each other (docs/distributed.md).
 
 OUTPUT_DIR gets checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt,
-and evaluations in inference/<dataset>. For research only, not for clinical use.
+and evaluations in inference/<dataset>. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -23,9 +23,10 @@ import logging
 from pathlib import Path
 
 from ct_lesion.command_line import run_tool
+from ct_lesion.engine import LesionTrainer
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import read_config, setup_run
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
 from ct_lesion.errors import ConfigError
 
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."

@@ -6,7 +6,7 @@
     prediction = predictor("scan.nii.gz")
     print(prediction.summary()["class"], prediction.summary()["lesion_volume_ml"])
 
-For research only. Not for clinical use. Shapes: S slices, H x W pixels.
+For research use only. Not for clinical use. Shapes: S slices, H x W pixels.
 """
 
 from collections.abc import Iterator, Sequence

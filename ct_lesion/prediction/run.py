@@ -24,6 +24,7 @@ from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
 from ct_lesion.json_files import read_json
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import ScanSource, find_scans
 
@@ -300,7 +301,7 @@ def report_result(result: RunResult, output: Path) -> int:
         counts.append(f"{len(result.skipped)} already finished")
     if result.failed:
         counts.append(f"{len(result.failed)} failed")
-    print(f"\n{', '.join(counts)}. For research only. Not for clinical use.")
+    print(f"\n{', '.join(counts)}. {DISCLAIMER}")
     for name, message in result.failed.items():
         print(f"  failed: {name}: {message}")
     if result.done or result.skipped:

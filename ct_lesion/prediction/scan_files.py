@@ -22,6 +22,7 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy.special import softmax
 
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.windows import WINDOWS
 
@@ -179,7 +180,7 @@ class ScanWriter:
         ]
         return {
             "info": {
-                "description": "Predicted lesions. Not for clinical use.",
+                "description": f"Predicted lesions. {DISCLAIMER}",
                 "scan": scan.name,
                 "patient": scan.patient,
                 "orientation": "slices from the feet upwards, rows to the back, columns to the "

@@ -15,17 +15,23 @@ def audit(datasets, run_tool, tmp_path):
     )
 
 
-def test_copies_between_groups_are_errors(datasets, run_script, tmp_path):
-    result = run_script("audit_dataset.py", *INPUTS, "--trial", 12)
-    assert "Traceback" not in result.stderr
-    assert result.returncode == 10
-    content = json.loads((tmp_path / "output/audit/audit.json").read_text())
+def test_the_tool_runs_as_a_script(datasets, run_script, tmp_path):
+    result = run_script("audit_dataset.py", *INPUTS, "--no-images")
+    assert result.returncode == 0, result.stderr
+    assert "[1/5]" in result.stdout
+    assert (tmp_path / "output/audit/audit.html").is_file()
+
+
+def test_copies_between_groups_are_errors_and_are_shown(audit, tmp_path):
+    result = audit(*INPUTS, "--trial", 12)
+    assert result.returncode == 10, result.stderr
+    content = json.loads((tmp_path / "audit/audit.json").read_text())
     assert content["images_read"] == 12
     codes = {f["code"] for f in content["findings"]}
     assert not {c for c in codes if c.endswith("in_two_groups")}
     assert "copies_between_groups" in codes  # all toy slices without lesions are identical
     assert content["copy_search_trial"]["images"] == 12
-    assert "output/audit/audit.html" in result.stdout
+    assert '<img src="data:image/jpeg;base64,' in (tmp_path / "audit/audit.html").read_text()
 
 
 def test_warnings_fail_a_strict_audit_only(audit):

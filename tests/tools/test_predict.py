@@ -48,7 +48,7 @@ def test_a_mixed_folder_with_a_broken_file(predict, pictures, tmp_path):
     (pictures / "broken.nii.gz").write_bytes(b"no volume")
     result = predict(pictures)
     assert result.returncode == 11, "10 + one failed scan"
-    assert "2 of 3 scans predicted, 1 failed. For research only." in result.stdout
+    assert "2 of 3 scans predicted, 1 failed. For research use only." in result.stdout
     assert "notes.txt" in result.stdout
     assert str(tmp_path / "out/index.html") in result.stdout
     for name in ("a", "b"):

@@ -20,8 +20,8 @@ def test_lists_give_datasets_and_a_summary(run_script, lesion_archive, lists, tm
         "prepare_cncb.py", lesion_archive, "--output", output, "--min-area", 20, *lists
     )
     assert result.returncode == 0, result.stderr
-    assert "4 slices are in no list and were left out." in result.stdout
-    assert "val is the test split" in result.stdout
+    assert "4 slices are not listed and were left out." in result.stdout
+    assert "val is a copy of test" in result.stdout
     assert str(output / "annotations") in result.stdout
     coco = json.loads((output / "annotations/cncb_lesion_train.json").read_text("utf-8"))
     assert (len(coco["images"]), len(coco["annotations"])) == (4, 8)

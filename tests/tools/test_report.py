@@ -49,7 +49,7 @@ def test_report_of_a_segmenter_and_a_classifier(run_script, report, datasets, tm
     assert {"classification_levels", "calibration", "model_card", "claim"} <= tables
     figures = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
     assert {"figure_2", "figure_3_1", "figure_4_1", "deletion_1", "training_curves"} <= figures
-    assert "holds a report already" in report(segmentation).stderr
+    assert "already holds a report" in report(segmentation).stderr
     assert report(segmentation, "--overwrite").returncode == 0
 
 
@@ -59,7 +59,7 @@ def test_missing_classes_and_a_single_patient_are_explained(report, tmp_path):
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "report/report.html").read_text("utf-8")
     assert "holds no slice of Common Pneumonia or COVID-19" in page
-    assert "one patient only" in page
+    assert "only one patient" in page
 
 
 def test_runs_of_different_slices_are_refused(report, classification, tmp_path):
@@ -71,7 +71,7 @@ def test_runs_of_different_slices_are_refused(report, classification, tmp_path):
 def test_runs_of_different_n_are_refused(report, classification, tmp_path):
     other = make_classification_run(tmp_path / "other", n=4)
     message = refused(report(classification, other), tmp_path)
-    assert "6 regions a slice in classification and 4 regions a slice in other" in message
+    assert "6 regions per slice in classification and 4 regions per slice in other" in message
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_wrong_options_are_user_errors(report, classification, tmp_path, argumen
 
 
 def test_folders_that_are_no_evaluated_runs_are_user_errors(report, classification, tmp_path):
-    assert "is no run of tools/train_net.py" in refused(report(tmp_path / "nothing"), tmp_path)
+    assert "is not a run of tools/train_net.py" in refused(report(tmp_path / "nothing"), tmp_path)
     empty = shutil.copytree(classification, tmp_path / "empty")
     for path in (empty / "inference/covidx_ct_test").iterdir():
         path.unlink()

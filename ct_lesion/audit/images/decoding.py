@@ -76,26 +76,28 @@ def decode_strictly(path: Path, details: FileDetails) -> np.ndarray:
     except PictureError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise PictureError(path, "corrupt", f"{type(error).__name__}: {reason(error)}") from None
+        raise PictureError.of(path, "corrupt", f"{type(error).__name__}: {reason(error)}") from None
 
 
 def _read_file(path: Path, details: FileDetails) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise PictureError(path, "not a file", "a folder, a pipe or a device, not a file")
+            raise PictureError.of(path, "not a file", "a folder, a pipe or a device, not a file")
         details.file_bytes = status.st_size
         if not status.st_size:
-            raise PictureError(path, "empty", "an empty file")
+            raise PictureError.of(path, "empty", "an empty file")
         if status.st_size > MOST_FILE_BYTES:
-            raise PictureError(path, "too large", f"a file of {status.st_size / 1024**2:,.0f} MiB")
+            raise PictureError.of(
+                path, "too large", f"a file of {status.st_size / 1024**2:,.0f} MiB"
+            )
         data = path.read_bytes()
     except PictureError:
         raise
     except FileNotFoundError:
-        raise PictureError(path, "missing", "does not exist") from None
+        raise PictureError.of(path, "missing", "does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: an impossible file name
-        raise PictureError(path, "unreadable", reason(error)) from None
+        raise PictureError.of(path, "unreadable", reason(error)) from None
     details.sha256 = hashlib.sha256(data).hexdigest()
     return data
 
@@ -107,7 +109,7 @@ def _check_mode(mode: str, path: Path, details: FileDetails) -> None:
     elif mode not in GREY_MODES:
         what = f"mode {mode}; slices must be grey"
     if what:
-        details.note = PictureError(path, "wrong mode", what)
+        details.note = PictureError.of(path, "wrong mode", what)
 
 
 def _check_structure(data: bytes, path: Path, image_format: str | None) -> None:
@@ -117,10 +119,10 @@ def _check_structure(data: bytes, path: Path, image_format: str | None) -> None:
     elif image_format == "JPEG":
         # within coded data these two markers cannot occur
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            raise PictureError(path, "truncated", "a JPEG without its end marker")
+            raise PictureError.of(path, "truncated", "a JPEG without its end marker")
         scans = data.count(b"\xff\xda")
         if scans > MOST_JPEG_SCANS:
-            raise PictureError(path, "corrupt", f"a JPEG of {scans} scans")
+            raise PictureError.of(path, "corrupt", f"a JPEG of {scans} scans")
 
 
 def _check_png(data: bytes, path: Path) -> None:
@@ -134,11 +136,11 @@ def _check_png(data: bytes, path: Path) -> None:
         if end + 4 > len(data):
             break
         if zlib.crc32(memoryview(data)[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise PictureError(path, "corrupt", f"wrong checksum of PNG chunk {name!r}")
+            raise PictureError.of(path, "corrupt", f"wrong checksum of PNG chunk {name!r}")
         if name == b"IEND":
             return
         place = end + 4
-    raise PictureError(path, "truncated", "a PNG without its end chunk")
+    raise PictureError.of(path, "truncated", "a PNG without its end chunk")
 
 
 def _pixels(image: Image.Image, path: Path, details: FileDetails) -> np.ndarray:
@@ -153,5 +155,5 @@ def _pixels(image: Image.Image, path: Path, details: FileDetails) -> np.ndarray:
     spread = colour_spread(colours)
     if spread >= MOST_COLOUR:
         what = f"a colour picture: channels differ by up to {spread}"
-        details.note = PictureError(path, "wrong mode", what)
+        details.note = PictureError.of(path, "wrong mode", what)
     return colours

@@ -111,7 +111,7 @@ def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
         PictureError: NaN or infinite values.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise PictureError(path, "corrupt", "holds NaN or infinite values")
+        raise PictureError.of(path, "corrupt", "holds NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if grey.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())

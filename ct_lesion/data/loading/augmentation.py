@@ -1,4 +1,4 @@
-"""Training augmentation from the config: Detectron2's own transforms."""
+"""Training augmentation from the config, with Detectron2's transforms."""
 
 import copy
 
@@ -14,7 +14,7 @@ from ct_lesion.pictures import read_8_bit
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Detectron2's resizing and flipping, and what the keys below ``INPUT`` add in training."""
+    """Detectron2's resizing and flipping; in training also those of our keys below ``INPUT``."""
     augmentations = utils.build_augmentation(cfg, is_train)
     if not is_train:
         return augmentations

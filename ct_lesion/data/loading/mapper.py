@@ -1,4 +1,4 @@
-"""From a record of a classification dataset to what the model reads."""
+"""Maps records of a classification dataset to inputs of the model."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,22 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from ct_lesion.config import check_choice
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import read_8_bit
 
 from .augmentation import build_augmentations
 
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
+"""Fields of a record that a model's input keeps."""
 
 
 class ClassificationMapper:
     """Map a record of e.g. ``covidx_ct_train`` to the input of a classification model.
 
-    Gives a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT`` resized as Detectron2's
-    own mapper would; ``height`` and ``width`` of the original; and ``label``, ``file_name``,
-    ``image_id``, ``patient`` and ``scan`` as far as the record has them.
+    The input is a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT``, resized as by
+    Detectron2's mapper; ``height`` and ``width`` of the original slice; and those of
+    :data:`PASSED_ON` that the record has.
     """
 
     @configurable
@@ -34,15 +36,11 @@ class ClassificationMapper:
     ) -> None:
         """
         Args:
-            is_train: a record must have a label then.
-            augmentations: applied in their order; the paper only resizes.
+            is_train: records must have a label.
+            augmentations: applied in this order; the paper only resizes.
             image_format: "RGB" or "BGR".
         """
-        if image_format not in ("RGB", "BGR"):
-            raise ValueError(
-                f"INPUT.FORMAT is {image_format!r}; the classification mapper makes 8-bit images "
-                "of three channels: RGB or BGR."
-            )
+        check_choice("INPUT.FORMAT", image_format, ("RGB", "BGR"))
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
@@ -50,7 +48,7 @@ class ClassificationMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         augmentations = build_augmentations(cfg, is_train)
-        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's own mapper
+        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's mapper
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {
             "is_train": is_train,
@@ -59,7 +57,7 @@ class ClassificationMapper:
         }
 
     def __call__(self, record: dict) -> dict:
-        """Read, check and resize the slice of a record, which is left as it is.
+        """Read, check and resize the slice of a record; the record is not changed.
 
         Raises:
             DatasetError: the image is missing, unreadable or of 16 bits, or a training record has
@@ -67,13 +65,13 @@ class ClassificationMapper:
             detectron2.data.detection_utils.SizeMismatchError: it has another size than recorded.
         """
         if self.is_train and "label" not in record:
-            raise DatasetError(f"{record['file_name']}: a record without label cannot train.")
+            raise DatasetError(f"{record['file_name']}: a training record needs a label.")
         mapped = {key: record[key] for key in PASSED_ON if key in record}
         image = utils.convert_PIL_to_numpy(read_8_bit(record["file_name"]), self.image_format)
-        utils.check_image_size(mapped, image)  # also sets height and width where they are unknown
+        utils.check_image_size(mapped, image)  # also sets missing height and width
         augmented = T.AugInput(image)
         self.augmentations(augmented)
-        # a copy in one piece: Detectron2 hands out read-only views, which torch must not share
+        # a contiguous copy: Detectron2 returns read-only views, which torch must not share
         chw = np.array(augmented.image.transpose(2, 0, 1), order="C")
         mapped["image"] = torch.from_numpy(chw)
         return mapped

@@ -39,8 +39,8 @@ class SegmentationResult:
     Attributes:
         truth: ground truth, with patients in the image records.
         detections: COCO results.
-        metrics: of ``segmentation_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
+        metrics: content of ``segmentation_metrics.json``.
+        record: content of ``evaluation.json``; empty without the file.
     """
 
     dataset: str
@@ -50,21 +50,21 @@ class SegmentationResult:
     record: dict
 
     def image_file(self, image_id: int) -> Path:
-        """Where a slice's image was when the run was evaluated."""
+        """Path of a slice's image at the time of the evaluation."""
         return Path(self.record.get("image_root") or "") / self.truth.imgs[image_id]["file_name"]
 
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """An evaluation of a classifier; its arrays have the same order.
+    """An evaluation of a classifier; all arrays have the same order.
 
     Attributes:
-        image_ids, files, patients, scans: (M,) text.
+        image_ids, files, patients, scans: (M,) strings.
         labels: (M,) true classes.
         logits: (M, C).
-        metrics: of ``classification_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
-        roi_batches: of the M slices; ``None`` if the evaluation left none.
+        metrics: content of ``classification_metrics.json``.
+        record: content of ``evaluation.json``; empty without the file.
+        roi_batches: of the M slices; ``None`` if the evaluation did not write them.
     """
 
     dataset: str
@@ -88,14 +88,14 @@ def read_segmentation(folder: Path) -> SegmentationResult:
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
     detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
     check_detections(folder / RESULTS_FILE, detections, content)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
         truth = COCO()
         truth.dataset = content
         truth.createIndex()
     unknown = {d["image_id"] for d in detections} - set(truth.imgs)
     if unknown:
         raise RunError(
-            f"{folder / RESULTS_FILE}: has detections in {len(unknown)} images that are not in "
+            f"{folder / RESULTS_FILE}: holds detections in {len(unknown)} images that are not in "
             f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
         )
     metrics = read_object(folder / SEGMENTATION_METRICS_FILE, SEGMENTATION)
@@ -120,7 +120,7 @@ def read_classification(folder: Path) -> ClassificationResult:
             raise ValueError("no slices, or logits that are not finite")
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(
-            f"{path}: is not complete ({type(error).__name__}: {error}). Evaluate the run again."
+            f"{path}: is incomplete ({type(error).__name__}: {error}). Evaluate the run again."
         ) from None
     return ClassificationResult(
         folder.name,
@@ -143,18 +143,21 @@ def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
         raise RunError(f"{error} Evaluate the run again.") from None
     if batches.image_id.tolist() != list(image_ids):
         raise RunError(
-            f"{path}: is of other slices than {PREDICTIONS_FILE} beside it. Evaluate the run again."
+            f"{path}: holds other slices than {PREDICTIONS_FILE} beside it. Evaluate the run again."
         )
     return batches
 
 
 def choose_test(results: Mapping[str, Result], wanted: str | None = None) -> Result | None:
-    """The evaluation to report: the wanted dataset, or the one whose name ends in "_test".
+    """The evaluation on the wanted dataset, by default the dataset whose name ends in "_test".
 
-    Otherwise the only one there is; ``None`` if there is none, or the wanted one is missing.
+    If no name ends so, a single evaluation is taken.
+
+    Returns:
+        ``None`` if the run has no evaluation, or not the wanted one.
 
     Raises:
-        RunError: several, and none of them is wanted or named so.
+        RunError: the choice is ambiguous.
     """
     if wanted:
         return results.get(wanted)
@@ -171,7 +174,7 @@ def choose_test(results: Mapping[str, Result], wanted: str | None = None) -> Res
 def choose_validation(
     results: Mapping[str, ClassificationResult], wanted: str | None = None
 ) -> ClassificationResult | None:
-    """The evaluation to fit on: the wanted dataset, or the one whose name ends in "_val"."""
+    """The evaluation on the wanted dataset, by default the dataset whose name ends in "_val"."""
     if wanted:
         return results.get(wanted)
     return next((r for name, r in results.items() if name.endswith("_val")), None)

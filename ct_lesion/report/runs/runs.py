@@ -31,13 +31,14 @@ from .run_checks import TRAINING, RunError, read_object
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder.
+    """A run.
 
     Attributes:
-        name: short, different from that of every other run of the report.
-        cfg: of the last training or evaluation in this folder.
-        training: of ``training.json``; empty if there is none.
-        curves: lines of ``metrics.json``, by falling age.
+        folder: of the run.
+        name: short and unique among the runs of the report.
+        cfg: of the last training or evaluation in the folder.
+        training: content of ``training.json``; empty without the file.
+        curves: lines of ``metrics.json``, the oldest first.
         segmentation, classification: evaluations by dataset.
     """
 
@@ -51,10 +52,10 @@ class Run:
 
     @property
     def training_cfg(self) -> CfgNode | None:
-        """The config of the training, if there was one in this folder.
+        """The config of the training; ``None`` without a training record.
 
         Raises:
-            CheckpointError: ``training.json`` holds one that cannot be read.
+            CheckpointError: the config in ``training.json`` cannot be read.
         """
         if not self.training:
             return None
@@ -62,44 +63,47 @@ class Run:
 
     @property
     def minutes(self) -> float | None:
-        """Time in training, with what had to be computed before it."""
+        """Training time with its preparation (cached RoI batches); ``None`` without a record."""
         if not self.training:
             return None
         return (self.training["seconds"] + self.training.get("preparation_seconds", 0)) / 60
 
     def weights_files(self, record: Mapping) -> list[Path]:
-        """The files in this folder that hold the weights of an evaluation, at least one.
+        """The files in the folder that hold the weights of an evaluation, at least one.
+
+        Args:
+            record: of the evaluation.
 
         Raises:
-            RunError: there is none; it was deleted, or the weights are elsewhere.
+            RunError: no file holds them.
         """
         wanted, found = record.get("weights_sha256"), []
         for path in sorted(self.folder.glob("*.safetensors")):
-            with contextlib.suppress(CheckpointError):  # a damaged file holds them least of all
+            with contextlib.suppress(CheckpointError):  # a damaged file does not hold the weights
                 if hash_weights(read_checkpoint(path).model) == wanted:
                     found.append(path)
         if found:
             return found
         raise RunError(
-            f"{self.folder}: no .safetensors file in it holds the weights that "
-            f"{record.get('dataset', 'the dataset')} was evaluated with."
+            f"{self.folder}: holds no .safetensors file with the weights that "
+            f"{record.get('dataset', 'the dataset')} was evaluated with. Evaluate the run again."
         )
 
 
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read runs, and name them by their folders.
+    """Read the runs in folders, which also name them.
 
     Raises:
-        RunError: a folder is no run, or holds no complete evaluation.
+        RunError: a folder is given twice, is not a run, or holds no complete evaluation.
     """
     paths = [Path(folder).resolve() for folder in folders]
     if len(set(paths)) < len(paths):
-        raise RunError("A run is given twice.")
+        raise RunError("A run is given twice. Name each folder once.")
     return [_load_run(path, name) for path, name in zip(paths, _short_names(paths), strict=True)]
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as few as tell all of them apart."""
+    """The shortest tails of the paths that are unique."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
@@ -110,7 +114,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
-        raise RunError(f"{folder}: is no run of tools/train_net.py, there is no config.yaml in it.")
+        raise RunError(f"{folder}: is not a run of tools/train_net.py; it holds no config.yaml.")
     evaluations = sorted(p for p in folder.glob("inference/*") if p.is_dir())
     run = Run(
         folder,
@@ -131,7 +135,7 @@ def _load_run(folder: Path, name: str) -> Run:
 
 
 def _read_lines(path: Path) -> list[dict]:
-    """Lines of JSON; one that a killed process left incomplete is passed over."""
+    """Lines of JSON; a line that a killed process left incomplete is skipped."""
     lines = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

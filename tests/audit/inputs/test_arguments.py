@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audit_toys import good_annotation, textured
+from toy_scans import toy_grey, toy_hu, write_volume
 
 from ct_lesion.audit.inputs.arguments import parse_input, read_inputs
 from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
@@ -163,6 +164,18 @@ def test_the_folder_of_a_picture_names_its_patient(write_pictures):
     assert who["bob/first/1.png"] == ("bob", "first")
     assert who["3.png"] == (None, None)
     assert one.not_checked[0].check == f"patients of {one.name}"
+
+
+def test_volumes_are_read_slice_by_slice_and_a_damaged_one_is_a_finding(tmp_path):
+    write_volume(tmp_path / "scans/ann.nii.gz", toy_hu())
+    (tmp_path / "scans/bob.nii.gz").write_bytes(b"damaged")
+    dataset = read(tmp_path / "scans")
+    assert {(s.patient, s.scan) for s in dataset.slices} == {("ann", "ann")}
+    assert len(dataset.slices) == 12
+    pixels = [s.pixels() for s in dataset.slices]
+    assert np.array_equal(pixels, toy_grey())
+    damaged = {f.code: f for f in dataset.findings}["scan_cannot_be_read"]
+    assert damaged.where == [str(tmp_path / "scans/bob.nii.gz")]
 
 
 def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):

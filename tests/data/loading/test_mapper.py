@@ -104,12 +104,14 @@ def test_format_orders_the_channels(cfg, record):
 @pytest.mark.parametrize("image_format", ["L", "YUV-BT.601"])
 def test_other_formats_are_refused(cfg, image_format):
     cfg.INPUT.FORMAT = image_format
-    with pytest.raises(ValueError, match=f"INPUT.FORMAT is '{image_format}'.*RGB or BGR"):
+    with pytest.raises(
+        ValueError, match=f"INPUT.FORMAT is '{image_format}', expected one of RGB, BGR"
+    ):
         ClassificationMapper(cfg, is_train=True)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
-def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channels):
+def test_16_bit_images_are_refused_with_the_file_name(cfg, record, tmp_path, colour, channels):
     path = tmp_path / "wide.png"
     path.write_bytes(png(20, 10, 16, colour, channels))
     Image.open(path).load()  # it is a valid image
@@ -120,7 +122,7 @@ def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channe
     assert image.unique().tolist() == [128]
 
 
-def test_other_size_than_recorded_is_refused_by_name(cfg, record):
+def test_another_size_than_recorded_is_refused_with_the_file_name(cfg, record):
     with pytest.raises(SizeMismatchError, match=r"NCP_1_2_0003\.png.*\(20, 10\), expect \(21, 10"):
         ClassificationMapper(cfg, True)({**record, "width": 21})
 
@@ -142,7 +144,7 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
 
 def test_training_needs_a_label(cfg, record):
     del record["label"]
-    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a record without label"):
+    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a training record needs a label"):
         ClassificationMapper(cfg, is_train=True)(record)
     assert "label" not in ClassificationMapper(cfg, is_train=False)(record)
 

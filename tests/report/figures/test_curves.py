@@ -10,7 +10,7 @@ CURVES = [
 ]
 
 
-def test_of_a_resumed_run_the_later_value_counts():
+def test_the_last_value_of_a_repeated_iteration_counts():
     assert series(CURVES, "total_loss") == ([19, 39], [2.0, 0.8])
 
 
@@ -21,7 +21,7 @@ def test_losses_and_metrics_are_found():
     assert loss_names([{"iteration": 1, "total_loss": 1, "loss_cls": 1}]) == ["total_loss"]
 
 
-def test_a_row_a_run(tmp_path):
+def test_one_row_per_run(tmp_path):
     figure = curves_figure({"one": CURVES, "empty": []})
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == [

@@ -26,7 +26,7 @@ def table_of(*configs: str, overrides: tuple = ()):
 
 
 @pytest.mark.parametrize("size", OF_THE_PAPER, ids=lambda size: f"{size.task} {size.model}")
-def test_the_paper_s_figures_differ_from_our_models_as_explained(size):
+def test_explanations_of_table_1_hold_for_the_shipped_models(size):
     counts = measure_size(shipped_config(size.task, size.model))
     assert size.released - counts.total == size.background
     millions = re.match(r"([\d.]+)M above the release", size.explanation).group(1)
@@ -47,7 +47,7 @@ def test_a_wider_fpn_would_explain_the_truncated_models(stages, parameters):
     assert all(f"would add {parameters:,}." in size.explanation for size in sizes)
 
 
-def test_the_mask_head_that_the_paper_counts_in_the_classifier_is_the_segmenter_s():
+def test_the_paper_s_classifier_size_includes_a_mask_head():
     model = build_model(load_config("segmentation/resnet50.yaml", ["MODEL.DEVICE", "meta"]))
     head = count_parameters(model.roi_heads.mask_head).total
     assert (
@@ -80,7 +80,7 @@ def test_runs_come_first_and_every_row_of_the_paper_is_shown():
     assert [row["paper's figures"] for row in rows[-3:]] == ["third-party model"] * 3
 
 
-def test_a_network_that_only_the_count_tells_from_the_paper_s_is_said_to_differ():
+def test_a_network_with_another_parameter_count_is_reported_as_different():
     overrides = ("MODEL.RPN.CONV_DIMS", [64])
     (row, *_) = table_of("segmentation/resnet18_t1.yaml", overrides=overrides).records()
     assert row["run - release"] < -645

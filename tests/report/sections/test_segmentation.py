@@ -58,7 +58,7 @@ def test_a_test_set_without_any_lesion_is_reported(result):
     assert np.isnan(tables["froc"].rows[0][3])
 
 
-def test_runs_on_other_slices_are_refused(result):
+def test_runs_on_different_slices_are_refused(result):
     other = copy.deepcopy(result)
     other.truth.imgs[1]["file_name"] = "9/9.jpg"
     with pytest.raises(RunError, match=r"a and b were not evaluated on the same slices"):
