@@ -1,7 +1,7 @@
 """Reads YAML from outside: plain values only, of limited size.
 
-Detectron2's ``merge_from_file`` falls back to a loader that executes ``!!python/...`` tags, so files
-are checked here first.
+Detectron2's ``merge_from_file`` falls back to a loader that executes ``!!python/...`` tags, so
+files are checked here first.
 """
 
 from pathlib import Path

@@ -35,7 +35,7 @@ class LoadReport:
         return [*self.missing, *(name for name, _, _ in self.wrong_shape)]
 
     def summary(self) -> str:
-        """Lines for the log: loaded, newly initialised and dropped tensors, and shapes that differ."""
+        """Lines for the log: tensors loaded, newly initialised, dropped or of another shape."""
         lines = [f"loaded {self.path}: {_count(len(self.loaded))}"]
         if self.missing:
             lines.append(f"fresh (not in the checkpoint): {group_names(self.missing)}")
