@@ -23,9 +23,10 @@ import logging
 from pathlib import Path
 
 from ct_lesion.command_line import run_tool
+from ct_lesion.engine import LesionTrainer
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import read_config, setup_run
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
 from ct_lesion.errors import ConfigError
 
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."

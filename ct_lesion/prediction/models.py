@@ -18,9 +18,9 @@ from ct_lesion.checkpoint import (
 from ct_lesion.config import NOT_A_CONFIG, is_classifier
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
-from ct_lesion.engine.trainer import load_trained
 from ct_lesion.errors import ConfigError, UserError
 from ct_lesion.modeling.fast.inference import fast_inference
 

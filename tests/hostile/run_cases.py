@@ -191,7 +191,7 @@ def _header(text: str) -> bytes:
 
 
 ARRAYS = {
-    "of objects": ({"label": np.array(touching()[:2], object)}, "of objects"),
+    "of objects": ({"label": np.array(touching()[:2], object)}, "holds objects"),
     "a pickle": ({"label": pickle.dumps(touching()[0])}, "magic string"),
     "of 2**60 rows": (
         {"label": _header("{'descr': '<f8', 'fortran_order': False, 'shape': (2**60,)}")},

@@ -38,7 +38,7 @@ def test_malformed_line_says_what_is_wrong(line, message):
         parse_line(line)
 
 
-def test_all_problems_of_a_list_are_told_at_once_by_line(tmp_path):
+def test_all_problems_of_a_list_are_reported_by_line(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text(
         "CP_1_2_0001.png 1 0 0 5 5\n\nCP_1_2_0001.png 1 0 0 5 5\n"

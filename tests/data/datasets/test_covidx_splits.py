@@ -44,7 +44,7 @@ def test_patient_in_two_splits_is_returned_and_slice_in_two_is_a_problem():
     assert "NCP_96" not in str(problems)
 
 
-def test_numbers_a_class_make_the_same_number_in_two_classes_two_people():
+def test_with_ids_per_class_equal_numbers_in_two_classes_are_two_people():
     splits = {"train": [CTSlice(2, "96", "1", "a")], "test": [CTSlice(1, "96", "3", "a")]}
     assert check_splits_apart(splits, Problems()) == ["96: train (NCP), test (CP)"]
     assert check_splits_apart(splits, Problems(), ids_per_class=True) == []
@@ -80,7 +80,7 @@ def test_class_too_small_for_the_sample_is_named():
     assert "Control" not in str(problems)
 
 
-def test_published_sample_keeps_its_order_and_tells_what_it_lacks():
+def test_published_sample_keeps_its_order_and_reports_unknown_slices():
     splits = {"train": slices(0, [1]), "val": slices(1, [2]), "test": []}
     problems = Problems()
     names = ("Normal_1_1_0002", "Normal_1_1_0000", "NCP_9_9_9", "CP_2_1_0001")
@@ -132,7 +132,7 @@ def test_seed_changes_the_split():
     assert tests[0] != tests[1]
 
 
-def test_someone_with_scans_of_two_classes_stays_whole():
+def test_a_patient_with_scans_of_two_classes_is_not_divided():
     # in each class the patients are numbered from 0, i.e. 10 people have scans of all classes
     everything = [s for label in range(3) for s in slices(label, range(10))]
     splits = split_patients(everything, (0.6, 0.2, 0.2), 0, Problems())

@@ -48,7 +48,7 @@ def test_rotated_boxes_stay_tight_around_their_masks(cfg):
         torch.testing.assert_close(box, torch.tensor(tight, dtype=torch.float32))
 
 
-def test_the_mapper_gives_what_detectron2s_does_and_decodes_once(cfg, monkeypatch):
+def test_the_mapper_equals_detectron2s_and_decodes_once(cfg, monkeypatch):
     record = DatasetCatalog.get("cncb_lesion_train")[0]
     for is_train in (True, False):
         expected = DatasetMapper(
@@ -78,7 +78,7 @@ class CountingOpen:
         return self.original(*args, **options)
 
 
-def test_a_turned_picture_is_mapped_upright(cfg, tmp_path):
+def test_an_exif_rotated_picture_is_mapped_upright(cfg, tmp_path):
     pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10
     exif = Image.Exif()
     exif[0x0112] = 6  # stored turned: upright is a quarter turn clockwise

@@ -111,7 +111,7 @@ def test_other_formats_are_refused(cfg, image_format):
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
-def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channels):
+def test_16_bit_images_are_refused_with_the_file_name(cfg, record, tmp_path, colour, channels):
     path = tmp_path / "wide.png"
     path.write_bytes(png(20, 10, 16, colour, channels))
     Image.open(path).load()  # it is a valid image
@@ -122,7 +122,7 @@ def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channe
     assert image.unique().tolist() == [128]
 
 
-def test_other_size_than_recorded_is_refused_by_name(cfg, record):
+def test_another_size_than_recorded_is_refused_with_the_file_name(cfg, record):
     with pytest.raises(SizeMismatchError, match=r"NCP_1_2_0003\.png.*\(20, 10\), expect \(21, 10"):
         ClassificationMapper(cfg, True)({**record, "width": 21})
 

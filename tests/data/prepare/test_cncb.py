@@ -42,7 +42,7 @@ def test_each_mask_type_has_its_classes(lesion_root):
     assert {a["area"] for a in ggo["annotations"]} == {120}
 
 
-def test_val_is_the_test_split_without_a_list_of_its_own(lesion_root):
+def test_val_is_a_copy_of_test_if_it_has_no_list(lesion_root):
     val, test = (read(lesion_root, "cncb_lesion", name) for name in ("val", "test"))
     assert val["images"] == test["images"]
     assert val["info"]["split"] == "val"

@@ -41,7 +41,7 @@ def test_a_zip_and_its_folder_read_the_same(lesion_archive, tmp_path):
         np.testing.assert_array_equal(read_labels(from_zip, a), read_labels(from_folder, b))
 
 
-def test_linked_patient_folders_are_entered(lesion_archive, tmp_path):
+def test_links_to_patient_folders_are_followed(lesion_archive, tmp_path):
     for kind in ("image", "mask"):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "0").symlink_to(lesion_archive / kind / "0")
@@ -83,7 +83,7 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_partners_and_doubles_are_named(folder):
+def test_missing_partners_and_repeated_slices_are_named(folder):
     (folder / "mask/0/1.png").unlink()
     (folder / "image/2/2.jpg").unlink()
     Image.open(folder / "image/3/0.jpg").save(folder / "image/3/0.png")

@@ -49,7 +49,7 @@ def test_both_layouts_make_the_same_records(images, lists, tmp_path):
     assert {r["image_id"] for r in sample} < {r["image_id"] for r in records}
 
 
-def test_counts_a_class_and_dataset(images, lists, tmp_path):
+def test_counts_by_class_and_dataset(images, lists, tmp_path):
     rows = prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out").counts
     assert len(rows) == 4 * 4
     assert rows[0] == ["train", "Control", 1, 1, 1]
@@ -83,7 +83,7 @@ def test_images_inside_the_dataset_move_with_it(images, lists, tmp_path):
     )
 
 
-def test_moved_images_are_told_and_found_again(images, lists, tmp_path):
+def test_moved_images_are_reported_and_can_be_given(images, lists, tmp_path):
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     images.rename(tmp_path / "elsewhere")
     json_file = tmp_path / "out/annotations/test.json"
@@ -93,7 +93,7 @@ def test_moved_images_are_told_and_found_again(images, lists, tmp_path):
     assert Path(record["file_name"]).is_file()
 
 
-def test_missing_images_stop_it_unless_allowed(images, lists, tmp_path):
+def test_missing_images_are_refused_unless_allowed(images, lists, tmp_path):
     gone = names_of("train")[0]
     path_of(images, gone).unlink()
     source = partial(CovidxSource, images, lists)
@@ -106,7 +106,7 @@ def test_missing_images_stop_it_unless_allowed(images, lists, tmp_path):
     assert len(load_covidx_ct(tmp_path / "out/annotations/train_full.json")) == 11
 
 
-def test_folder_without_the_slices_says_what_was_looked_for(lists, tmp_path):
+def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_path):
     (tmp_path / "empty").mkdir()
     message = refused(CovidxSource(tmp_path / "empty", lists), tmp_path / "out")
     assert "image folders without slices" in message and "NCP/<patient>/<scan>" in message
@@ -149,7 +149,7 @@ def test_slice_in_two_splits_is_refused_even_if_patients_may_overlap(images, lis
     assert "Normal_0_500_0000: train, val" in refused(source, tmp_path / "out")
 
 
-def test_published_sample_is_taken_as_it_is(images, lists, tmp_path):
+def test_published_sample_is_used_unchanged(images, lists, tmp_path):
     chosen = ["2_21_501_0001.png", "0_0_500_0000.png", "1_10_500_0001.png", "1_99_9_0001.png"]
     sample = tmp_path / "sample.txt"
     sample.write_text("\n".join(chosen))
@@ -177,7 +177,7 @@ def test_sample_too_large_is_refused(images, lists, tmp_path):
         CovidxSource(images, lists, per_class=0)
 
 
-def test_all_problems_are_told_at_once(images, lists, tmp_path):
+def test_all_problems_are_reported_at_once(images, lists, tmp_path):
     lists["val"].write_text(lists["val"].read_text() + "ABC_1_2_3.png 1 0 0 5 5\n")
     path_of(images, names_of("test")[0]).unlink()
     path_of(images, names_of("test")[1]).write_bytes(b"")
