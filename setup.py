@@ -1,20 +1,21 @@
 """Packaging of ct_lesion.
 
-Detectron2 is needed but never listed: it has no release of its own name on the package index,
-and a requirement would pull a stranger's build over the user's own. ``import ct_lesion`` says
-how to get it, ``tools/setup_env.sh`` installs it where there is none.
+Detectron2 is needed but not listed: it has no release of its own name on the package index, and a
+requirement would install another build over the user's own. ``ct-lesion install-detectron2``
+installs one where there is none.
 """
 
 import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
-    """The version as written in ``ct_lesion/version.py``, read as text.
+    """The version in ``ct_lesion/version.py``, read as text.
 
     Importing the package would need torch and Detectron2 at build time.
     """
@@ -30,6 +31,14 @@ def read_readme() -> str:
     return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
 
+class BuildWithoutBenchmark(build_py):
+    """Leaves out ``tools/benchmark.py``, which needs ``ct_lesion.benchmark``."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        modules = super().find_package_modules(package, package_dir)
+        return [m for m in modules if m[:2] != ("ct_lesion_tools", "benchmark")]
+
+
 setup(
     name="ct_lesion",
     version=read_version(),
@@ -40,10 +49,15 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["ct_lesion", "ct_lesion.*"], exclude=["ct_lesion.benchmark*"]),
+        "ct_lesion.configs",
+        "ct_lesion_tools",
+    ],
     # configs/ lies beside the package in a checkout and inside it once installed;
-    # ct_lesion.get_config_file looks in both places.
-    packages=[*find_packages(include=["ct_lesion", "ct_lesion.*"]), "ct_lesion.configs"],
-    package_dir={"ct_lesion.configs": "configs"},
+    # ct_lesion.get_config_file looks in both places. The tools are not a part of ct_lesion, because
+    # importing that needs Detectron2, which one of them installs.
+    package_dir={"ct_lesion.configs": "configs", "ct_lesion_tools": "tools"},
     package_data={
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
         "ct_lesion.audit": ["templates/*"],
@@ -54,6 +68,7 @@ setup(
         "ct_lesion.prediction": ["templates/*"],
     },
     include_package_data=False,
+    cmdclass={"build_py": BuildWithoutBenchmark},
     zip_safe=False,
     install_requires=[
         "torch>=2.4",
@@ -75,7 +90,7 @@ setup(
         "SimpleITK>=2.3",
         "pydicom>=3.0",
         "highdicom>=0.24",
-        # Detectron2 needs these as well; the republished wheel forgets to say so
+        # Detectron2's requirements; the metadata of the republished wheel omits some
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.9",
         "yacs>=0.1.8",
@@ -86,7 +101,10 @@ setup(
         "tensorboard>=2.10",
     ],
     entry_points={
-        "console_scripts": ["ct-lesion-predict = ct_lesion.prediction.command:main"],
+        "console_scripts": [
+            "ct-lesion = ct_lesion_tools.__main__:main",
+            "ct-lesion-predict = ct_lesion_tools.__main__:predict",
+        ],
     },
     extras_require={
         "fast": ["numba>=0.60"],

@@ -1,22 +1,24 @@
-"""ct_lesion: lesions in chest CT, found, segmented and scored with Detectron2.
+"""ct_lesion finds, segments and scores lesions in chest CT with Detectron2.
 
 Importing the package registers its backbone, anchor generator, heads, meta-architectures and
-datasets with Detectron2's registries. It changes nothing global: the keys it adds to a config are
-added by :func:`ct_lesion.add_ct_lesion_config`.
+datasets in Detectron2's registries. It changes no global config:
+:func:`ct_lesion.add_ct_lesion_config` adds its keys to a config of yours.
 """
 
 import warnings
 
 try:
-    # what Detectron2 warns of while it is imported is of torch's future, and nobody's to mend here
+    # Detectron2 triggers torch deprecation warnings that we cannot fix
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import detectron2.modeling  # noqa: F401
 except ImportError as error:
+    if (error.name or "").partition(".")[0] != "detectron2":
+        raise ImportError(f"Detectron2 cannot be imported: {error}", name=error.name) from error
     raise ImportError(
-        "ct_lesion needs Detectron2, which is not importable here. Run `bash tools/setup_env.sh` "
-        "in a checkout of ct_lesion, which installs it, or install Detectron2 yourself: "
-        "https://detectron2.readthedocs.io/tutorials/install.html"
+        "ct_lesion needs Detectron2, which is not installed. Run `ct-lesion install-detectron2`, "
+        "or build it yourself: https://detectron2.readthedocs.io/tutorials/install.html",
+        name=error.name,
     ) from error
 
 from . import data, modeling  # imported for their registrations

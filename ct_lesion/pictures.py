@@ -1,19 +1,24 @@
-"""Which pictures are decoded at all: their formats, and how large they may say they are.
+"""Reading picture files (PNG, JPEG, TIFF, BMP) from outside: limits, bit depth, EXIF orientation.
 
-Decoding is where a damaged or hostile file costs something: a PNG of a few kilobytes can ask for
-gigabytes. So the header is read first, and what no CT slice can be is refused.
+Every picture that the package decodes is decoded here. A hostile PNG of a few kilobytes can ask for
+gigabytes, so the header is read first, and sizes that no CT slice has are refused. The EXIF
+orientation is applied to images and masks alike, in training, preparation, prediction and audit.
+"Upright" is a picture after its EXIF orientation is applied.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from .errors import DatasetError, reason
 
@@ -25,16 +30,23 @@ PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """Pillow's decoders that may be tried. Others are of no use here, and one of them (EPS) would run
 another program."""
 
+GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+"""Pillow's modes that can hold an 8-bit grey slice."""
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+"""Pillow's modes that hold more than 8 bits a pixel."""
+MOST_COLOUR = 16
+"""The channels of a grey JPEG saved in colour differ by less than this."""
+
 DAMAGE = (
     OSError,
     SyntaxError,
     EOFError,
     ValueError,
     TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
+    LookupError,
+    ArithmeticError,
     AttributeError,
+    AssertionError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -42,53 +54,206 @@ DAMAGE = (
 )
 """What Pillow raises on damaged bytes, depending on which byte it is."""
 
+_TOO_LARGE = (
+    f"but no CT slice has more than {LARGEST_PICTURE // 2**20} million: leave it out, or resize it"
+)
+WINDOW_FIRST = (
+    "convert it to 8 bits with a CT window first (ct_lesion.scans.windows.window_to_uint8)"
+)
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_PNG_ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # keywords of text chunks
+_TRANSPOSES = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What makes a picture upright, for each EXIF orientation."""
+
+
+class PictureError(DatasetError):
+    """A picture file that cannot be used.
+
+    Attributes:
+        kind: ``empty``, ``not an image``, ``too large``, ``truncated``, ``wrong mode`` or
+            ``corrupt`` (the audit has more).
+        what: the message without the file's name.
+    """
+
+    kind = "corrupt"
+    what = ""
+
+    @classmethod
+    def of(cls, name: str | Path, kind: str, what: str) -> PictureError:
+        """The error for a file; a constructor with one argument lets it cross processes."""
+        error = cls(f"{name}: {what}.")
+        error.kind, error.what = kind, what
+        return error
+
+
+class ImageHeader(NamedTuple):
+    """Width and height in pixels of the upright picture, and bits a channel."""
+
+    width: int
+    height: int
+    bits: int
+
 
 def check_picture_size(path: str | Path, width: int, height: int) -> None:
     """Refuse a size that no CT slice has.
 
     Args:
         path: for the message.
-        width, height: in pixels, as the header says.
+        width, height: in pixels, from the file's header.
 
     Raises:
-        DatasetError: a side is 0, or there are more than :data:`LARGEST_PICTURE` pixels.
+        PictureError: a side is 0, or there are more than :data:`LARGEST_PICTURE` pixels.
     """
+    size = f"{width} x {height} pixels"
     if width <= 0 or height <= 0:
-        raise DatasetError(f"{path}: is damaged, its header says {width} x {height} pixels.")
+        raise PictureError.of(path, "corrupt", f"is damaged, its header says {size}")
     if width * height > LARGEST_PICTURE:
-        raise DatasetError(
-            f"{path}: says that it has {width} x {height} pixels, which no CT slice has (at most "
-            f"{LARGEST_PICTURE // 2**20} million are read): leave it out, or resize it."
-        )
+        raise PictureError.of(path, "too large", f"its header says {size}, {_TOO_LARGE}")
 
 
 @contextmanager
-def open_picture(source: str | Path | BinaryIO, name: str | Path = "") -> Iterator[Image.Image]:
-    """Open a picture for decoding; only its header has been read.
+def open_picture(
+    source: str | Path | BinaryIO, name: str | Path = "", page: int = 0
+) -> Iterator[Image.Image]:
+    """Open a picture and check its size; its pixels are not decoded yet (see :func:`upright`).
 
     Args:
-        source: a path or the bytes of a file.
-        name: for messages, where ``source`` is no path.
+        source: a path, or the bytes of a file.
+        name: for messages, if ``source`` is not a path.
+        page: of a TIFF with several pages.
 
     Raises:
-        DatasetError: another format than :data:`PICTURE_FORMATS`, damaged, or too large. Also what
-            Pillow raises when the picture is decoded within the block.
+        PictureError: the file is missing, empty, damaged, too large, or not one of
+            :data:`PICTURE_FORMATS`. Pillow's errors inside the block become a PictureError too.
     """
     name = name or source
     try:
-        with Image.open(source, formats=PICTURE_FORMATS) as image:
-            check_picture_size(name, *image.size)
-            yield image
+        is_path = isinstance(source, (str, Path))
+        with Path(source).open("rb") if is_path else nullcontext(source) as file:
+            if not file.read(1):
+                raise PictureError.of(name, "empty", "is empty")
+            file.seek(0)
+            with Image.open(file, formats=PICTURE_FORMATS) as image:
+                if page:
+                    image.seek(page)
+                check_picture_size(name, *image.size)
+                yield image
     except DatasetError:
         raise
     except UnidentifiedImageError:
-        raise DatasetError(
-            f"{name}: not a picture (PNG, JPEG, TIFF or BMP), or a damaged one."
-        ) from None
+        what = "not a picture (PNG, JPEG, TIFF or BMP), or a damaged one"
+        raise PictureError.of(name, "not an image", what) from None
     except Image.DecompressionBombError:
-        raise DatasetError(
-            f"{name}: says that it has more pixels than any CT slice (at most "
-            f"{LARGEST_PICTURE // 2**20} million are read): leave it out, or resize it."
-        ) from None
+        what = f"its header says many more pixels, {_TOO_LARGE}"
+        raise PictureError.of(name, "too large", what) from None
+    except MemoryError:
+        raise PictureError.of(name, "too large", "does not fit in memory") from None
     except DAMAGE as error:
-        raise DatasetError(f"{name}: cannot be read as a picture ({reason(error)}).") from None
+        kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        what = f"cannot be read as a picture ({reason(error)})"
+        raise PictureError.of(name, kind, what) from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode the current page of an open picture and apply its EXIF orientation.
+
+    An unreadable EXIF block counts as no orientation.
+    """
+    image.load()  # before EXIF: a PNG is decoded to find it, and the error would be ignored there
+    transpose = _TRANSPOSES.get(_orientation(image))
+    return image.transpose(transpose) if transpose is not None else image
+
+
+def read_8_bit(
+    source: str | Path | BinaryIO, name: str | Path = "", advice: str = WINDOW_FIRST
+) -> Image.Image:
+    """Decode a picture of at most 8 bits a channel, upright.
+
+    Args:
+        source, name: as for :func:`open_picture`.
+        advice: the end of the message about a deeper picture.
+
+    Raises:
+        PictureError: as for :func:`open_picture`; or the picture has more bits.
+    """
+    with open_picture(source, name) as image:
+        bits = bits_of(image)
+        if bits > 8:  # Pillow would clip or cut the values without a warning
+            raise PictureError.of(name or source, "wrong mode", f"is a {bits}-bit image; {advice}")
+        return upright(image)
+
+
+def read_image_header(path: str | Path) -> ImageHeader:
+    """Read the size and depth of a picture without decoding it.
+
+    Raises:
+        PictureError: see :func:`open_picture`.
+    """
+    with open_picture(path) as image:
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> ImageHeader:
+    """Upright size and depth of the current page of a picture that is open but not decoded."""
+    bits, (width, height) = bits_of(image), image.size
+    # Pillow decodes a PNG to find its EXIF block, so look first whether there can be one
+    may_be_turned = image.format != "PNG" or _png_may_be_turned(image.fp)
+    if may_be_turned and _orientation(image) >= 5:
+        width, height = height, width
+    return ImageHeader(width, height, bits)
+
+
+def bits_of(image: Image.Image) -> int:
+    """Bits a channel of a picture that is open but not decoded: 1, 8 (also for fewer), 16 or 32."""
+    if image.format == "TIFF":
+        bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+        return bits if bits > 8 or image.mode == "1" else 8
+    # Pillow cuts 16-bit colours of a PNG to 8; only the name of the raw data shows it
+    if image.mode.startswith("I;16") or _is_deep_png(image):
+        return 16
+    return {"1": 1, "I": 32, "F": 32}.get(image.mode, 8)
+
+
+def colour_spread(colours: np.ndarray) -> int:
+    """Largest difference between the channels of a pixel; ``colours`` is ``(H, W, 3)`` uint8."""
+    return int(np.ptp(colours, axis=2).max())
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, that is still to be applied."""
+    if image.format == "TIFF":  # Pillow applies it, and swaps the size when it opens the file
+        return 1
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        return 1
+    return value if value in _TRANSPOSES else 1
+
+
+def _is_deep_png(image: Image.Image) -> bool:
+    return image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def _png_may_be_turned(file: BinaryIO) -> bool:
+    """Whether a PNG has a chunk that can hold an EXIF orientation; other chunks are skipped."""
+    place = file.tell()
+    try:
+        file.seek(8)
+        while len(start := file.read(8 + len(_PNG_ORIENTATION[0]))) >= 8:
+            length, name = struct.unpack_from(">I4s", start)
+            if name == b"eXIf" or start[8:].startswith(_PNG_ORIENTATION):
+                return True
+            if name == b"IEND":
+                return False
+            file.seek(length + 12 - len(start), os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)

@@ -12,8 +12,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from toy_checkpoints import write_classifier, write_segmenter
 
 from ct_lesion.data.datasets.cncb import register_cncb_lesion
+from ct_lesion.data.datasets.lesion_coco import IMAGE_FOLDER, annotation_file
 from ct_lesion.data.datasets.splits import split_by_patients
-from ct_lesion.data.prepare.cncb import IMAGE_FOLDER, annotation_file, find_slices, prepare_cncb
+from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
 
 REPOSITORY = Path(__file__).resolve().parent.parent

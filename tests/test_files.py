@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ct_lesion.files import atomic_folder, atomic_write, remove_partial_files
+from ct_lesion.files import atomic_folder, atomic_write, remove_partial_files, write_together
 
 
 def fill(folder, text):
@@ -74,3 +74,21 @@ def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     remove_partial_files(tmp_path / "nothing")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"model_0000001.pth", ".hidden", ".scan.partial"}
+
+
+def test_a_failure_to_write_together_keeps_the_earlier_files(tmp_path, monkeypatch):
+    files = {tmp_path / "a.json": "new", tmp_path / "b.json": "new"}
+    for path in files:
+        path.write_text("old")
+    write_text = Path.write_text
+
+    def disk_full(self, text, **kwargs):
+        if "b.json" in self.name:
+            write_text(self, text[:1], **kwargs)
+            raise OSError(28, "No space left on device")
+        return write_text(self, text, **kwargs)
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_together(files)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.json": "old", "b.json": "old"}

@@ -1,4 +1,4 @@
-"""What a user installs: the wheel's contents, its metadata, the set-up script's refusals."""
+"""The wheel, its metadata, and the refusals of the set-up script."""
 
 import os
 import re
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGED = ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "requirements.txt")
 SETUP_ENV = ROOT / "tools" / "setup_env.sh"
 
-# `python -c` code that makes modules unimportable, as on a machine that does not have them
+# `python -c` code that makes modules unimportable, as if they were not installed
 BLOCK = "import sys; sys.modules.update(dict.fromkeys({names}))\n"
 
 
 def run(*command: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, its output as text."""
+    """Run a command to its end."""
     words = [str(word) for word in command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, **kwargs)
 
@@ -39,7 +39,7 @@ def yaml_configs() -> set[str]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout: a build leaves files behind. One more config, in a new folder."""
+    """A copy of the checkout for builds, with one more config in a new folder."""
     tree = tmp_path_factory.mktemp("a checkout") / "ct_lesion"
     tree.mkdir()
     for name in PACKAGED:
@@ -73,16 +73,19 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return message_from_string(wheel.read(name).decode())
 
 
-def test_wheel_holds_the_configs_and_the_package_only(wheel: zipfile.ZipFile) -> None:
-    names = set(wheel.namelist())
+def test_wheel_holds_package_configs_and_tools_without_the_benchmark(
+    wheel: zipfile.ZipFile,
+) -> None:
+    found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {f"ct_lesion/{name}" for name in yaml_configs()}
-    assert expected | {"ct_lesion/configs/new_folder/probe.yaml"} <= names
-    # whatever lies in the package is needed there: a template, a table, a module of a subpackage
+    expected.add("ct_lesion/configs/new_folder/probe.yaml")
+    # every file of the package is needed: modules, templates, tables
     ours = (path for path in (ROOT / "ct_lesion").rglob("*") if path.is_file())
-    ours = {str(path.relative_to(ROOT)) for path in ours if "__pycache__" not in path.parts}
-    assert ours <= names
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"ct_lesion"}
+    expected |= {str(path.relative_to(ROOT)) for path in ours if "__pycache__" not in path.parts}
+    expected |= {f"ct_lesion_tools/{path.name}" for path in (ROOT / "tools").glob("*.py")}
+    benchmark = {name for name in expected if "/benchmark" in name}
+    assert len(benchmark) > 1
+    assert found == expected - benchmark
 
 
 def test_metadata(wheel: zipfile.ZipFile) -> None:
@@ -127,7 +130,7 @@ def test_import_without_detectron2_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
-    assert "Detectron2" in last and "tools/setup_env.sh" in last
+    assert "Detectron2" in last and "`ct-lesion install-detectron2`" in last
 
 
 def test_pins_cover_and_satisfy_the_requirements(wheel: zipfile.ZipFile) -> None:
@@ -139,8 +142,11 @@ def test_pins_cover_and_satisfy_the_requirements(wheel: zipfile.ZipFile) -> None
         assert wanted.specifier.contains(versions[wanted.name.lower()]), line
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "setup.py", "tools/setup_env.sh"])
-def test_packages_come_from_whatever_index_pip_is_set_to(name: str) -> None:
+INSTALLERS = ("requirements.txt", "setup.py", "tools/setup_env.sh", "tools/install_detectron2.py")
+
+
+@pytest.mark.parametrize("name", INSTALLERS)
+def test_packages_come_from_the_index_that_pip_is_configured_with(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"index-url|\bhttps?://\w", text)
 
@@ -149,14 +155,14 @@ def test_packages_come_from_whatever_index_pip_is_set_to(name: str) -> None:
 
 
 def shim(folder: Path, name: str, body: str) -> None:
-    """A program of that name, found before the real one when ``folder`` leads the PATH."""
+    """Write a program that replaces the real one where ``folder`` comes first in PATH."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{body}\n")
     (folder / name).chmod(0o755)
 
 
 def setup_env(tmp_path: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Runs the script, for an environment in ``tmp_path``, with the shims leading the PATH."""
+    """Run the script for an environment in ``tmp_path``, with the shims first in PATH."""
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "CT_LESION_VENV")}
     clean["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{clean['PATH']}"
     clean["CT_LESION_VENV"] = str(tmp_path / "an environment")
@@ -180,7 +186,7 @@ PYTHONS = ("python3", "python3.11", "python3.12", "python3.13")
 def test_setup_names_the_pythons_that_do_not_suit(tmp_path: Path) -> None:
     for name in PYTHONS[:-1]:
         shim(tmp_path / "bin", name, "echo 3.9.18")
-    shim(tmp_path / "bin", PYTHONS[-1], "exit 127")  # a pyenv shim without a version behind it
+    shim(tmp_path / "bin", PYTHONS[-1], "exit 127")  # a broken pyenv shim
     done = setup_env(tmp_path)
     assert_refused(done, "no suitable Python", "3.11 to 3.13", "python3 is 3.9.18")
     assert "python3.13 is" not in done.stderr
@@ -193,7 +199,7 @@ def test_setup_without_any_python(tmp_path: Path) -> None:
     assert_refused(setup_env(tmp_path), "no suitable Python", "found none")
 
 
-def test_setup_takes_the_python_it_is_told_to(tmp_path: Path) -> None:
+def test_setup_takes_the_python_of_the_variable(tmp_path: Path) -> None:
     shim(tmp_path / "bin", "my-python", "echo 3.14.0")
     assert_refused(setup_env(tmp_path, PYTHON="my-python"), "my-python is 3.14.0")
 
@@ -214,23 +220,39 @@ def test_setup_on_a_full_disk(tmp_path: Path) -> None:
     assert_untouched(tmp_path)
 
 
-def test_setup_leaves_folders_alone_that_are_no_environments(tmp_path: Path) -> None:
-    data = tmp_path / "an environment" / "scan.png"
-    data.parent.mkdir()
-    data.write_text("precious")
-    assert_refused(setup_env(tmp_path), "is no virtual environment")
-    assert list(data.parent.iterdir()) == [data]
+def foreign(tmp_path: Path) -> Path:
+    """A file in a folder that the script did not make."""
+    file = tmp_path / "an environment" / "bin" / "python"
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+    return file
 
 
-def test_setup_refuses_an_environment_with_another_python(tmp_path: Path) -> None:
-    (tmp_path / "an environment").mkdir()
-    shim(tmp_path / "an environment" / "bin", "python", "echo 3.10.2")
-    assert_refused(setup_env(tmp_path), "has Python 3.10.2", "3.11 to 3.13")
+def test_setup_refuses_an_environment_that_it_did_not_make(tmp_path: Path) -> None:
+    file = foreign(tmp_path)
+    done = setup_env(tmp_path)
+    assert_refused(done, "was not made by this script", "'pip install -e .'")
+    assert "'python tools/install_detectron2.py'" in done.stderr
+    assert [p for p in (tmp_path / "an environment").rglob("*") if p.is_file()] == [file]
+    assert file.read_text() == "precious"
+
+
+def test_setup_keeps_an_unfinished_environment_with_a_detectron2_of_the_user(
+    tmp_path: Path,
+) -> None:
+    venv = tmp_path / "an environment"
+    build = venv / "lib/python3.12/site-packages/detectron2-0.6.dist-info"
+    build.mkdir(parents=True)
+    (venv / ".ct_lesion").mkdir()
+    (venv / ".ct_lesion/ours").touch()
+    done = setup_env(tmp_path, PYTHON=sys.executable)
+    assert_refused(done, "holds your own build of Detectron2")
+    assert build.is_dir()
 
 
 def test_setup_help_and_unknown_options(tmp_path: Path) -> None:
     done = setup_env(tmp_path, "--help")
     assert done.returncode == 0
-    assert "CT_LESION_VENV" in done.stdout and "--pinned" in done.stdout
+    assert "CT_LESION_VENV" in done.stdout and "tools/install_detectron2.py" in done.stdout
     assert_refused(setup_env(tmp_path, "--quick"), "unknown option --quick")
     assert_untouched(tmp_path)

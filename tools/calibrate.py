@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Fit a temperature on a run's validation predictions and save it with the run's weights.
+"""Fit a temperature on validation predictions and save it with the weights.
 
 Example:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
     python tools/calibrate.py RUN
 
-Logits divided by the temperature give probabilities that are neither too sure nor too modest. The
-predicted classes stay as they are. The temperature is written into the description of every
-.safetensors file in the folder that holds the weights that were validated.
+Dividing the logits by the temperature calibrates the probabilities; predicted classes do not
+change. The temperature is written into the description of every .safetensors file in RUN that holds
+the validated weights.
 """
 
 import argparse
@@ -16,20 +16,17 @@ import json
 from pathlib import Path
 
 from ct_lesion.checkpoint import update_description
-from ct_lesion.errors import run_tool
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.evaluation.calibration import fit_temperature
-from ct_lesion.report.runs.runs import RunError, choose_validation, load_runs
+from ct_lesion.report.runs.results import choose_validation
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a classification run")
-    parser.add_argument(
-        "--validation", help='evaluation to fit on (default: the one whose name ends in "_val")'
-    )
+    parser.add_argument("--validation", help='dataset to fit on (default: name ends in "_val")')
     return parser.parse_args()
 
 
@@ -40,8 +37,8 @@ def main() -> None:
     if validation is None:
         raise RunError(
             f"{run.folder}: holds no classifier's evaluation of "
-            f"{args.validation or 'a validation set'}. It has those of: "
-            f"{', '.join(run.classification) or 'nothing'}."
+            f"{args.validation or 'a validation set'}, but of "
+            f"{', '.join(run.classification) or 'nothing'}. Evaluate the validation set first."
         )
     temperature = fit_temperature(validation.labels, validation.logits)
     content = json.dumps({"value": temperature, "fitted_on": validation.dataset})

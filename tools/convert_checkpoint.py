@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn a checkpoint of the published implementation into one for ct_lesion.
+"""Convert a checkpoint of the published implementation for ct_lesion.
 
 Example:
     python tools/convert_checkpoint.py segmentation_model.pth segmentation.safetensors
@@ -7,8 +7,8 @@ Example:
         MODEL.WEIGHTS segmentation.safetensors
 
 Backbone, truncation, kind (segmentation or classification), classes and N are recognised from the
-weights, and the shipped config that builds this model is chosen and travels in the output. Nothing
-in the file is executed. The result goes into MODEL.WEIGHTS.
+weights. The shipped config of this model is written into OUTPUT. No code in the file is executed.
+Use OUTPUT as MODEL.WEIGHTS.
 """
 
 import argparse
@@ -25,25 +25,23 @@ from ct_lesion.checkpoint import (
     write_weights,
 )
 from ct_lesion.checkpoint.released import ConvertedCheckpoint, ReleasedCheckpoint
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
-from ct_lesion.errors import run_tool
 
 STAGES = {"res3": "truncated twice (T2)", "res4": "truncated once (T1)", "res5": "full"}
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", type=Path, metavar="RELEASED", help="a published .pth")
+    parser = tool_parser(__doc__)
+    parser.add_argument("source", type=Path, metavar="RELEASED", help="published .pth file")
     parser.add_argument(
         "output", type=Path, metavar="OUTPUT", help=".safetensors (recommended) or .pth"
     )
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="the model's config, as a path or the name of a shipped one (default: recognised)",
+        help="config of the model, a path or the name of a shipped one (default: recognised)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
     return parser.parse_args()
@@ -64,7 +62,7 @@ def summary(released: ReleasedCheckpoint, converted: ConvertedCheckpoint) -> lis
     model = converted.cfg.MODEL
     last_stage = model.RESNETS.OUT_FEATURES[-1]
     rows = [
-        ("file says", f"{released.model_name or 'no name'}, epoch {released.epoch or 'unknown'}"),
+        ("in the file", f"{released.model_name or 'no name'}, epoch {released.epoch or 'unknown'}"),
         ("kind", "classification" if converted.is_classifier else "segmentation"),
         ("backbone", f"ResNet{model.RESNETS.DEPTH}+FPN, {STAGES.get(last_stage, last_stage)}"),
         ("lesion classes", model.ROI_HEADS.NUM_CLASSES),
@@ -82,15 +80,15 @@ def summary(released: ReleasedCheckpoint, converted: ConvertedCheckpoint) -> lis
 def main() -> None:
     args = parse_arguments()
     if args.output.exists() and not args.overwrite:
-        raise CheckpointError(f"{args.output} exists: give another name, or --overwrite.")
+        raise CheckpointError(f"{args.output} exists: choose another name or add --overwrite.")
     released = read_released(args.source)
     converted = convert_released(released, args.config_file)
     names = class_names(converted)
     print(tabulate(summary(released, converted), tablefmt="plain", disable_numparse=True))
     for name in converted.unused:
-        print(f"warning: {name} is not part of this model and was left out")
+        print(f"warning: {name} is not part of this model and was dropped")
     if names.get("regions") == list(MASK_TYPES["merge"].classes) and not args.config_file:
-        print("note: one lesion class; if it was trained on GGO alone, give its *_ggo.yaml")
+        print("note: one lesion class; if the model was trained on GGO only, name its *_ggo.yaml")
     write_weights(args.output, converted.model, describe(converted.cfg, class_names=names))
     digest = hashlib.sha256(args.output.read_bytes()).hexdigest()
     print(f"written: {args.output}\nsha256:  {digest}")

@@ -1,110 +1,115 @@
-#!/usr/bin/env python
-"""Make a synthetic chest CT data set ("phantom"): slices in the layouts of CNCB and COVIDx-CT, or
-whole scans with their lesions as masks.
+#!/usr/bin/env python3
+"""Make synthetic chest CT, as slices in the layouts of the datasets or as scans.
 
-examples:
-  python tools/make_phantom.py --output datasets/phantom --size 256 --seed 0
-  python tools/make_phantom.py --output phantom_scans --as dicom
+Examples:
+    python tools/make_phantom.py --output datasets/phantom --size 256 --seed 0
+    python tools/make_phantom.py --output phantom_scans --as dicom
+
+Slices are in the layouts of CNCB and COVIDx-CT, whole scans come with lesion masks. The same
+arguments always make the same files.
 """
 
-from __future__ import annotations
-
 import argparse
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 from ct_lesion.phantom.slice_sets import PhantomSpec, write_phantom
 from ct_lesion.phantom.volumes import FORMATS, VolumeSpec, write_phantom_volumes
 
+ONLY_SLICES = ("lesion_patients", "slices_per_patient")
 
-def parse_args(argv: list[str] | None = None) -> tuple[Path, bool, PhantomSpec | VolumeSpec]:
-    """Arguments as output folder, whether to overwrite, and what to make."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    d, v = PhantomSpec(), VolumeSpec(FORMATS[0])
 
-    def number(name: str, text: str) -> None:
-        p.add_argument(name, type=int, default=argparse.SUPPRESS, metavar="N", help=text)
+def parse_arguments() -> argparse.Namespace:
+    """The numbers that are not given are missing in the namespace."""
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    slices, scans = PhantomSpec(), VolumeSpec(FORMATS[0])
 
-    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
-    p.add_argument(
+    def add_number(name: str, text: str) -> None:
+        add(name, type=int, default=argparse.SUPPRESS, metavar="N", help=text)
+
+    add("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    add(
         "--as",
         dest="form",
         default="slices",
         choices=("slices", *FORMATS),
-        help="slices in the layouts of the real data sets (default), or whole scans with masks",
+        help="slices in the layouts of the real datasets (default) or whole scans with masks",
     )
-    number("--size", f"pixels along a side: 256 or 512 (default: {d.size})")
-    number("--seed", f"same seed, same files (default: {d.seed})")
-    number(
+    add_number("--size", f"pixels along a side: 256 or 512 (default: {slices.size})")
+    add_number("--seed", f"random seed (default: {slices.seed})")
+    add_number(
         "--patients-per-class",
-        f"of NCP, CP and Normal each; slices: in covidx/, 0 or at least 3 (default: "
-        f"{d.patients_per_class}),\nscans: at least 1 (default: {v.patients_per_class})",
+        "patients of each class, NCP, CP and Normal: for slices 0 or at least 3 (default: "
+        f"{slices.patients_per_class}), for scans at least 1 (default: {scans.patients_per_class})",
     )
-    number(
+    add_number(
         "--slices-per-scan",
-        f"slices of each of them (default: {d.slices_per_scan}, of whole scans "
-        f"{v.slices_per_scan})",
+        f"slices of each of these patients (default: {slices.slices_per_scan}, for whole scans "
+        f"{scans.slices_per_scan})",
     )
-    number(
+    add_number(
         "--lesion-patients",
-        f"slices only: COVID-19-like patients with masks, in ct_lesion_seg/ (default: "
-        f"{d.lesion_patients})",
+        f"patients with COVID-19 lesions and masks (default: {slices.lesion_patients}; not for "
+        "whole scans)",
     )
-    number(
+    add_number(
         "--slices-per-patient",
-        f"slices only: slices of each of them (default: {d.slices_per_patient})",
+        f"slices of each of these patients (default: {slices.slices_per_patient}; not for whole "
+        "scans)",
     )
-    p.add_argument("--overwrite", action="store_true", help="replace an earlier phantom")
-    args = vars(p.parse_args(argv))
-    output, overwrite, form = args.pop("output"), args.pop("overwrite"), args.pop("form")
+    add("--overwrite", action="store_true", help="replace an earlier phantom")
+    return parser.parse_args()
+
+
+def choose_spec(form: str, numbers: dict[str, int]) -> PhantomSpec | VolumeSpec:
     if form == "slices":
-        return output, overwrite, PhantomSpec(**args)
-    for name in ("lesion_patients", "slices_per_patient"):
-        if name in args:
-            p.error(f"--{name.replace('_', '-')} is for --as slices only")
-    return output, overwrite, VolumeSpec(form, **args)
+        return PhantomSpec(**numbers)
+    for name in ONLY_SLICES:
+        if name in numbers:
+            raise UserError(f"--{name.replace('_', '-')} is only for --as slices.")
+    return VolumeSpec(form, **numbers)
 
 
 def summary(output: Path, manifest: dict) -> str:
     """What was made and where, a line for each set."""
     lines = []
     if "scans" in manifest:
-        lines.append(f"{output / 'scans'}: {len(manifest['scans'])} whole scans, masks beside them")
-        lines.append(f"{output / 'pairs.csv'}: patient, image, mask and class of each")
-    a = manifest.get("ct_lesion_seg", {"patients": 0})
-    if a["patients"]:
+        lines.append(f"{output / 'scans'}: {len(manifest['scans'])} whole scans with masks")
+        lines.append(f"{output / 'pairs.csv'}: patient, image, mask and class of each scan")
+    archive = manifest.get("ct_lesion_seg", {"patients": 0})
+    if archive["patients"]:
         lines.append(
-            f"{output / 'ct_lesion_seg'}: {a['patients']} patients, {a['slices']} slices "
-            f"({a['slices_with_lesion']} with lesions), {a['lesions']} lesions"
+            f"{output / 'ct_lesion_seg'}: {archive['patients']} patients, {archive['slices']} "
+            f"slices ({archive['slices_with_lesion']} with lesions), {archive['lesions']} lesions"
         )
-    if c := manifest.get("covidx"):
-        lines.append(f"{output / 'covidx'}: {c['patients']} patients, {c['slices']} slices")
-        for split, count in c["listed"].items():
-            each = ", ".join(f"{name} {n}" for name, n in count.items())
+    if covidx := manifest.get("covidx"):
+        lines.append(
+            f"{output / 'covidx'}: {covidx['patients']} patients, {covidx['slices']} slices"
+        )
+        for split, counts in covidx["listed"].items():
+            each = ", ".join(f"{name} {count}" for name, count in counts.items())
             lines.append(f"{output / 'covidx' / split}_COVIDx_CT.txt: {each}")
     lines.append(f"{output / 'phantom.json'}: the arguments and these counts")
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; 2 is the exit code of a user's mistake, 130 that of Ctrl-C."""
-    output, overwrite, spec = parse_args(argv)
+def main() -> None:
+    args = vars(parse_arguments())
+    output, overwrite, form = args.pop("output"), args.pop("overwrite"), args.pop("form")
+    spec = choose_spec(form, args)
+    write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
     try:
-        # The delay keeps a refusal to one line: no bar for what never started.
+        # the delay: no bar before an error message
         with tqdm(total=spec.patients, unit="patient", desc="phantom", delay=0.2) as bar:
-            write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
             manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
-    except (ValueError, OSError) as error:
-        print(f"make_phantom: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("make_phantom: interrupted, nothing was written", file=sys.stderr)
-        return 130
+    except (ValueError, FileExistsError) as error:
+        raise UserError(str(error)) from error
     print(summary(output, manifest))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

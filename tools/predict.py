@@ -1,7 +1,114 @@
 #!/usr/bin/env python3
-"""Find lesions in chest CT scans, and the class of each slice and scan: see --help."""
+"""Find lesions in chest CT scans, and the class of each slice and scan.
 
-from ct_lesion.prediction.command import main
+Examples:
+    python tools/predict.py scan.nii.gz --segmentation model_best.safetensors --output predictions
+    python tools/predict.py dicom_folder 'more/*.nrrd' png_slices/ --output predictions \\
+        --segmentation model_best.safetensors --classifier classifier.safetensors
+
+An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
+TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. DIR gets
+index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
+(COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
+DICOM), overlays/ and manifest.json.
+
+Rerun the same command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130
+interrupted, 10 + the number of failed scans. For research use only. Not for clinical use.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.engine.launch import launch
+from ct_lesion.errors import UserError
+from ct_lesion.prediction.console import find_scans_to_predict, quiet_libraries, report_result
+from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.prediction.models import load_classifier, load_segmenter
+from ct_lesion.prediction.predictor import LesionPredictor
+from ct_lesion.prediction.run import RunOptions, predict_scans
+from ct_lesion.prediction.scan_class import DEFAULT_TOP_SLICES
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.windows import WINDOWS, choose_window
+
+ADVICE = "Rerun the same command to predict the unfinished scans."
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="output folder")
+    add = parser.add_argument_group("models").add_argument
+    add("--segmentation", required=True, metavar="WEIGHTS", help="checkpoint of a segmenter")
+    add("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier")
+    add("--config-file", metavar="YAML", help="the segmenter's config (default: its checkpoint's)")
+    add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of this config")
+    add("--device", help="cpu or cuda (default: a GPU if there is one)")
+    text = (
+        "slices a batch; affects speed and memory only (default: the number of cores, at least 4)"
+    )
+    add("--batch-size", type=int, metavar="N", help=text)
+    text = "processes that share the scans: one a GPU, or sharing the cores (default: %(default)s)"
+    add("--processes", type=int, default=1, metavar="N", help=text)
+
+    add = parser.add_argument_group("reading").add_argument
+    add("--series-uid", metavar="UID", help="read only this DICOM series")
+    add("--window", choices=list(WINDOWS), help="HU window of the models (default: lung)")
+    add("--window-level", type=float, metavar="HU", help="centre of your own window")
+    add("--window-width", type=float, metavar="HU", help="full width of it")
+    text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
+    add("--hu", type=float, nargs="?", const=0.0, metavar="OFFSET", help=text)
+    text = "lung mask of the scan, or a folder of masks named like the scans"
+    add("--lung-mask", type=Path, metavar="VOLUME", help=text)
+
+    add = parser.add_argument_group("results").add_argument
+    text = "lesions with a higher score count (default: TEST.PAPER_SCORE_THRESH, 0.75)"
+    add("--score-thresh", type=float, metavar="SCORE", help=text)
+    text = (
+        "the class of a scan is that of the mean logits of the K slices with the highest region "
+        "scores; 0 averages all slices (default: %(default)s)"
+    )
+    add("--top-slices", type=int, default=DEFAULT_TOP_SLICES, metavar="K", help=text)
+    add("--save-score-maps", action="store_true", help="write the mask logits of slices (npz)")
+    text = "replace finished scans of other inputs, models or options"
+    add("--overwrite", action="store_true", help=text)
+    return parser.parse_args(arguments)
+
+
+def predict(args: argparse.Namespace, arguments: list[str]) -> None:
+    """What each process does."""
+    quiet_libraries()
+    window = choose_window(args.window, args.window_level, args.window_width)
+    reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
+    sources = find_scans_to_predict(args.inputs, reading, args.output)
+    masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
+    segmenter = load_segmenter(
+        args.segmentation,
+        device=args.device,
+        score_thresh=args.score_thresh,
+        config_file=args.config_file,
+        overrides=args.opts,
+    )
+    classifier = args.classifier and load_classifier(args.classifier, device=args.device)
+    predictor = LesionPredictor(
+        segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
+    )
+    options = RunOptions(args.save_score_maps, masks, args.overwrite, asdict(reading), arguments)
+    result = predict_scans(sources, predictor, args.output, options)
+    sys.exit(report_result(result, args.output))
+
+
+def main() -> None:
+    args = parse_arguments()
+    batch_size = 1 if args.batch_size is None else args.batch_size
+    if min(batch_size, args.processes) < 1 or args.top_slices < 0:
+        raise UserError("--batch-size and --processes must be 1 or more, --top-slices 0 or more.")
+    on_gpu = args.device is None or args.device.startswith("cuda")
+    task = (args, sys.argv[1:])
+    launch(predict, args.processes, args=task, on_gpu=on_gpu, advice=ADVICE)
+
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -1,29 +1,26 @@
 #!/usr/bin/env python3
-"""Turn CNCB's lesion archive into the COCO json files that ct_lesion trains on.
+"""Turn slices and masks in CNCB's layout into lesion datasets (COCO json).
 
 Example:
     python tools/prepare_cncb.py ct_lesion_seg.zip \\
         --split-file train=train_split.txt --split-file test=test_split.txt
 
-Writes images/ and annotations/ below --output, which by default is where the datasets
-cncb_lesion_*, cncb_ggo_consolidation_* and cncb_ggo_* are looked for. No patient is ever in two
-splits.
+Writes images/ and annotations/ into --output. Its default is the folder in which the datasets
+cncb_lesion_*, cncb_ggo_consolidation_* and cncb_ggo_* are registered. The splits share no patient.
 """
 
 import argparse
 
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
-from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_as_told
-from ct_lesion.errors import run_tool
+from ct_lesion.data.prepare.options import add_dataset_options, print_result, split_from_options
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", metavar="ARCHIVE", help="ct_lesion_seg.zip, or it unpacked")
+    parser = tool_parser(__doc__)
+    parser.add_argument("source", metavar="ARCHIVE", help="ct_lesion_seg.zip, or its folder")
     add_dataset_options(parser)
     return parser.parse_args()
 
@@ -32,7 +29,7 @@ def main() -> None:
     args = parse_arguments()
     archive = Archive(args.source)
     pairs = find_slices(archive)
-    split = split_as_told(args, [pair.id for pair in pairs])
+    split = split_from_options(args, [pair.id for pair in pairs])
     mask_types = args.mask_types or list(MASK_TYPES)
     summaries = prepare_cncb(
         archive, pairs, split, args.output, mask_types, args.min_area, args.overwrite

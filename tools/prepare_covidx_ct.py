@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Turn chest CT slices of three classes into the datasets that ct_lesion's classifier trains on.
+"""Turn slices of three classes into classification datasets.
 
-The slices may lie as NCP_96_1328_0032.png or in CNCB's tree as NCP/96/1328/0032.png, at any depth
-below --image-root; they are not copied. With the three COVIDx-CT lists these say which slice is
-in which split; without lists the patients below --image-root are divided at random.
+The images may be named NCP_96_1328_0032.png or lie in CNCB's tree as NCP/96/1328/0032.png, at any
+depth below --image-root. They are not copied. The three COVIDx-CT lists assign slices to splits;
+without lists the patients are split at random.
 
 Examples:
     python tools/prepare_covidx_ct.py --image-root COVIDx-CT/images \\
@@ -12,9 +12,10 @@ Examples:
 
     python tools/prepare_covidx_ct.py --image-root CNCB --split-fractions 0.6 0.2 0.2
 
-Writes annotations/{train,train_full,val,test}.json below --output, where the datasets
-covidx_ct_train (the sample), covidx_ct_train_full, covidx_ct_val and covidx_ct_test are looked
-for. Exit code 2 and no file, if anything is wrong with lists or images.
+Writes annotations/{train,train_full,val,test}.json into --output. Its default is the folder in
+which the datasets covidx_ct_train (the sample), covidx_ct_train_full, covidx_ct_val and
+covidx_ct_test are registered. After an error in lists or images, the exit code is 2 and no file is
+written.
 """
 
 import argparse
@@ -22,42 +23,41 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.catalog import datasets_root
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
-from ct_lesion.errors import run_tool
+from ct_lesion.errors import DatasetError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments() -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     add = parser.add_argument
-    default_output = "$DETECTRON2_DATASETS/covidx_ct, i.e. datasets/covidx_ct"
-    add("--image-root", type=Path, required=True, metavar="DIR", help="folder with the slices")
-    add("--output", type=Path, metavar="DIR", help=f"where to write (default: {default_output})")
-    add("--allow-missing", action="store_true", help="leave out listed slices that are not there")
-    add("--decode", action="store_true", help="decode every image to find damaged ones (minutes)")
+    default_output = "$DETECTRON2_DATASETS/covidx_ct or datasets/covidx_ct"
+    add("--image-root", type=Path, required=True, metavar="DIR", help="folder of the slices")
+    add("--output", type=Path, metavar="DIR", help=f"folder to write (default: {default_output})")
+    add("--allow-missing", action="store_true", help="skip listed slices that do not exist")
+    add("--decode", action="store_true", help="decode each image to find damaged ones (minutes)")
 
-    split = parser.add_argument_group("splits", "by the three lists, or else by fractions")
+    add = parser.add_argument_group("splits", "by the three lists or by fractions").add_argument
     for name in ("train", "val", "test"):
-        line = "lines <file> <class> <x0> <y0> <x1> <y1>, as COVIDx-CT's"
-        split.add_argument(f"--{name}-list", type=Path, metavar="FILE", help=line)
-    split.add_argument(
+        line = "COVIDx-CT list with lines <file> <class> <x0> <y0> <x1> <y1>"
+        add(f"--{name}-list", type=Path, metavar="FILE", help=line)
+    add(
         "--split-fractions",
         nargs=3,
         type=float,
         metavar=("TRAIN", "VAL", "TEST"),
         help="fractions of the patients of each class (default: 0.6 0.2 0.2)",
     )
-    split.add_argument(
+    add(
         "--patient-ids-per-class",
         action="store_true",
-        help="NCP/96 and CP/96 are two people; in CNCB's data a number is one person",
+        help="NCP/96 and CP/96 are two patients; in CNCB's data they are one",
     )
-    split.add_argument(
+    add(
         "--allow-patient-overlap",
         action="store_true",
-        help="accept lists with a patient in two splits; test results are then too good",
+        help="accept lists that share patients; test results are then too good",
     )
 
     sample = parser.add_argument_group("training sample (covidx_ct_train)")
@@ -73,19 +73,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--sample-list",
         type=Path,
         metavar="FILE",
-        help="take these: names as 0_1728_1013_0023.png (class) or Normal_1728_1013_0023.png",
+        help="use the slices in FILE, named 0_1728_1013_0023.png (class first) or "
+        "Normal_1728_1013_0023.png",
     )
-    sample.add_argument("--seed", type=int, default=0, help="of sample and split (default: 0)")
-    return parser
+    sample.add_argument("--seed", type=int, default=0, help="seed of sample and split (default: 0)")
+    return parser.parse_args()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = build_parser()
-    args = parser.parse_args(arguments)
+def main() -> None:
+    args = parse_arguments()
     given = {"train": args.train_list, "val": args.val_list, "test": args.test_list}
     lists = {name: path for name, path in given.items() if path}
     if lists and args.split_fractions:
-        parser.error("--split-fractions: the lists say what is in which split already.")
+        raise DatasetError("Give lists or --split-fractions, not both.")
     source = CovidxSource(
         image_root=args.image_root,
         lists=lists,

@@ -1,29 +1,27 @@
 #!/usr/bin/env bash
-# The whole of ct_lesion on synthetic CT, in minutes on a CPU: see --help.
+# All steps of ct_lesion on synthetic CT, in minutes on a CPU: see --help.
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 OUT="$ROOT/output/quickstart"
 PATIENTS_PER_CLASS=100
-SLICES_PER_CLASS=270 # for training, of three fifths of the patients
+SLICES_PER_CLASS=270 # in the training sample, from three fifths of the patients
 
 usage() {
   cat <<TEXT
 usage: bash tools/quickstart.sh [OUTPUT]
 
-Sets the environment up, makes synthetic chest CT, trains a lesion segmenter on it, derives
-COVID-CT-Mask-Net from that and trains its classifier, evaluates both on patients held out, draws
+Sets up the environment, makes synthetic chest CT, trains a lesion segmenter, derives
+COVID-CT-Mask-Net from it and trains the classifier, evaluates both on held-out patients, draws
 predictions beside ground truth, makes the report with the paper's tables and figures, and predicts
-a whole scan from DICOM files. About five minutes on two CPU cores after the set-up.
-Everything goes to OUTPUT (default: output/quickstart), whose earlier contents are replaced if they
-are of an earlier quickstart.
+a whole scan from DICOM files. Takes about five minutes on two CPU cores after the set-up.
+All files go to OUTPUT (default: output/quickstart); those of an earlier quickstart are replaced.
 TEXT
 }
 
 step() { printf '\n== %s\n' "$*"; }
 
-# train NAME CONFIG [KEY VALUE ...]: the whole log goes to the run's folder, its progress lines to
-# the terminal.
+# train NAME CONFIG [KEY VALUE ...]: the log goes to a file, its progress lines to the terminal.
 train() {
   local name="$1" config="$2"
   shift 2
@@ -34,7 +32,7 @@ train() {
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }
 
-# The classes: lists and images of the phantom, in COVIDx-CT's form.
+# Prepares the classes from the phantom's lists and images in COVIDx-CT's form.
 prepare_classes() {
   local lists=() name
   for name in train val test; do
@@ -44,7 +42,7 @@ prepare_classes() {
     --per-class "$SLICES_PER_CLASS" --output "$OUT/datasets/covidx_ct"
 }
 
-# show NAME FIRST LAST: the part of a run's log between two patterns.
+# show NAME FIRST LAST: prints the part of a run's log between two patterns.
 show() { sed -n "/$2/,/$3/p" "$OUT/$1.console.txt" | sed -E 's/^.*\[[0-9/ :]+ [a-z0-9_.]+\][^:]*: //'; }
 
 main() {
@@ -54,7 +52,7 @@ main() {
   local venv="${CT_LESION_VENV:-$ROOT/.venv}"
   [[ "$venv" == /* ]] || venv="$PWD/$venv"
   export PATH="$venv/bin:$PATH" DETECTRON2_DATASETS="$OUT/datasets"
-  export PYTHONWARNINGS=ignore # Detectron2, Pillow and torch warn a lot of each other
+  export PYTHONWARNINGS=ignore # Detectron2, Pillow and torch warn a lot about each other
   cd "$ROOT"
   mkdir -p "$OUT"
   SECONDS=0
@@ -71,7 +69,7 @@ main() {
   step "3/8 training and evaluating the segmenter"
   train segmentation configs/quick/segmentation.yaml
 
-  step "4/8 its results on patients held out"
+  step "4/8 its results on held-out patients"
   show segmentation 'Evaluation results for bbox' '^|  *[0-9]'
   show segmentation 'Evaluation results for segm' '^|  *[0-9]'
   show segmentation 'Table 2' 'false detections'
@@ -81,7 +79,7 @@ main() {
   train classification configs/quick/classification.yaml \
     MODEL.WEIGHTS "$OUT/segmentation/model_best.safetensors"
 
-  step "6/8 its results on patients held out"
+  step "6/8 its results on held-out patients"
   show classification 'covidx_ct_test: .* slices of ' 'Written: '
   python tools/calibrate.py "$OUT/classification"
 
@@ -89,7 +87,7 @@ main() {
   python tools/report.py "$OUT/segmentation" "$OUT/classification" --output "$OUT/report" \
     --overwrite
 
-  step "8/8 a whole scan, from DICOM to a page"
+  step "8/8 predicting a whole scan from DICOM files"
   python tools/make_phantom.py --as dicom --output "$OUT/scans" --overwrite \
     --patients-per-class 1 --slices-per-scan 40
   python tools/predict.py "$OUT/scans/scans/NCP_*" --output "$OUT/predictions" --overwrite \
@@ -103,7 +101,7 @@ Report, not for clinical use:    $OUT/report/report.html
 Scan, not for clinical use:      $OUT/predictions/index.html
 Segmentation run:                $OUT/segmentation
 Classification run:              $OUT/classification
-Synthetic CT, and datasets:      $OUT/phantom, $OUT/datasets
+Synthetic CT and datasets:       $OUT/phantom, $OUT/datasets
 TEXT
 }
 

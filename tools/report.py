@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
-"""Make every table and figure of the paper, and an honest evaluation, from finished runs.
+"""Make a report of runs: the tables and figures of the paper, and statistics.
 
 Examples:
     python tools/report.py output/segmentation/resnet18_t1 output/classification/resnet18_t1 \\
         --output output/report
     python tools/report.py RUN_A RUN_B --output report --metadata patients.csv --subgroup sex age
 
-A RUN is an OUTPUT_DIR of tools/train_net.py, with its evaluations. Segmentation and classification
-runs may be given together; runs of a kind stand side by side, and two classification runs on the
-same slices are compared. DIR gets report.html (one file, no network), report.json with every
-number, tables/ and figures/. A temperature is fitted where the validation set was evaluated too:
+Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Segmentation and
+classification runs can be combined; runs of the same kind are compared on the same slices. DIR gets
+report.html (a single file that needs no network), report.json with every number, tables/ and
+figures/. A temperature is fitted if the validation set was evaluated too:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
-Not for clinical use.
+For research use only. Not for clinical use.
 """
 
 import argparse
 from pathlib import Path
 
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.errors import UserError
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.page import check_output, write_report
@@ -27,48 +28,47 @@ from ct_lesion.report.runs.runs import load_runs
 
 def parse_arguments() -> argparse.Namespace:
     defaults = ReportOptions()
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace a report in DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier report in DIR")
+    parser.add_argument("--dataset", help='dataset to report on (default: name ends in "_test")')
     parser.add_argument(
-        "--dataset", help='evaluation to report (default: the one whose name ends in "_test")'
-    )
-    parser.add_argument(
-        "--validation", help='evaluation to fit the temperature on (default: ending in "_val")'
+        "--validation", help='dataset to fit the temperature on (default: name ends in "_val")'
     )
     parser.add_argument(
         "--score-thresh",
         type=float,
         default=defaults.score_threshold,
-        help="detections above it count for Dice and are drawn (default: %(default)s)",
+        help="detections above this score count for Dice and are drawn (default: %(default)s)",
     )
     parser.add_argument(
         "--per-class",
         type=int,
         default=defaults.per_class,
-        help="slices a class in the sample of Tables 4 and 5 (default: %(default)s)",
+        help="slices per class in the sample of Tables 4 and 5 (default: %(default)s)",
     )
     parser.add_argument(
         "--resamples",
         type=int,
         default=defaults.resamples,
-        help="of the bootstrap over patients (default: %(default)s)",
+        help="resamples of the bootstrap over patients (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of bootstrap and samples")
     parser.add_argument(
-        "--metadata", type=Path, help="CSV with a column file, scan or patient, for subgroups"
+        "--metadata", type=Path, help="CSV of subgroups with a column file, scan or patient"
     )
     parser.add_argument(
-        "--subgroup", nargs="+", default=(), metavar="COLUMN", help="columns of --metadata"
+        "--subgroup",
+        nargs="+",
+        default=(),
+        metavar="COLUMN",
+        help="columns of --metadata",
     )
     parser.add_argument(
         "--no-models",
         action="store_true",
-        help="load no checkpoints: leaves out Figure 2 and the explained regions",
+        help="load no checkpoints; leaves out Figure 2 and the importance of regions",
     )
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if bool(args.metadata) != bool(args.subgroup):
-        raise UserError("--metadata and --subgroup go together: a file, and columns of it.")
+        raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
     if args.resamples < 1 or args.per_class < 1:
         raise UserError("--resamples and --per-class must be 1 or more.")
     check_output(args.output, args.overwrite)

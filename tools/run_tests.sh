@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets the environment up, checks the style and runs the tests, all three whatever fails.
+# Sets up the environment, checks the style and runs the tests, even if the style check fails.
 # Arguments go to pytest: bash tools/run_tests.sh tests/test_packaging.py -x
 set -euo pipefail
 
@@ -9,24 +9,24 @@ export CT_LESION_VENV="${CT_LESION_VENV:-$ROOT/.venv}"
 bash "$ROOT/tools/setup_env.sh"
 cd "$ROOT"
 
-# The tests' networks are tiny: on a large machine many threads only get in each other's way.
+# The networks in the tests are tiny: more threads would slow them down.
 threads="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads < 4 ? threads : 4))}"
 
-# The page of predictions is tried in a real browser; without one those tests say so and skip.
+# Tests of the prediction page need a browser; without one they are skipped.
 install_browser() {
   if command -v chromedriver >/dev/null && command -v chromium google-chrome >/dev/null; then
     return
   fi
   local packages=(chromium chromium-driver)
   if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-    echo "run_tests: installing ${packages[*]} for the tests of the page of predictions"
+    echo "run_tests: installing ${packages[*]} for the tests of the prediction page"
     export DEBIAN_FRONTEND=noninteractive
     { timeout 120 apt-get update &&
       timeout 600 apt-get install -y --no-install-recommends "${packages[@]}"; } \
       >/dev/null 2>&1 </dev/null && return
   fi
-  echo "run_tests: no browser and none could be installed (${packages[*]}): its tests will be skipped"
+  echo "run_tests: cannot install a browser (${packages[*]}): tests of the prediction page are skipped"
 }
 install_browser
 
@@ -34,7 +34,7 @@ python="$CT_LESION_VENV/bin/python"
 status=0
 "$python" -m ruff check . || status=1
 "$python" -m ruff format --check . || status=1
-((status == 0)) || echo "run_tests: ruff found something (above); the tests are run all the same"
-# last, so that pytest's own summary closes the output; its 5 (no test found) is a failure too
+((status == 0)) || echo "run_tests: ruff found faults (above); running the tests anyway"
+# last, so that the output ends with pytest's summary; its exit code 5 (no test found) is a failure
 "$python" -m pytest --durations=5 "$@" || status=$?
 exit "$status"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draw ground truth and predictions of an evaluated segmentation run side by side.
+"""Draw ground truth and predictions of an evaluated segmenter side by side.
 
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
 
-Reads what `tools/train_net.py` wrote there; needs neither the network nor its weights.
+Reads the files that tools/train_net.py wrote there; loads no weights.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
 import ct_lesion  # noqa: F401  (registers the datasets)
+from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.coco_checks import check_detections
-from ct_lesion.errors import DatasetError, run_tool
+from ct_lesion.errors import DatasetError
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 from ct_lesion.json_files import read_json
 from ct_lesion.report.figures.segmentation_figure import (
@@ -30,14 +31,15 @@ from ct_lesion.report.sections.worst_slices import read_grey
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("folder", type=Path, help="inference/<dataset> of a run")
     parser.add_argument("--dataset", help="registered name (default: the folder's name)")
     parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")
     parser.add_argument(
-        "--score-thresh", type=float, default=0.5, help="draw detections above it (default: 0.5)"
+        "--score-thresh",
+        type=float,
+        default=0.5,
+        help="lowest score drawn (default: 0.5)",
     )
     parser.add_argument(
         "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
@@ -48,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
 def _read_slice(path: Path) -> np.ndarray:
     image = read_grey(path)
     if image is None:
-        raise DatasetError(f"{path}: does not exist, or is no picture.")
+        raise DatasetError(f"{path}: is missing or not a readable picture.")
     return image
 
 
@@ -57,12 +59,12 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results} does not exist: evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results}: is missing. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
-        raise DatasetError(f"{name} is not a registered dataset; name one with --dataset.")
+        raise DatasetError(f"{name} is not a registered dataset. Name one with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
         truth = COCO(metadata.json_file)
     chosen = choose_slices(truth, args.count)
     root = Path(metadata.image_root)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mean and spread of what several runs measured that differ in their seed alone.
+"""Mean and spread of the metrics of runs that differ only in their seed.
 
 Example:
     for seed in 1 2 3; do
@@ -8,9 +8,9 @@ Example:
     done
     python tools/summarize_seeds.py output/seed_1 output/seed_2 output/seed_3 --output output/seeds
 
-Each RUN is a folder of tools/train_net.py with its evaluations. Runs whose configs differ in more
-than SEED and OUTPUT_DIR are refused; --may-differ names keys that may, e.g. MODEL.WEIGHTS where
-each classifier starts from a segmenter of its own seed.
+Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Configs may differ in SEED and
+OUTPUT_DIR, and in the keys given to --may-differ, e.g. MODEL.WEIGHTS if each classifier starts from
+the segmenter of its own seed.
 """
 
 import argparse
@@ -18,17 +18,19 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ct_lesion.errors import run_tool
-from ct_lesion.report.runs.seed_summary import read_seed_run, summarize, write_summary
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.report.runs.runs import load_runs
+from ct_lesion.report.runs.seed_summary import summarize, write_summary
 
 
 def parse_arguments() -> argparse.Namespace:
-    first, _, rest = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, two or more"
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="for seeds.json, .csv and .md")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for seeds.json, seeds.csv and seeds.md"
+    )
     parser.add_argument(
         "--may-differ", nargs="+", default=[], metavar="KEY", help="config keys that may differ"
     )
@@ -37,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    runs = [read_seed_run(folder) for folder in args.runs]
+    runs = load_runs(args.runs)
     table = summarize(runs, args.may_differ)
     print(f"{table.title}\n")
     print(tabulate(table.shown(), headers=table.columns, disable_numparse=True))

@@ -11,51 +11,67 @@ Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --num-gpus 8 \\
         SOLVER.REFERENCE_WORLD_SIZE 1
 
-Without a GPU --num-gpus N means N processes on the CPU. Processes that torchrun or srun start join
-each other; see docs/distributed.md.
+Without a GPU, --num-gpus N starts N processes on the CPU. Processes started by torchrun or srun
+join each other (docs/distributed.md).
 
-Everything is written to OUTPUT_DIR: checkpoints, the best and the final weights, config.yaml,
-metrics.json, log.txt, and evaluations in inference/<dataset>. Not for clinical use.
+OUTPUT_DIR gets checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt,
+and evaluations in inference/<dataset>. For research use only. Not for clinical use.
 """
 
 import argparse
 import logging
 from pathlib import Path
 
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
-
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.engine import LesionTrainer
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import read_config, setup_run
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
-from ct_lesion.errors import ConfigError, run_tool
+from ct_lesion.errors import ConfigError
 
-ADVICE = "The command with --resume goes on from the last checkpoint."
-
-
-def evaluate(cfg: CfgNode) -> None:
-    LesionTrainer.test(cfg, load_trained(cfg))
+ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
 
 
-def train(cfg: CfgNode, resume: bool) -> None:
-    trainer = LesionTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
+def parse_arguments() -> argparse.Namespace:
+    from detectron2.engine import default_argument_parser  # after ct_lesion says if it is missing
+
+    parser = default_argument_parser()
+    about = tool_parser(__doc__)
+    parser.description, parser.epilog = about.description, about.epilog
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same weights from the same SEED: bit for bit on a CPU with the same number of "
+        "threads; on a GPU as far as torch can, and slower (docs/faults.md)",
+    )
+    # Detectron2's default is one fixed port a user: a second run on the machine would fail
+    parser.set_defaults(dist_url="auto")
+    return parser.parse_args()
 
 
-def main(args: argparse.Namespace) -> None:
+def train_or_evaluate(args: argparse.Namespace) -> None:
+    """What each process does."""
     cfg = setup_run(args)
     if args.eval_only:
-        evaluate(cfg)
+        LesionTrainer.test(cfg, load_trained(cfg))
     else:
-        train(cfg, args.resume)
+        trainer = LesionTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
     logging.getLogger("ct_lesion").info(f"All files of this run are in {Path(cfg.OUTPUT_DIR)}")
 
 
-def launch_main() -> None:
+def wants_gpu(args: argparse.Namespace) -> bool:
+    try:
+        return read_config(args.config_file, args.opts).MODEL.DEVICE.startswith("cuda")
+    except ConfigError:
+        return False  # setup_run reports the error
+
+
+def main() -> None:
     args = parse_arguments()
     launch(
-        main,
+        train_or_evaluate,
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
@@ -66,26 +82,5 @@ def launch_main() -> None:
     )
 
 
-def wants_gpu(args: argparse.Namespace) -> bool:
-    try:
-        return read_config(args.config_file, args.opts).MODEL.DEVICE.startswith("cuda")
-    except ConfigError:
-        return False  # the run says what is wrong, once
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = default_argument_parser(epilog=__doc__.partition("\n\n")[2])
-    parser.description = __doc__.partition("\n\n")[0]
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same result each time from the same SEED: bit for bit on a CPU with the same "
-        "number of threads; on a GPU as far as torch can, and slower (docs/faults.md)",
-    )
-    # Detectron2's own is one port a user, so that a second run on the machine would fail
-    parser.set_defaults(dist_url="auto")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    run_tool(launch_main)
+    run_tool(main)

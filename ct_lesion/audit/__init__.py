@@ -1,6 +1,5 @@
-"""What a careful group checks before it believes a number: are the files sound, do splits leak?
+"""Checks of datasets before training: are the files sound, are the masks right, do splits leak?
 
-``image_facts.py`` reads what is to be known about each image file in one pass, ``copy_search.py``
-finds copies of images across splits, ``copy_trials.py`` measures how well that works on the images
-at hand.
+``run.py`` makes all checks, ``page.py`` writes what they find. ``inputs/`` reads what the user
+names; ``names.py``, ``images/``, ``masks/``, ``copies/`` and ``classes/`` hold the checks.
 """

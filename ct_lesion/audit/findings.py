@@ -1,21 +1,21 @@
-"""What an audit finds, and what it could not check."""
+"""The findings of an audit, and the checks that it could not make."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 LEAK_CODES = ("_in_two_groups", "_between_groups")
-"""Ends of the codes of what is in two groups."""
+"""Endings of the codes of leaks between groups."""
 
 
 class Severity(StrEnum):
     """How bad a finding is.
 
-    ``ERROR``: results on these data would be wrong, or some cannot be computed. ``WARNING``: they
-    may be misleading; look at it. ``NOTE``: to know when reading results.
+    ``ERROR``: results on these data would be wrong, or cannot be computed. ``WARNING``: results may
+    be misleading; the user should look. ``NOTE``: context for reading the results.
     """
 
     ERROR = "error"
@@ -25,15 +25,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the data that a user must know.
+    """A problem or a fact about the data that the user must know.
 
     Attributes:
         severity: how bad it is.
-        code: the same for the same kind of finding, e.g. ``patient_in_two_groups``.
+        code: identifies the kind of finding, e.g. ``patient_in_two_groups``.
         what: one sentence, with numbers.
-        where: files, slices, patients or lines, all of them.
+        where: all files, slices, patients or lines concerned.
         advice: what to do.
-        numbers: behind the sentence, as plain values.
     """
 
     severity: Severity
@@ -41,7 +40,6 @@ class Finding:
     what: str
     where: Sequence[str] = ()
     advice: str = ""
-    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -52,8 +50,38 @@ class Finding:
             "count": len(self.where),
             "where": list(self.where),
             "advice": self.advice,
-            "numbers": dict(self.numbers),
         }
+
+
+class FaultKind(NamedTuple):
+    """How a kind of fault is reported: ``what`` completes "3 images of 20 ..."."""
+
+    severity: Severity
+    what: str
+    advice: str
+
+
+def report_faults(
+    kinds: Mapping[str, FaultKind],
+    faults: Mapping[str, Sequence[str]],
+    name: str,
+    thing: str,
+    total: int,
+) -> Iterator[Finding]:
+    """One finding for each kind of fault that occurs in an input.
+
+    Args:
+        kinds: by code, in the order of the findings.
+        faults: places of the faults, by code.
+        name: of the input.
+        thing: what has the faults, e.g. ``image``.
+        total: number of these things in the input.
+    """
+    for code, kind in kinds.items():
+        places = faults.get(code)
+        if places:
+            what = f"{name}: {count(len(places), thing)} of {total:,} {kind.what}."
+            yield Finding(kind.severity, code, what, places, kind.advice)
 
 
 @dataclass(frozen=True)
@@ -65,27 +93,19 @@ class NotChecked:
 
 
 def by_reason(unchecked: Iterable[NotChecked]) -> dict[str, list[str]]:
-    """Why, and all checks that were not made for that reason."""
-    reasons: dict[str, list[str]] = {}
-    for one in unchecked:
-        checks = reasons.setdefault(one.why, [])
-        if one.check not in checks:
-            checks.append(one.check)
-    return reasons
+    """The checks that could not be made, without repetitions, by reason."""
+    reasons: dict[str, dict[str, None]] = {}
+    for item in unchecked:
+        reasons.setdefault(item.why, {})[item.check] = None
+    return {why: list(checks) for why, checks in reasons.items()}
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first, then warnings, then notes; leaks before anything else of a severity."""
+    """Errors first, then warnings, then notes; within a severity leaks first."""
     order = list(Severity)
     return sorted(
         findings, key=lambda f: (order.index(f.severity), not f.code.endswith(LEAK_CODES))
     )
-
-
-def count_severities(findings: Iterable[Finding]) -> dict[str, int]:
-    """Number of findings of each severity."""
-    severities = [finding.severity for finding in findings]
-    return {str(severity): severities.count(severity) for severity in Severity}
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -1,10 +1,9 @@
-"""An audit put together: which checks there are, in their order."""
+"""Runs all checks of an audit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .classes.balance import (
@@ -26,12 +25,12 @@ from .copies.findings import (
 )
 from .copies.pictures import PairPicture, draw_pairs
 from .copies.trials import TrialReport, run_trial
-from .findings import Finding, NotChecked, Severity, by_severity, count_severities
+from .findings import Finding, NotChecked, Severity, by_severity
 from .images.checks import SeenSlice, find_image_problems, see_images
 from .inputs.slices import AuditInput, groups_of
 from .masks.annotations import check_annotations
 from .masks.labels import MaskSummary, check_masks
-from .names import find_labels_that_differ, find_not_comparable, find_shared
+from .names import find_label_conflicts, find_not_comparable, find_shared
 from .thresholds import THRESHOLDS
 
 NO_IMAGES = "images were left out by --no-images"
@@ -39,26 +38,30 @@ NO_IMAGES = "images were left out by --no-images"
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What a user may choose.
+    """Options of the user.
 
     Attributes:
-        same_numbers: a patient number is one person in all inputs.
-        images: open images; without, only names and lists are compared.
-        trial_images: images that copies are made of to try the search; 0 for no trial.
-        pictures: pairs of copies that are shown.
-        seed: of resampling and the trial.
+        same_numbers: patient ids mean the same person in all inputs.
+        images: open images; otherwise only names and lists are compared.
+        trial: number of images to test the copy search on; 0 for no test.
+        seed: of resampling and of the trial.
     """
 
     same_numbers: bool = False
     images: bool = True
-    trial_images: int = 200
-    pictures: int = 12
+    trial: int = 0
     seed: int = 0
 
 
 @dataclass
 class Audit:
-    """What was found, and the numbers behind it."""
+    """The findings of an audit and the numbers behind them.
+
+    Attributes:
+        images: number of images read.
+        pairs: patients of different groups with images in common.
+        copies: these and those within groups, as plain values.
+    """
 
     inputs: list[AuditInput]
     options: AuditOptions
@@ -77,7 +80,8 @@ class Audit:
     @property
     def severities(self) -> dict[str, int]:
         """Number of findings of each severity."""
-        return count_severities(self.findings)
+        severities = [finding.severity for finding in self.findings]
+        return {str(severity): severities.count(severity) for severity in Severity}
 
     def fails(self, strict: bool = False) -> bool:
         """Whether there are errors, or with ``strict`` warnings."""
@@ -85,57 +89,28 @@ class Audit:
         return bool(severities[Severity.ERROR] or (strict and severities[Severity.WARNING]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Everything as plain values; undefined numbers are NaN."""
         return {
             "severities": self.severities,
             "findings": [finding.as_dict() for finding in self.findings],
-            "not_checked": [asdict(one) for one in self.not_checked],
-            "inputs": [describe_input(one) for one in self.inputs],
+            "not_checked": [asdict(item) for item in self.not_checked],
+            "inputs": [dataset.describe() for dataset in self.inputs],
             "options": asdict(self.options),
             "images_read": self.images,
-            "classes": [asdict(one) for one in self.counts],
-            "associations": [asdict(one) for one in self.associations],
-            "masks": [one.as_dict() for one in self.masks],
+            "classes": [asdict(counts) for counts in self.counts],
+            "associations": [asdict(table) for table in self.associations],
+            "masks": [asdict(summary) for summary in self.masks],
             "shortcut_probe": {
-                group: [
-                    {
-                        "label": r.label,
-                        "features": r.features,
-                        "patients": r.patients,
-                        "auc": r.auc.as_dict(),
-                        "is_shortcut": r.is_shortcut,
-                    }
-                    for r in results
-                ]
+                group: [{**asdict(r), "is_shortcut": r.is_shortcut} for r in results]
                 for group, results in self.probes.items()
             },
             "copies": self.copies,
-            "copy_search_trial": describe_trial(self.trial),
-            "thresholds": {name: one._asdict() for name, one in THRESHOLDS.items()},
+            "copy_search_trial": self.trial.as_dict() if self.trial else None,
+            "thresholds": {
+                name: {"value": float(threshold), "meaning": threshold.meaning}
+                for name, threshold in THRESHOLDS.items()
+            },
         }
-
-
-def describe_input(one: AuditInput) -> dict[str, Any]:
-    """Counts of an input, as plain values."""
-    named = [s for s in one.slices if s.patient is not None]
-    return {
-        "group": one.group,
-        "input": one.name,
-        "kind": one.kind,
-        "source": one.source,
-        "slices": len(one.slices),
-        "images": sum(s.has_image for s in one.slices),
-        "patients": len({s.patient for s in named}) if named else None,
-        "scans": len({(s.patient, s.scan) for s in named}) if named else None,
-    }
-
-
-def describe_trial(trial: TrialReport | None) -> dict[str, Any] | None:
-    """A trial as plain values, with its precision and recall."""
-    if trial is None:
-        return None
-    rows = [{**asdict(row), "recall": row.recall, "precision": row.precision} for row in trial.rows]
-    return {**asdict(trial), "rows": rows, "recall": trial.recall, "precision": trial.precision}
 
 
 def run_audit(
@@ -143,29 +118,31 @@ def run_audit(
     options: AuditOptions,
     progress: Callable[[str], None] = print,
 ) -> Audit:
-    """Make all checks there are.
+    """Run all checks.
 
     Args:
-        inputs: of :func:`ct_lesion.audit.inputs.arguments.read_inputs`.
+        inputs: from :func:`ct_lesion.audit.inputs.arguments.read_inputs`.
+        options: of the user.
         progress: called with a line before each part.
     """
     audit = Audit(list(inputs), options)
-    for one in inputs:
-        audit.findings += one.findings
-        audit.not_checked += one.not_checked
+    for dataset in inputs:
+        audit.findings += dataset.findings
+        audit.not_checked += dataset.not_checked
     progress("[1/5] names: patients, scans, slices and files in two groups; classes")
     _check_names(audit)
     progress("[2/5] lesion masks and annotations")
     _check_masks(audit)
-    if options.images and any(s.has_image for one in inputs for s in one.slices):
+    if options.images and any(s.has_image for dataset in inputs for s in dataset.slices):
         progress("[3/5] image files")
         with see_images(inputs, audit.findings.append) as seen:
             _check_images(audit, seen, progress)
+            progress("[5/5] classes from file properties")
+            _probe(audit, seen)
     else:
-        seen = []
         why = "there are no images" if options.images else NO_IMAGES
         audit.not_checked.append(NotChecked("damaged images, copies between groups", why))
-        _probe(audit, seen)
+        _probe(audit, [])
     audit.findings = by_severity(audit.findings)
     return audit
 
@@ -173,7 +150,7 @@ def run_audit(
 def _check_names(audit: Audit) -> None:
     same_numbers = audit.options.same_numbers
     audit.findings += find_shared(audit.inputs, same_numbers)
-    audit.findings += find_labels_that_differ(audit.inputs)
+    audit.findings += find_label_conflicts(audit.inputs)
     audit.not_checked += find_not_comparable(audit.inputs, same_numbers)
     audit.counts = count_classes(audit.inputs)
     audit.associations, skipped = associations(audit.inputs, audit.options.seed)
@@ -183,20 +160,19 @@ def _check_names(audit: Audit) -> None:
 
 
 def _check_masks(audit: Audit) -> None:
-    for one in audit.inputs:
-        annotations = check_annotations(one) if one.coco is not None else None
+    for dataset in audit.inputs:
+        annotations = check_annotations(dataset) if dataset.coco is not None else None
         if annotations:
             audit.findings += annotations.findings
-            audit.not_checked += annotations.not_checked
-        if not annotations and not any(s.labels for s in one.slices):
+        elif not any(s.labels for s in dataset.slices):
             continue
         if not audit.options.images:
-            audit.not_checked.append(NotChecked(f"masks of {one.name}", NO_IMAGES))
-        else:
-            summary, findings, skipped = check_masks(one, annotations)
-            audit.masks.append(summary)
-            audit.findings += findings
-            audit.not_checked += skipped
+            audit.not_checked.append(NotChecked(f"masks of {dataset.name}", NO_IMAGES))
+            continue
+        summary, findings, skipped = check_masks(dataset, annotations)
+        audit.masks.append(summary)
+        audit.findings += findings
+        audit.not_checked += skipped
 
 
 def _check_images(audit: Audit, seen: Sequence[SeenSlice], progress: Callable[[str], None]) -> None:
@@ -204,36 +180,21 @@ def _check_images(audit: Audit, seen: Sequence[SeenSlice], progress: Callable[[s
     audit.findings += find_image_problems(seen)
     progress("[4/5] copies of images")
     if len(groups_of(audit.inputs)) > 1:
-        audit.pairs = search_between_groups(seen, lambda line: progress(f"      {line}"))
+        audit.pairs = search_between_groups(seen)
         audit.findings += find_copied(audit.pairs)
     else:
-        audit.not_checked.append(NotChecked("copies between groups", "there is one group only"))
+        audit.not_checked.append(NotChecked("copies between groups", "there is only one group"))
     within = search_within_groups(seen)
     audit.findings += find_copied_within(within)
     audit.copies = [pair.as_dict(seen) for pair in (*audit.pairs, *within)]
-    audit.pictures = draw_pairs(audit.pairs, seen, audit.options.pictures)
-    if audit.options.trial_images:
-        audit.trial = run_trial(
-            _trial_files(seen, [*audit.pairs, *within]),
-            sample=audit.options.trial_images,
-            seed=audit.options.seed,
-            progress=lambda line: progress(f"      {line}"),
-        )
+    audit.pictures = draw_pairs(audit.pairs, seen)
+    if audit.options.trial:
+        progress("      test of the copy search on copies of these images")
+        sound = [s.picture for s in seen if s.facts.problem is None]
+        audit.trial = run_trial(sound, audit.options.trial, audit.options.seed)
     else:
-        why = "no trial was asked for (--trial-images)"
-        audit.not_checked.append(NotChecked("how well copies are found in these images", why))
-    progress("[5/5] can a class be told from file properties?")
-    _probe(audit, seen)
-
-
-def _trial_files(seen: Sequence[SeenSlice], pairs: Sequence[PatientPair]) -> list[Path]:
-    """Sound images, and of known copies one: a copy of theirs could be linked with either."""
-    known = {copy.j for pair in pairs for copy in pair.copies}
-    return [
-        one.picture
-        for index, one in enumerate(seen)
-        if one.facts.problem is None and index not in known
-    ]
+        why = "give --trial N to test the search on copies of N of these images"
+        audit.not_checked.append(NotChecked("recall and precision of the copy search", why))
 
 
 def _probe(audit: Audit, seen: Sequence[SeenSlice]) -> None:

@@ -1,94 +1,80 @@
-"""From where on an audit warns: every number in one place, each with its reason.
+"""The thresholds of the audit's warnings, each with its reason.
 
 :data:`THRESHOLDS` is printed in ``audit.json`` and on the page. The thresholds of the image
-comparison are in :mod:`ct_lesion.audit.copies.search`.
+comparison are in :mod:`ct_lesion.audit.copies.near_copies`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from ct_lesion.data.datasets import coco_checks
 
 
-class Threshold(NamedTuple):
-    """A number and why it is that number."""
+class Threshold(float):
+    """A number, and what it bounds and why."""
 
-    value: float
-    meaning: str
+    def __new__(cls, value: float, meaning: str) -> Threshold:
+        """Attach ``meaning`` to the number ``value``."""
+        threshold = super().__new__(cls, value)
+        threshold.meaning = meaning
+        return threshold
 
 
-BOX_TOLERANCE = 2.0
-AREA_TOLERANCE = 0.05
-LUNG_TOLERANCE = 0.03
-LESION_OUTSIDE = 0.9
-FEWEST_LESION_PIXELS = 50
-LUNG_NOT_DARKER = 0.7
-FEWEST_CLASS_PATIENTS = 10
-LARGEST_IMBALANCE = 5.0
-SHARE_DIFFERENCE = 0.1
-CRAMERS_V = 0.3
-P_VALUE = 0.01
-FEWEST_NEAR_COPIES = 2
-SHORTCUT_AUC = 0.7
-FEWEST_PROBE_PATIENTS = 10
+BOX_TOLERANCE = Threshold(
+    coco_checks.BOX_TOLERANCE,
+    "pixels that a box may deviate from its mask: polygons end half a pixel off, and tools differ "
+    "in whether they count the last pixel",
+)
+AREA_TOLERANCE = Threshold(
+    coco_checks.AREA_TOLERANCE,
+    "share that a recorded area may deviate from its mask's, for the same reason",
+)
+LUNG_TOLERANCE = Threshold(
+    0.03,
+    "share of the longer side (15 px of 512, about a centimetre) that a lesion may extend beyond "
+    "the lung field: no threshold counts the pleura, and consolidation beside it, as lung",
+)
+LESION_OUTSIDE = Threshold(
+    0.9,
+    "share of a slice's lesion area beyond the convex hull of the remaining lung and the "
+    "tolerance: consolidation of the dorsal halves of both lungs, which leaves no lung there, "
+    "stays below; a lesion on the chest wall or another organ does not",
+)
+FEWEST_LESION_PIXELS = Threshold(50, "a lesion of fewer pixels is too small to call it misplaced")
+LUNG_NOT_DARKER = Threshold(
+    0.7,
+    "probability that a pixel of the lung field is darker than one of the tissue around it: above "
+    "0.86 in each of 328 real slices, below 0.6 with the mask shifted by a tenth of the image",
+)
+FEWEST_NEAR_COPIES = Threshold(
+    2,
+    "near copies between two patients from which on they are an error: a single pair may look "
+    "alike by chance",
+)
+FEWEST_CLASS_PATIENTS = Threshold(
+    10, "patients of a class in a group: with fewer, sensitivity is known to within 30 % at best"
+)
+LARGEST_IMBALANCE = Threshold(5, "ratio of patients between the most frequent and the rarest class")
+SHARE_DIFFERENCE = Threshold(
+    0.1,
+    "difference between a class's share of the patients and of the slices: above it, metrics by "
+    "slice describe other people than metrics by patient",
+)
+CRAMERS_V = Threshold(
+    0.3, "association of classes with groups or origins, 0 to 1; 0.3 counts as medium"
+)
+P_VALUE = Threshold(
+    0.01, "p-value of that association (Monte-Carlo test, patients as units), for a warning below"
+)
+SHORTCUT_AUC = Threshold(
+    0.7,
+    "AUC of file properties alone, with an interval above 0.5: a network will learn a class from "
+    "its files if they predict it this well without the lungs",
+)
+FEWEST_PROBE_PATIENTS = Threshold(
+    10, "patients of a class: with fewer, the shortcut probe is not run"
+)
 
-THRESHOLDS = {
-    "BOX_TOLERANCE": Threshold(
-        BOX_TOLERANCE,
-        "pixels that a box may be off its mask: polygons end half a pixel off, and tools count "
-        "the last pixel or not",
-    ),
-    "AREA_TOLERANCE": Threshold(
-        AREA_TOLERANCE,
-        "share that a recorded area may be off its mask's, for the same reason",
-    ),
-    "LUNG_TOLERANCE": Threshold(
-        LUNG_TOLERANCE,
-        "of the longer side (15 px of 512, about a centimetre) that a lesion may lie beyond the "
-        "lung field: the pleura, and consolidation beside it, is no lung by any threshold",
-    ),
-    "LESION_OUTSIDE": Threshold(
-        LESION_OUTSIDE,
-        "share of a slice's lesion area beyond the convex hull of the lung that is left, and the "
-        "tolerance: consolidation of the dorsal halves of both lungs, which leaves no lung there, "
-        "stays below; a lesion on the chest wall or another organ does not",
-    ),
-    "FEWEST_LESION_PIXELS": Threshold(
-        FEWEST_LESION_PIXELS, "a lesion of fewer pixels is too small to call it misplaced"
-    ),
-    "LUNG_NOT_DARKER": Threshold(
-        LUNG_NOT_DARKER,
-        "chance that a pixel of the lung field is darker than one of the tissue around it: above "
-        "0.86 in each of 328 real slices, below 0.6 with the mask a tenth of the image off",
-    ),
-    "FEWEST_NEAR_COPIES": Threshold(
-        FEWEST_NEAR_COPIES,
-        "near copies between two patients from which on they are an error: a single one may be "
-        "alike by chance",
-    ),
-    "FEWEST_CLASS_PATIENTS": Threshold(
-        FEWEST_CLASS_PATIENTS,
-        "patients of a class in a group: with fewer, sensitivity is known to within 30 % at best",
-    ),
-    "LARGEST_IMBALANCE": Threshold(
-        LARGEST_IMBALANCE, "patients of the most frequent class for one of the rarest"
-    ),
-    "SHARE_DIFFERENCE": Threshold(
-        SHARE_DIFFERENCE,
-        "between a class's share of the patients and of the slices, from which on it is noted: "
-        "metrics by slice then are about other people than metrics by patient",
-    ),
-    "CRAMERS_V": Threshold(
-        CRAMERS_V, "association of classes with groups or origins, 0 to 1; 0.3 is called medium"
-    ),
-    "P_VALUE": Threshold(
-        P_VALUE, "and that by chance less often than this (Monte-Carlo test, patients as units)"
-    ),
-    "SHORTCUT_AUC": Threshold(
-        SHORTCUT_AUC,
-        "AUC of file properties alone, with an interval above 0.5: a class that can be told this "
-        "well without looking at the lungs will be learnt that way",
-    ),
-    "FEWEST_PROBE_PATIENTS": Threshold(
-        FEWEST_PROBE_PATIENTS, "patients of a class below which the shortcut probe measures nothing"
-    ),
+THRESHOLDS: dict[str, Threshold] = {
+    name: value for name, value in globals().copy().items() if isinstance(value, Threshold)
 }
+"""All of the above by name."""

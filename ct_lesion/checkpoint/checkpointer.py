@@ -15,10 +15,17 @@ from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
 from .load_report import LoadReport, is_important
-from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
-from .resume_checks import check_iteration, restore
-from .resuming import LAST_CHECKPOINT, find_complete, read_tag
-from .torchvision_resnet import SCHEME, check_hash, fetch_torchvision, has_hash_in_name
+from .resuming import LAST_CHECKPOINT, check_iteration, find_complete, read_tag, restore
+from .torchvision_resnet import (
+    SCHEME,
+    check_hash,
+    fetch_torchvision,
+    from_torchvision,
+    has_hash_in_name,
+    is_torchvision_resnet,
+    resnet_depth,
+    resnet_prefix,
+)
 from .weight_files import (
     DESCRIPTION_KEY,
     cannot_write,

@@ -14,7 +14,7 @@ from ct_lesion.errors import CheckpointError, reason
 
 from .description import config_from_description
 from .load_report import LoadReport, group_names
-from .resnet_names import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
+from .torchvision_resnet import from_torchvision, is_torchvision_resnet, resnet_depth, resnet_prefix
 from .weight_files import Checkpoint
 
 DETECTOR_MODULES = ("backbone.", "proposal_generator.", "roi_heads.")

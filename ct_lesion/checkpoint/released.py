@@ -4,8 +4,8 @@ It is told from the shapes of the weights which network they belong to. Names an
 :mod:`ct_lesion.checkpoint.released_names`.
 """
 
-from collections.abc import Mapping
-from contextlib import closing
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,33 @@ from ct_lesion.errors import CheckpointError, ConfigError
 
 from .compatibility import check_compatible, get_key, keys_from_shapes
 from .load_report import group_names, is_important
-from .released_names import rename_released
-from .restricted_pickle import StandIn, TensorRef
-from .torch_archive import load_tensors, open_torch_archive
+from .restricted_pickle import StandIn
+from .torch_files import damaged, read_torch_file
+from .torchvision_resnet import from_torchvision
 from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, refuse_not_finite
 
 LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
-BASIC_BLOCK_DEPTHS = (18, 34)
 # of a segmentation model of GGO and consolidation, where no shipped config has this truncation
 TWO_CLASS_DATASETS = {
     "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
     "DATASETS.TEST": ["cncb_ggo_consolidation_test"],
 }
+BOX_CODES = 4  # dx, dy, dw, dh
+
+_RULES = (
+    (r"rpn\.head\.conv\.", "proposal_generator.rpn_head.conv."),
+    (r"rpn\.head\.cls_logits\.", "proposal_generator.rpn_head.objectness_logits."),
+    (r"rpn\.head\.bbox_pred\.", "proposal_generator.rpn_head.anchor_deltas."),
+    (r"roi_heads\.box_head\.fc6\.", "roi_heads.box_head.fc1."),
+    (r"roi_heads\.box_head\.fc7\.", "roi_heads.box_head.fc2."),
+    (r"roi_heads\.box_predictor\.(cls_score|bbox_pred)\.", r"roi_heads.box_predictor.\1."),
+    (r"roi_heads\.mask_head\.(mask_fcn\d)\.", r"roi_heads.mask_head.\1."),
+    (r"roi_heads\.mask_predictor\.conv5_mask\.", "roi_heads.mask_head.deconv."),
+    (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "roi_heads.mask_head.predictor."),
+    (r"s2new\.fc_scores\.", "classifier.fc1."),
+    (r"s2new\.fc_scores_2\.", "classifier.fc2."),
+    (r"s2new\.fc_scores_img\.", "classifier.logits."),
+)
 
 
 @dataclass(frozen=True)
@@ -93,32 +108,26 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
-    with closing(open_torch_archive(path, RELEASED_CLASS)) as archive:
-        content = archive.content
-        tensors = load_tensors(archive, _weight_refs(path, content))
-    refuse_not_finite(path, tensors)
-    anchors = content.get("anchor_generator")
-    return ReleasedCheckpoint(
-        path=path,
-        weights=tensors,
-        anchor_sizes=_first_level(anchors, "sizes"),
-        anchor_ratios=_first_level(anchors, "aspect_ratios"),
-        epoch=_text(content.get("epoch")),
-        model_name=_text(content.get("model_name")),
-    )
-
-
-def _weight_refs(path: Path, content: Any) -> dict[str, TensorRef]:
+    content = read_torch_file(path, foreign_class=RELEASED_CLASS)
     weights = content.get(RELEASED_WEIGHTS_KEY) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(
             f"{path} is not a checkpoint of the published implementation: it has no "
             f"'{RELEASED_WEIGHTS_KEY}'. Detectron2's checkpoints need no conversion."
         )
-    for name, ref in weights.items():
-        if not isinstance(name, str) or not isinstance(ref, TensorRef):
-            raise CheckpointError(f"{path} is damaged: its weight {str(name)[:80]} is no tensor.")
-    return weights
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+    refuse_not_finite(path, weights)
+    anchors = content.get("anchor_generator")
+    return ReleasedCheckpoint(
+        path=path,
+        weights=weights,
+        anchor_sizes=_first_level(anchors, "sizes"),
+        anchor_ratios=_first_level(anchors, "aspect_ratios"),
+        epoch=_text(content.get("epoch")),
+        model_name=_text(content.get("model_name")),
+    )
 
 
 def convert_released(
@@ -219,7 +228,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
     depth = keys["MODEL.RESNETS.DEPTH"]
     last_stage = keys["MODEL.RESNETS.OUT_FEATURES"][-1]
     folder = "classification" if "MODEL.ROI_BATCH.SIZE" in keys else "segmentation"
-    truncation = LAST_STAGES.get(last_stage, "") if depth in BASIC_BLOCK_DEPTHS else ""
+    truncation = LAST_STAGES.get(last_stage, "") if depth in (18, 34) else ""
     stem = f"{folder}/resnet{depth}{truncation}"
     two_classes = keys["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
     for name in ([f"{stem}_both.yaml"] if two_classes else []) + [f"{stem}.yaml"]:
@@ -251,3 +260,57 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def rename_released(
+    weights: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """A published state dict in Detectron2's names and order of classes.
+
+    Returns:
+        The state dict, and the published names that have no place in it.
+    """
+    levels = _fpn_levels(weights)
+    model, unused = {}, []
+    for name, tensor in weights.items():
+        renamed = _new_name(name, levels)
+        if renamed:
+            model[renamed] = _without_background(renamed, tensor)
+        else:
+            unused.append(name)
+    return model, unused
+
+
+def _new_name(name: str, levels: Sequence[int]) -> str | None:
+    if name.startswith("backbone.body."):
+        return f"backbone.bottom_up.{from_torchvision(name.removeprefix('backbone.body.'))}"
+    if match := re.fullmatch(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)", name):
+        kind = "lateral" if match[1] == "inner" else "output"
+        index = int(match[2])
+        return f"backbone.fpn_{kind}{levels[index]}.{match[3]}" if index < len(levels) else None
+    for pattern, replacement in _RULES:
+        renamed, count = re.subn(f"^{pattern}", replacement, name)
+        if count:
+            return renamed
+    return None
+
+
+def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
+    """Stage of each FPN level, finest first: the last ones that the ResNet has."""
+    layers = {int(m[1]) for n in names if (m := re.match(r"backbone\.body\.layer(\d)\.", n))}
+    stages = [layer + 1 for layer in sorted(layers)]
+    count = sum(bool(re.fullmatch(r"backbone\.fpn\.inner_blocks\.\d\.weight", n)) for n in names)
+    return stages[len(stages) - count :] if 0 < count <= len(stages) else []
+
+
+def _without_background(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Outputs of the classes in Detectron2's order; ``tensor`` has the background first."""
+    if tensor.dim() == 0:  # no such layer; its shape is reported later
+        return tensor
+    if name.startswith("roi_heads.box_predictor.cls_score."):
+        return tensor.roll(-1, dims=0)
+    if name.startswith("roi_heads.box_predictor.bbox_pred."):
+        return tensor[BOX_CODES:].clone()
+    if name.startswith("roi_heads.mask_head.predictor."):
+        return tensor[1:].clone()
+    return tensor

@@ -1,328 +1,264 @@
-"""Reading a pickle as data: nothing that it names is imported, called or executed.
+"""Unpickles numbers, text, containers and tensors; nothing that a pickle names is imported or run.
 
-``torch.load(weights_only=True)`` cannot read the published checkpoints: it has no place for their
-foreign class, and in PyTorch's format of before 2020 refuses the record of any module's class. So
-this is a reader of the few pickle operations that a saved dict of tensors consists of. Names in the
-pickle are compared with a list and never looked up; a tensor becomes a :class:`TensorRef` that says
-where in the file its numbers are.
+``torch.load(weights_only=True)`` cannot read the published checkpoints, whose pickle holds an
+object of a foreign class. The standard library's C unpickler cannot be restricted by operation, and
+hashes a key that is nested a million tuples deep, which overflows the interpreter's stack: so this
+is a subclass of the one in Python.
 """
 
+import functools
+import io
+import math
+import pickle
 import pickletools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ct_lesion.errors import CheckpointError, reason
-
-STORAGE_DTYPES = {
-    "BFloat16Storage": torch.bfloat16,
-    "BoolStorage": torch.bool,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "ShortStorage": torch.int16,
+STORAGES = {
+    **{"DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16},
+    **{"LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16},
+    **{"CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool},
+    **{"BFloat16Storage": torch.bfloat16},
 }
-# opcodes whose argument is the value
-INTEGERS = {"BININT", "BININT1", "BININT2", "LONG1", "LONG4"}
-STRINGS = {"BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"}
-LITERALS = INTEGERS | STRINGS | {"BINFLOAT"}
-CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}
-TUPLE_LENGTHS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-PLAIN_KEYS = (str, int, float, bool)
-LARGEST_PICKLE = 2**21  # bytes; that of a ResNet50 and its optimizer has 200,000
+# the operations that a saved dict of tensors needs; REDUCE, BUILD etc. are redefined below
+OPERATIONS = (
+    *("PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS"),
+    *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL"),
+    *("EMPTY_DICT", "BINPERSID"),
+)
+LARGEST_PICKLE = 2**21  # bytes; a ResNet50 with its optimizer has 200,000; 1 can take 64 of memory
+MOST_SHARED = 2  # tensors may share a storage (tied weights), but not many times over
+MOST_DIMENSIONS = 64  # torch's own limit
+LARGEST_KEY = 2**60  # larger integers can have equal hashes, which makes a dict quadratic
 
 
-@dataclass(frozen=True)
-class GlobalName:
-    """A function or class that the pickle names. It is a name only."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass
 class StandIn:
-    """Takes the place of an object of the foreign class: its attributes, as plain data."""
+    """Stands for an object of the foreign class; its attributes are plain data."""
 
-    attributes: dict = field(default_factory=dict)
+    def __init__(self, *_: object) -> None:
+        self.attributes: dict = {}
 
 
-@dataclass(frozen=True)
-class StorageRef:
-    """Numbers in the file: which record, of which type, from which element on, and how many."""
-
-    key: str
-    dtype: torch.dtype
-    numel: int
-    offset: int = 0
+class UnsafeError(Exception):
+    """A pickle needs more than data; the text continues "its pickle ..."."""
 
 
 @dataclass(frozen=True)
-class TensorRef:
-    """A view of a storage, in elements, as :meth:`torch.Tensor.as_strided` has it."""
+class _Storage:
+    """A tensor's storage: ``numbers`` is one-dimensional and contiguous."""
 
-    storage: StorageRef
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    numbers: torch.Tensor
 
 
-def read_pickle(
-    stream: BinaryIO,
-    source: str,
-    foreign_class: str = "",
-    storages: dict[str, StorageRef] | None = None,
-    plain_keys: bool = False,
-) -> Any:
-    """The next pickle of a stream, which is left behind its end.
+class PickleStream(io.BytesIO):
+    """Bytes of a pickle; reading beyond their end is an error, which pickle does not check."""
 
-    Args:
-        stream: bytes with ``read``, ``readline`` and ``tell``; a read beyond the end must be cheap
-            (memory, not a plain file), because a damaged pickle asks for any length.
-        source: the file's name, for messages.
-        foreign_class: objects of any class of this name, whatever its module, become a
-            :class:`StandIn`.
-        storages: filled with every storage that the pickle refers to, by key.
-        plain_keys: refuse dicts whose keys, and sets whose items, are not numbers or strings. By
-            default such entries are left out.
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if size is not None and len(data) < size:
+            raise EOFError
+        return data
 
-    Returns:
-        Numbers, strings, tuples, lists, dicts, :class:`TensorRef` and :class:`StandIn`.
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
 
-    Raises:
-        CheckpointError: the pickle is damaged, or needs more than that.
+
+class _Operations(dict):
+    """Functions by opcode; all others are refused."""
+
+    def __missing__(self, code: int) -> Callable:
+        operation = pickletools.code2op.get(chr(code))
+        if operation is None:
+            raise ValueError("its pickle holds an unknown operation")
+        raise UnsafeError(f"uses the operation {operation.name}")
+
+
+class Unpickler(pickle._Unpickler):
+    """Reads one pickle of a file of ``torch.save``; :meth:`load` leaves the stream at its end.
+
+    Raises (from :meth:`load`):
+        UnsafeError: the pickle needs more than data.
+        Exception: of any class, for damaged bytes.
     """
-    try:
-        reader = _Reader(source, foreign_class, {} if storages is None else storages, plain_keys)
-        return reader.read(stream)
-    except CheckpointError:
-        raise
-    except Exception as error:  # damaged bytes fail anywhere, in any way
-        raise CheckpointError(
-            f"{source} is damaged or not a PyTorch checkpoint ({reason(error)}): get the file "
-            "again."
-        ) from error
 
-
-class _Reader:
-    """A stack machine for the pickle operations of a saved state dict."""
+    dispatch = _Operations(
+        (code, pickle._Unpickler.dispatch[code])
+        for code in (getattr(pickle, name)[0] for name in OPERATIONS)
+    )
 
     def __init__(
-        self, source: str, foreign_class: str, storages: dict[str, StorageRef], plain_keys: bool
+        self,
+        stream: PickleStream,
+        size: int,
+        device: str = "cpu",
+        foreign_class: str = "",
+        fill: Callable[[str, torch.Tensor], None] | None = None,
     ) -> None:
-        self.source = source
+        """
+        Args:
+            stream: left behind the end of the pickle.
+            size: bytes of the whole file, which bound those of its tensors.
+            device, foreign_class: see :func:`ct_lesion.checkpoint.torch_files.read_torch_file`.
+            fill: reads the numbers of the storage with a key, when the pickle first refers to it.
+        """
+        super().__init__(stream, encoding="utf-8")
+        self.device = device
         self.foreign_class = foreign_class
-        self.storages = storages
-        self.plain_keys = plain_keys
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.fill = fill
+        self.storages: dict[str, torch.Tensor] = {}
+        self.storage_bytes = size
+        self.tensor_bytes = MOST_SHARED * size
+        self.items = LARGEST_PICKLE
 
-    def read(self, stream: BinaryIO) -> Any:
-        start = stream.tell()
-        for opcode, argument, position in pickletools.genops(stream):
-            if opcode.name == "STOP":
-                return self.stack.pop()
-            if position - start > LARGEST_PICKLE:  # a byte of it can take 64 of memory
-                raise ValueError("its pickle is too long for names and shapes")
-            self._step(opcode.name, argument)
-        raise ValueError("the pickle has no end")
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a name; the name itself is never imported."""
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        if name and name == self.foreign_class:
+            return StandIn
+        function = FUNCTIONS.get(f"{module}.{name}")
+        if function is None:
+            raise UnsafeError(f"names {module[:80]}.{name[:80]}")
+        return functools.partial(function, self)
 
-    def _step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in LITERALS:
-            stack.append(argument)
-        elif name in CONSTANTS:
-            stack.append(CONSTANTS[name]())
-        elif name in TUPLE_LENGTHS:
-            length = TUPLE_LENGTHS[name]
-            stack[-length:] = [tuple(stack[-length:])]
-        elif name in _OPERATIONS:
-            _OPERATIONS[name](self, argument)
-        else:
-            raise self._refusal(f"uses the pickle operation {name}")
+    def persistent_load(self, reference: Any) -> Any:
+        """The storage that a tensor refers to."""
+        kind, *rest = reference
+        if kind == "module" and rest[0] is StandIn:
+            return StandIn  # legacy files add the source of the class, which is not needed
+        if kind != "storage":
+            raise UnsafeError("refers to an object outside the file")
+        # the location is a device; only legacy files have views: their key, offset and length
+        dtype, key, _location, numel, *view = rest
+        if type(dtype) is not torch.dtype or type(key) is not str or not _are_sizes(numel):
+            raise TypeError("a storage has no valid type, key or length")
+        numbers = self._storage(key, dtype, numel)
+        if view and view[0] is not None:
+            _, offset, length = view[0]
+            numbers = numbers.narrow(0, offset, length)
+        return _Storage(numbers)
 
-    def _refusal(self, what: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.source} was not loaded, because it {what}, which a checkpoint of weights does "
-            "not need and which may run a program. If you trust it, load it where it was written "
-            "and torch.save its weights alone, a dict of tensors."
-        )
+    def _storage(self, key: str, dtype: torch.dtype, numel: int) -> torch.Tensor:
+        if key not in self.storages:
+            self.storage_bytes -= numel * dtype.itemsize
+            if self.storage_bytes < 0:
+                raise ValueError("its storages are larger than the file")
+            self.storages[key] = torch.empty(numel, dtype=dtype, device=self.device)
+            if self.fill:
+                self.fill(key, self.storages[key])
+        numbers = self.storages[key]
+        if numbers.dtype != dtype or numbers.numel() != numel:
+            raise ValueError(f"storage {key[:80]} has two types or lengths")
+        return numbers
 
-    # ---- operations -----------------------------------------------------------------------------
-    def mark(self, _: None) -> None:
-        self.marks.append(len(self.stack))
+    def keeps(self, key: Any) -> bool:
+        """Whether a dict keeps an entry, or a set an item: only numbers and text are hashed.
 
-    def pop_marked(self) -> list:
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
+        Each counts: the same long list could be made into a dict many times over.
+        """
+        self.items -= 1
+        if self.items < 0:
+            raise ValueError("its pickle has too many items")
+        if type(key) in (str, float, bool) or (type(key) is int and abs(key) < LARGEST_KEY):
+            return True
+        if not self.foreign_class:
+            raise UnsafeError(f"has a key that is a {type(key).__name__}, not a number or text")
+        return False
 
-    def ignore(self, _: object) -> None:
-        pass
-
-    def marked_tuple(self, _: None) -> None:
-        self.stack.append(tuple(self.pop_marked()))
-
-    def append(self, _: None) -> None:
-        self._extend([self.stack.pop()])
-
-    def appends(self, _: None) -> None:
-        self._extend(self.pop_marked())
-
-    def _extend(self, items: list) -> None:
-        if type(self.stack[-1]) is not list:
-            raise TypeError("items are appended to what is not a list")
-        self.stack[-1].extend(items)
-
-    def set_item(self, _: None) -> None:
-        items = self.stack[-2:]
-        del self.stack[-2:]
-        self._update(items)
-
-    def set_items(self, _: None) -> None:
-        self._update(self.pop_marked())
-
-    def _update(self, items: list) -> None:
-        if type(self.stack[-1]) is not dict:
-            raise TypeError("items are set on what is not a dict")
-        self.stack[-1].update(self._entries(zip(items[::2], items[1::2], strict=True)))
-
-    def _entries(self, pairs: Iterable[tuple[Any, Any]]) -> dict:
-        # hashing a tuple nested a million times deep would overflow the interpreter's own stack
-        return {key: value for key, value in pairs if self._is_plain(key)}
-
-    def _is_plain(self, key: Any) -> bool:
-        plain = type(key) in PLAIN_KEYS
-        if self.plain_keys and not plain:
-            raise self._refusal(f"has a key that is a {type(key).__name__}")
-        return plain
-
-    def ordered_dict(self, pairs: Iterable = ()) -> dict:
-        return self._entries((key, value) for key, value in pairs)
-
-    def as_tuple(self, items: Iterable = ()) -> tuple:
-        return tuple(item for item in items if self._is_plain(item) or not self.plain_keys)
-
-    def put(self, index: int) -> None:
-        self.memo[index] = self.stack[-1]
-
-    def memoize(self, _: None) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
-    def get(self, index: int) -> None:
-        self.stack.append(self.memo[index])
-
-    def global_name(self, argument: str) -> None:
-        self._push_name(*argument.split(" ", 1))
-
-    def stack_global(self, _: None) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
-        self._push_name(str(module), str(name))
-
-    def _push_name(self, module: str, name: str) -> None:
-        found = GlobalName(module, name)
-        is_storage = module == "torch" and name in STORAGE_DTYPES
-        if not (is_storage or str(found) in _CALLS or self._is_foreign(found)):
-            raise self._refusal(f"names {found}")
-        self.stack.append(found)
-
-    def _is_foreign(self, name: Any) -> bool:
-        return type(name) is GlobalName and bool(name.name) and name.name == self.foreign_class
-
-    def call(self, _: None) -> None:
+    # ---- operations that do more in the standard library ----------------------------------------
+    def _call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if self._is_foreign(function):
-            self.stack.append(StandIn())
-        elif type(function) is GlobalName and str(function) in _CALLS:
-            self.stack.append(_CALLS[str(function)](self, *arguments))
-        else:
-            raise self._refusal("calls what is not a function")
+        if type(arguments) is not tuple or not callable(function):
+            raise UnsafeError("calls what is not a function")
+        self.append(function(*arguments))
 
-    def build(self, _: None) -> None:
+    def _build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if type(target) is StandIn:
             target.attributes = state if type(state) is dict else {}
-        elif type(target) is not dict:  # an OrderedDict's own attributes are not needed
-            raise self._refusal("sets the state of an object")
+        elif type(target) is not dict:  # the attributes of an OrderedDict are not needed
+            raise UnsafeError("sets the state of an object")
 
-    def persistent_id(self, _: None) -> None:
-        kind, *rest = self.stack.pop()
-        if kind == "module" and self._is_foreign(rest[0]):
-            self.stack.append(rest[0])  # older PyTorch adds the class's source, unused here
-        elif kind == "storage":
-            storage = _storage(*rest)
-            self.storages[storage.key] = storage
-            self.stack.append(storage)
-        else:
-            raise self._refusal("refers to an object outside the file")
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._update([key, value])
 
+    def _set_items(self) -> None:
+        self._update(self.pop_mark())
 
-_OPERATIONS: dict[str, Callable[[_Reader, Any], None]] = {
-    "PROTO": _Reader.ignore,
-    "FRAME": _Reader.ignore,
-    "MARK": _Reader.mark,
-    "TUPLE": _Reader.marked_tuple,
-    "APPEND": _Reader.append,
-    "APPENDS": _Reader.appends,
-    "SETITEM": _Reader.set_item,
-    "SETITEMS": _Reader.set_items,
-    "BINPUT": _Reader.put,
-    "LONG_BINPUT": _Reader.put,
-    "MEMOIZE": _Reader.memoize,
-    "BINGET": _Reader.get,
-    "LONG_BINGET": _Reader.get,
-    "GLOBAL": _Reader.global_name,
-    "STACK_GLOBAL": _Reader.stack_global,
-    "REDUCE": _Reader.call,
-    "NEWOBJ": _Reader.call,
-    "BUILD": _Reader.build,
-    "BINPERSID": _Reader.persistent_id,
-}
+    def _update(self, items: list) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict:
+            raise TypeError("items are set on what is not a dict")
+        target.update((k, v) for k, v in zip(items[::2], items[1::2], strict=True) if self.keeps(k))
+
+    dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _call
+    dispatch[pickle.BUILD[0]] = _build
+    dispatch[pickle.SETITEM[0]] = _set_item
+    dispatch[pickle.SETITEMS[0]] = _set_items
 
 
-def _tensor(storage: StorageRef, offset: int, size: tuple, stride: tuple, *_: object) -> TensorRef:
-    numbers = (offset, *size, *stride)
-    if type(storage) is not StorageRef or not all(type(n) is int and n >= 0 for n in numbers):
-        raise TypeError("a tensor without a valid storage, size or stride")
-    return TensorRef(storage, offset, tuple(size), tuple(stride))
+# ---- what a pickle may call; the first argument is its unpickler ---------------------------------
+def _ordered_dict(unpickler: Unpickler, pairs: list | tuple = ()) -> dict:
+    return {key: value for key, value in _listed(pairs) if unpickler.keeps(key)}
 
 
-def _storage(
-    kind: GlobalName, key: str, location: str, numel: int, view: tuple | None = None
-) -> StorageRef:
-    # ``location`` is a device; everything is read to memory. Only older PyTorch writes ``view``.
-    _, offset, numel = view or (None, 0, numel)
-    if type(key) is not str or type(numel) is not int or type(offset) is not int:
-        raise TypeError("a storage without a valid key or size")
-    if numel < 0 or offset < 0:
-        raise ValueError("a storage of negative size")
-    return StorageRef(key, STORAGE_DTYPES[kind.name], numel, offset)
+def _set(unpickler: Unpickler, items: list | tuple = ()) -> set:
+    return {item for item in _listed(items) if unpickler.keeps(item)}
 
 
-# What a pickle may call, and what is done instead.
-_CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _Reader.ordered_dict,
-    "torch._utils._rebuild_tensor_v2": lambda _, *arguments: _tensor(*arguments),
-    "torch._utils._rebuild_parameter": lambda _, data, *__: data,
-    "torch.Size": lambda _, sizes=(): tuple(sizes),
-    "builtins.set": _Reader.as_tuple,
-    "__builtin__.set": _Reader.as_tuple,
+def _size(_: Unpickler, sizes: tuple = ()) -> tuple:
+    if type(sizes) is not tuple or len(sizes) > MOST_DIMENSIONS or not _are_sizes(*sizes):
+        raise TypeError("a size is not a tuple of numbers")
+    return sizes
+
+
+def _tensor(
+    unpickler: Unpickler, storage: _Storage, offset: int, size: tuple, stride: tuple, *_: object
+) -> torch.Tensor:
+    _size(unpickler, size)
+    _size(unpickler, stride)
+    if type(storage) is not _Storage or not _are_sizes(offset):
+        raise TypeError("a tensor has no valid storage or offset")
+    numbers, numel = storage.numbers, math.prod(size)
+    last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    # more elements than the storage has would repeat numbers: a small file, a huge tensor
+    if numel > numbers.numel() or (numel and offset + last >= numbers.numel()):
+        raise ValueError("a tensor is larger than its storage")
+    unpickler.tensor_bytes -= numel * numbers.itemsize
+    if unpickler.tensor_bytes < 0:
+        raise ValueError("its tensors are larger than the file")
+    if numel == 0:
+        return torch.empty(size, dtype=numbers.dtype, device=numbers.device)
+    return numbers.as_strided(size, stride, numbers.storage_offset() + offset)
+
+
+def _listed(items: Any) -> list | tuple:
+    if type(items) not in (list, tuple):
+        raise TypeError("a container is made of what is not a list")
+    return items
+
+
+def _are_sizes(*numbers: Any) -> bool:
+    return all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+
+
+# Every function that a pickle may name. A further file format, e.g. arrays of NumPy, adds its
+# functions here, each as one that checks its arguments and builds plain data.
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered_dict,
+    "builtins.set": _set,
+    "__builtin__.set": _set,  # in protocol 2, which torch.save uses
+    "torch.Size": _size,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda _, tensor, *__: tensor,
 }

@@ -1,14 +1,19 @@
-"""Which checkpoint a run resumes from: the last one, or if it is damaged, the one before."""
+"""Finds the checkpoint that a run resumes from, and checks the state in it."""
 
 import logging
+import math
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ct_lesion.errors import CheckpointError, reason
 
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
+ITERATION_KEY = "iteration"
 _PERIODIC = re.compile(r"model_(\d+)\.pth")
 _FINAL = "model_final.pth"
 logger = logging.getLogger(__name__)
@@ -19,10 +24,10 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
 
     Args:
         folder: of the run.
-        run: name of the run, if it is known; what an earlier run left in the folder is passed over.
+        run: name of the run, if it is known; checkpoints of other runs in the folder are skipped.
 
     Returns:
-        None if there is no checkpoint of the run.
+        ``None`` if the run has no checkpoint.
 
     Raises:
         CheckpointError: there are checkpoints of the run, but none that can be resumed from; or
@@ -36,7 +41,7 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
             writer = _run_of(path)
         except CheckpointError as error:
             problems.append(str(error))
-            logger.warning("%s An earlier checkpoint is looked for.", error)
+            logger.warning("%s Trying an earlier checkpoint.", error)
             continue
         if run and writer and writer != run:
             continue
@@ -91,3 +96,66 @@ def _run_of(path: Path) -> str | None:
     """
     state = read_checkpoint(path).rest.get("trainer")
     return state.get("run") if isinstance(state, dict) else None
+
+
+def restore(path: str, key: str, target: Any, state: Any) -> None:
+    """Load a checkpoint's state into an optimizer, scheduler etc.
+
+    Args:
+        path: of the checkpoint.
+        key: name of the state in the checkpoint.
+        target: has ``load_state_dict``.
+        state: from the checkpoint.
+
+    Raises:
+        CheckpointError: the state does not fit, or an optimizer's state is not finite.
+    """
+    try:
+        target.load_state_dict(state)
+        if isinstance(target, torch.optim.Optimizer):
+            _check_optimizer(target)
+    except Exception as error:  # each class fails in its own way on another's state
+        raise CheckpointError(
+            f"{path}: cannot resume, because its {key!r} does not fit "
+            f"({type(error).__name__}: {reason(error)}). Remove last_checkpoint, or write an "
+            "earlier checkpoint's name into it."
+        ) from error
+
+
+def check_iteration(path: str, rest: dict[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: the iteration is not a whole number.
+    """
+    iteration = rest.get(ITERATION_KEY, 0)
+    if type(iteration) is not int or iteration < -1:
+        raise CheckpointError(
+            f"{path} is damaged: its iteration is not a whole number from -1. Use an earlier "
+            "checkpoint."
+        )
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for name, value in group.items():
+            if isinstance(optimizer.defaults.get(name), float) and not _is_number(value):
+                raise ValueError(f"{name} is {str(value)[:80]}")
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                _check_state(name, value, parameter)
+
+
+def _check_state(name: str, value: Any, parameter: torch.Tensor) -> None:
+    if not isinstance(value, torch.Tensor):
+        return
+    # "step" is a scalar; other states have one value per weight
+    if value.numel() > 1 and value.shape != parameter.shape:
+        raise ValueError(f"{name} of shape {tuple(value.shape)} for {tuple(parameter.shape)}")
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise ValueError(f"{name} of a parameter is NaN or infinite")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1 and bool(torch.isfinite(value).all())
+    return isinstance(value, (int, float)) and math.isfinite(value)

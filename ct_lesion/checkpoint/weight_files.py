@@ -4,7 +4,6 @@ Reading never executes anything in a file.
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.files import atomic_write
 
-from .torch_archive import check_torch_file, open_torch_archive
+from .torch_files import damaged, read_torch_file
 
 DESCRIPTION_KEY = "ct_lesion"
 # formats that are pickles of any Python object, which run a program when they are read
@@ -129,12 +128,7 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     try:
         with atomic_write(path) as temporary:
             _save(content, temporary)
-            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(temporary)
-            if unsafe:
-                raise CheckpointError(
-                    f"{path} was not written: its content needs {', '.join(sorted(unsafe))}, which "
-                    "could not be read back safely. Save numbers, strings, containers and tensors."
-                )
+            _check_readable(path, temporary)
     except (OSError, RuntimeError) as error:
         raise cannot_write(path, error) from error
 
@@ -152,6 +146,21 @@ def _save(content: Mapping[str, Any], path: Path) -> None:
         with path.open("ab") as file:  # what torch could not do fails here too, with a reason
             file.write(bytes(1 << 20))
         raise
+
+
+def _check_readable(path: Path, written: Path) -> None:
+    """
+    Raises:
+        CheckpointError: what was written for ``path`` could not be read back.
+    """
+    try:
+        read_torch_file(written, device="meta")
+    except CheckpointError as error:
+        what = reason(error.__cause__ or error)
+        raise CheckpointError(
+            f"{path} was not written, because it could not be read back: its pickle {what}. Save "
+            "numbers, strings, containers and tensors."
+        ) from error
 
 
 def refuse_unsafe(path: str | Path) -> None:
@@ -198,64 +207,54 @@ def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
             model = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except Exception as error:  # damaged bytes fail anywhere, in any way
-        raise _damaged(path, reason(error)) from error
+        raise damaged(path, reason(error)) from error
     return Checkpoint(path, model, metadata if "format_version" in metadata else None)
 
 
 def _read_torch(path: Path) -> Checkpoint:
     try:
-        check_torch_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+        content = read_torch_file(path)
+    except CheckpointError as error:
         if _is_released(path):
             raise _released(path) from error
-        if isinstance(error, CheckpointError):
-            raise
-        raise _damaged(path, reason(error)) from error
+        raise
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
         raise _released(path)
     if not isinstance(content, dict):
-        raise _damaged(path, f"it holds a {type(content).__name__}, not a dict of weights")
+        raise damaged(path, f"it holds a {type(content).__name__}, not a dict of weights")
     rest = dict(content)
     model = rest.pop("model") if "model" in rest else {n: rest.pop(n) for n in list(rest)}
     if not isinstance(model, dict) or not model:
-        raise _damaged(path, "it holds no weights")
+        raise damaged(path, "it holds no weights")
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise _damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+            raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
     description = rest.pop(DESCRIPTION_KEY, None)
     if not isinstance(description, dict):
         description = None
     elif not all(isinstance(text, str) for item in description.items() for text in item):
-        raise _damaged(path, "its description holds more than text")
+        raise damaged(path, "its description holds more than text")
     return Checkpoint(path, _without_ddp_prefix(model), description, rest)
 
 
 def _without_ddp_prefix(model: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if not all(name.startswith("module.") for name in model):
-        return dict(model)
+        return model
     return {name.removeprefix("module."): tensor for name, tensor in model.items()}
 
 
 def _is_released(path: Path) -> bool:
     try:
-        with closing(open_torch_archive(path, RELEASED_CLASS)) as archive:
-            return isinstance(archive.content, dict) and RELEASED_WEIGHTS_KEY in archive.content
+        content = read_torch_file(path, foreign_class=RELEASED_CLASS, device="meta")
     except CheckpointError:
         return False
+    return isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content
 
 
 def _released(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is a checkpoint of the published implementation. Convert it first: "
         f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
-    )
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is truncated, damaged or not a checkpoint ({reason}): get the file again, or use "
-        "an earlier one."
     )
 
 

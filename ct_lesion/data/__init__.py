@@ -1,4 +1,7 @@
-"""Datasets. Importing this package registers them with Detectron2."""
+"""Datasets: registration, preparation and loading.
+
+Importing this package registers the shipped datasets with Detectron2.
+"""
 
 from .datasets import cncb, covidx_ct
 

@@ -1,4 +1,4 @@
-"""Checks of a config against the datasets it names, before anything is computed."""
+"""Checks of a config against its datasets, before anything is computed."""
 
 import hashlib
 from pathlib import Path
@@ -14,11 +14,11 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
     """Names of the classes that a model of this config predicts on a dataset, in order.
 
     Raises:
-        ConfigError: there is no dataset of this name.
+        ConfigError: the dataset is not registered, or is for the other task.
     """
     if dataset_name not in DatasetCatalog:
         raise ConfigError(
-            f"DATASETS names {dataset_name!r}, which is not registered. There are: "
+            f"DATASETS names {dataset_name!r}, which is not registered. Registered are: "
             f"{', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
         )
     metadata = MetadataCatalog.get(dataset_name)
@@ -26,18 +26,18 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
     if is_classifier(cfg):
         wanted, other = other, wanted
     if not hasattr(metadata, wanted) and not hasattr(metadata, other):
-        DatasetCatalog.get(dataset_name)  # a user's own COCO json names its classes when it is read
+        DatasetCatalog.get(dataset_name)  # loading a COCO json sets the names of its classes
     if not hasattr(metadata, wanted):
         kind = "classification" if is_classifier(cfg) else "lesion"
         raise ConfigError(
-            f"Dataset {dataset_name} is no {kind} dataset, which {cfg.MODEL.META_ARCHITECTURE} "
-            "(MODEL.META_ARCHITECTURE) needs."
+            f"Dataset {dataset_name} is not a {kind} dataset, which "
+            f"{cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) needs."
         )
     return list(getattr(metadata, wanted))
 
 
 def check_classes(cfg: CfgNode) -> None:
-    """Check the number of classes of the model against every dataset of the config.
+    """Check that the model has as many classes as each dataset of the config.
 
     Raises:
         ConfigError: names the key, its value and the dataset's classes.
@@ -57,10 +57,10 @@ def check_classes(cfg: CfgNode) -> None:
 
 
 def check_datasets(cfg: CfgNode, training: bool = True) -> None:
-    """Read every dataset that a run will need, so that a missing one is no surprise at its end.
+    """Load each dataset of the config, so that a missing test set shows before the training.
 
     Raises:
-        DatasetError: one is not there, or is not as it should be.
+        DatasetError: a dataset is missing or invalid.
     """
     for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
         DatasetCatalog.get(name)

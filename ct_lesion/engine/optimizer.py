@@ -1,4 +1,4 @@
-"""Optimisers by name: Detectron2 builds SGD only."""
+"""Optimisers by name; Detectron2 itself builds only SGD."""
 
 import torch
 from detectron2.config import CfgNode
@@ -11,12 +11,12 @@ ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
+    """Build the optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
 
-    Rates and decays are read from the keys that Detectron2 reads for SGD.
+    Learning rates and weight decays come from the keys that Detectron2 reads for SGD.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: ``SOLVER.OPTIMIZER`` is unknown.
     """
     name = cfg.SOLVER.OPTIMIZER
     check_choice("SOLVER.OPTIMIZER", name, ("SGD", *ADAM_VARIANTS))
@@ -30,7 +30,7 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
     )
     optimizer = maybe_add_gradient_clipping(cfg, ADAM_VARIANTS[name])
-    # fused: one pass over the parameters, which halves a step of the small classification module
+    # fused updates all parameters in one pass, which halves the step of the classification module
     return optimizer(
         params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True
     )

@@ -1,6 +1,6 @@
-"""Whether a patient is both in a run's training and in its test sets.
+"""Finds patients that are both in the training and in the test sets of a run.
 
-Slices of a patient are so alike that results on one who was trained on say little about others.
+Slices of a patient are very similar, so results on patients seen in training do not generalise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class SharedPatients:
-    """Patients who are in a training set and in a test set."""
+    """Patients in both a training set and a test set."""
 
     train: str
     test: str
@@ -36,12 +36,12 @@ class SharedPatients:
 
 @dataclass(frozen=True)
 class PatientOverlap:
-    """What a comparison of training and test sets found.
+    """Result of comparing training and test sets.
 
     Attributes:
-        train, test: number of patients of each dataset; ``None`` where its records name none.
-        shared: patients who are in both.
-        unnamed: slices that name no patient, by dataset, so that nobody knows whose they are.
+        train, test: number of patients of each dataset; ``None`` if its records have no patients.
+        shared: patients in both, for each pair of datasets.
+        unnamed: number of slices without a patient, by dataset; these cannot be compared.
     """
 
     train: dict[str, int | None]
@@ -50,7 +50,11 @@ class PatientOverlap:
     unnamed: dict[str, int]
 
     def as_dict(self, allowed: bool) -> dict[str, Any]:
-        """Plain values for a run's record; ``allowed`` is the key's value."""
+        """Plain values for a run's record.
+
+        Args:
+            allowed: value of ``DATASETS.ALLOW_SHARED_PATIENTS``.
+        """
         return {
             "train": self.train,
             "test": self.test,
@@ -60,19 +64,18 @@ class PatientOverlap:
             ],
             "allowed": allowed,
             "not_checked": {
-                name: f"{count} slices name no patient" for name, count in self.unnamed.items()
+                name: f"{count} slices have no patient" for name, count in self.unnamed.items()
             },
         }
 
 
 def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOverlap:
-    """Compare the patients of registered datasets, by what their records call them.
+    """Compare the patient ids of registered datasets.
 
-    Numbers are compared as they are, also of datasets from different places, where they may mean
-    different people.
+    Equal ids count as the same patient, also in datasets of different sources.
 
     Raises:
-        DatasetError: a dataset is not there.
+        DatasetError: a dataset is missing.
     """
     patients, unnamed = {}, {}
     for name in dict.fromkeys((*train, *test)):
@@ -98,7 +101,7 @@ def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOv
 
 
 def check_patients_apart(cfg: CfgNode) -> None:
-    """Refuse to train on patients of the test sets, unless a key allows it.
+    """Refuse to train on patients of the test sets unless ``ALLOW_SHARED_PATIENTS`` is set.
 
     Raises:
         ConfigError: names the patients, the datasets and the key.
@@ -107,13 +110,14 @@ def check_patients_apart(cfg: CfgNode) -> None:
     if shared and not cfg.DATASETS.ALLOW_SHARED_PATIENTS:
         raise ConfigError(
             f"DATASETS.TRAIN and DATASETS.TEST share patients: {'; '.join(map(str, shared))}. "
-            "Results on them would be too good. Split by patient; or, if that is meant or the "
-            f"same numbers are other people, set {ALLOW} True, which the run's record will say."
+            "Results on them would be too optimistic. Split by patient; or set "
+            f"{ALLOW} True (noted in the run's record) if this is intended or if equal numbers "
+            "are different people."
         )
 
 
 def describe_overlap(patients: dict[str, Any]) -> str:
-    """A sentence about the ``patients`` of a run's record; empty for a record without them."""
+    """Describe the ``patients`` of a run's record; empty for a record without them."""
     if not patients:
         return ""
     shared = [SharedPatients(s["train"], s["test"], s["patients"]) for s in patients["shared"]]
@@ -124,4 +128,4 @@ def describe_overlap(patients: dict[str, Any]) -> str:
     if patients["not_checked"]:
         missing = (f"{name}: {why}" for name, why in patients["not_checked"].items())
         return f"not fully checked ({'; '.join(missing)})"
-    return "none is in a training and a test set"
+    return "no patient is in both a training and a test set"

@@ -1,8 +1,8 @@
-"""From slices to scans and patients.
+"""Aggregation of slices to scans and patients.
 
-The rule: the logits of a scan or a patient are the mean of the logits of its slices, all slices
-counting the same; its predicted class is the largest mean. A mean of logits lets a slice with a
-clear answer count more than one in doubt, and needs no threshold.
+The logits of a scan or a patient are the mean of the logits of its slices, all with the same
+weight; the predicted class has the largest mean. In a mean of logits a confident slice counts more
+than a doubtful one, and no threshold is needed.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 
 RULE = (
-    "The logits of a scan or a patient are the mean of the logits of its slices. One whose slices "
-    "have different true classes is left out."
+    "The logits of a scan or a patient are the mean of the logits of its slices. A scan or patient "
+    "whose slices have different true classes is left out."
 )
 
 
 @dataclass(frozen=True)
 class Aggregated:
-    """Scans or patients, U of them, in the order of their names; C classes.
+    """U units, which are scans or patients, sorted by name; C classes.
 
     Attributes:
         units: (U,) names.
         labels: (U,) true classes.
-        logits: (U, C) mean of the slices' logits.
+        logits: (U, C) mean logits of the slices.
         slices: (U,) number of slices.
-        first: (U,) index of a unit's first slice; ``patients[first]`` are the units' patients.
-        mixed: names of the units that are left out, because their slices have different true
+        first: (U,) index of the first slice of each unit, e.g. to look up its patient.
+        mixed: names of the units that are left out because their slices have different true
             classes.
     """
 
@@ -41,9 +41,10 @@ class Aggregated:
 
 
 def scan_units(patients: Sequence[str], scans: Sequence[str]) -> np.ndarray:
-    """Names ``<patient>/<scan>``, (M,): a scan's id is unique only within its patient.
+    """Names ``<patient>/<scan>`` of the scans of M slices, (M,).
 
-    The slices of a patient that have no scan id (an empty text) count as one scan.
+    Scan ids are unique within a patient only. Slices of a patient without a scan id (an empty
+    text) count as one scan.
     """
     pairs = zip(patients, scans, strict=True)
     return np.array([f"{patient}/{scan}" for patient, scan in pairs], dtype=str)
@@ -52,15 +53,15 @@ def scan_units(patients: Sequence[str], scans: Sequence[str]) -> np.ndarray:
 def aggregate(
     labels: np.ndarray, logits: np.ndarray, units: Sequence[str] | np.ndarray
 ) -> Aggregated:
-    """Mean logits of each unit's slices; units with slices of several true classes are left out.
+    """Average the logits of each unit's slices; units with several true classes are left out.
 
     Args:
         labels: (M,) true classes of the slices.
         logits: (M, C).
-        units: (M,) the patient of each slice, or its scan by :func:`scan_units`.
+        units: (M,) the patient of each slice, or its scan from :func:`scan_units`.
 
     Raises:
-        ValueError: arrays of different lengths.
+        ValueError: the arrays have different lengths.
     """
     labels, logits, units = np.asarray(labels), np.asarray(logits, dtype=float), np.asarray(units)
     if not len(labels) == len(logits) == len(units):
@@ -70,12 +71,12 @@ def aggregate(
     )
     sums = np.zeros((len(names), *logits.shape[1:]))
     np.add.at(sums, group, logits)
-    own = labels[first]
-    strays = np.bincount(group, weights=labels != own[group], minlength=len(names))
-    kept = strays == 0
+    unit_labels = labels[first]
+    differing = np.bincount(group, weights=labels != unit_labels[group], minlength=len(names))
+    kept = differing == 0
     return Aggregated(
         units=names[kept],
-        labels=own[kept],
+        labels=unit_labels[kept],
         logits=sums[kept] / slices[kept, None],
         slices=slices[kept],
         first=first[kept],

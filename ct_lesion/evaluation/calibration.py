@@ -1,8 +1,9 @@
-"""Whether a classifier's probabilities mean what they say, and a temperature that mends them.
+"""Calibration of a classifier's probabilities, and temperature scaling.
 
 Shapes: M slices, C classes. ``labels`` are (M,) class indices, ``logits`` (M, C). Probabilities are
-the softmax of the logits, although the logits were trained one by one, by binary cross-entropy;
-the *confidence* of a slice is the largest of them.
+the softmax of the logits, although the logits are trained separately, by binary cross-entropy. The
+*confidence* of a slice is its largest probability. ECE and temperature scaling follow Guo et al.,
+On Calibration of Modern Neural Networks, ICML 2017.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ TEMPERATURE_LIMITS = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence and accuracy in B bins of the confidence, all of the same width.
+    """Confidence and accuracy in B bins of the confidence, of equal width.
 
     Attributes:
-        edges: (B + 1,) from 0 to 1; a bin has its upper edge, not its lower one.
+        edges: (B + 1,) from 0 to 1; a bin contains its upper edge, not its lower edge.
         slices: (B,) number of slices.
         confidence: (B,) mean confidence; NaN in an empty bin.
         accuracy: (B,) fraction predicted correctly; NaN in an empty bin.
@@ -35,7 +36,7 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean of |accuracy - confidence| over bins, by slices."""
+        """Expected calibration error, 0..1: mean |accuracy - confidence|, weighted by slices."""
         filled = self.slices > 0
         gaps = np.abs(self.accuracy - self.confidence)
         return float(np.average(gaps[filled], weights=self.slices[filled]))
@@ -43,10 +44,10 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well probabilities are calibrated; smaller is better.
+    """Measures of calibration; smaller is better.
 
     Attributes:
-        reliability: what a reliability plot shows.
+        reliability: the bins of a reliability diagram.
         ece: expected calibration error, 0..1.
         brier: Brier score, 0..2.
         nll: negative log-likelihood, in nats.
@@ -58,33 +59,33 @@ class Calibration:
     nll: float
 
 
-def calibration(labels: np.ndarray, logits: np.ndarray, bins: int = BINS) -> Calibration:
+def calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     """All measures of calibration.
 
     Raises:
-        ValueError: no slices, or arrays that do not fit.
+        ValueError: there are no slices, or the shapes do not match.
     """
-    reliability = reliability_bins(labels, logits, bins)
+    reliability = reliability_bins(labels, logits)
     return Calibration(
         reliability, reliability.ece, brier_score(labels, logits), log_loss(labels, logits)
     )
 
 
-def reliability_bins(labels: np.ndarray, logits: np.ndarray, bins: int = BINS) -> Reliability:
-    """Confidence and accuracy in bins of the confidence.
+def reliability_bins(labels: np.ndarray, logits: np.ndarray) -> Reliability:
+    """Confidence and accuracy in 15 bins of the confidence.
 
     Raises:
-        ValueError: no slices, or arrays that do not fit.
+        ValueError: there are no slices, or the shapes do not match.
     """
     labels, logits = _check(labels, logits)
     confidence = softmax(logits, axis=1).max(axis=1)
     right = logits.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, BINS + 1)
     index = np.digitize(confidence, edges[1:-1], right=True)
-    slices = np.bincount(index, minlength=bins)
-    with np.errstate(invalid="ignore"):  # an empty bin's 0 / 0 is the NaN that is meant
+    slices = np.bincount(index, minlength=BINS)
+    with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins gives NaN, as documented
         means = [
-            np.bincount(index, weights=v, minlength=bins) / slices for v in (confidence, right)
+            np.bincount(index, weights=v, minlength=BINS) / slices for v in (confidence, right)
         ]
     return Reliability(edges, slices, *means)
 
@@ -93,7 +94,7 @@ def brier_score(labels: np.ndarray, logits: np.ndarray) -> float:
     """Multi-class Brier score, 0..2: squared errors summed over classes, mean over slices.
 
     Raises:
-        ValueError: no slices, or arrays that do not fit.
+        ValueError: there are no slices, or the shapes do not match.
     """
     labels, logits = _check(labels, logits)
     errors = softmax(logits, axis=1) - np.eye(logits.shape[1])[labels]
@@ -103,24 +104,24 @@ def brier_score(labels: np.ndarray, logits: np.ndarray) -> float:
 def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
     """Negative log-likelihood of the true classes, mean over slices, in nats.
 
-    From the logits and not from rounded probabilities, so that it is finite.
+    It is computed from the logits, so probabilities that round to 0 do not make it infinite.
 
     Raises:
-        ValueError: no slices, or arrays that do not fit.
+        ValueError: there are no slices, or the shapes do not match.
     """
     labels, logits = _check(labels, logits)
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature T in 0.05..20 for which ``logits / T`` has the smallest log loss.
+    """Fit the temperature T in 0.05..20 that minimises the log loss of ``logits / T``.
 
-    Fit it on validation slices, use it on test slices. It changes no predicted class. Searched on
-    a log scale. Where all slices are predicted correctly the log loss has no minimum and T is the
-    lower limit; see :func:`at_limit`.
+    Fit it on validation slices and apply it to test slices; the predicted classes stay the same.
+    The search is on a log scale. If all slices are predicted correctly, the log loss has no minimum
+    and T is the lower limit; see :func:`at_limit`.
 
     Raises:
-        ValueError: no slices, or arrays that do not fit.
+        ValueError: there are no slices, or the shapes do not match.
     """
 
     def loss(temperature: float) -> float:
@@ -133,17 +134,17 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
         method="bounded",
         options={"xatol": 1e-6},
     )
-    # the search never tries the limits themselves
+    # the bounded search never evaluates the limits themselves
     return min((low, float(np.exp(found.x)), high), key=loss)
 
 
 def at_limit(temperature: float) -> bool:
-    """Whether a fitted temperature is one of the limits, so that it says little about the model."""
+    """Whether a temperature is a limit of the search, i.e. the log loss has no minimum inside."""
     return temperature in TEMPERATURE_LIMITS
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """``logits / temperature``: above 1 the probabilities become less sure."""
+    """``logits / temperature``; above 1 the probabilities become less confident."""
     return np.asarray(logits, dtype=float) / temperature
 
 
@@ -151,6 +152,6 @@ def _check(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
     if logits.ndim != 2 or len(labels) != len(logits) or not len(labels):
         raise ValueError(
-            f"no slices, or logits {logits.shape} that do not fit {len(labels)} labels"
+            f"expected logits (M, C) for M > 0 labels, got {logits.shape} for {len(labels)} labels"
         )
     return labels, logits

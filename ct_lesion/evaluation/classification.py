@@ -1,4 +1,4 @@
-"""Evaluation of a classifier of slices, in Detectron2's way."""
+"""A Detectron2 evaluator for the classification of slices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ct_lesion.json_files import without_nan
 
 from .classification_metrics import PER_CLASS, ClassificationMetrics, classification_metrics
 
-# how the paper's Table 3 heads its columns, in its order
+# column headings of the paper's Table 3, in its order
 PAPER_COLUMNS = {"COVID-19": "COVID-19", "Common Pneumonia": "Pneumonia", "Control": "Normal"}
 PREDICTIONS_FILE = "predictions.csv"
 CLASSIFICATION_METRICS_FILE = "classification_metrics.json"
@@ -35,8 +35,8 @@ ROI_BATCHES_FILE = "roi_batches.npz"
 logger = logging.getLogger(__name__)
 
 
-class SlicePrediction(NamedTuple):
-    """What a model said about a slice, as plain numbers that travel between processes."""
+class ClassifiedSlice(NamedTuple):
+    """A slice with its true class and the model's logits, as plain values that can be pickled."""
 
     file_name: str
     image_id: str
@@ -47,31 +47,29 @@ class SlicePrediction(NamedTuple):
 
     @property
     def predicted(self) -> int:
-        """Index of the largest logit, on a tie the first."""
+        """Index of the largest logit; the first of tied logits."""
         return max(range(len(self.logits)), key=self.logits.__getitem__)
 
 
 class ClassificationEvaluator(DatasetEvaluator):
-    """Sensitivity, specificity, PPV, F1 and AUC a class, accuracy and confusion matrix.
+    """Sensitivity, specificity, PPV, F1 and AUC of each class, accuracy and confusion matrix.
 
-    A model's output for an image is a dict with ``logits``, a tensor (C,). With several processes
-    all predictions are gathered; a slice that several saw counts once.
+    The model's output for an image is a dict with ``logits``, a tensor (C,). The predictions of
+    several processes are gathered; a slice that several of them evaluated counts once.
     """
 
     def __init__(
         self,
         dataset_name: str,
-        distributed: bool = True,
         output_dir: str | Path | None = None,
         config: str = "",
     ) -> None:
         """
         Args:
-            dataset_name: registered, with ``image_classes`` in its metadata.
-            distributed: gather from all processes; if not, each evaluates what it saw.
-            output_dir: for ``predictions.csv``, ``classification_metrics.json`` and, of outputs
-                with ``instances``, ``roi_batches.npz``, whose slices are in the same order.
-            config: the model's config as yaml, for the record.
+            dataset_name: a registered dataset with ``image_classes`` in its metadata.
+            output_dir: folder for ``predictions.csv``, ``classification_metrics.json`` and, if the
+                outputs have ``instances``, ``roi_batches.npz``, with slices in the same order.
+            config: the model's config as yaml, stored in ``roi_batches.npz``.
 
         Raises:
             DatasetError: the dataset has no ``image_classes``.
@@ -80,13 +78,12 @@ class ClassificationEvaluator(DatasetEvaluator):
         self._class_names = MetadataCatalog.get(dataset_name).get("image_classes")
         if not self._class_names:
             raise DatasetError(
-                f"Dataset {dataset_name} has no image_classes in its metadata, so it is no "
-                "classification dataset (see ct_lesion.register_covidx_ct)."
+                f"Dataset {dataset_name} has no image_classes in its metadata, so a classifier "
+                "cannot be evaluated on it. Register it with ct_lesion.register_covidx_ct."
             )
-        self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self._config = config
-        self._predictions: list[SlicePrediction] = []
+        self._predictions: list[ClassifiedSlice] = []
         self._regions: dict[str, dict[str, np.ndarray]] = {}  # by image id
 
     def reset(self) -> None:
@@ -95,15 +92,15 @@ class ClassificationEvaluator(DatasetEvaluator):
         self._regions = {}
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[Mapping]) -> None:
-        """Note the model's outputs for a batch.
+        """Store the outputs for a batch.
 
         Args:
             inputs: records of :class:`ct_lesion.data.loading.mapper.ClassificationMapper`.
             outputs: dicts with ``logits`` (C,).
 
         Raises:
-            DatasetError: an input has no label, or one that is no class.
-            ValueError: the model has another number of classes than the dataset.
+            DatasetError: an input has no label, or its label is not a class index.
+            ValueError: model and dataset have different numbers of classes.
             FloatingPointError: a logit is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
@@ -116,21 +113,19 @@ class ClassificationEvaluator(DatasetEvaluator):
         """Metrics of all predictions, in percent; NaN where undefined.
 
         Returns:
-            ``{"classification": {"accuracy": ..., "sensitivity/COVID-19": ..., ...}}``; nothing
-            on other processes than the first, or without predictions.
+            ``{"classification": {"accuracy": ..., "sensitivity/COVID-19": ..., ...}}``; empty
+            without predictions, and in all processes but the first.
         """
-        predictions, regions = self._predictions, self._regions
-        if self._distributed:
-            comm.synchronize()
-            predictions = list(chain.from_iterable(comm.gather(predictions, dst=0)))
-            regions = dict(ChainMap(*comm.gather(regions, dst=0)))
-            if not comm.is_main_process():
-                return {}
-        # by id, so that results do not depend on how the processes shared the slices
+        comm.synchronize()
+        predictions = list(chain.from_iterable(comm.gather(self._predictions, dst=0)))
+        regions = dict(ChainMap(*comm.gather(self._regions, dst=0)))
+        if not comm.is_main_process():
+            return {}
+        # sorted by id, so that the result does not depend on how processes shared the slices
         distinct = {p.image_id: p for p in reversed(predictions)}
         predictions = [distinct[key] for key in sorted(distinct, key=str)]
         if not predictions:
-            logger.warning("%s: no predictions, so nothing to evaluate.", self._dataset_name)
+            logger.warning("%s: there are no predictions to evaluate.", self._dataset_name)
             return {}
         metrics = classification_metrics(
             np.array([p.label for p in predictions]),
@@ -147,28 +142,28 @@ class ClassificationEvaluator(DatasetEvaluator):
                 self._write_regions([regions[p.image_id] for p in predictions])
         return {"classification": percent}
 
-    def _predict(self, record: Mapping, logits: torch.Tensor) -> SlicePrediction:
+    def _predict(self, record: Mapping, logits: torch.Tensor) -> ClassifiedSlice:
         name, count = record["file_name"], len(self._class_names)
         if not 0 <= record.get("label", -1) < count:
             raise DatasetError(
-                f"{name}: its label is {record.get('label')}, not 0 to {count - 1}; a slice "
+                f"{name}: the label is {record.get('label')}, expected 0 to {count - 1}. A slice "
                 "without its true class cannot be evaluated."
             )
         if logits.shape != (count,):
             raise ValueError(
-                f"{name}: the model gives logits of shape {tuple(logits.shape)}, but "
-                f"{self._dataset_name} has {count} classes (MODEL.CLASSIFIER.NUM_CLASSES)."
+                f"{name}: the model's logits have shape {tuple(logits.shape)}, but "
+                f"{self._dataset_name} has {count} classes. Set MODEL.CLASSIFIER.NUM_CLASSES."
             )
         values = tuple(logits.detach().float().cpu().tolist())
         if not all(map(math.isfinite, values)):
             raise FloatingPointError(f"{name}: the model's logits are not finite: {values}")
         ids = (str(record.get(key, "")) for key in ("patient", "scan"))
         image_id = str(record.get("image_id", name))
-        return SlicePrediction(name, image_id, *ids, int(record["label"]), values)
+        return ClassifiedSlice(name, image_id, *ids, int(record["label"]), values)
 
     def _write(
         self,
-        predictions: Sequence[SlicePrediction],
+        predictions: Sequence[ClassifiedSlice],
         metrics: ClassificationMetrics,
         percent: Mapping[str, float],
         patients: int,
@@ -200,8 +195,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         logger.info("Written: %s", path)
 
 
-def predictions_csv(predictions: Sequence[SlicePrediction], class_names: Sequence[str]) -> str:
-    """Predictions as CSV, a slice a line; logits with the nine digits that a float32 needs."""
+def predictions_csv(predictions: Sequence[ClassifiedSlice], class_names: Sequence[str]) -> str:
+    """Predictions as CSV with a line per slice; logits have the nine digits of a float32."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     logit_names = [f"logit_{index} {name}" for index, name in enumerate(class_names)]
@@ -215,22 +210,22 @@ def predictions_csv(predictions: Sequence[SlicePrediction], class_names: Sequenc
 
 
 def format_metrics(metrics: ClassificationMetrics) -> str:
-    """Tables for a log: the paper's Table 3, all metrics a class, the confusion matrix."""
+    """Tables for the log: the paper's Table 3, all metrics of each class, the confusion matrix."""
     values = {name: f"{100 * value:.2f}" for name, value in metrics.as_dict().items()}
     names = metrics.class_names
-    # another set of classes keeps its names, in the same order: the disease in question first
+    # other classes keep their names, in reverse order like the paper's
     columns = list(PAPER_COLUMNS) if set(names) == set(PAPER_COLUMNS) else list(reversed(names))
     headings = [*(PAPER_COLUMNS.get(name, name) for name in columns), "Overall"]
     table_3 = [[*(values[f"sensitivity/{name}"] for name in columns), values["accuracy"]]]
     by_class = [[name, *(values[f"{metric}/{name}"] for metric in PER_CLASS)] for name in names]
     counts = [[name, *row] for name, row in zip(names, metrics.confusion.tolist(), strict=True)]
     parts = [
-        "Class sensitivity and overall accuracy in %, in the form of the paper's Table 3 (Normal: "
-        'the sensitivity of Control, which the paper also calls "true negative rate"):',
+        "Class sensitivity and overall accuracy in %, as in the paper's Table 3 (Normal is the "
+        'sensitivity of Control, which the paper also calls "true negative rate"):',
         tabulate(table_3, headers=headings, disable_numparse=True),
-        "In %, a class against the others:",
+        "Each class against the others, in %:",
         tabulate(by_class, headers=["class", *PER_CLASS], disable_numparse=True),
-        "Confusion matrix in slices, rows true, columns predicted:",
+        "Confusion matrix in slices (rows: true class, columns: predicted class):",
         tabulate(counts, headers=["", *names]),
         *(f"{name} is undefined: {reason}." for name, reason in metrics.undefined.items()),
     ]

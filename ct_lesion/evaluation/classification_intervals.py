@@ -1,4 +1,4 @@
-"""Confidence intervals of all classification metrics, by bootstrap over patients.
+"""Confidence intervals of classification metrics, by bootstrap over patients.
 
 Shapes: M slices, C classes. ``labels`` are (M,) class indices, ``logits`` (M, C), ``patients``
 (M,). All values are fractions in 0..1, NaN where undefined.
@@ -11,24 +11,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from .classification_metrics import PER_CLASS, classification_metrics, rates_from_confusion
-from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval, Statistic, bootstrap_intervals
+from .patient_bootstrap import RESAMPLES, Interval, Statistic, bootstrap_intervals
 
 
 def auc_of_ranks(positive: np.ndarray, ranks: np.ndarray, num_ranks: int) -> float:
-    """Area under the ROC curve, from ranks in place of scores; NaN where one class is absent.
+    """Area under the ROC curve from ranks of scores; NaN without positives or negatives.
 
-    The fraction of (positive, negative) pairs in which the positive has the higher rank, ties
-    counting a half. In a bootstrap the scores are sorted once and a resample is only counted.
+    It is the fraction of (positive, negative) pairs in which the positive has the higher rank; ties
+    count as half (the Mann-Whitney U statistic). With ranks, a bootstrap sorts the scores once and
+    only counts in each resample.
 
     Args:
         positive: (K,) bool.
         ranks: (K,) int in 0..num_ranks - 1, equal for equal scores.
     """
-    ups = np.bincount(ranks[positive], minlength=num_ranks)
-    downs = np.bincount(ranks[~positive], minlength=num_ranks)
-    pairs = int(ups.sum()) * int(downs.sum())
-    below = np.cumsum(downs) - downs / 2
-    return float(ups @ below / pairs) if pairs else np.nan
+    positives = np.bincount(ranks[positive], minlength=num_ranks)
+    negatives = np.bincount(ranks[~positive], minlength=num_ranks)
+    pairs = int(positives.sum()) * int(negatives.sum())
+    negatives_below = np.cumsum(negatives) - negatives / 2
+    return float(positives @ negatives_below / pairs) if pairs else np.nan
 
 
 def classification_statistic(
@@ -37,20 +38,22 @@ def classification_statistic(
     class_names: Sequence[str],
     metrics: Sequence[str] = PER_CLASS,
 ) -> Statistic:
-    """A function of slice indices with the values and names of ``ClassificationMetrics.as_dict``.
+    """A statistic for the bootstrap, with the names of ``ClassificationMetrics.as_dict``.
 
-    Fast enough for a bootstrap: a millisecond or so for 20,000 slices. For two runs, pass two of
-    them to :func:`ct_lesion.evaluation.patient_bootstrap.paired_difference`.
+    It takes about a millisecond for 20,000 slices.
 
     Args:
-        metrics: which of ``PER_CLASS`` to compute, beside the accuracy.
+        labels: (M,) true class indices.
+        logits: (M, C).
+        class_names: C names.
+        metrics: which of ``PER_CLASS`` to compute; the accuracy is always computed.
 
     Raises:
-        ValueError: as :func:`classification_metrics` does, or an unknown metric.
+        ValueError: as :func:`classification_metrics`, or a metric is unknown.
     """
     if not set(metrics) <= set(PER_CLASS):
         raise ValueError(f"metrics {list(metrics)} are not all in {list(PER_CLASS)}")
-    classification_metrics(labels, logits, class_names)  # refuses what does not fit
+    classification_metrics(labels, logits, class_names)  # checks the shapes and values
     count = len(class_names)
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits).reshape(-1, count)
     cells = labels * count + logits.argmax(axis=1)
@@ -84,20 +87,22 @@ def classification_intervals(
     *,
     metrics: Sequence[str] = PER_CLASS,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Intervals of the metrics of ``ClassificationMetrics.as_dict``, under the same names.
+    """Intervals of the metrics of ``ClassificationMetrics.as_dict``, with the same names.
 
-    What a slice is here may as well be a scan or a patient, see
-    :func:`ct_lesion.evaluation.aggregation.aggregate`.
+    Rows may be slices, scans or patients; see :func:`ct_lesion.evaluation.aggregation.aggregate`.
+
+    Args:
+        labels, logits, class_names, metrics: see :func:`classification_statistic`.
+        patients: (M,) the patient of each slice.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
 
     Raises:
-        ValueError: arrays that do not fit, or an unknown metric.
+        ValueError: as :func:`classification_statistic`, or the patients do not match the labels.
     """
     if len(patients) != len(labels):
-        raise ValueError(f"{len(patients)} patients do not fit {len(labels)} labels")
+        raise ValueError(f"got {len(patients)} patients for {len(labels)} labels")
     statistic = classification_statistic(labels, logits, class_names, metrics)
-    return bootstrap_intervals(
-        statistic, patients, resamples=resamples, confidence=confidence, seed=seed
-    )
+    return bootstrap_intervals(statistic, patients, resamples=resamples, seed=seed)

@@ -1,7 +1,7 @@
-"""Metrics of a classification of images, as pure functions on arrays.
+"""Classification metrics, as pure functions on arrays.
 
 Shapes: M images, C classes. ``labels`` and ``predicted`` are (M,) class indices, ``logits`` (M, C).
-All values are fractions in 0..1; what is not defined is NaN, with a reason.
+All values are fractions in 0..1; undefined values are NaN, with a reason.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ PER_CLASS = ("sensitivity", "specificity", "PPV", "F1", "AUC")
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """All metrics of one classification; C values a metric, in class order.
+    """Classification metrics; metrics of classes are (C,), in class order.
 
     Attributes:
         class_names: of the classes 0 to C - 1.
-        confusion: (C, C) counts, rows true classes, columns predicted ones.
-        accuracy: fraction of all images predicted correctly.
-        sensitivity: of the images of a class, those predicted as it (recall).
-        specificity: of the images of other classes, those not predicted as it.
-        ppv: of the images predicted as a class, those of it (precision).
+        confusion: (C, C) counts, rows are true classes, columns predicted classes.
+        accuracy: fraction of all images that are predicted correctly.
+        sensitivity: fraction of the images of a class that are predicted as it (recall).
+        specificity: fraction of the images of other classes that are not predicted as it.
+        ppv: fraction of the images predicted as a class that belong to it (precision).
         f1: harmonic mean of sensitivity and positive predictive value.
-        auc: area under the ROC curve of the class's own logit, against all other classes.
-        undefined: why a value is NaN, by the name it has in :meth:`as_dict`.
+        auc: area under the ROC curve of the class's logit, against all other classes.
+        undefined: why a value is NaN, by its name in :meth:`as_dict`.
     """
 
     class_names: tuple[str, ...]
@@ -53,9 +53,9 @@ class ClassificationMetrics:
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts (C, C): row true class, column predicted class; zeros where there is no image."""
+    """Counts (C, C); rows are true classes, columns predicted classes."""
     classes = np.arange(num_classes)
-    if len(labels) == 0:  # scikit-learn refuses it
+    if len(labels) == 0:  # scikit-learn raises an error
         return np.zeros((num_classes, num_classes), dtype=int)
     return sk.confusion_matrix(labels, predicted, labels=classes)
 
@@ -64,25 +64,25 @@ def rates_from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Sensitivity, specificity, PPV and F1 of each class, (C,) each.
 
     Args:
-        confusion: (C, C) counts, rows true classes, columns predicted ones.
+        confusion: (C, C) counts, rows are true classes, columns predicted classes.
     """
-    hits, of_class, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, of_class, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     others = confusion.sum() - of_class
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN, as documented
         return {
             "sensitivity": hits / of_class,
-            "specificity": (others - said + hits) / others,
-            "PPV": hits / said,
-            # of_class / of_class: a class without slices has no F1, even if it is predicted
-            "F1": 2 * hits / (of_class + said) * (of_class / of_class),
+            "specificity": (others - predicted + hits) / others,
+            "PPV": hits / predicted,
+            # of_class / of_class is NaN for a class without images, even if it is predicted
+            "F1": 2 * hits / (of_class + predicted) * (of_class / of_class),
         }
 
 
 def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Area under each class's ROC curve, (C,); NaN where all images or none are of the class.
+    """Area under each class's ROC curve, (C,); NaN if all or no images belong to the class.
 
-    The score of a class is its own logit: each logit is trained on its own, by binary
-    cross-entropy, and a softmax over the classes would reorder the images.
+    The score of a class is its logit: the logits are trained separately, by binary cross-entropy,
+    and a softmax over the classes would reorder the images.
     """
     areas = np.full(logits.shape[1], np.nan)
     for index in range(logits.shape[1]):
@@ -95,31 +95,34 @@ def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def classification_metrics(
     labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]
 ) -> ClassificationMetrics:
-    """All metrics; the predicted class is the one with the largest logit, on a tie the first.
+    """All metrics; the predicted class has the largest logit, the first of tied classes counts.
 
-    A class without images has no sensitivity, F1 or AUC; one that is never predicted has no PPV,
-    and one that every image has has no specificity or AUC.
+    Sensitivity, F1 and AUC are undefined for a class without images, PPV for a class that is never
+    predicted, specificity and AUC for a class that all images belong to.
 
     Args:
         labels: (M,) true class indices.
         logits: (M, C).
-        class_names: C of them.
+        class_names: C names.
 
     Raises:
-        ValueError: shapes that do not fit, labels outside 0..C - 1, or logits that are not finite.
+        ValueError: the shapes do not match, a label is outside 0..C - 1, or a logit is not finite.
     """
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
     num_classes = len(class_names)
     logits = logits.reshape(-1, num_classes) if logits.size == 0 else logits
     if logits.ndim != 2 or logits.shape != (len(labels), num_classes):
         raise ValueError(
-            f"logits {logits.shape} do not fit {len(labels)} labels and {num_classes} classes"
+            f"expected logits of shape {(len(labels), num_classes)} for {len(labels)} labels and "
+            f"{num_classes} classes, got {logits.shape}"
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise ValueError(f"labels {labels.min()}..{labels.max()} are not in 0..{num_classes - 1}")
+        raise ValueError(
+            f"expected labels in 0..{num_classes - 1}, got {labels.min()}..{labels.max()}"
+        )
     if not np.isfinite(logits).all():
         raise ValueError(
-            f"{(~np.isfinite(logits)).any(axis=1).sum()} images have logits that are not finite"
+            f"the logits of {(~np.isfinite(logits)).any(axis=1).sum()} images are not finite"
         )
 
     predicted = logits.argmax(axis=1)
@@ -135,27 +138,26 @@ def classification_metrics(
         f1=rates["F1"],
         auc=one_vs_rest_auc(labels, logits),
     )
-    of_class = confusion.sum(axis=1)
-    result.undefined.update(_reasons(result, of_class, len(labels) - of_class))
+    result.undefined.update(_reasons(result))
     return result
 
 
-def _reasons(
-    result: ClassificationMetrics, of_class: np.ndarray, others: np.ndarray
-) -> dict[str, str]:
+def _reasons(result: ClassificationMetrics) -> dict[str, str]:
+    """Why values are NaN, by their names."""
+    values, of_class = result.as_dict(), result.confusion.sum(axis=1)
     if not of_class.sum():
-        return dict.fromkeys(result.as_dict(), "there are no images")
+        return dict.fromkeys(values, "there are no images")
     reasons = {}
     for index, name in enumerate(result.class_names):
         if of_class[index] == 0:
             reason = f"no image is {name}"
-        elif others[index] == 0:
+        elif of_class[index] == of_class.sum():
             reason = f"every image is {name}"
         else:
             reason = f"no image is predicted as {name}"
         for metric in PER_CLASS:
-            # PPV asks how often a class was predicted, whatever else is absent
-            own = f"no image is predicted as {name}" if metric == "PPV" else reason
-            if np.isnan(result.as_dict()[f"{metric}/{name}"]):
-                reasons[f"{metric}/{name}"] = own
+            # PPV depends on the predictions only
+            why = f"no image is predicted as {name}" if metric == "PPV" else reason
+            if np.isnan(values[f"{metric}/{name}"]):
+                reasons[f"{metric}/{name}"] = why
     return reasons

@@ -1,4 +1,4 @@
-"""Detectron2's COCO evaluator, with the paper's table and honest zeros."""
+"""Detectron2's COCO evaluator with the paper's table; AP is 0, not NaN, without detections."""
 
 import json
 import logging
@@ -12,7 +12,8 @@ from tabulate import tabulate
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
 
-from .segmentation_metrics import above_score, ap_by_patient, coco_ap, lesion_counts, release_ap
+from .mask_ap import MaskAP
+from .segmentation_metrics import above_score, ap_by_patient, lesion_counts, release_ap
 
 SEGMENTATION_METRICS_FILE = "segmentation_metrics.json"
 RESULTS_FILE = "coco_instances_results.json"
@@ -20,19 +21,19 @@ GROUND_TRUTH_FILE = "ground_truth.json"
 
 
 class LesionEvaluator(COCOEvaluator):
-    """COCO AP for boxes and masks, and what the paper reports, from the same detections.
+    """COCO AP of boxes and masks, and the paper's metrics from the same detections.
 
-    Without any detection AP is 0, not NaN. Beside Detectron2's own files it writes
-    ``segmentation_metrics.json`` into its output folder:
+    Without detections AP is 0, not NaN. In addition to Detectron2's files, it writes
+    ``segmentation_metrics.json`` into the output folder:
 
-    - ``bbox``, ``segm``: COCO metrics in percent, all detections that the model outputs.
+    - ``bbox``, ``segm``: COCO metrics in percent, of all detections.
     - ``paper_table_2``: mask AP in [0, 1] of the detections above ``score_threshold``, by COCO's
-      rules (``coco``) and averaged over images as published (``release``).
+      rules (``coco``) and averaged over images as in the published implementation (``release``).
     - ``lesions``: lesions found and false detections above that score, IoU > 0.5.
     - ``patients``: mask AP in [0, 1] of each patient.
 
-    A copy of the ground truth is left as ``ground_truth.json``, so that what reads the predictions
-    later needs no dataset.
+    It also writes a copy of the ground truth, ``ground_truth.json``, so that reports do not need
+    the dataset.
     """
 
     def __init__(
@@ -47,8 +48,8 @@ class LesionEvaluator(COCOEvaluator):
         Args:
             dataset_name: a registered dataset in COCO json.
             output_dir: where predictions and metrics are written.
-            max_dets_per_image: detections of an image that count.
-            score_threshold: of the paper's table.
+            max_dets_per_image: number of detections per image that count.
+            score_threshold: for the paper's table.
         """
         super().__init__(
             dataset_name,
@@ -64,6 +65,7 @@ class LesionEvaluator(COCOEvaluator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_name: str, output_dir: str) -> "LesionEvaluator":
+        """Create the evaluator with the limits and the threshold of ``cfg.TEST``."""
         return cls(
             dataset_name,
             output_dir,
@@ -72,15 +74,15 @@ class LesionEvaluator(COCOEvaluator):
         )
 
     def evaluate(self, img_ids: list[int] | None = None) -> dict:
-        """COCO metrics in percent under ``bbox`` and ``segm``; see the class for the rest."""
+        """COCO metrics in percent under ``bbox`` and ``segm``; writes the files of the class."""
         results = super().evaluate(img_ids)
         if not comm.is_main_process() or not results:
             return results
         detections = json.loads((self._folder / RESULTS_FILE).read_text(encoding="utf-8"))
         if not detections:
             self._log.warning(
-                f"The model detected nothing in {self._name}: AP is 0. It may need more training, "
-                "or MODEL.ROI_HEADS.SCORE_THRESH_TEST is too high."
+                f"The model has no detections in {self._name}, so AP is 0. It may need more "
+                "training, or MODEL.ROI_HEADS.SCORE_THRESH_TEST is too high."
             )
             results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
         metrics = {**results, **self._paper_metrics(detections)}
@@ -102,7 +104,7 @@ class LesionEvaluator(COCOEvaluator):
         return {
             "paper_table_2": {
                 "score_threshold": threshold,
-                "coco": coco_ap(truth, above_score(detections, threshold)),
+                "coco": MaskAP(truth, above_score(detections, threshold)).of(),
                 "release": release_ap(truth, detections, threshold),
             },
             "lesions": {
@@ -120,8 +122,7 @@ class LesionEvaluator(COCOEvaluator):
         headers = ["mask AP", "AP@0.5IoU", "AP@0.75IoU", "AP@[0.5:0.95]"]
         lesions = metrics["lesions"]
         self._log.info(
-            f"In the form of the paper's Table 2, detections with score > "
-            f"{table['score_threshold']}:\n"
+            f"As in the paper's Table 2, detections with score > {table['score_threshold']}:\n"
             + tabulate(rows, headers=headers, floatfmt=".4f", tablefmt="pipe")
             + f"\n{lesions['found']} of {lesions['lesions']} lesions found (IoU > 0.5), "
             f"{lesions['false']} false detections."

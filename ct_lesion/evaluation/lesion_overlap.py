@@ -1,25 +1,29 @@
-"""Dice overlap of all that is detected with all that is lesion, a slice and a patient."""
+"""Overlap of detections and lesions: Dice of slices and patients, and FROC curves.
+
+Shapes: K score thresholds, decreasing.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from .segmentation_metrics import above_score, match_images
+from .mask_ap import patients_of
+from .segmentation_metrics import FOUND_IOU, above_score, match_images
 
-FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false detections per slice
 
 
 @dataclass(frozen=True)
 class DiceScores:
-    """Dice, 0..1; NaN where there is neither a lesion nor a detection.
+    """Dice, 0..1; NaN if there are neither lesions nor detections.
 
     Attributes:
         by_image: by image id.
-        by_patient: pooled over the pixels of a patient's slices.
+        by_patient: by patient, pooled over the pixels of the patient's slices.
     """
 
     by_image: Mapping[int, float]
@@ -28,13 +32,13 @@ class DiceScores:
 
 @dataclass(frozen=True)
 class FrocCurve:
-    """Every point of the curve: detections from a score up count.
+    """Free-response ROC: a point for each score, of the detections with at least that score.
 
     Attributes:
-        thresholds: (K,) scores, falling.
-        sensitivity: (K,) fraction of the lesions found; NaN without lesions.
-        false_per_slice: (K,) detections that are no lesion, divided by the number of slices.
-        lesions, slices: how many.
+        thresholds: (K,) scores, decreasing.
+        sensitivity: (K,) fraction of the lesions that are found; NaN without lesions.
+        false_per_slice: (K,) false detections per slice.
+        lesions, slices: their numbers.
     """
 
     thresholds: np.ndarray
@@ -45,20 +49,23 @@ class FrocCurve:
 
 
 def dice_scores(truth: COCO, detections: Iterable[dict], score_threshold: float) -> DiceScores:
-    """Dice of the union of the detections above a score with the union of the lesions.
+    """Dice of the union of the detections with the union of the lesions, regardless of class.
 
-    Classes are not told apart: what counts is lesion or not.
+    Args:
+        truth: ground truth; patients come from its images.
+        detections: COCO results with ``segmentation``.
+        score_threshold: detections with a score above it count.
     """
-    found = defaultdict(list)
+    masks = defaultdict(list)
     for detection in above_score(detections, score_threshold):
-        found[detection["image_id"]].append(detection["segmentation"])
+        masks[detection["image_id"]].append(detection["segmentation"])
     pixels = {
-        image_id: _overlap([truth.annToRLE(a) for a in truth.imgToAnns[image_id]], found[image_id])
+        image_id: _overlap([truth.annToRLE(a) for a in truth.imgToAnns[image_id]], masks[image_id])
         for image_id in sorted(truth.getImgIds())
     }
     of_patient: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
-    for image_id, counts in pixels.items():
-        of_patient[str(truth.imgs[image_id].get("patient", f"image {image_id}"))] += counts
+    for patient, counts in zip(patients_of(truth).tolist(), pixels.values(), strict=True):
+        of_patient[patient] += counts
     return DiceScores(
         {image_id: _dice(counts) for image_id, counts in pixels.items()},
         {patient: _dice(counts) for patient, counts in sorted(of_patient.items())},
@@ -66,7 +73,7 @@ def dice_scores(truth: COCO, detections: Iterable[dict], score_threshold: float)
 
 
 def _overlap(lesions: list[dict], detections: list[dict]) -> np.ndarray:
-    """Pixels in both, and the sum of the pixels in each."""
+    """Pixels of the intersection, and the sum of the pixels of both unions; (2,)."""
     if not lesions and not detections:
         return np.zeros(2)
     unions = [coco_mask.merge(masks) for masks in (lesions, detections) if masks]
@@ -81,37 +88,47 @@ def _dice(counts: np.ndarray) -> float:
     return float(2 * both / total) if total else float("nan")
 
 
-def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = 0.5) -> FrocCurve:
-    """Sensitivity and false detections at every score.
+def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = FOUND_IOU) -> FrocCurve:
+    """Sensitivity and false detections per slice at every score.
 
-    A lesion is found when a detection of its class overlaps it with more than the IoU; a detection
-    is false when it overlaps no lesion so. Slices without lesions count in the denominator.
+    A lesion is found if the IoU with a detection of its class is above ``iou``; a detection is
+    false if its IoU is not above ``iou`` with any lesion of its class. Slices without lesions count
+    in the denominator.
+
+    Args:
+        truth: ground truth.
+        detections: COCO results with ``segmentation``.
+        iou: mask IoU, 0..1.
     """
     matches = match_images(truth, detections).values()
-    found, false = [], []
+    of_lesions, of_false, of_all = [np.empty(0)], [np.empty(0)], [np.empty(0)]
     for match in matches:
         hits = match.ious > iou  # (detections, lesions)
+        # the score up to which a lesion is found
         best = np.where(hits, match.scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
-        found.append(best)
-        false.append(match.scores[~hits.any(axis=1)])
-    best = np.concatenate([*found, np.empty(0)])
-    wrong = np.concatenate([*false, np.empty(0)])
-    scores = np.concatenate([match.scores for match in matches] or [np.empty(0)])
-    thresholds = np.unique(scores)[::-1]
-    above = (best[None] >= thresholds[:, None]).sum(axis=1)
+        of_lesions.append(best)
+        of_false.append(match.scores[~hits.any(axis=1)])
+        of_all.append(match.scores)
+    lesions, false = np.concatenate(of_lesions), np.concatenate(of_false)
+    thresholds = np.unique(np.concatenate(of_all))[::-1]
+    found = (lesions[None] >= thresholds[:, None]).sum(axis=1)
     return FrocCurve(
         thresholds,
-        above / len(best) if len(best) else np.full(len(thresholds), np.nan),
-        (wrong[None] >= thresholds[:, None]).sum(axis=1) / max(len(matches), 1),
-        len(best),
+        found / len(lesions) if len(lesions) else np.full(len(thresholds), np.nan),
+        (false[None] >= thresholds[:, None]).sum(axis=1) / max(len(matches), 1),
+        len(lesions),
         len(matches),
     )
 
 
-def sensitivity_at(curve: FrocCurve, rates: Sequence[float] = FROC_RATES) -> list[float]:
-    """The highest sensitivity at or below each rate of false detections; NaN without lesions."""
+def sensitivity_at_rates(curve: FrocCurve) -> list[float]:
+    """The highest sensitivity with at most each of ``FROC_RATES`` false detections per slice.
+
+    The values are NaN without lesions.
+    """
     if not curve.lesions:
-        return [float("nan")] * len(rates)
+        return [float("nan")] * len(FROC_RATES)
     return [
-        float(curve.sensitivity[curve.false_per_slice <= rate].max(initial=0.0)) for rate in rates
+        float(curve.sensitivity[curve.false_per_slice <= rate].max(initial=0.0))
+        for rate in FROC_RATES
     ]

@@ -1,4 +1,4 @@
-"""COCO AP of any selection of images, also with repetition, from one matching by pycocotools.
+"""COCO mask AP of any selection of images, with repetition, from one matching by pycocotools.
 
 Shapes: I images in the order of their ids.
 """
@@ -21,6 +21,7 @@ from .patient_bootstrap import (
     paired_difference,
 )
 
+MAX_DETECTIONS = 128
 EVERY_AREA = (0.0, 1e10)
 AP_METRICS = ("AP", "AP50", "AP75")
 SIZES = ("small", "medium", "large")
@@ -28,13 +29,13 @@ SIZES = ("small", "medium", "large")
 
 @dataclass(frozen=True)
 class SizeGroup:
-    """The lesions of a third of the sizes.
+    """The small, medium or large third of the lesions.
 
     Attributes:
         name: "small", "medium" or "large".
-        low, high: areas in px, ends included.
-        lesions: how many.
-        ap, ap50: in [0, 1]; NaN without lesions.
+        low, high: smallest and largest area in px; NaN without lesions.
+        lesions: their number.
+        ap, ap50: mask AP in [0, 1]; NaN without lesions.
     """
 
     name: str
@@ -46,39 +47,36 @@ class SizeGroup:
 
 
 class MaskAP:
-    """AP, AP50 and AP75 over all classes, in [0, 1].
+    """Mask AP, AP50 and AP75 over all classes, in [0, 1], by pycocotools.
 
-    Detections and ground truth are matched once; then AP of any images costs milliseconds, which a
-    bootstrap over patients needs.
+    Detections and ground truth are matched once. AP of any selection of images then takes
+    milliseconds, as a bootstrap over patients needs.
     """
 
     def __init__(
         self,
         truth: COCO,
         detections: Sequence[dict],
-        iou_type: str = "segm",
         image_ids: Iterable[int] | None = None,
-        max_detections: int = 128,
         area_range: tuple[float, float] = EVERY_AREA,
     ) -> None:
         """
         Args:
             truth: ground truth.
-            detections: COCO results; those of other images are passed over.
-            iou_type: "segm" or "bbox".
-            image_ids: evaluate these images only.
-            max_detections: the best-scored detections of an image that count.
-            area_range: of the lesions in px^2, ends included. As COCO does it, others are neither
-                missed nor found, and neither are detections of other sizes that match nothing.
+            detections: COCO results (``image_id``, ``category_id``, ``score``, ``segmentation``);
+                the ``MAX_DETECTIONS`` of each image with the highest scores count.
+            image_ids: images to evaluate; default: all.
+            area_range: smallest and largest area of the lesions in px. As in COCO, other lesions
+                are ignored, and so are unmatched detections of other sizes.
         """
         self.image_ids = sorted(truth.getImgIds() if image_ids is None else image_ids)
         wanted = set(self.image_ids)
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
-            found = _load(truth, [d for d in detections if d["image_id"] in wanted])
-            self._evaluation = COCOeval(truth, found, iou_type)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
+            results = _load(truth, [d for d in detections if d["image_id"] in wanted])
+            self._evaluation = COCOeval(truth, results, "segm")
             params = self._evaluation.params
             params.imgIds = self.image_ids
-            params.maxDets = [1, 10, max_detections]
+            params.maxDets = [1, 10, MAX_DETECTIONS]
             params.areaRng, params.areaRngLbl = [list(area_range)], ["wanted"]
             self._evaluation.evaluate()
         self._by_class = [
@@ -87,10 +85,10 @@ class MaskAP:
         ]
 
     def of(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, float]:
-        """AP, AP50 and AP75; 0 without detections, NaN without ground truth.
+        """AP, AP50 and AP75, by these names; 0 without detections, NaN without ground truth.
 
         Args:
-            indices: into ``image_ids``, with repetition; all images once if not given.
+            indices: into ``image_ids``, with repetition; default: each image once.
         """
         precision = self.precision(indices)
         thresholds = self._evaluation.params.iouThrs
@@ -101,12 +99,16 @@ class MaskAP:
         }
 
     def precision(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """COCO's interpolated precision: (IoU thresholds, recalls, classes); -1 where undefined."""
+        """COCO's interpolated precision, (IoU thresholds, recalls, classes); -1 where undefined.
+
+        Args:
+            indices: see :meth:`of`.
+        """
         indices = range(len(self.image_ids)) if indices is None else indices
         drawn = copy.copy(self._evaluation)
         drawn.evalImgs = [own[i] for own in self._by_class for i in indices]
         drawn.params = copy.copy(self._evaluation.params)
-        drawn.params.imgIds = list(range(len(indices)))  # a repeated image counts as another one
+        drawn.params.imgIds = list(range(len(indices)))  # a repeated image counts as a new image
         drawn._paramsEval = drawn.params
         with contextlib.redirect_stdout(io.StringIO()):
             drawn.accumulate()
@@ -114,11 +116,11 @@ class MaskAP:
 
     @property
     def recalls(self) -> np.ndarray:
-        """Recall of each column of :meth:`precision`."""
+        """The recalls of :meth:`precision`, 101 values in 0..1."""
         return self._evaluation.params.recThrs
 
     def precision_at(self, iou: float) -> np.ndarray:
-        """Precision at each recall, mean over classes, at an IoU threshold; NaN where undefined."""
+        """Precision at each recall for an IoU threshold, mean over classes; NaN if undefined."""
         chosen = np.isclose(self._evaluation.params.iouThrs, iou)
         precision = np.where((p := self.precision()[chosen][0]) > -1, p, np.nan)
         known = ~np.isnan(precision).all(axis=0)
@@ -140,7 +142,7 @@ def _mean_precision(precision: np.ndarray) -> float:
 
 
 def patients_of(truth: COCO) -> np.ndarray:
-    """(I,) the patient of each image, in the order of the ids; an image without is its own."""
+    """The patient of each image, (I,), by image id; an image without patient counts as its own."""
     return np.array(
         [str(truth.imgs[i].get("patient", f"image {i}")) for i in sorted(truth.getImgIds())]
     )
@@ -149,7 +151,7 @@ def patients_of(truth: COCO) -> np.ndarray:
 def ap_intervals(
     truth: COCO, detections: Sequence[dict], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """AP, AP50 and AP75 of masks with 95 % intervals by bootstrap over patients."""
+    """Mask AP, AP50 and AP75 with 95 % intervals by bootstrap over patients."""
     statistic: Statistic = MaskAP(truth, detections).of
     return bootstrap_intervals(statistic, patients_of(truth), resamples=resamples, seed=seed)
 
@@ -162,7 +164,7 @@ def ap_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """AP of A minus that of B on the same ground truth; the same patients are drawn for both."""
+    """Mask AP of A minus that of B, with intervals; the same patients are drawn for both."""
     first, second = MaskAP(truth, detections_a), MaskAP(truth, detections_b)
     return paired_difference(
         first.of, second.of, patients_of(truth), resamples=resamples, seed=seed
@@ -170,10 +172,10 @@ def ap_difference(
 
 
 def ap_by_size(truth: COCO, detections: Sequence[dict]) -> list[SizeGroup]:
-    """AP of the small, the medium and the large lesions, a third each as far as ties allow.
+    """Mask AP of the small, medium and large lesions, each a third as far as ties allow.
 
     Returns:
-        Three groups; none if there is no lesion. With few or equal lesions a group may be empty.
+        Three groups, which may be empty if lesions are few or equal; an empty list without lesions.
     """
     areas = np.array([a["area"] for a in truth.dataset["annotations"]], dtype=float)
     if not len(areas):
@@ -186,10 +188,14 @@ def ap_by_size(truth: COCO, detections: Sequence[dict]) -> list[SizeGroup]:
     )
     groups = []
     for name, (low, high) in zip(SIZES, ranges, strict=True):
-        own = areas[(areas >= low) & (areas <= high)]
-        if not len(own):
+        members = areas[(areas >= low) & (areas <= high)]
+        if not len(members):
             groups.append(SizeGroup(name, np.nan, np.nan, 0, np.nan, np.nan))
             continue
         scores = MaskAP(truth, detections, area_range=(low, high)).of()
-        groups.append(SizeGroup(name, own.min(), own.max(), len(own), scores["AP"], scores["AP50"]))
+        groups.append(
+            SizeGroup(
+                name, members.min(), members.max(), len(members), scores["AP"], scores["AP50"]
+            )
+        )
     return groups

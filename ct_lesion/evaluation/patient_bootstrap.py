@@ -1,12 +1,12 @@
-"""Confidence intervals by bootstrap over patients, of any statistic of slices.
+"""Confidence intervals of any statistic of slices, by bootstrap over patients.
 
-The slices of a patient resemble each other, so a thousand slices of ten patients hold far less
-information than a thousand slices of a thousand patients. Whole patients are therefore drawn with
-replacement, each with all of their slices; drawing single slices gives intervals that are too
-narrow.
+The slices of a patient resemble each other, so 1,000 slices of ten patients hold far less
+information than 1,000 slices of 1,000 patients. Therefore whole patients are drawn with
+replacement, each with all of their slices (a cluster bootstrap); drawing single slices gives
+intervals that are too narrow.
 
-A *statistic* is a function of slice indices (K,), with repetition, that returns one or several
-named numbers: always the same names, NaN for what is not defined.
+A *statistic* is a function of slice indices (K,), with repetition, that returns named numbers: the
+same names in every call, NaN for undefined numbers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ct_lesion.json_files import without_nan
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 MAX_UNDEFINED = 0.1
-"""Largest fraction of resamples in which a number with an interval may be undefined."""
+"""Largest fraction of undefined resamples with which a number still gets an interval."""
 
 Statistic = Callable[[np.ndarray], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its confidence interval, in the number's own unit.
+    """A number and its confidence interval, in the unit of the number.
 
     Attributes:
-        estimate: of all slices; NaN where it is not defined.
-        low, high: ends of the interval; NaN where there is none.
+        estimate: of all slices; NaN if undefined.
+        low, high: ends of the interval; NaN without an interval.
     """
 
     estimate: float
@@ -40,30 +40,32 @@ class Interval:
     high: float = np.nan
 
     def as_dict(self) -> dict[str, float | None]:
-        """``{"estimate": ..., "low": ..., "high": ...}`` for JSON: ``None`` in place of NaN."""
+        """``{"estimate": ..., "low": ..., "high": ...}`` for JSON, with ``None`` for NaN."""
         return without_nan(asdict(self))
 
 
-def describe_bootstrap(resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> str:
-    """What the intervals are and when there are none, as a note below a table."""
+def describe_bootstrap(resamples: int = RESAMPLES) -> str:
+    """A note on the intervals, for display below a table."""
     return (
-        f"{100 * confidence:g} % intervals: percentiles of {resamples:,} bootstrap resamples, in "
-        "which patients, not slices, are drawn with replacement. There is none where there are "
-        "fewer than 2 patients, or where the number is undefined in more than "
-        f"{100 * MAX_UNDEFINED:g} % of the resamples. With fewer than about 20 patients they are "
-        "too narrow, and where all patients agree, e.g. at 100 %, they shrink to a point."
+        f"{100 * CONFIDENCE:g} % intervals: percentiles of {resamples:,} bootstrap resamples, in "
+        "which patients, not slices, are drawn with replacement. There is no interval with fewer "
+        "than 2 patients, or if the number is undefined in more than "
+        f"{100 * MAX_UNDEFINED:g} % of the resamples. With fewer than about 20 patients intervals "
+        "are too narrow, and if all patients agree, e.g. at 100 %, they shrink to a point."
     )
 
 
 def patient_resamples(
     patients: Sequence[str] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Slice indices of as many patients as there are, drawn with replacement.
+    """Yield slice indices of patients drawn with replacement, as many as there are.
 
     The same patients and seed give the same resamples.
 
     Args:
         patients: (M,) the patient of each slice, M > 0.
+        resamples: number of resamples.
+        seed: of the random generator.
     """
     _, group = np.unique(np.asarray(patients), return_inverse=True)
     ends = np.cumsum(np.bincount(group))
@@ -82,24 +84,29 @@ def bootstrap_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile intervals of a statistic, over the resamples in which it is finite.
+    """Percentile intervals of a statistic, of the resamples in which it is finite.
 
-    There is no interval (NaN) where there are fewer than 2 patients, or where the number is
-    undefined in more than a tenth of the resamples (``MAX_UNDEFINED``).
+    There is no interval (NaN) with fewer than 2 patients, or if the number is undefined in more
+    than a tenth of the resamples (``MAX_UNDEFINED``).
 
     Args:
         statistic: of slice indices, e.g. ``lambda i: {"accuracy": correct[i].mean()}``.
         patients: (M,) the patient of each slice.
-        confidence: between 0 and 1.
+        resamples: number of resamples, > 0.
+        confidence: of the intervals, between 0 and 1.
+        seed: of the resamples.
 
     Returns:
-        An interval for each name of the statistic; the estimate is that of all slices once.
+        An interval for each name of the statistic; the estimate is the statistic of all slices.
 
     Raises:
-        ValueError: no resamples, or a confidence that is not between 0 and 1.
+        ValueError: ``resamples`` is less than 1, or ``confidence`` is not between 0 and 1.
     """
     if resamples < 1 or not 0 < confidence < 1:
-        raise ValueError(f"{resamples} resamples with confidence {confidence}")
+        raise ValueError(
+            "expected resamples >= 1 and a confidence between 0 and 1, got "
+            f"{resamples} and {confidence}"
+        )
     patients = np.asarray(patients)
     estimate = statistic(np.arange(len(patients)))
     if len(np.unique(patients)) < 2:
@@ -120,26 +127,26 @@ def paired_difference(
     patients: Sequence[str] | np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Intervals of a - b, both computed on the same resamples of the same slices.
 
-    An interval that leaves out 0 is a two-sided test at the level 1 - confidence; there is no
-    p-value of its own. Arguments as for :func:`bootstrap_intervals`; b has all names of a.
+    An interval without 0 is a two-sided test at the level 1 - ``CONFIDENCE``; there is no p-value.
+
+    Args:
+        statistic_a, statistic_b: statistics of slice indices; b has all names of a.
+        patients, resamples, seed: see :func:`bootstrap_intervals`.
     """
 
     def difference(indices: np.ndarray) -> dict[str, float]:
-        ours, theirs = statistic_a(indices), statistic_b(indices)
-        return {name: value - theirs[name] for name, value in ours.items()}
+        values_a, values_b = statistic_a(indices), statistic_b(indices)
+        return {name: value - values_b[name] for name, value in values_a.items()}
 
-    return bootstrap_intervals(
-        difference, patients, resamples=resamples, confidence=confidence, seed=seed
-    )
+    return bootstrap_intervals(difference, patients, resamples=resamples, seed=seed)
 
 
 def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Ends of the interval; NaN where too many of the values are not finite."""
+    """Ends of the interval; NaN if too many values are not finite."""
     finite = np.isfinite(values)
     if (~finite).mean() > MAX_UNDEFINED:
         return np.nan, np.nan

@@ -1,18 +1,19 @@
-"""Which rows of the RoI batch drove the class of a slice.
+"""How much each row of the RoI batch contributes to the class of a slice.
 
-Two measures, both in units of logit and both positive where a row speaks for the class, and a check
-of either: deleting the rows that it calls important must make the logit fall.
+Importance is measured by occlusion: the fall of a class's logit when a row is replaced by a
+baseline row. A deletion test checks it: deleting the most important rows must lower the logit
+faster than deleting random rows.
 
-"Deleted" means replaced by a baseline row. The baseline we use is :func:`mean_rows`, the mean row
-of that rank: module S reads 5 N numbers at fixed places and has never seen a zero row among real
-ones (score 0 in rank 1, a box that is moved by nothing), so zeros would measure how S reacts to
-what cannot be, while the mean row says "a region as it usually is at this rank". ``baseline=None``
-means zeros, the textbook's gradient times input.
+The baseline is :func:`mean_rows`, the mean row of each rank, not zeros. Module S reads 5 N numbers
+at fixed places, and no trained batch has a zero row among real ones (score 0 in rank 1, a box
+without offset): zeros would measure the reaction of S to impossible input, the mean row stands for
+a typical region of the rank.
 
-Shapes: B slices, N rows (RoIs) a slice, C classes. A row is [score, dx, dy, dw, dh].
+Shapes: B slices, N rows (RoIs) per slice, C classes. A row is [score, dx, dy, dw, dh]. Importance
+is in units of the logit, positive where a row supports the class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,71 +21,44 @@ import torch
 from torch import nn
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
-BATCH = 4096  # RoI batches in one pass of S: some 10 MB of input and 8 MB a hidden layer
+RANDOM_ORDERS = 5
+BATCH = 4096  # RoI batches in a forward pass of S: about 10 MB of input, 8 MB per hidden layer
 
 
-def mean_rows(roi_batch: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-    """(N, 5): the mean row of each rank over a reference set of slices.
+def mean_rows(roi_batch: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean row of each rank over a reference set of slices, (N, 5).
+
+    All classes have the same weight, so the baseline does not resemble the most frequent class.
 
     Args:
-        roi_batch: (M, N, 5), M at least 1.
-        labels: (M,) true class indices; if given, all classes weigh the same, so that the baseline
-            does not look like the most frequent class.
+        roi_batch: (M, N, 5), M > 0.
+        labels: (M,) true class indices.
 
     Raises:
-        ValueError: no slices.
+        ValueError: there are no slices.
     """
     if not len(roi_batch):
-        raise ValueError("the mean row of no slices is not defined")
-    if labels is None:
-        return roi_batch.mean(axis=0)
+        raise ValueError("the mean row needs one or more slices")
     return np.mean([roi_batch[labels == c].mean(axis=0) for c in np.unique(labels)], axis=0)
 
 
-def gradient_times_input(
-    classifier: nn.Module,
-    roi_batch: np.ndarray,
-    target: int | np.ndarray,
-    baseline: np.ndarray | None = None,
+def occlusion(
+    classifier: nn.Module, roi_batch: np.ndarray, target: int, baseline: np.ndarray
 ) -> np.ndarray:
-    """Importance (B, N): gradient of the target logit times (row - baseline), summed over a row.
+    """Importance of each row, (B, N): the fall of the target logit without the row.
 
-    To first order what :func:`occlusion` measures, at the price of one pass; exactly that for a
-    linear classifier.
+    It takes N + 1 forward passes of S per slice, in batches of bounded memory.
 
     Args:
         classifier: module S, (B, N, 5) to logits (B, C).
         roi_batch: (B, N, 5).
-        target: class whose logit is explained, one for all or (B,).
-        baseline: (N, 5), see the module; ``None`` for zeros.
+        target: class whose logit is explained.
+        baseline: (N, 5), replaces the deleted rows.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
-    batch, target, baseline = _checked(roi_batch, target, baseline)
-    result = np.zeros(batch.shape[:2])
-    for part in _parts(len(batch), BATCH):
-        with torch.enable_grad():
-            rows = _tensor(classifier, batch[part]).requires_grad_()
-            logits = classifier(rows).gather(1, _index(rows, target[part]))
-            # each slice's logit depends on its own rows alone, so one backward pass serves all
-            (gradient,) = torch.autograd.grad(logits.sum(), rows)
-        result[part] = (gradient.cpu().numpy() * (batch[part] - baseline)).sum(axis=2)
-    return result
-
-
-def occlusion(
-    classifier: nn.Module,
-    roi_batch: np.ndarray,
-    target: int | np.ndarray,
-    baseline: np.ndarray | None = None,
-) -> np.ndarray:
-    """Importance (B, N): by how much the target logit falls when one row becomes the baseline row.
-
-    N + 1 passes of S a slice, in batches of bounded memory. For the arguments and errors see
-    :func:`gradient_times_input`.
-    """
-    batch, target, baseline = _checked(roi_batch, target, baseline)
+    batch, baseline = _checked(roi_batch, baseline)
     number, rows = batch.shape[:2]
     whole = _target_logits(classifier, batch, target)
     result = np.zeros((number, rows))
@@ -93,17 +67,15 @@ def occlusion(
         # (b, N, N, 5): copy i of a slice lacks row i
         without = np.repeat(batch[part][:, None], rows, axis=1)
         without[:, diagonal, diagonal] = baseline
-        logits = _target_logits(
-            classifier, without.reshape(-1, rows, batch.shape[2]), np.repeat(target[part], rows)
-        )
+        logits = _target_logits(classifier, without.reshape(-1, rows, batch.shape[2]), target)
         result[part] = whole[part, None] - logits.reshape(-1, rows)
     return result
 
 
 def merge_copies(importance: np.ndarray, is_copy: np.ndarray) -> np.ndarray:
-    """(B, N): importance a region: copies are added to the row they repeat, and are NaN themselves.
+    """Importance per region, (B, N): copies are added to the row that they repeat and become NaN.
 
-    A slice whose rows are all copies (no region was kept) is NaN throughout.
+    A slice without any region, whose rows are all copies, is NaN throughout.
 
     Args:
         importance: (B, N).
@@ -120,13 +92,13 @@ def merge_copies(importance: np.ndarray, is_copy: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DeletionCurves:
-    """Mean target logit after rows were replaced by the baseline; all (K,).
+    """Mean target logit after rows were replaced by the baseline; all arrays are (K,).
 
     Attributes:
-        steps: how many rows were replaced.
-        most: the most important ones first.
-        random: any ones, the mean of several draws.
-        least: the least important ones first, which are those that speak against the class.
+        steps: number of replaced rows.
+        most: in decreasing order of importance.
+        random: in random order, the mean of several orders.
+        least: in increasing order of importance, so rows against the class go first.
     """
 
     steps: np.ndarray
@@ -139,38 +111,39 @@ def deletion_curve(
     classifier: nn.Module,
     roi_batch: np.ndarray,
     importance: np.ndarray,
-    target: int | np.ndarray,
-    baseline: np.ndarray | None = None,
-    steps: Sequence[int] = STEPS,
+    target: int,
+    baseline: np.ndarray,
     *,
     seed: int = 0,
-    draws: int = 5,
 ) -> DeletionCurves:
-    """The check of a measure of importance: if it is right, ``most`` falls faster than ``random``.
+    """Deletion test of an importance: if it is valid, ``most`` falls faster than ``random``.
+
+    Rows are deleted in the numbers of ``STEPS`` up to N; the random curve is the mean of
+    ``RANDOM_ORDERS`` orders.
 
     Args:
-        classifier, roi_batch, target, baseline: as :func:`gradient_times_input`.
-        importance: (B, N), one value a row; of equal ones the upper row comes first.
-        steps: numbers of rows; those above N are left out.
-        seed: of the random rows.
-        draws: how many random orders are averaged.
+        classifier, roi_batch, target, baseline: see :func:`occlusion`.
+        importance: (B, N); of rows with equal values the upper row comes first.
+        seed: of the random orders.
 
     Raises:
-        ValueError: shapes that do not fit, no slices, or importance that is not finite.
+        ValueError: the shapes do not match, there are no slices, or importance is not finite.
     """
-    batch, target, baseline = _checked(roi_batch, target, baseline)
+    batch, baseline = _checked(roi_batch, baseline)
     if importance.shape != batch.shape[:2] or not np.isfinite(importance).all():
         raise ValueError(
-            f"importance {importance.shape} must be finite and have a value for each row of RoI "
-            f"batches {batch.shape}"
+            f"importance of shape {importance.shape} must be finite and have a value for each row "
+            f"of the RoI batches, {batch.shape}"
         )
     if not len(batch):
-        raise ValueError("the mean logit of no slices is not defined")
-    steps = np.array([k for k in steps if k <= batch.shape[1]], dtype=int)
+        raise ValueError("the mean logit needs one or more slices")
+    steps = np.array([k for k in STEPS if k <= batch.shape[1]], dtype=int)
     generator = np.random.default_rng(seed)
     orders = {
         "most": [np.argsort(-importance, axis=1, kind="stable")],
-        "random": [generator.random(importance.shape).argsort(axis=1) for _ in range(draws)],
+        "random": [
+            generator.random(importance.shape).argsort(axis=1) for _ in range(RANDOM_ORDERS)
+        ],
         "least": [np.argsort(importance, axis=1, kind="stable")],
     }
 
@@ -180,29 +153,23 @@ def deletion_curve(
         rows[slices, deleted] = baseline[deleted]
         return float(_target_logits(classifier, rows, target).mean())
 
-    return DeletionCurves(
-        steps,
-        **{
-            name: np.array([np.mean([mean_logit(o, k) for o in several]) for k in steps])
-            for name, several in orders.items()
-        },
-    )
+    curves = {
+        name: np.array([np.mean([mean_logit(order, k) for order in some]) for k in steps])
+        for name, some in orders.items()
+    }
+    return DeletionCurves(steps, **curves)
 
 
-def _checked(
-    roi_batch: np.ndarray, target: int | np.ndarray, baseline: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """RoI batches (B, N, 5), targets (B,) and baseline (N, 5)."""
-    roi_batch = np.asarray(roi_batch, dtype=np.float32)
+def _checked(roi_batch: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """RoI batches (B, N, 5) and baseline (N, 5) as float32."""
+    roi_batch, baseline = np.asarray(roi_batch, np.float32), np.asarray(baseline, np.float32)
     if roi_batch.ndim != 3:
         raise ValueError(f"RoI batches have shape {roi_batch.shape}, expected (B, N, 5)")
-    target = np.asarray(target, dtype=int)
-    if target.shape not in ((), (len(roi_batch),)):
-        raise ValueError(f"{target.shape} targets do not fit {len(roi_batch)} slices")
-    baseline = np.zeros(roi_batch.shape[1:]) if baseline is None else np.asarray(baseline)
     if baseline.shape != roi_batch.shape[1:]:
-        raise ValueError(f"a baseline {baseline.shape} does not fit RoI batches {roi_batch.shape}")
-    return roi_batch, np.broadcast_to(target, len(roi_batch)), baseline.astype(np.float32)
+        raise ValueError(
+            f"a baseline of shape {baseline.shape} does not match RoI batches {roi_batch.shape}"
+        )
+    return roi_batch, baseline
 
 
 def _parts(number: int, size: int) -> Iterator[slice]:
@@ -210,22 +177,12 @@ def _parts(number: int, size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _tensor(classifier: nn.Module, rows: np.ndarray) -> torch.Tensor:
-    """Rows where the classifier is."""
-    like = next(classifier.parameters(), torch.zeros(()))
-    return torch.from_numpy(rows).to(like)
-
-
-def _index(rows: torch.Tensor, target: np.ndarray) -> torch.Tensor:
-    return torch.tensor(target, device=rows.device)[:, None]
-
-
 @torch.no_grad()
-def _target_logits(classifier: nn.Module, batch: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(B,): each slice's logit of its target class, as float64."""
+def _target_logits(classifier: nn.Module, batch: np.ndarray, target: int) -> np.ndarray:
+    """Each slice's logit of the target class, (B,) float64."""
+    like = next(classifier.parameters())
     result = np.zeros(len(batch))
     for part in _parts(len(batch), BATCH):
-        rows = _tensor(classifier, batch[part])
-        logits = classifier(rows).gather(1, _index(rows, target[part]))
-        result[part] = logits[:, 0].double().cpu().numpy()
+        logits = classifier(torch.from_numpy(batch[part]).to(like))[:, target]
+        result[part] = logits.double().cpu().numpy()
     return result

@@ -1,7 +1,8 @@
-"""The number of regions (RoIs) in a slice above a score, by class: the paper's section 3.2.
+"""Numbers of regions (RoIs) per slice above a score, by class: the paper's section 3.2.
 
-Figure 4, Table 4 (mean of the counts) and Table 5 (Kolmogorov-Smirnov tests on the counts).
-Shapes: M slices with N RoIs each, C classes. Counts are given as ``{threshold: (M,) counts}``.
+They are the data of the paper's Figure 4, Table 4 (mean counts) and Table 5 (Kolmogorov-Smirnov
+tests on the counts). Shapes: M slices with N RoIs each, C classes. Counts are given as
+``{threshold: (M,) counts}``.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import numpy as np
 from scipy.stats import ks_2samp
 from statsmodels.stats.multitest import multipletests
 
-from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval, Statistic, bootstrap_intervals
+from .patient_bootstrap import RESAMPLES, Interval, Statistic, bootstrap_intervals
 
 THRESHOLDS = (0.2, 0.5, 0.9)
 PER_CLASS_SLICES = 475
 ALPHA = 0.01
 NORMAL_QUANTILE = 1.96
 KS_NOTE = (
-    "The tests take slices as independent, which those of a patient are not, so their p-values are "
-    "too small; many equal counts make them larger again than those of continuous values."
+    "The tests treat slices as independent. Slices of a patient are not, so the p-values are too "
+    "small; many equal counts, in contrast, make them larger than for continuous values."
 )
 
 
@@ -31,11 +32,11 @@ class CountSummary:
     """A cell of the paper's Table 4.
 
     Attributes:
-        slices, patients: how many.
+        slices, patients: their numbers.
         spread: 1.96 standard deviations of the counts (divisor n - 1), which the paper's "±"
-            appears to be; NaN for fewer than 2 slices. It says how slices vary, not how well the
-            mean is known.
-        mean: of the counts, with its bootstrap interval over patients.
+            appears to be; NaN for fewer than 2 slices. It describes the variation between slices,
+            not the uncertainty of the mean.
+        mean: mean count, with its bootstrap interval over patients; NaN without slices.
     """
 
     threshold: float
@@ -51,14 +52,14 @@ class KSTest:
     """A cell of the paper's Table 5: do slices of class ``first`` have more such RoIs?
 
     Attributes:
-        first, second: classes that are compared.
-        alternative: in words.
+        first, second: the compared classes.
+        alternative: the alternative hypothesis in words.
         statistic: largest height of the second's distribution function above the first's, 0..1.
-        p: one-sided.
-        p_holm: corrected for all tests that were made, by Holm.
-        significant: ``p`` is below alpha, as the paper has it; ``None`` without a test.
-        significant_holm: ``p_holm`` is below alpha; ``None`` without a test.
-        reason: why there is no test, and its numbers are NaN; empty if there is one.
+        p: one-sided p-value.
+        p_holm: p-value with Holm's correction for all tests of the table.
+        significant: ``p`` is below ``ALPHA``, as in the paper; ``None`` without a test.
+        significant_holm: ``p_holm`` is below ``ALPHA``; ``None`` without a test.
+        reason: why there is no test and the numbers are NaN; empty for a test.
     """
 
     threshold: float
@@ -74,10 +75,12 @@ class KSTest:
 
 
 def count_above(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Rows of each slice with a score above the threshold, (M,); copies count, as published.
+    """Number of RoIs of each slice with a score above the threshold, (M,).
+
+    Copies of RoIs count, as in the paper.
 
     Args:
-        scores: (M, N).
+        scores: (M, N), 0..1.
     """
     return (np.asarray(scores) > threshold).sum(axis=1)
 
@@ -85,14 +88,18 @@ def count_above(scores: np.ndarray, threshold: float) -> np.ndarray:
 def balanced_sample(
     labels: np.ndarray, per_class: int = PER_CLASS_SLICES, seed: int = 0
 ) -> np.ndarray:
-    """Indices of slices drawn without replacement, the same number of each class, ascending.
+    """Draw the same number of slices of each class, without replacement.
 
-    The number is ``per_class``, or the size of the smallest class if that is less: then the sample
-    stays balanced and is smaller. A class without any slice is left out. The number drawn is
-    ``len(indices)`` divided by the number of classes there are.
+    The number is ``per_class`` or the size of the smallest class, whichever is smaller. Classes
+    without slices are left out.
 
     Args:
         labels: (M,) true classes.
+        per_class: slices to draw of each class.
+        seed: of the random generator.
+
+    Returns:
+        Indices of the drawn slices, ascending.
     """
     labels = np.asarray(labels)
     classes, counts = np.unique(labels, return_counts=True)
@@ -109,38 +116,44 @@ def describe_counts(
     patients: Sequence[str] | np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> list[CountSummary]:
-    """The paper's Table 4: by threshold, then by class; a class without slices has NaN.
+    """The paper's Table 4, by threshold, then by class.
 
     Args:
-        counts: (M,) at each threshold, by :func:`count_above`.
+        counts: (M,) for each threshold, from :func:`count_above`.
         labels: (M,) true classes.
-        patients: (M,).
+        class_names: C names.
+        patients: (M,) the patient of each slice.
+        resamples, seed: of the bootstrap.
     """
     labels, patients = np.asarray(labels), np.asarray(patients)
     result = []
     for threshold, values in counts.items():
         for index, name in enumerate(class_names):
-            own = np.asarray(values)[labels == index]
-            owners = patients[labels == index]
+            of_class = labels == index
+            class_counts, class_patients = np.asarray(values)[of_class], patients[of_class]
             intervals = bootstrap_intervals(
-                _mean_of(own), owners, resamples=resamples, confidence=confidence, seed=seed
+                _mean_of(class_counts), class_patients, resamples=resamples, seed=seed
             )
-            spread = NORMAL_QUANTILE * own.std(ddof=1) if len(own) > 1 else math.nan
-            people = len(np.unique(owners))
+            enough = len(class_counts) > 1
+            spread = NORMAL_QUANTILE * class_counts.std(ddof=1) if enough else math.nan
             summary = CountSummary(
-                threshold, name, len(own), people, float(spread), intervals["mean"]
+                threshold,
+                name,
+                len(class_counts),
+                len(np.unique(class_patients)),
+                float(spread),
+                intervals["mean"],
             )
             result.append(summary)
     return result
 
 
 def paper_pairs(class_names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each class against each earlier one, the last class first: the order of Table 5.
+    """Pairs of classes in the order of Table 5: each class with each earlier one, last class first.
 
-    COVID-19 / Common Pneumonia, COVID-19 / Control, Common Pneumonia / Control.
+    For the paper: COVID-19 / Common Pneumonia, COVID-19 / Control, Common Pneumonia / Control.
     """
     return [
         (class_names[later], class_names[earlier])
@@ -150,7 +163,7 @@ def paper_pairs(class_names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def alternative_in_words(first: str, second: str) -> str:
-    """The alternative of ``ks_2samp(first, second, alternative="less")``."""
+    """The alternative hypothesis of ``ks_2samp(first, second, alternative="less")``."""
     return f"{first} slices have more such RoIs than {second} slices"
 
 
@@ -158,21 +171,20 @@ def ks_tests(
     counts: Mapping[float, np.ndarray],
     labels: np.ndarray,
     class_names: Sequence[str],
-    *,
-    alpha: float = ALPHA,
 ) -> list[KSTest]:
     """The paper's Table 5: one-sided two-sample Kolmogorov-Smirnov tests of all pairs of classes.
 
-    SciPy's ``ks_2samp(first, second, alternative="less")``: the alternative is that the first's
-    distribution function lies below the second's, that is, that its counts are larger. There is no
-    test ("N/A") where a sample is constant, as in the paper, or where a class has no slice.
+    The tests are SciPy's ``ks_2samp(first, second, alternative="less")``: under the alternative,
+    the first's distribution function lies below the second's, i.e. its counts are larger. There is
+    no test ("N/A") for constant samples, as in the paper, and for classes without slices.
 
     Args:
-        counts: (M,) at each threshold, by :func:`count_above`.
+        counts: (M,) for each threshold, from :func:`count_above`.
         labels: (M,) true classes.
+        class_names: C names.
 
     Returns:
-        By threshold, then in the order of :func:`paper_pairs`.
+        Tests by threshold, then in the order of :func:`paper_pairs`.
     """
     labels = np.asarray(labels)
     made: list[dict] = []
@@ -181,23 +193,23 @@ def ks_tests(
         for first, second in paper_pairs(class_names):
             test = {"threshold": threshold, "first": first, "second": second}
             samples = of_class[first], of_class[second]
-            made.append({**test, **_ks_test(*samples, alpha)})
+            made.append({**test, **_ks_test(*samples)})
     valid = [test for test in made if not test["reason"]]
     if valid:
         corrected = multipletests([test["p"] for test in valid], method="holm")[1]
         for test, p in zip(valid, corrected, strict=True):
-            test.update(p_holm=float(p), significant_holm=bool(p < alpha))
+            test.update(p_holm=float(p), significant_holm=bool(p < ALPHA))
     return [KSTest(alternative=alternative_in_words(t["first"], t["second"]), **t) for t in made]
 
 
-def _ks_test(first: np.ndarray, second: np.ndarray, alpha: float) -> dict:
+def _ks_test(first: np.ndarray, second: np.ndarray) -> dict:
     if not len(first) or not len(second):
         return {"reason": "N/A: no slices"}
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return {"reason": "N/A: constant"}
-    found = ks_2samp(first, second, alternative="less")
-    p = float(found.pvalue)
-    return {"statistic": float(found.statistic), "p": p, "significant": p < alpha, "reason": ""}
+    result = ks_2samp(first, second, alternative="less")
+    p = float(result.pvalue)
+    return {"statistic": float(result.statistic), "p": p, "significant": p < ALPHA, "reason": ""}
 
 
 def _mean_of(values: np.ndarray) -> Statistic:

@@ -1,6 +1,6 @@
-"""The average precision behind the paper's Table 2, which is not COCO's.
+"""The average precision of the paper's Table 2, which differs from COCO's.
 
-The published implementation computes an AP for each image on its own and averages over images.
+The published implementation computes the AP of each image and averages over images.
 Shapes: G ground-truth lesions and D detections of one image, T IoU thresholds.
 """
 
@@ -14,11 +14,11 @@ IOU_THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
 @dataclass(frozen=True)
 class ImageMatches:
-    """What the AP of one image depends on.
+    """The detections of an image, compared with its ground truth.
 
     Attributes:
-        ious: ``(D, G)`` mask IoU, 0 where detection and ground truth differ in class.
-        scores: ``(D,)``.
+        ious: (D, G) mask IoU, 0 where detection and ground truth differ in class.
+        scores: (D,) of the detections.
     """
 
     ious: np.ndarray
@@ -28,10 +28,10 @@ class ImageMatches:
 def image_ap(matches: ImageMatches, iou_threshold: float) -> float:
     """AP of one image at one IoU threshold, in [0, 1].
 
-    Each ground truth takes the detection that overlaps it best, if their IoU is above the
-    threshold; a detection may serve two ground truths and then counts once. With neither ground
-    truth nor detections the AP is 1, with only one of them 0. Otherwise it is the area under the
-    precision envelope of the detections in decreasing score.
+    Each lesion is matched to the detection with the highest IoU, if it is above the threshold. A
+    detection may match two lesions and then counts once. AP is 1 without lesions and detections, 0
+    if only one of them is missing, else the area under the precision envelope of the detections in
+    decreasing order of score.
     """
     num_detections, num_truths = matches.ious.shape
     if num_detections == 0 or num_truths == 0:
@@ -50,7 +50,7 @@ def image_ap(matches: ImageMatches, iou_threshold: float) -> float:
 
 
 def mean_image_ap(images: Iterable[ImageMatches]) -> dict[str, float]:
-    """The AP averaged over images at IoU 0.5, 0.75, and over 0.5 to 0.95 in steps of 0.05.
+    """AP averaged over images, at IoU 0.5, at 0.75, and over 0.5 to 0.95 in steps of 0.05.
 
     Returns:
         ``AP50``, ``AP75`` and ``AP``, in [0, 1]; NaN without images.

@@ -1,4 +1,4 @@
-"""Two classification runs on the same slices. Shapes: M slices, C classes."""
+"""Comparison of two classification runs on the same slices. Shapes: M slices, C classes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from ct_lesion.errors import UserError
 
-from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval, Statistic, paired_difference
+from .patient_bootstrap import RESAMPLES, Interval, Statistic, paired_difference
 
 MCNEMAR_NOTE = (
-    "McNemar's exact test takes slices as independent, which those of a patient are not, so its p "
-    "is too small; the interval of the difference is by bootstrap over patients and is not "
-    "affected."
+    "McNemar's exact test treats slices as independent. Slices of a patient are not, so its p is "
+    "too small; the interval of the difference is a bootstrap over patients and is not affected."
 )
 
 
 class SliceMismatch(UserError):
-    """Runs that cannot be compared, because they were evaluated on different slices."""
+    """The runs were evaluated on different slices and cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,10 @@ class RunComparison:
     """Runs A and B on the same slices.
 
     Attributes:
-        both, only_a, only_b, neither: slices predicted correctly by both runs, by one, by none.
-        mcnemar_p: exact, two-sided; 1 where no slice is predicted correctly by one run only. It
-            takes slices as independent, see ``MCNEMAR_NOTE``.
+        both, only_a, only_b, neither: number of slices that both runs, only A, only B or neither
+            predict correctly.
+        mcnemar_p: p-value of McNemar's exact two-sided test; 1 if the runs are correct on the same
+            slices. See ``MCNEMAR_NOTE``.
         accuracy_a, accuracy_b: fractions in 0..1.
         difference: accuracy of A minus that of B, with its bootstrap interval over patients.
     """
@@ -52,23 +52,23 @@ def check_same_slices(
     name_a: str,
     name_b: str,
 ) -> np.ndarray:
-    """Check that two runs have the same slices, in whatever order.
+    """Check that two runs have the same slices, in any order.
 
     Args:
-        files_a, files_b: (M,) what names a slice; compared as it is written.
-        name_a, name_b: of the runs, for the message.
+        files_a, files_b: (M,) file names of the slices.
+        name_a, name_b: names of the runs, for the message.
 
     Returns:
-        (M,) indices that bring B into A's order: ``files_b[order]`` are ``files_a``.
+        (M,) indices that sort B like A: ``files_b[order]`` equals ``files_a``.
 
     Raises:
-        SliceMismatch: one line with how many slices differ and an example.
+        SliceMismatch: states the number of differing slices and an example.
     """
     first, second = (np.asarray(f).tolist() for f in (files_a, files_b))
     for files, name in ((first, name_a), (second, name_b)):
         twice = [file for file, count in Counter(files).items() if count > 1]
         if twice:
-            raise SliceMismatch(f"{name} has slices more than once, e.g. {twice[0]}.")
+            raise SliceMismatch(f"{name} has repeated slices, e.g. {twice[0]}.")
     missing = [
         f"{len(extra)} {'is' if len(extra) == 1 else 'are'} only in {name}, e.g. {min(extra)}"
         for extra, name in ((set(first) - set(second), name_a), (set(second) - set(first), name_b))
@@ -89,24 +89,24 @@ def compare_runs(
     patients: Sequence[str] | np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> RunComparison:
-    """Exact McNemar test, and paired bootstrap over patients of the difference in accuracy.
+    """McNemar's exact test, and a paired bootstrap over patients of the accuracy difference.
 
     Args:
         labels: (M,) true classes, M > 0.
-        logits_a, logits_b: (M, C) of the same slices in the same order, see
+        logits_a, logits_b: (M, C) of the same slices in the same order; see
             :func:`check_same_slices`.
-        patients: (M,).
+        patients: (M,) the patient of each slice.
+        resamples, seed: of the bootstrap.
 
     Raises:
-        ValueError: no slices, or arrays of different lengths.
+        ValueError: there are no slices, or the arrays have different lengths.
     """
     labels = np.asarray(labels)
     lengths = {len(labels), len(logits_a), len(logits_b), len(patients)}
     if len(lengths) > 1 or lengths == {0}:
-        raise ValueError(f"no slices, or arrays of different lengths: {sorted(lengths)}")
+        raise ValueError(f"expected arrays of the same length > 0, got lengths {sorted(lengths)}")
     right_a, right_b = (np.argmax(logits, axis=1) == labels for logits in (logits_a, logits_b))
     both, only_a = int((right_a & right_b).sum()), int((right_a & ~right_b).sum())
     only_b, neither = int((~right_a & right_b).sum()), int((~right_a & ~right_b).sum())
@@ -115,7 +115,6 @@ def compare_runs(
         _accuracy(right_b),
         patients,
         resamples=resamples,
-        confidence=confidence,
         seed=seed,
     )
     return RunComparison(

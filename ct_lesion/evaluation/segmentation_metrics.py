@@ -1,6 +1,6 @@
-"""Segmentation metrics from a COCO ground truth and a list of detections, as COCO json has them.
+"""Segmentation metrics of COCO results against a COCO ground truth.
 
-All values are in [0, 1], NaN where they do not exist.
+All values are in [0, 1], NaN if undefined.
 """
 
 from collections import defaultdict
@@ -13,37 +13,16 @@ from pycocotools.coco import COCO
 from .mask_ap import MaskAP
 from .release_ap import ImageMatches, mean_image_ap
 
-
-def coco_ap(
-    truth: COCO,
-    detections: Sequence[dict],
-    iou_type: str = "segm",
-    image_ids: Iterable[int] | None = None,
-    max_detections: int = 128,
-) -> dict[str, float]:
-    """COCO AP, AP50 and AP75 over all classes, by pycocotools.
-
-    Args:
-        truth: ground truth.
-        detections: COCO results (``image_id``, ``category_id``, ``score``, ``segmentation``,
-            ``bbox``).
-        iou_type: "segm" or "bbox".
-        image_ids: evaluate these images only.
-        max_detections: the best-scored detections of an image that count.
-
-    Returns:
-        ``AP``, ``AP50``, ``AP75``; 0 without detections, NaN without ground truth.
-    """
-    return MaskAP(truth, detections, iou_type, image_ids, max_detections).of()
+FOUND_IOU = 0.5
 
 
 def above_score(detections: Iterable[dict], threshold: float) -> list[dict]:
-    """The detections whose score is greater than a threshold."""
+    """The detections with a score above the threshold."""
     return [d for d in detections if d["score"] > threshold]
 
 
 def match_images(truth: COCO, detections: Iterable[dict]) -> dict[int, ImageMatches]:
-    """Mask IoU of detections and ground truth, for every image of the ground truth."""
+    """Mask IoU of detections and lesions of the same class, for each image of the ground truth."""
     by_image = defaultdict(list)
     for detection in detections:
         by_image[detection["image_id"]].append(detection)
@@ -69,17 +48,18 @@ def _match(truths: Sequence[dict], detections: Sequence[dict]) -> ImageMatches:
 
 
 def release_ap(truth: COCO, detections: Iterable[dict], score_threshold: float) -> dict[str, float]:
-    """The published implementation's per-image AP, of the detections above a score."""
+    """AP averaged over images as in the published implementation, of detections above a score."""
     matches = match_images(truth, above_score(detections, score_threshold))
     return mean_image_ap(matches.values())
 
 
 def lesion_counts(
-    truth: COCO, detections: Iterable[dict], score_threshold: float, iou_threshold: float = 0.5
+    truth: COCO, detections: Iterable[dict], score_threshold: float
 ) -> dict[int, dict[str, int]]:
-    """Per image: lesions, those found, and detections that are no lesion.
+    """Numbers of lesions, found lesions and false detections of each image.
 
-    A lesion is found when a detection above the score overlaps it with more than the IoU.
+    A lesion is found if its IoU with a detection of its class and above the score is above 0.5; a
+    detection is false if it finds no lesion.
 
     Returns:
         ``{image_id: {"lesions": ..., "found": ..., "false": ...}}``
@@ -87,7 +67,7 @@ def lesion_counts(
     matches = match_images(truth, above_score(detections, score_threshold))
     counts = {}
     for image_id, match in matches.items():
-        hit = match.ious > iou_threshold
+        hit = match.ious > FOUND_IOU
         counts[image_id] = {
             "lesions": hit.shape[1],
             "found": int(hit.any(axis=0).sum()),
@@ -97,12 +77,12 @@ def lesion_counts(
 
 
 def ap_by_patient(truth: COCO, detections: Sequence[dict]) -> dict[str, dict[str, float]]:
-    """COCO mask AP of each patient's slices; NaN for a patient without lesions."""
+    """COCO mask AP of each patient's slices, and their number; AP is NaN without lesions."""
     images = defaultdict(list)
     for image in truth.loadImgs(truth.getImgIds()):
         if "patient" in image:
             images[image["patient"]].append(image["id"])
     return {
-        patient: {"slices": len(ids), **coco_ap(truth, detections, image_ids=ids)}
+        patient: {"slices": len(ids), **MaskAP(truth, detections, image_ids=ids).of()}
         for patient, ids in sorted(images.items())
     }

@@ -1,4 +1,4 @@
-"""Classification metrics by any column of a metadata file, e.g. by scanner or by sex.
+"""Classification metrics of subgroups by a column of a metadata file, e.g. scanner or sex.
 
 Shapes: M slices, C classes.
 """
@@ -16,7 +16,7 @@ from ct_lesion.errors import UserError
 
 from .aggregation import scan_units
 from .classification_intervals import classification_intervals
-from .patient_bootstrap import CONFIDENCE, RESAMPLES, Interval
+from .patient_bootstrap import RESAMPLES, Interval
 
 KEYS = ("file", "scan", "patient")
 UNKNOWN = "unknown"
@@ -24,7 +24,7 @@ SUBGROUP_METRICS = ("sensitivity", "specificity", "AUC")
 
 
 class MetadataError(UserError):
-    """A metadata file that cannot be used; one clear line."""
+    """The metadata file cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Metadata:
 
     Attributes:
         path: of the file, for messages.
-        key: which column of ``KEYS`` says what a line is about.
-        column: the wanted one.
-        values: the column's text by key; lines without key or value are left out.
+        key: the column of ``KEYS`` that identifies slices, scans or patients.
+        column: name of the column.
+        values: text of the column by key; lines without key or value are left out.
     """
 
     path: Path
@@ -50,10 +50,10 @@ class Subgroup:
 
     Attributes:
         name: the value, or "unknown".
-        slices, patients: how many.
+        slices, patients: their numbers.
         metrics: "accuracy", then "sensitivity/<class>", "specificity/<class>" and "AUC/<class>",
             as fractions, with bootstrap intervals over patients.
-        warning: why numbers are missing or weak; empty if nothing is to be said.
+        warning: why numbers are missing or unreliable; empty without a warning.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Subgroup:
 def read_metadata(path: str | Path, column: str) -> Metadata:
     """Read a column of a CSV file (comma-separated, with headings, UTF-8).
 
-    Its lines are about slices, scans or patients: the first of the columns ``file``, ``scan`` and
-    ``patient`` that it has says about which. How the keys are matched is told at
-    :func:`subgroup_names`.
+    The lines describe slices, scans or patients, by the first of the columns ``file``, ``scan`` and
+    ``patient`` that the file has; :func:`subgroup_names` matches their values.
 
     Raises:
-        MetadataError: no such file, no CSV, a missing column, or a key with different values.
+        MetadataError: the file cannot be read, is not CSV, lacks a column, or has different values
+            for the same key.
     """
     path = Path(path)
     try:
@@ -80,17 +80,17 @@ def read_metadata(path: str | Path, column: str) -> Metadata:
     except OSError as error:
         raise MetadataError(f"{path}: cannot be read ({error.strerror or error}).") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise MetadataError(f"{path}: is no CSV file in UTF-8 ({error}).") from None
+        raise MetadataError(f"{path}: is not a CSV file in UTF-8 ({error}).") from None
     headings, rows = (lines[0], lines[1:]) if lines else ([], [])
     key = next((name for name in KEYS if name in headings), None)
-    there = f"its columns are: {', '.join(headings) or 'none'}"
+    columns = f"its columns are: {', '.join(headings) or 'none'}"
     if key is None:
-        raise MetadataError(f"{path}: needs a column file, scan or patient; {there}.")
+        raise MetadataError(f"{path}: has no column file, scan or patient; {columns}.")
     if column not in headings:
-        raise MetadataError(f"{path}: has no column {column}; {there}.")
+        raise MetadataError(f"{path}: has no column {column}; {columns}.")
     values: dict[str, str] = {}
     for row in rows:
-        cells = dict(zip(headings, row, strict=False))  # a line may be short
+        cells = dict(zip(headings, row, strict=False))  # lines may be short
         name, value = cells.get(key), cells.get(column)
         if name and value and values.setdefault(name, value) != value:
             both = f"{values[name]} and {value}"
@@ -103,16 +103,17 @@ def subgroup_names(
 ) -> np.ndarray:
     """The value of each slice, (M,) text, "unknown" for slices without metadata.
 
-    A ``patient`` is matched as it is. A ``scan`` is "<patient>/<scan>", or a scan id alone if only
-    one patient has it. A ``file`` is the whole path of a slice, or its end, e.g. "NCP_1_2_3.png" or
-    "12/0.png", if only one slice ends so.
+    A ``patient`` must be the patient's id. A ``scan`` is "<patient>/<scan>", or the scan id alone
+    if only one patient has it. A ``file`` is the path of a slice or the end of it, e.g.
+    "NCP_1_2_3.png" or "12/0.png", if only one slice has this ending.
 
     Args:
+        metadata: from :func:`read_metadata`.
         files, scans, patients: (M,) of the slices.
 
     Raises:
-        MetadataError: no slice has metadata, or a key fits scans of several patients or several
-            slices.
+        MetadataError: no slice has metadata, or a key matches several slices or scans of several
+            patients.
     """
     if metadata.key == "patient":
         candidates = [(str(patient),) for patient in patients]
@@ -129,15 +130,15 @@ def subgroup_names(
         found = next((key for key in keys if key in metadata.values), None)
         if found is not None and owner_of.setdefault(found, owner) != owner:
             raise MetadataError(
-                f"{metadata.path}: {metadata.key} {found} fits several, e.g. {owner_of[found]} "
-                f"and {owner}; write more of it."
+                f"{metadata.path}: {metadata.key} {found} is ambiguous, it matches e.g. "
+                f"{owner_of[found]} and {owner}. Use a longer name."
             )
         names.append(UNKNOWN if found is None else metadata.values[found])
     if not owner_of:
         example = next(iter(metadata.values), "nothing")
         seen = candidates[0][0] if candidates else "nothing"
         raise MetadataError(
-            f"{metadata.path}: says nothing about any of the {len(names)} slices; its column "
+            f"{metadata.path}: matches none of the {len(names)} slices. Its column "
             f"{metadata.key} has e.g. {example}, the run has e.g. {seen}."
         )
     return np.array(names, dtype=str)
@@ -151,38 +152,39 @@ def subgroup_metrics(
     groups: Sequence[str] | np.ndarray,
     *,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> list[Subgroup]:
-    """Metrics of each subgroup; numbers in order, then text in order, "unknown" last.
+    """Metrics of each subgroup, sorted: numbers first, then text, "unknown" last.
 
     Args:
         labels: (M,) true classes.
         logits: (M, C).
-        patients, groups: (M,); the groups by :func:`subgroup_names`.
+        class_names: C names.
+        patients: (M,) the patient of each slice.
+        groups: (M,) from :func:`subgroup_names`.
+        resamples, seed: of the bootstrap.
     """
     labels, logits, patients, groups = map(np.asarray, (labels, logits, patients, groups))
     result = []
     for name in sorted(np.unique(groups).tolist(), key=_order):
-        own = groups == name
+        members = groups == name
         metrics = classification_intervals(
-            labels[own],
-            logits[own],
+            labels[members],
+            logits[members],
             class_names,
-            patients[own],
+            patients[members],
             metrics=SUBGROUP_METRICS,
             resamples=resamples,
-            confidence=confidence,
             seed=seed,
         )
-        count = len(np.unique(patients[own]))
-        warning = _warning(labels[own], class_names, count)
-        result.append(Subgroup(name, int(own.sum()), count, metrics, warning))
+        count = len(np.unique(patients[members]))
+        warning = _warning(labels[members], class_names, count)
+        result.append(Subgroup(name, int(members.sum()), count, metrics, warning))
     return result
 
 
 def _endings(file: str) -> tuple[str, ...]:
-    """A path and what follows each of its slashes, the longest first."""
+    """A path and its endings after each slash, the longest first."""
     parts = file.split("/")
     return tuple("/".join(parts[start:]) for start in range(len(parts)))
 
@@ -200,9 +202,9 @@ def _warning(labels: np.ndarray, class_names: Sequence[str], patients: int) -> s
     classes = np.unique(labels)
     if len(classes) == 1:
         parts.append(
-            f"holds {class_names[classes[0]]} slices only, so most numbers are not defined, and "
-            "its accuracy is the sensitivity of that class"
+            f"only {class_names[classes[0]]} slices, so most metrics are undefined and the "
+            "accuracy is the sensitivity of that class"
         )
     if patients < 2:
-        parts.append("one patient only, so no intervals")
+        parts.append("only one patient, so no intervals")
     return "; ".join(parts)

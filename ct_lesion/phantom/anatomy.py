@@ -1,7 +1,7 @@
 """The healthy chest of a synthetic patient, as functions of position.
 
-Everything is described in a canonical frame in mm, so that one patient can be sampled at any
-resolution and at any height: ``x`` grows to the right of the image (the patient's left), ``y``
+Everything is described in a canonical frame in mm, so that a patient can be sampled at any
+resolution and height: ``x`` grows to the right of the image (the patient's left), ``y``
 downwards (towards the back), ``z`` from the apex of the lungs (0) to the feet; the lungs end near
 250. Organs are signed distances in mm, negative inside. N points, or H x W pixels of a slice, are
 passed as broadcastable arrays ``x, y, z``.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 LUNG_TOP_MM, LUNG_BOTTOM_MM = 40.0, 212.0
-"""Range of z that a scan covers: below the apex, above the costophrenic angles."""
+"""Range of z covered by a scan: from below the apex to above the costophrenic angles."""
 
 
 def ellipsoid(x, y, z, centre, radii) -> np.ndarray:
@@ -42,25 +42,25 @@ def superellipse(x, y, a, b, power) -> np.ndarray:
     """Distance along the ray from the centre to a superellipse, in mm, negative inside."""
     f = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power) + 1e-6
     r = np.hypot(x, y)
-    # Near the centre r / f is 0 / 0; the smaller semi-axis is the right limit's size.
+    # near the centre r / f is 0 / 0; use the smaller semi-axis
     return np.where(f > 0.05, r - r / f, -np.minimum(a, b))
 
 
 def smooth_max(a, b, k: float) -> np.ndarray:
-    """Maximum whose crease is rounded over about ``k`` mm: organs have no sharp corners."""
+    """Maximum with the crease rounded over about ``k`` mm: organs have no sharp corners."""
     h = np.clip(0.5 + 0.5 * (a - b) / k, 0, 1)
     return b + (a - b) * h + k * h * (1 - h)
 
 
 def lung_between(x, y, cavity, solid) -> np.ndarray:
-    """Signed distance to the lungs: in the cage, out of what is solid, parted in the middle."""
+    """Signed distance to the lungs: the cavity without solid organs, split at the midline."""
     parted = np.maximum(np.abs(x), y - 50) - 2.0
     return smooth_max(cavity + 1.0, -np.minimum(solid, parted), 8.0)
 
 
 @dataclass(frozen=True)
 class Waves:
-    """A smooth random field of 3-D plane waves: about zero mean, unit standard deviation."""
+    """A smooth random field of 3-D plane waves, with about zero mean and unit variance."""
 
     k: np.ndarray  # (K, 3) wave vectors in rad / mm
     phase: np.ndarray  # (K,)
@@ -83,7 +83,7 @@ class Waves:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs from patient to patient; the rest of the chest is the same for all."""
+    """The parameters that vary between patients; the rest of the chest is fixed."""
 
     fov_mm: float
     scale: tuple[float, float, float]  # x, y, z: patient mm per canonical mm
@@ -126,10 +126,10 @@ class Anatomy:
         )
 
     def cavity(self, x, y, z, slow=None) -> np.ndarray:
-        """Signed distance to the inner side of the rib cage.
+        """Signed distance to the inner surface of the rib cage.
 
-        ``slow`` is the field ``organs`` at the same points, here and below, where the caller has
-        it already; it makes outlines a little irregular.
+        ``slow``, here and below, is the field ``organs`` at the same points if the caller already
+        has it; it makes outlines slightly irregular.
         """
         slow = self.organs(x, y, z) if slow is None else slow
         narrowing = np.clip(1 - np.asarray(z, np.float32) / 115, 0, 1)
@@ -145,7 +145,7 @@ class Anatomy:
         a = 142 + self.fat_mm + 18 * shoulders
         b = 108 + 0.8 * self.fat_mm - 5 * shoulders
         trunk = superellipse(x, y, a, b, 2.35) + 0.9 * slow
-        # A shallow groove over the breastbone and one over the spine.
+        # shallow grooves over the sternum and over the spine
         trunk = trunk + 6 * np.exp(-((x / 16) ** 2)) * (np.abs(y) > 60)
         if not self.breast:
             return trunk
@@ -201,11 +201,11 @@ class Anatomy:
         return distance, hu
 
     def solid(self, x, y, z, slow, organs) -> np.ndarray:
-        """Signed distance to all that the lungs leave room for; ``organs``: distance to these."""
+        """Signed distance to everything solid in the cavity; ``organs``: distance to the organs."""
         upper = ellipsoid(x, y, z, (0, -4, 40), (29, 40, 95)) + 3 * slow  # mediastinal fat
         spine = ellipsoid(x, y, z, (0, 51, 120), (19.5, 17, 1e4))
         beside = ellipsoid(x, y, z, (0, 68, 120), (30, 17, 1e4))
-        # The organs have a rim of fat.
+        # organs have a rim of fat
         return np.minimum(np.minimum(upper, organs - 2.5), np.minimum(spine, beside))
 
     def lung(self, x, y, z) -> np.ndarray:

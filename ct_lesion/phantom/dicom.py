@@ -1,7 +1,7 @@
-"""A synthetic scan as a series of CT images in DICOM.
+"""Writing a synthetic scan as a DICOM CT series.
 
-Nothing in it depends on the day or the machine, so the same scan is the same bytes every time.
-Every file says that it is synthetic.
+The files do not depend on date or machine, so the same scan always gives the same bytes. Every file
+is marked as synthetic.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _DATE, _TIME = "20200101", "120000"
 def write_series(
     folder: Path, hu: np.ndarray, geometry: Geometry, *, patient_id: str, key: str
 ) -> None:
-    """Write a scan as one file a slice, numbered from the head down.
+    """Write a scan with one file a slice, numbered from the head downwards.
 
     Args:
-        folder: is made.
-        hu: ``(S, H, W)`` int16 of at least -1024, in the order of ``geometry``.
+        folder: is created.
+        hu: ``(S, H, W)`` int16, at least -1024, in the order of ``geometry``.
         geometry: of the scan, axial.
-        patient_id: for the headers.
-        key: the UIDs are made from it; the same key gives the same UIDs.
+        patient_id: PatientID.
+        key: seed of the UIDs; the same key gives the same UIDs.
     """
     folder.mkdir(parents=True)
     for number, index in enumerate(reversed(range(len(hu))), start=1):
@@ -48,7 +48,7 @@ def _uid(key: str, what: str) -> str:
 
 
 def _image(hu: np.ndarray, geometry: Geometry, patient_id: str, key: str) -> Dataset:
-    """What all slices share, and the pixels."""
+    """A slice without its position: shared attributes and pixels."""
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -72,7 +72,7 @@ def _image(hu: np.ndarray, geometry: Geometry, patient_id: str, key: str) -> Dat
 
 
 def _describe(image: Dataset, patient_id: str, key: str) -> None:
-    """Patient, study and series, also those attributes that must be there, if empty."""
+    """Patient, study and series, including the attributes that DICOM requires even if empty."""
     image.PatientName, image.PatientID = f"SYNTHETIC^{patient_id}", patient_id
     image.PatientBirthDate = image.PatientSex = ""
     image.PatientPosition, image.PatientIdentityRemoved = "HFS", "YES"

@@ -1,4 +1,4 @@
-"""The pixels of a synthetic slice and the geometry of the chest at them; H x W pixels."""
+"""The pixel grid of a synthetic slice, and the chest's distance fields on it; H x W pixels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ct_lesion.phantom.anatomy import Anatomy, lung_between
-from ct_lesion.phantom.trees import CANVAS
+from .anatomy import Anatomy, lung_between
+from .trees import CANVAS
 
 COARSE = 128
-"""Pixels along a side at which the geometry is computed, whatever the size asked for."""
+"""Side in pixels of the grid on which the geometry is computed, for every image size."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Grid:
         return self.x.shape[0]
 
     def canvas_position(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel coordinates on the canvas of the trees."""
+        """Pixel coordinates on the canvas that trees are drawn on."""
         zoom = CANVAS / self.size
         col, row = self.to_pixel @ np.stack([x, y, np.ones_like(x)])
         return (col + 0.5) * zoom - 0.5, (row + 0.5) * zoom - 0.5
 
     def window(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
-        """Slices of the pixels within ``reach`` mm of a position."""
+        """Index slices of the pixels within ``reach`` mm of a position."""
         col, row = self.to_pixel @ (x, y, 1.0)
         r = reach / self.pixel * 1.1 + 2
         return tuple(
@@ -58,26 +58,30 @@ class Grid:
         )
 
     def cover(self, distance: np.ndarray) -> np.ndarray:
-        """How much of each pixel lies inside a shape, 0..1, from its signed distance."""
+        """Share of each pixel inside a shape, 0..1, from the signed distance."""
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
     def paint(self, hu: np.ndarray, distance: np.ndarray, value) -> None:
-        """Fill a shape, in place."""
+        """Fill a shape in place."""
         hu += self.cover(distance) * (value - hu)
 
     def paint_at(self, hu: np.ndarray, x: float, y: float, reach: float, shape, value) -> None:
-        """Fill a small shape, given as a function of x and y, looking only at its surroundings."""
+        """Fill a small shape, given as a function of x and y, within ``reach`` mm only."""
         w = self.window(x, y, reach)
         self.paint(hu[w], shape(self.x[w], self.y[w]), value)
 
     def enlarge(self, coarse: np.ndarray) -> np.ndarray:
-        """Interpolate a smooth field of a coarser grid of the same patient."""
+        """Interpolate a smooth field from a coarser grid of the same patient."""
         return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Geometry of a slice, (H, W) float32: signed distances in mm, but for the last four."""
+    """Geometry of a slice, (H, W) float32.
+
+    ``body``, ``cavity``, ``lung`` and ``organs`` are signed distances in mm, ``organs_hu`` is in
+    HU, and the others are smooth random fields.
+    """
 
     body: np.ndarray
     cavity: np.ndarray
@@ -90,7 +94,7 @@ class Fields:
 
     @classmethod
     def of(cls, a: Anatomy, grid: Grid, coarse: Grid, z: float) -> Fields:
-        """Sample on ``coarse``, which is many times faster, and enlarge: all of it is smooth."""
+        """Sample the smooth fields on the ``coarse`` grid, which is faster, and enlarge them."""
         x, y = coarse.x, coarse.y
         slow = a.organs(x, y, z)
         organs, organs_hu = a.soft_organs(x, y, z, slow)

@@ -1,4 +1,4 @@
-"""Lesions of a synthetic patient: where they lie, their shape, and what they do to a slice."""
+"""Lesions of a synthetic patient: position, shape, and their effect on a slice."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO, LUNG
-from ct_lesion.phantom.anatomy import LUNG_BOTTOM_MM, LUNG_TOP_MM, Anatomy, Waves
+
+from .anatomy import LUNG_BOTTOM_MM, LUNG_TOP_MM, Anatomy, Waves
 
 MIN_AREA_AT_256 = 50
 """Smaller components of a slice are removed from image and label; scales with the slice's area."""
 GAP_AT_256 = 6
-"""Pixels between two lesions of a slice; nearer ones would be ambiguous as instances."""
+"""Least gap in pixels between two lesions of a slice, so that instances are unambiguous."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Lesion:
     centre: np.ndarray  # (3,)
     radii: np.ndarray  # (3,): along the chest wall, across it, along z
     angle: float  # rad, direction of the first radius in the slice
-    core: float  # the share of the radius that is consolidated: 0 pure GGO, 1 no GGO
+    core: float  # share of the radius that is consolidated: 0 pure GGO, 1 no GGO
     ggo_hu: float
     core_hu: float
     roughness: float
@@ -32,11 +33,11 @@ class Lesion:
 
     @property
     def reach(self) -> float:
-        """Radius in mm of a sphere that surely holds the lesion."""
+        """Radius in mm of a sphere that encloses the lesion."""
         return float(self.radii.max()) * 1.45
 
     def level(self, x, y, z) -> np.ndarray:
-        """0 at the centre, 1 at the border, above 1 outside; smooth in all directions."""
+        """A smooth field: 0 at the centre, 1 at the border, above 1 outside."""
         c, s = np.cos(self.angle), np.sin(self.angle)
         dx, dy, dz = x - self.centre[0], y - self.centre[1], z - self.centre[2]
         u = (c * dx + s * dy) / self.radii[0]
@@ -53,7 +54,7 @@ def lobe(x, y, z) -> np.ndarray:
 
 
 def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: str) -> list[Lesion]:
-    """The lesions of one patient: many for NCP, one or two in a lobe for CP, none for Normal."""
+    """Draw a patient's lesions: many for NCP, one or two in a lobe for CP, none for Normal."""
     if disease == "Normal":
         return []
     points = anatomy.lung_points(rng, 3000, depth=4.0)
@@ -66,7 +67,7 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
     """Multifocal, bilateral, peripheral, mostly ground-glass."""
     depth = -anatomy.cavity(*points.T)
     points = points[(depth > 6) & (depth < 24)]
-    # The dependent and lower parts of the lungs are hit more often.
+    # dependent and lower parts of the lungs are affected more often
     weight = np.exp(points[:, 1] / 60 + points[:, 2] / 150)
     order = rng.choice(len(points), len(points), replace=False, p=weight / weight.sum())
     wanted = int(rng.integers(12, 19))
@@ -88,13 +89,13 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
 
 
 def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
-    """One dense consolidation in one lobe, at times with a smaller one beside it."""
+    """A dense consolidation in one lobe, sometimes with a smaller one beside it."""
     lobes = lobe(*points.T)
     own = points[lobes == rng.choice(np.unique(lobes))]
     wanted = int(rng.choice([1, 2], p=[0.85, 0.15]))
     found: list[Lesion] = []
     own = own[rng.permutation(len(own))]
-    # Further ones are spread from the first, so they lie near it.
+    # by distance from the first lesion, so that further ones lie near it
     for p in own[np.linalg.norm(own - own[0], axis=1).argsort(kind="stable")]:
         along = rng.uniform(18, 28) if not found else rng.uniform(12, 18)
         radii = along * np.asarray([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.8, 1.1)])
@@ -109,7 +110,7 @@ def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -
 
 def _lesion(rng, anatomy: Anatomy, centre, radii, core: float) -> Lesion:
     x, y, _ = centre
-    # The long axis follows the chest wall, whose normal is the gradient of its ellipse.
+    # the long axis follows the chest wall, whose normal is the gradient of its ellipse
     angle = np.arctan2(y / 84.0**2, x / 124.0**2) + np.pi / 2 + rng.uniform(-0.3, 0.3)
     return Lesion(
         centre=np.asarray(centre, np.float32),
@@ -125,7 +126,7 @@ def _lesion(rng, anatomy: Anatomy, centre, radii, core: float) -> Lesion:
 
 
 def _is_clear(lesion: Lesion, others: list[Lesion]) -> bool:
-    """Whether a lesion keeps its distance, measured along the line between the centres."""
+    """Whether a lesion is far enough from others, measured between the centres."""
     for other in others:
         way = other.centre - lesion.centre
         if np.linalg.norm(way) < 0.8 * (lesion.reach + other.reach) + 8:
@@ -135,7 +136,7 @@ def _is_clear(lesion: Lesion, others: list[Lesion]) -> bool:
 
 @dataclass
 class LesionMaps:
-    """What the lesions of one slice do to it; all (H, W) float32."""
+    """Weights and HU of the lesions of a slice; all (H, W) float32."""
 
     ggo: np.ndarray  # weight 0..1 of ground-glass
     ggo_hu: np.ndarray
@@ -151,7 +152,7 @@ def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
         x: canonical coordinates of the pixels (H, W), in mm.
         y: as x.
         z: height of the slice in mm.
-        window: function (x, y, reach in mm) -> slices of the pixels around a position.
+        window: function (x, y, reach in mm) -> index slices of the pixels around a position.
     """
     maps = LesionMaps(*(np.zeros_like(x) for _ in range(4)))
     for lesion in lesions:
@@ -160,10 +161,10 @@ def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
         w = window(lesion.centre[0], lesion.centre[1], lesion.reach)
         level = lesion.level(x[w], y[w], z)
         grain = lesion.grain(x[w], y[w], z)
-        # The border is soft over about a third of the radius, that of a consolidation sharper.
+        # a soft border over about a third of the radius; a consolidation's is sharper
         ggo = _smoothstep((1 - level) / 0.30 + 0.5) * (lesion.core < 1)
         core = _smoothstep((max(lesion.core, 1e-3) - level) / 0.16 + 0.5) * (lesion.core > 0)
-        # Lesions keep apart, so that the stronger one owns a pixel of two faint borders.
+        # lesions are apart, so only faint borders overlap: the stronger weight wins the pixel
         for weight, hu, new, new_hu in (
             (maps.ggo, maps.ggo_hu, ggo, lesion.ggo_hu + 45 * grain),
             (maps.core, maps.core_hu, core, lesion.core_hu + 14 * grain),
@@ -180,7 +181,7 @@ def _smoothstep(t: np.ndarray) -> np.ndarray:
 
 
 def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
-    """Label a slice and remove from ``maps`` what is too small or too near to a neighbour.
+    """Label a slice, and remove from ``maps`` lesions that are too small or too close.
 
     Args:
         maps: weights of the slice's lesions, changed in place so that the image agrees.
@@ -192,7 +193,7 @@ def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
     scale = lung.shape[0] / 256
     least = MIN_AREA_AT_256 * scale**2
     lesion = lung & (np.maximum(maps.ggo, maps.core) > 0.5)
-    # Strips along the pleura and thin bridges are nobody's outline of a lesion.
+    # no reader would outline strips along the pleura or thin bridges as lesion
     lesion = cv2.morphologyEx(lesion.astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * scale)) > 0
     kept = clear_components(lesion, least, GAP_AT_256 * scale)
     soft_edge = _disc(5 * scale)
@@ -202,7 +203,7 @@ def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
     maps.core *= fade
 
     core = _drop_small(kept & (maps.core > 0.5), least)
-    # A sliver of ground-glass beside a consolidation is no finding of its own.
+    # a sliver of ground-glass beside a consolidation is not a separate lesion
     ggo = _drop_small(kept & ~core, least)
     touches_core = cv2.dilate(core.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     _, index = cv2.connectedComponents((kept & ~core & ~ggo).astype(np.uint8), connectivity=8)
@@ -214,9 +215,9 @@ def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
 
 
 def clear_components(mask: np.ndarray, least: float, gap: float) -> np.ndarray:
-    """Keep the 8-connected components of at least ``least`` px that stand alone.
+    """Keep the 8-connected components of at least ``least`` pixels.
 
-    Of components nearer to each other than about ``gap`` px only the largest stays.
+    Of components closer to each other than about ``gap`` pixels, only the largest is kept.
     """
     mask = _drop_small(mask, least)
     count, index, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -1,8 +1,8 @@
-"""A synthetic chest CT: whole volumes in HU with the lesions that were put into them.
+"""A synthetic chest CT: volumes in HU with known lesions.
 
-It stands in for patients where none may be had: to try a recipe in minutes, to test, to show. It
-is no substitute for them in any result. S slices, H x W pixels; ``z`` grows towards the feet,
-rows towards the back, columns towards the patient's left.
+It replaces patient data where that is not available: to try a recipe in minutes, for tests and for
+demonstrations. It cannot replace patients in any result. S slices, H x W pixels; ``z`` grows
+towards the feet, rows towards the back, columns towards the patient's left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ct_lesion.phantom.anatomy import (
+from .anatomy import (
     LUNG_BOTTOM_MM,
     LUNG_TOP_MM,
     Anatomy,
@@ -20,21 +20,21 @@ from ct_lesion.phantom.anatomy import (
     smooth_max,
     tube,
 )
-from ct_lesion.phantom.grid import COARSE, Fields, Grid
-from ct_lesion.phantom.lesions import Lesion, draw_lesions, label_lesions, lesion_maps
-from ct_lesion.phantom.trees import CANVAS, LungTrees
+from .grid import COARSE, Fields, Grid
+from .lesions import Lesion, draw_lesions, label_lesions, lesion_maps
+from .trees import CANVAS, LungTrees
 
 VERSION = "1"
-"""Changes whenever the same seed gives other images."""
+"""Must change whenever the same seed gives different images."""
 DISEASES = ("Normal", "CP", "NCP")
-"""Control, common pneumonia, COVID-19: CNCB's names, in the order of COVIDx-CT's class digits."""
+"""CNCB's names of control, common pneumonia and COVID-19, ordered as COVIDx-CT's class digits."""
 SLAB_MM = 3.0
-"""Thickness of a slice, as far as vessels are concerned."""
+"""Slice thickness for drawing vessels and airways."""
 
 
 @dataclass(frozen=True)
 class PhantomPatient:
-    """One scan of a synthetic patient."""
+    """A scan of a synthetic patient."""
 
     hu: np.ndarray  # (S, H, W) float32
     labels: np.ndarray  # (S, H, W) uint8: 0 background, 1 lung, 2 GGO, 3 consolidation
@@ -53,21 +53,21 @@ def make_patient(
     around_lesions: bool = False,
     patient_id: str | None = None,
 ) -> PhantomPatient:
-    """Make one patient; the same arguments always give the same bytes.
+    """Make a patient; the same arguments always give the same bytes.
 
-    Seed and disease fix the anatomy and the lesions, so that one patient can be had at several
-    sizes and slice spacings.
+    Seed and disease determine the anatomy and the lesions, so the same patient can be made at
+    several sizes and slice spacings.
 
     Args:
         seed: not negative.
         disease: one of DISEASES.
         size: height and width of a slice in pixels, at least 64; 256 and 512 are usual.
-        slices: number of slices, evenly spread from the upper lobes to the diaphragm.
-        around_lesions: spread the slices over the part of the chest that holds lesions instead.
-        patient_id: name of the patient, by default the seed.
+        slices: number of slices, evenly spaced from the upper lobes to the diaphragm.
+        around_lesions: space the slices over the range with lesions instead.
+        patient_id: name of the patient; the seed by default.
 
     Raises:
-        ValueError: an argument outside the range above.
+        ValueError: an argument is out of range.
     """
     if disease not in DISEASES:
         raise ValueError(f"disease must be one of {', '.join(DISEASES)}, not {disease!r}")
@@ -120,7 +120,7 @@ def _slice(
     hu += inside * maps.core * (maps.core_hu - hu)
     _paint_trees(hu, trees, grid, z, inside)
 
-    hu = cv2.GaussianBlur(hu, (0, 0), 0.55 * grid.size / 256)  # the scanner's own sharpness
+    hu = cv2.GaussianBlur(hu, (0, 0), 0.55 * grid.size / 256)  # the scanner's sharpness
     hu += _noise(rng, grid) * a.noise_hu * np.clip(1.15 + f.body / 220, 0.5, 1.2)
     rows, cols = np.flatnonzero((f.body < 0).any(1)), np.flatnonzero((f.body < 0).any(0))
     box = (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
@@ -128,7 +128,7 @@ def _slice(
 
 
 def _paint_wall(hu, a: Anatomy, grid: Grid, f: Fields, z: float) -> None:
-    """Skin, fat, muscle, ribs, sternum and shoulder blades; fat fills the cage for now."""
+    """Skin, fat, muscle, ribs, sternum and shoulder blades; the rib cage is filled with fat."""
     body, cavity, slow, planes = f.body, f.cavity, f.slow, f.planes
     grid.paint(hu, body, 10.0)
     grid.paint(hu, body + 2.2, -98 + 9 * slow)
@@ -140,7 +140,7 @@ def _paint_wall(hu, a: Anatomy, grid: Grid, f: Fields, z: float) -> None:
     thick = 11.5 + 15 * back + (3 + 15 * upper) * flank + (1 + 14 * upper) * chest + 1.6 * planes
     muscle = smooth_max(cavity - thick, body + 3.5 + 0.55 * a.fat_mm, 5)
     grid.paint(hu, muscle, 54 + 7 * slow)
-    # Muscles are layers with fat between them.
+    # muscle layers are separated by fat
     layer = np.abs(cavity - 12.5 - 3 * planes) - 0.8 - 0.5 * upper
     grid.paint(hu, np.maximum(layer, muscle + 2), -55.0)
     grid.paint(hu, np.maximum(np.abs(planes) * 14 - 0.7, np.maximum(muscle, 14 - cavity)), -50.0)
@@ -161,7 +161,7 @@ def _paint_wall(hu, a: Anatomy, grid: Grid, f: Fields, z: float) -> None:
 
 
 def _paint_ribs(hu, a: Anatomy, grid: Grid, z: float, cavity, theta) -> None:
-    """Ribs slope down towards the front, so that a slice cuts several, each obliquely."""
+    """Ribs slope down towards the front, so a slice cuts several of them obliquely."""
     drop = 52 * (1 - np.cos(theta)) + 5 * np.sin(2 * theta)
     dz = (z - drop + a.rib_phase) % 24 - 12
     rib = (np.hypot(dz / 5.6, (cavity - 5.5) / 3.9) - 1) * 3.9
@@ -172,7 +172,7 @@ def _paint_ribs(hu, a: Anatomy, grid: Grid, z: float, cavity, theta) -> None:
 
 
 def _paint_spine(hu, a: Anatomy, grid: Grid, z: float) -> None:
-    """Vertebra with canal, arch and processes; its parts come and go with z."""
+    """Vertebra with canal, arch and processes, or a disc, depending on z."""
     phase = float((z + a.spine_phase) % 24)
     w = grid.window(0, 72, 52)
     x, y, part = grid.x[w], grid.y[w], hu[w]
@@ -200,14 +200,14 @@ def _paint_spine(hu, a: Anatomy, grid: Grid, z: float) -> None:
 
 
 def _paint_lung(hu, a: Anatomy, grid: Grid, f: Fields) -> None:
-    """Aerated lung, denser towards the back, where blood gathers in a patient lying down."""
+    """Aerated lung, denser towards the back, where blood pools in a supine patient."""
     gravity = 0.32 * grid.y + 14 * np.clip((grid.y - 40) / 40, 0, 1) ** 2
     value = a.lung_hu + gravity + 17 * f.texture
     grid.paint(hu, f.lung, value.astype(np.float32))
 
 
 def _paint_trees(hu, trees: LungTrees, grid: Grid, z: float, inside) -> None:
-    """Vessels and bronchi; vessels vanish in a consolidation, which is as dense as they are."""
+    """Vessels and bronchi; vessels disappear in a consolidation of the same density."""
 
     def drawn(tubes) -> np.ndarray:
         zoom = CANVAS / grid.size
@@ -217,13 +217,13 @@ def _paint_trees(hu, trees: LungTrees, grid: Grid, z: float, inside) -> None:
 
     hu += inside * drawn(trees.vessels) * np.maximum(38 - hu, 0)
     for airways, where in ((trees.bronchi, inside), (trees.trachea, 1.0)):
-        # Thin walls are averaged with the air around them.
+        # partial volume: thin walls are averaged with the surrounding air
         hu += where * drawn(airways.walls) * np.maximum(-120 - hu, 0)
         hu += where * drawn(airways) * (-985 - hu)
 
 
 def _paint_table(hu, grid: Grid) -> None:
-    """The scanner's table, a curved shell of carbon fibre around foam."""
+    """The scanner's table: a curved carbon fibre shell around foam."""
     top = 129 - 0.00065 * grid.x**2
     depth = grid.y - top
     grid.paint(hu, np.maximum(-depth, depth - 26), -930.0)
@@ -232,7 +232,7 @@ def _paint_table(hu, grid: Grid) -> None:
 
 
 def _noise(rng: np.random.Generator, grid: Grid) -> np.ndarray:
-    """Noise of unit standard deviation with the band-limited grain of filtered back-projection."""
+    """Band-limited noise as of filtered back-projection, with unit standard deviation."""
     white = rng.standard_normal((grid.size, grid.size), dtype=np.float32)
     scale = grid.size / 256
     grain = cv2.GaussianBlur(white, (0, 0), 0.6 * scale)

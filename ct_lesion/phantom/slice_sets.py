@@ -1,10 +1,10 @@
 """Writing synthetic patients in the layouts of the real data sets.
 
 - ``ct_lesion_seg/image/<patient>/<slice>.jpg`` and ``mask/<patient>/<slice>.png``: CNCB's lesion
-  archive, COVID-19-like patients with all their slices, mask values 0..3.
+  archive; all slices of COVID-19-like patients, mask values 0..3.
 - ``covidx/<NCP|CP|Normal>/<patient>/<scan>/<slice>.png`` with ``{train,val,test}_COVIDx_CT.txt``:
-  CNCB's classification archive with lists in the form of COVIDx-CT's.
-- ``phantom.json``: what was made, from which arguments.
+  CNCB's classification archive with lists in COVIDx-CT's format.
+- ``phantom.json``: the generator's arguments, and counts of what was written.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO
 from ct_lesion.files import atomic_folder
-from ct_lesion.phantom.patient import DISEASES, VERSION, PhantomPatient, make_patient
 from ct_lesion.scans.windows import WINDOWS, window_to_uint8
+
+from .patient import DISEASES, VERSION, PhantomPatient, make_patient
 
 MANIFEST = "phantom.json"
 SPLIT_CYCLE = ("train", "val", "test", "train", "train")
-"""The k-th patient of each class is in the split ``SPLIT_CYCLE[k % 5]``, whatever their number."""
+"""Patient k of each class is in split ``SPLIT_CYCLE[k % 5]``, for any number of patients."""
 SIZES = (256, 512)
 FIRST_SCAN_PATIENT = 1000
-"""Patients of the classification tree are numbered from here: none is in the lesion archive."""
+"""First patient number of the classification tree, beyond those of the lesion archive."""
 _ARCHIVE, _SCANS = 0, 1  # streams of patient seeds
 
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """How much to make. Patient k is the same whatever the number of patients."""
+    """Size of the data sets. Patient k does not depend on the number of patients."""
 
     size: int = 256
     seed: int = 0
@@ -44,7 +45,7 @@ class PhantomSpec:
     slices_per_scan: int = 5
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be made, naming the field."""
+        """Raise ValueError for an invalid field, naming it."""
         if self.size not in SIZES:
             raise ValueError(f"size must be 256 or 512, not {self.size}")
         for name in ("seed", "lesion_patients", "patients_per_class"):
@@ -71,16 +72,16 @@ def write_phantom(
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
-    """Make all patients and write them; the folder appears only when it is complete.
+    """Make and write all patients; the folder appears only when it is complete.
 
     Args:
-        output: folder to make; an empty one is accepted.
-        spec: how much to make.
-        overwrite: replace an earlier phantom, and nothing else, at ``output``.
+        output: folder to create; it may exist if it is empty.
+        spec: size of the data sets.
+        overwrite: replace an earlier phantom at ``output``; other folders are never replaced.
         progress: called with the name of each finished patient.
 
     Returns:
-        The manifest that was written as ``phantom.json``.
+        The content of ``phantom.json``.
 
     Raises:
         ValueError: from :meth:`PhantomSpec.check`.
@@ -117,10 +118,10 @@ def write_phantom(
 
 
 def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
-    """Write ``phantom.json``: the generator, its arguments and what was made.
+    """Write ``phantom.json``: the generator, its arguments and the data sets.
 
     Returns:
-        What was written.
+        The content of the file.
     """
     manifest = {
         "generator": "ct_lesion phantom",
@@ -134,22 +135,22 @@ def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
 
 
 def patient_seed(seed: int, stream: int, disease: str, k: int) -> int:
-    """Seed of the k-th patient of a stream; different for every patient of a data set."""
+    """Seed of patient k of a stream; unique within a data set."""
     entropy = [seed, stream, DISEASES.index(disease), k]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 def count_lesions(label: np.ndarray) -> int:
-    """Number of 8-connected components of GGO and consolidation taken together."""
+    """Number of 8-connected components of GGO and consolidation together."""
     lesion = np.isin(label, (GGO, CONSOLIDATION)).astype(np.uint8)
     return cv2.connectedComponents(lesion, connectivity=8)[0] - 1
 
 
 def write_lesion_patient(root: Path, patient: PhantomPatient) -> None:
-    """Write one patient into CNCB's lesion archive at ``root``."""
+    """Write a patient into CNCB's lesion archive at ``root``."""
     for i, (hu, label) in enumerate(zip(patient.hu, patient.labels, strict=True)):
         grey = window_to_uint8(hu, *WINDOWS["lung"])
-        # CNCB's own images have three equal channels.
+        # CNCB's images have three equal channels
         rgb = np.repeat(grey[..., None], 3, axis=2)
         _save(root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95)
         _save(root / "mask" / patient.patient_id / f"{i}.png", label)
@@ -167,7 +168,7 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
                 disease,
                 spec.size,
                 spec.slices_per_scan,
-                # A list takes only abnormal slices of the sick, so scan where those are.
+                # lists hold only abnormal slices of patients with pneumonia, so scan these
                 around_lesions=True,
                 patient_id=str(number),
             )
@@ -184,11 +185,11 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
 
 
 def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
-    """Write one patient into the classification tree at ``root``.
+    """Write a patient into the classification tree at ``root``.
 
     Returns:
         The patient's lines for a COVIDx-CT list: ``<class>_<patient>_<scan>_<slice>.png``, class
-        digit, body box x0 y0 x1 y1. Slices of a sick patient without a lesion are left out.
+        digit, body box x0 y0 x1 y1. For CP and NCP only slices with a lesion are listed.
     """
     lines = []
     for i, (hu, label, box) in enumerate(
@@ -203,7 +204,7 @@ def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
 
 
 def _save(path: Path, image: np.ndarray, *options: int) -> None:
-    # Encoding in memory lets the file system's own error come through, which imwrite hides.
+    # encode in memory: imwrite would hide the file system's error
     done, data = cv2.imencode(path.suffix, image, list(options))
     if not done:
         raise OSError(f"could not encode {path}")
@@ -213,10 +214,10 @@ def _save(path: Path, image: np.ndarray, *options: int) -> None:
 
 @contextmanager
 def complete_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``output`` if the block ends well, else disappears.
+    """Yield a temporary folder that becomes ``output``, or is deleted if the block raises.
 
     Raises:
-        FileExistsError: ``output`` holds something that may not be replaced.
+        FileExistsError: ``output`` exists and may not be replaced.
     """
     output = output.absolute()
     if output.exists() or output.is_symlink():
@@ -233,5 +234,5 @@ def _check_replaceable(output: Path, overwrite: bool) -> None:
     if not overwrite:
         raise FileExistsError(f"{output} is not empty; choose another folder or add --overwrite")
     if not (output / MANIFEST).is_file():
-        # Never delete what this program did not write.
-        raise FileExistsError(f"{output} has no {MANIFEST}, so it is no phantom: not overwritten")
+        # never delete a folder that was not written by this program
+        raise FileExistsError(f"{output} has no {MANIFEST}, so it is not a phantom; not replaced")

@@ -1,8 +1,8 @@
-"""Vessels and airways of a synthetic lung: trees of tapering tubes that fill it.
+"""Vessels and airways of a synthetic lung: space-filling trees of tapering tubes.
 
-A tree is grown from the hilum towards random points of the lung: at each generation the points of
-a branch are halved across their longest extent and each half gets a branch towards its centre.
-That gives the dichotomous, space-filling look of real vessels with a few array operations.
+A tree grows from the hilum towards random points of the lung: in each generation the points of a
+branch are halved across their longest extent, and each half gets a branch towards its centre. This
+reproduces the dichotomous branching of real vessels with a few array operations.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ct_lesion.phantom.anatomy import Anatomy
+from .anatomy import Anatomy
 
 GENERATIONS = 11
 AIRWAY_GENERATIONS = 5
 HILA_MM = ((-38.0, 6.0, 122.0), (40.0, 8.0, 116.0))
 CARINA_MM = (0.0, 9.0, 98.0)
 CANVAS = 1024
-"""Tubes are drawn on a canvas this large and then averaged down, which anti-aliases them."""
+"""Side in pixels of the canvas that tubes are drawn on; averaging it down anti-aliases them."""
 
 
 @dataclass(frozen=True)
 class Tubes:
-    """M straight pieces of tube, in the canonical frame, in mm."""
+    """M straight tube segments in the canonical frame, in mm."""
 
     start: np.ndarray  # (M, 3)
     end: np.ndarray  # (M, 3)
@@ -32,19 +32,19 @@ class Tubes:
 
     @property
     def walls(self) -> Tubes:
-        """The tubes of airways whose lumen these are."""
+        """The airway walls around these lumens, as tubes of the outer radius."""
         return Tubes(self.start, self.end, self.radius * 1.12 + 0.7)
 
     @classmethod
     def join(cls, parts: list[Tubes]) -> Tubes:
-        """All pieces of several sets."""
+        """Concatenate several sets."""
         columns = zip(*((p.start, p.end, p.radius) for p in parts), strict=True)
         return cls(*(np.concatenate(c).astype(np.float32) for c in columns))
 
     def draw(self, z: float, half_thickness: float, to_pixel, pixel_mm: float) -> np.ndarray:
         """Coverage (CANVAS, CANVAS) uint8, 0..255, of a slab around ``z``.
 
-        A tube thinner than the slab fills only a part of it and is as much fainter.
+        A tube thinner than the slab fills only part of it and is drawn fainter in proportion.
 
         Args:
             z: middle of the slab in mm.
@@ -64,8 +64,10 @@ class Tubes:
         cut = np.clip(cut, 0, 1)
         ends = [np.stack(to_pixel(*(start + t[:, None] * step)[:, :2].T), 1) for t in cut]
         radius = self.radius[hit]
-        order = radius.argsort(kind="stable")  # the bright ones last, on top
-        fixed = [np.rint(e[order] * 16).astype(np.int32).tolist() for e in ends]  # 4 binary digits
+        order = radius.argsort(kind="stable")  # bright tubes last, on top
+        fixed = [
+            np.rint(e[order] * 16).astype(np.int32).tolist() for e in ends
+        ]  # 4 fractional bits
         width = np.maximum(np.rint(2 * radius[order] / pixel_mm), 1).astype(int).tolist()
         share = np.minimum(0.15 + 1.1 * radius[order] / half_thickness, 1)
         grey = np.rint(255 * share).tolist()
@@ -80,11 +82,11 @@ def grow_tree(
     """Grow a tree from ``root`` towards ``targets`` (2**GENERATIONS, 3).
 
     Args:
-        rng: for the bends.
-        root: where the tree starts, in mm.
-        targets: points the tree spreads to, in mm.
-        radius: radius of the first branch, in mm; it shrinks as in a real bronchial tree.
-        generations: how many generations to keep, at most GENERATIONS.
+        rng: for splits and bends.
+        root: start of the tree, in mm.
+        targets: points to reach, in mm.
+        radius: of the first branch, in mm; it shrinks as in a real bronchial tree.
+        generations: number of generations, at most GENERATIONS.
     """
     node = np.asarray(root, np.float32)[None]
     groups = targets[None]
@@ -92,14 +94,14 @@ def grow_tree(
     for generation in range(generations):
         axis = groups.var(axis=1).argmax(axis=1)
         key = np.take_along_axis(groups, axis[:, None, None], axis=2)[..., 0]
-        # Fuzzy halves: clean cuts would leave planes without vessels.
+        # fuzzy halves: sharp cuts would leave planes without vessels
         key = key + 0.35 * key.std(axis=1, keepdims=True) * rng.standard_normal(key.shape)
         order = key.argsort(axis=1, kind="stable")
         groups = np.take_along_axis(groups, order[..., None], axis=1)
         groups = groups.reshape(len(groups) * 2, -1, 3)
         start = node.repeat(2, axis=0)
         way = groups.mean(axis=1) - start
-        # The last branches reach their targets: otherwise the tree would leave gaps.
+        # the last branches must reach their targets, or the tree would leave gaps
         share = 0.42 + 0.5 * (generation / GENERATIONS) ** 2
         end = start + way * (share + rng.uniform(-0.06, 0.06, (len(way), 1))).astype(np.float32)
         length = np.linalg.norm(end - start, axis=1, keepdims=True)
@@ -125,7 +127,7 @@ class LungTrees:
         vessels, bronchi = [], []
         for side, hilum in zip((-1, 1), HILA_MM, strict=True):
             own = points[points[:, 0] * side > 0][: 2 * 2**GENERATIONS]
-            # A small lung may have got fewer points than asked for.
+            # a small lung may contain fewer points than requested
             own = np.resize(own, (2 * 2**GENERATIONS, 3))
             arteries, veins = np.split(own, 2)
             artery_seed = int(rng.integers(2**31))
@@ -133,7 +135,7 @@ class LungTrees:
             grown = [np.random.default_rng(artery_seed) for _ in range(2)]
             vessels.append(grow_tree(grown[0], root, arteries, 6.2, GENERATIONS))
             vessels.append(grow_tree(rng, root + (0, 4, 16), veins, 5.6, GENERATIONS))
-            # A bronchus runs beside its artery: the same tree, a little to the side.
+            # a bronchus runs beside its artery: the same tree with an offset
             beside = np.asarray((3.5 * side, -3.5, 2.0), np.float32)
             bronchi.append(
                 grow_tree(grown[1], root + beside, arteries + beside, 4.6, AIRWAY_GENERATIONS)

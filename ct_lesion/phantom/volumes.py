@@ -1,11 +1,11 @@
-"""Writing synthetic patients as whole scans, in DICOM or NIfTI, with their lesions as masks.
+"""Writing synthetic patients as scans in DICOM or NIfTI, with lesion masks.
 
-- ``scans/<class>_<number>/`` with a DICOM file a slice, or ``scans/<class>_<number>.nii.gz``
+- ``scans/<class>_<number>/`` with one DICOM file a slice, or ``scans/<class>_<number>.nii.gz``
 - ``masks/<class>_<number>.nii.gz``: 0 background, 1 lung, 2 GGO, 3 consolidation
 - ``pairs.csv``: patient, image, mask and class, as ``tools/prepare_volumes.py --pairs`` reads it
-- ``phantom.json``: what was made, from which arguments
+- ``phantom.json``: the generator's arguments, and the list of scans
 
-A patient has the same HU and the same geometry in both formats.
+HU and geometry of a patient are the same in both formats.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ct_lesion.phantom.dicom import write_series
-from ct_lesion.phantom.patient import DISEASES, VERSION, make_patient
-from ct_lesion.phantom.slice_sets import SIZES, complete_folder, patient_seed, write_manifest
 from ct_lesion.scans.geometry import Geometry
+
+from .dicom import write_series
+from .patient import DISEASES, VERSION, make_patient
+from .slice_sets import SIZES, complete_folder, patient_seed, write_manifest
 
 FORMATS = ("dicom", "nifti")
 LOWEST_HU = -1024
 FIRST_VOLUME_PATIENT = 5000
-"""Patients are numbered from here: none is in the slice data sets."""
+"""First patient number, beyond those of the slice data sets."""
 _VOLUMES = 2  # stream of patient seeds
 
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """How many scans to make. Patient k is the same whatever the number and the format."""
+    """Number and size of the scans. Patient k does not depend on their number and format."""
 
     format: str
     size: int = 256
@@ -41,7 +42,7 @@ class VolumeSpec:
     slices_per_scan: int = 40
 
     def check(self) -> None:
-        """Raise ValueError for what cannot be made, naming the field."""
+        """Raise ValueError for an invalid field, naming it."""
         if self.format not in FORMATS:
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {self.format}")
         if self.size not in SIZES:
@@ -63,7 +64,7 @@ class VolumeSpec:
 
 @dataclass(frozen=True)
 class PhantomVolume:
-    """One scan, slice 0 nearest the feet, rows to the back, columns to the patient's left."""
+    """A scan: slice 0 nearest the feet, rows to the back, columns to the patient's left."""
 
     name: str
     patient_id: str
@@ -74,7 +75,7 @@ class PhantomVolume:
 
 
 def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
-    """The scan of the k-th patient of a class."""
+    """Make the scan of patient k of a class."""
     number = FIRST_VOLUME_PATIENT + len(DISEASES) * k + DISEASES.index(disease)
     patient = make_patient(
         patient_seed(spec.seed, _VOLUMES, disease, k),
@@ -83,7 +84,7 @@ def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
         spec.slices_per_scan,
         patient_id=str(number),
     )
-    # decimals that DICOM's text and NIfTI's floats both hold
+    # rounded so that DICOM's text and NIfTI's floats hold the same numbers
     spacing = tuple(round(mm, 3) for mm in reversed(patient.spacing_mm))
     middle = tuple(round(-(n - 1) / 2 * mm, 3) for n, mm in zip(
         (spec.size, spec.size, spec.slices_per_scan), spacing, strict=True
@@ -92,7 +93,7 @@ def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
         name=f"{disease}_{number}",
         patient_id=patient.patient_id,
         disease=disease,
-        # the phantom's own slices run from the head down
+        # the patient's slices run from head to feet
         hu=np.rint(np.maximum(patient.hu[::-1], LOWEST_HU)).astype(np.int16),
         labels=np.ascontiguousarray(patient.labels[::-1]),
         geometry=Geometry(patient.hu.shape[::-1], spacing, middle, (1, 0, 0, 0, 1, 0, 0, 0, 1)),
@@ -106,16 +107,14 @@ def write_phantom_volumes(
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
-    """Make all scans and write them; the folder appears only when it is complete.
+    """Make and write all scans; the folder appears only when it is complete.
 
     Args:
-        output: folder to make; an empty one is accepted.
-        spec: how much to make.
-        overwrite: replace an earlier phantom, and nothing else, at ``output``.
-        progress: called with the name of each finished patient.
+        output, overwrite, progress: as for :func:`~ct_lesion.phantom.slice_sets.write_phantom`.
+        spec: number and size of the scans.
 
     Returns:
-        The manifest that was written as ``phantom.json``.
+        The content of ``phantom.json``.
 
     Raises:
         ValueError: from :meth:`VolumeSpec.check`.
@@ -141,7 +140,7 @@ def write_phantom_volumes(
 
 
 def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[str, str]:
-    """Write a scan and its mask; the row for ``pairs.csv``."""
+    """Write a scan and its mask; returns the row for ``pairs.csv``."""
     image = f"scans/{volume.name}"
     if spec.format == "dicom":
         write_series(
@@ -149,7 +148,7 @@ def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[s
             volume.hu,
             volume.geometry,
             patient_id=volume.patient_id,
-            # whatever changes the pixels must change the UIDs
+            # everything that changes the pixels must change the UIDs
             key=f"{VERSION} {spec.seed} {spec.size} {spec.slices_per_scan} {volume.name}",
         )
     else:

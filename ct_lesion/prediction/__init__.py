@@ -1,1 +1,1 @@
-"""From scans to predictions: lesions, a class, volumes and a page to look at."""
+"""Prediction of scans: lesions, a class, label volumes and a page."""

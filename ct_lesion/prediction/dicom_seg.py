@@ -1,4 +1,4 @@
-"""Lesions as a DICOM segmentation that refers to the images they were found in."""
+"""Lesions as a DICOM segmentation that refers to its source images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ct_lesion.errors import reason
 from ct_lesion.scans.scan import Scan
 from ct_lesion.version import __version__
 
-# what an image must say for a segmentation to refer to it
+# attributes that a segmentation copies from its source images
 NEEDED = (
     "SOPInstanceUID",
     "SOPClassUID",
@@ -23,7 +23,7 @@ NEEDED = (
     "ImageOrientationPatient",
     "PixelSpacing",
 )
-# type 2 attributes of the patient and the study: they may be empty, but highdicom reads them
+# type 2 attributes of patient and study: they may be empty, but highdicom needs them to be present
 MAY_BE_EMPTY = (
     "PatientID",
     "PatientName",
@@ -43,33 +43,33 @@ def write_dicom_seg(
     """Write a binary segmentation with a segment for each lesion class that occurs.
 
     Args:
-        path: of the file.
-        scan: of a DICOM series.
+        path: of the new file.
+        scan: read from a DICOM series.
         labels: (S, H, W) uint8, 0 background, else class + 1; not all 0.
         class_names: of the lesions.
 
     Returns:
-        ``None``, or why there can be none: the images lack what a segmentation has to refer to, or
-        have something else in its place.
+        ``None``, or why the file cannot be written: attributes that a segmentation copies from its
+        source images are missing or invalid.
     """
     try:
         segmentation = _segmentation(scan, labels, class_names)
     except _CannotRefer as error:
         return f"no DICOM segmentation: {error}"
-    except Exception as error:  # a wrong value of any tag fails in its own way
-        return f"no DICOM segmentation: the images' tags cannot be used ({reason(error)})"
+    except Exception as error:  # invalid tags raise errors of many kinds
+        return f"no DICOM segmentation: the images have invalid tags ({reason(error)})"
     segmentation.save_as(path)
     return None
 
 
 class _CannotRefer(ValueError):
-    """The images do not say what a segmentation of them must repeat."""
+    """The images lack attributes that a segmentation copies."""
 
 
 def _segmentation(
     scan: Scan, labels: np.ndarray, class_names: Sequence[str]
 ) -> hd.seg.Segmentation:
-    # in the order, and with the rows and columns, of the series itself
+    # in the order and orientation of the series, not of the scan
     files = [scan.dicom_files[scan.geometry.input_slice(z)] for z in range(len(scan))]
     images = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files]
     missing = sorted({name for image in images for name in NEEDED if name not in image})

@@ -1,4 +1,4 @@
-"""Lung masks that a user has, for lesion as a share of lung."""
+"""Lung masks given by the user, for lesion as a share of lung."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 @dataclass(frozen=True)
 class LungMasks:
-    """A mask volume for the only scan, or a folder with one named like each scan.
+    """The mask volume of a single scan, or a folder of mask volumes with the names of the scans.
 
     Attributes:
         path: file or folder.
-        scans: names of all scans of the command.
+        scans: names of all scans of the run.
     """
 
     path: Path
@@ -29,21 +29,21 @@ class LungMasks:
     def __post_init__(self) -> None:
         """
         Raises:
-            DatasetError: nothing there, or one file for several scans.
+            DatasetError: the path does not exist, or it is a file and there are several scans.
         """
         if not self.path.exists():
             raise DatasetError(f"--lung-mask {self.path}: no such file or folder.")
         if self.path.is_file() and len(self.scans) != 1:
             raise DatasetError(
                 f"--lung-mask {self.path}: is one file, but there are {len(self.scans)} scans. "
-                "Give a folder with a mask volume named like each scan."
+                "Give a folder of mask volumes with the names of the scans."
             )
 
     def of(self, scan_name: str) -> Path:
-        """File of a scan's mask.
+        """The mask file of a scan.
 
         Raises:
-            DatasetError: the folder has none.
+            DatasetError: the folder has no mask with the scan's name, or the file is not a volume.
         """
         if self.path.is_file():
             if not is_volume_file(self.path):
@@ -52,29 +52,31 @@ class LungMasks:
         for suffix in SUFFIXES:
             if (found := self.path / f"{scan_name}{suffix}").is_file():
                 return found
-        raise DatasetError(f"{self.path}: holds no lung mask {scan_name}.nii.gz (or .nrrd, .mha).")
+        raise DatasetError(
+            f"{self.path}: has no lung mask {scan_name}.nii.gz (or .nii, .nrrd, .mha, .mhd)."
+        )
 
     def read(self, scan: Scan) -> np.ndarray:
-        """(S, H, W) bool in the scan's orientation.
+        """Read a scan's lung mask, (S, H, W) bool in the scan's orientation.
 
         Raises:
-            DatasetError: the mask has another geometry than the scan, or cannot be read.
+            DatasetError: the mask cannot be read, or its geometry differs from the scan's.
         """
         path = self.of(scan.name)
         volume = VolumeFile(path)
         grid = volume.geometry
         if not _same_grid(grid, scan.geometry):
             raise DatasetError(
-                f"{path}: is no mask of {scan.name}: it has {grid.size} voxels of "
-                f"{_mm(grid.spacing)} mm at {_mm(grid.origin)}, the scan has "
-                f"{scan.geometry.size} of {_mm(scan.geometry.spacing)} at "
-                f"{_mm(scan.geometry.origin)}."
+                f"{path}: does not fit the scan {scan.name}: the mask has {grid.size} voxels of "
+                f"{_mm(grid.spacing)} mm with origin {_mm(grid.origin)}, the scan has "
+                f"{scan.geometry.size} of {_mm(scan.geometry.spacing)} mm with origin "
+                f"{_mm(scan.geometry.origin)}. Resample the mask onto the scan's grid."
             )
         return scan.geometry.to_internal(np.concatenate(list(volume.slabs()))) > 0
 
 
 def _same_grid(mask: Geometry, scan: Geometry) -> bool:
-    """Whether a volume has the scan's grid, within a hundredth of a mm."""
+    """Whether two grids agree, within 0.01 mm."""
     pairs = (
         (mask.spacing, scan.spacing),
         (mask.origin, scan.origin),

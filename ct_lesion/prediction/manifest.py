@@ -1,7 +1,7 @@
-"""What a prediction was made of and with: the record beside each scan's results.
+"""The manifest of a predicted scan: a record of its inputs, models, options and versions.
 
-The part under ``made_from`` decides whether a finished scan can stand when the command is given
-again: the same input, weights, configs and options give the same results.
+The part under ``made_from`` decides whether a rerun skips a finished scan: the same input, weights,
+configs and options give the same results.
 """
 
 import hashlib
@@ -12,11 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ct_lesion.checkpoint import library_versions
 from ct_lesion.engine.run_record import hardware
 from ct_lesion.errors import DatasetError
+from ct_lesion.version import __version__
 
 from .models import TrainedModel
 
@@ -25,10 +24,10 @@ LIBRARIES = ("numpy", "SimpleITK", "pydicom", "highdicom", "opencv-python", "pyc
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """SHA-256 over the contents of files in their order, whatever their names.
+    """SHA-256 of the contents of files, in the given order; file names do not count.
 
     Raises:
-        DatasetError: one cannot be read.
+        DatasetError: a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in files:
@@ -43,12 +42,15 @@ def hash_files(files: Sequence[Path]) -> str:
 def made_from(
     files: Sequence[Path], models: Sequence[TrainedModel], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """All that a scan's results depend on, as plain values.
+    """Everything that a scan's results depend on, JSON-ready.
 
     Args:
         files: of the scan.
         models: segmenter and classifier.
-        options: of the command, as far as results depend on them.
+        options: those that the results depend on.
+
+    Raises:
+        DatasetError: a file cannot be read.
     """
     made = {
         "input_sha256": hash_files(files),
@@ -61,13 +63,13 @@ def made_from(
             for model in models
         ],
         "options": options,
-        "ct_lesion": library_versions()["ct_lesion"],
+        "ct_lesion": __version__,
     }
-    return json.loads(json.dumps(made))  # as it comes back from a file: lists for tuples
+    return json.loads(json.dumps(made))  # lists for tuples, as read from a file
 
 
 def _hash_config(model: TrainedModel) -> str:
-    """Of the config without what differs from place to place and changes no result."""
+    """SHA-256 of the config without paths and device, which do not change the results."""
     cfg = model.cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
@@ -88,7 +90,7 @@ def manifest(
         files: of the scan.
         models: segmenter and classifier.
         arguments: of the command line.
-        seconds: that the scan took.
+        seconds: duration of the prediction.
     """
     return {
         "made_from": made,
@@ -104,7 +106,7 @@ def manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Of a finished scan's folder; ``None`` if there is none, or it is damaged."""
+    """The manifest in a scan's folder; ``None`` if it is missing or damaged."""
     try:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
@@ -113,10 +115,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"torch": str(torch.__version__)}
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # e.g. another distribution of opencv
-            found[name] = "unknown"
-    return found
+            versions[name] = version(name)
+        except PackageNotFoundError:  # e.g. opencv-python-headless
+            versions[name] = "unknown"
+    return versions

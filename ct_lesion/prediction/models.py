@@ -1,4 +1,4 @@
-"""Trained models from checkpoints that carry their config."""
+"""Loading of trained models from checkpoints that carry their config."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,29 +18,29 @@ from ct_lesion.checkpoint import (
 from ct_lesion.config import NOT_A_CONFIG, is_classifier
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
-from ct_lesion.engine.trainer import load_trained
 from ct_lesion.errors import ConfigError, UserError
 from ct_lesion.modeling.fast.inference import fast_inference
 
-# names for checkpoints without any
+# for checkpoints without class names
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}
-LONGEST_NAME = 100  # characters of a class's name
+LONGEST_NAME = 100  # characters of a class name
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model to predict with, and what there is to say about it.
+    """A trained model in test mode, with its config and class names.
 
     Attributes:
-        model: in test mode, of Detectron2's modules.
-        network: what predicts, faster: the same numbers; see ``MODEL.FAST_PATH``.
+        model: the model in Detectron2's modules.
+        network: the same model with the faster modules of ``MODEL.FAST_PATH``.
         cfg: its config.
-        classes: names of what it predicts: lesions (segmenter) or images (classifier).
-        path: of its checkpoint.
-        weights_sha256: of its tensors.
-        temperature: its logits are divided by it for probabilities; 1 if none was fitted.
+        classes: names of the lesion classes (segmenter) or the image classes (classifier).
+        path: of the checkpoint.
+        weights_sha256: hash of the tensors.
+        temperature: logits are divided by it before the softmax; 1 if it was not fitted.
     """
 
     model: torch.nn.Module
@@ -51,6 +51,11 @@ class TrainedModel:
     weights_sha256: str
     temperature: float = 1.0
 
+    @property
+    def score_thresh(self) -> float:
+        """Lesions with a score above it are predicted."""
+        return self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+
 
 def load_segmenter(
     path: str | Path,
@@ -60,42 +65,41 @@ def load_segmenter(
     config_file: str | None = None,
     overrides: Sequence[str] = (),
 ) -> TrainedModel:
-    """A lesion segmenter.
+    """Load a lesion segmenter.
 
     Args:
         path: checkpoint.
-        device: "cpu", "cuda", ...; by default a GPU if there is one.
-        score_thresh: lesions scored above it are given; default ``TEST.PAPER_SCORE_THRESH``.
-        config_file: by default the config in the checkpoint.
-        overrides: alternating keys and values.
+        device: "cpu", "cuda", ...; default: a GPU if there is one.
+        score_thresh: lesions with a score above it are predicted; default:
+            ``TEST.PAPER_SCORE_THRESH``.
+        config_file: default: the config in the checkpoint.
+        overrides: alternating config keys and values.
 
     Raises:
-        CheckpointError: a file that cannot be read, describes no config, or is no segmenter.
-        ConfigError: a device that is not there, or a wrong key or value.
+        CheckpointError: the file cannot be read, has no config, or is not a segmenter.
+        ConfigError: the device is not available, or a key or value is invalid.
     """
     cfg = _config(path, config_file, overrides, device)
     if is_classifier(cfg) or not cfg.MODEL.MASK_ON:
         raise CheckpointError(
-            f"{path}: is no lesion segmenter (MODEL.META_ARCHITECTURE "
-            f"{cfg.MODEL.META_ARCHITECTURE}, MASK_ON {cfg.MODEL.MASK_ON}). Give one with "
+            f"{path}: is not a lesion segmenter (MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE}, MASK_ON {cfg.MODEL.MASK_ON}). Give a segmenter with "
             "--segmentation."
         )
     threshold = cfg.TEST.PAPER_SCORE_THRESH if score_thresh is None else score_thresh
     if not 0 <= threshold < 1:
-        raise ConfigError(f"The score threshold is {threshold}, expected 0 up to below 1.")
+        raise ConfigError(f"The score threshold is {threshold}, expected at least 0 and below 1.")
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(threshold)
     return _load(path, cfg, LESION_CLASSES.get(cfg.MODEL.ROI_HEADS.NUM_CLASSES, []))
 
 
-def load_classifier(
-    path: str | Path, *, device: str | None = None, overrides: Sequence[str] = ()
-) -> TrainedModel:
-    """A COVID-CT-Mask-Net; arguments and errors as :func:`load_segmenter`'s."""
-    cfg = _config(path, None, overrides, device)
+def load_classifier(path: str | Path, *, device: str | None = None) -> TrainedModel:
+    """Load a COVID-CT-Mask-Net; arguments and errors are those of :func:`load_segmenter`."""
+    cfg = _config(path, None, (), device)
     if not is_classifier(cfg):
         raise CheckpointError(
-            f"{path}: is no classifier (MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}). "
-            "Give one with --classifier."
+            f"{path}: is not a classifier (MODEL.META_ARCHITECTURE "
+            f"{cfg.MODEL.META_ARCHITECTURE}). Give a classifier with --classifier."
         )
     return _load(path, cfg, IMAGE_CLASSES)
 
@@ -104,7 +108,7 @@ def _config(
     path: str | Path, config_file: str | None, overrides: Sequence[str], device: str | None
 ) -> CfgNode:
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such checkpoint.")
+        raise CheckpointError(f"{path}: no such file.")
     if config_file:
         cfg = read_config(config_file, list(overrides))
     else:
@@ -129,15 +133,15 @@ def _device(wanted: str | None) -> str:
     try:
         kind = torch.device(wanted).type
     except RuntimeError:
-        raise ConfigError(f"--device {wanted} is no device: expected cpu or cuda.") from None
+        raise ConfigError(f"--device {wanted}: unknown device, expected cpu or cuda.") from None
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {wanted}: there is no GPU here. Use --device cpu.")
+        raise ConfigError(f"--device {wanted}: no GPU is available. Use --device cpu.")
     return wanted
 
 
 def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> TrainedModel:
     cfg.freeze()
-    model = load_trained(cfg).eval()
+    model = load_trained(cfg)
     description = _description(path)
     count = (
         cfg.MODEL.CLASSIFIER.NUM_CLASSES if is_classifier(cfg) else cfg.MODEL.ROI_HEADS.NUM_CLASSES
@@ -156,7 +160,7 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
 def _class_names(
     description: Mapping[str, str], usual: Sequence[str], count: int
 ) -> tuple[str, ...]:
-    """The checkpoint's names of its classes, or the usual ones, or numbers."""
+    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ..."""
     names = description_value(description, "class_names") or usual
     if isinstance(names, dict):
         names = names.get("images", usual)
@@ -167,22 +171,23 @@ def _class_names(
 
 
 def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
-    """
+    """The temperature in the checkpoint's description, else 1.
+
     Raises:
-        CheckpointError: there is one that logits cannot be divided by.
+        CheckpointError: it is not a positive number.
     """
     fitted = description_value(description, "temperature") or {"value": 1.0}
     value = fitted.get("value") if isinstance(fitted, dict) else None
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise CheckpointError(
-            f"{path}: its temperature is {str(value)[:80]}, not a number above 0. Fit it again "
-            "with tools/calibrate.py."
+            f"{path}: its temperature is {str(value)[:80]}, not a positive number. Fit it "
+            "again with tools/calibrate.py."
         )
     return float(value)
 
 
 def _description(path: str | Path) -> dict[str, str]:
-    """The checkpoint's own, or nothing where a config file had to be given."""
+    """The checkpoint's description; empty for checkpoints without one."""
     try:
         return read_description(path)
     except UserError:

@@ -1,4 +1,4 @@
-"""Pictures of single slices with the lesions found in them."""
+"""Pictures of slices with the outlines and scores of their lesions."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -13,41 +13,40 @@ from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import LineStyle, style_of
 
 from .contours import find_contours
-from .view import ViewLesion
+from .slices import Lesion
 
 SMALLEST = 512
-"""Smaller slices are enlarged a whole number of times: their labels would hide the lesions."""
+"""Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
 TEXT_SIZE = 12
 MARGIN = 5
-SAMPLE = 24  # length of a line in the legend
-SHADOW = 0.5  # how much darker it is beneath a line, 0..1
-SHIFT = 4  # OpenCV takes fixed-point numbers: this many binary places
+SAMPLE = 24  # length of the line samples in the legend
+SHADOW = 0.5  # darkening beneath a line, 0..1
+SHIFT = 4  # binary places of OpenCV's fixed-point coordinates
 
 
 def draw_overlay(
     grey: np.ndarray,
-    lesions: Sequence[ViewLesion],
+    lesions: Sequence[Lesion],
     caption: str,
-    class_names: Sequence[str] = (),
+    class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draw the lesions' outlines and scores on a slice, and a caption below it.
+    """Draw the outlines and scores of the lesions on a slice, with a caption and a legend below.
 
     Args:
-        grey: ``(H, W)`` uint8.
+        grey: (H, W) uint8.
         lesions: of this slice.
-        caption: what it shows; that it is not for clinical use is added.
-        class_names: the model's lesion classes, so that a class looks the same on all slices and
-            on the page.
+        caption: text below the slice; the disclaimer is added.
+        class_names: the lesion classes of the model. The line styles follow their order, as on the
+            page.
 
     Returns:
-        ``(H', W', 3)`` uint8, RGB; larger than the slice by the caption, and where the slice is
-        small by a whole factor.
+        (H', W', 3) uint8, RGB. Small slices are enlarged by a whole factor.
     """
     factor = max(1, round(SMALLEST / max(grey.shape)))
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
+    styles = [style_of(lesion.class_index) for lesion in lesions]
     outlines = [[ring * factor for ring in find_contours(lesion.mask)] for lesion in lesions]
-    styles = [style_of(lesion.class_name, class_names) for lesion in lesions]
     closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
     _darken_along(canvas, [line for lines in closed for line in lines])
     for lines, style in zip(closed, styles, strict=True):
@@ -58,12 +57,13 @@ def draw_overlay(
     for lesion, rings, style in zip(lesions, outlines, styles, strict=True):
         if rings:
             _draw_score(picture, np.concatenate(rings), f"{lesion.score:.2f}", style, taken)
-    shown = [name for name in class_names if any(le.class_name == name for le in lesions)]
-    return np.asarray(_with_caption(picture, caption, {n: style_of(n, class_names) for n in shown}))
+    shown = sorted({lesion.class_index for lesion in lesions})
+    legend = {class_names[index]: style_of(index) for index in shown}
+    return np.asarray(_with_caption(picture, caption, legend))
 
 
 def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
-    """A shadow under the lines, so that they are seen on bright tissue; changes the canvas."""
+    """Darken the canvas under the lines, in place, so that they stand out on bright tissue."""
     shadow = np.zeros(canvas.shape[:2], np.uint8)
     for line in lines:
         cv2.polylines(shadow, [_fixed_point(line)], False, 255, 3, cv2.LINE_AA, SHIFT)
@@ -71,20 +71,20 @@ def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
 
 
 def _draw_line(canvas: np.ndarray, line: np.ndarray, style: LineStyle) -> None:
-    """A thin line, whole or in dashes; changes the canvas."""
+    """Draw a thin solid or dashed line onto the canvas, in place."""
     colour = ImageColor.getrgb(style.colour)
     for piece in _dashed(line, style.dashes):
         cv2.polylines(canvas, [_fixed_point(piece)], False, colour, 1, cv2.LINE_AA, SHIFT)
 
 
 def _fixed_point(line: np.ndarray) -> np.ndarray:
-    # Edges are at whole numbers, and so are OpenCV's pixel centres. The half pixel between the two
-    # is let go: a line along pixel centres is crisp, one between them is two pixels of half colour.
+    # Our pixel edges are at whole numbers, OpenCV's pixel centres are. The shift by half a pixel is
+    # accepted: a line along pixel centres is crisp, a line between them two pixels of half colour.
     return np.round(line * 2**SHIFT).astype(np.int32)
 
 
 def _dashed(line: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
-    """The parts of a line that are drawn, each ``(N, 2)`` as the line is."""
+    """The dashes of a line, each (N, 2) like the line."""
     if not dashes:
         return [line]
     along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
@@ -105,7 +105,7 @@ def _draw_score(
     style: LineStyle,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
-    """Write a score beside its lesion where no other score stands; adds its place to ``taken``."""
+    """Write a score beside its lesion, clear of other scores if possible; extends ``taken``."""
     draw = ImageDraw.Draw(picture)
     width, height = draw.textlength(text, _font()) + 4, TEXT_SIZE + 3
     (x0, y0), (x1, y1) = outline.min(0), outline.max(0)
@@ -160,7 +160,7 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """The text in lines that fit, broken anywhere: file names have no spaces."""
+    """The text in lines that fit, broken at any letter because file names have no spaces."""
     lines = [""]
     for letter in text:
         if _font().getlength(lines[-1] + letter) > width:
@@ -171,6 +171,6 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    # matplotlib, which is needed anyway, brings a font that is the same everywhere
+    # matplotlib, a dependency anyway, ships a font that is the same on all machines
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), TEXT_SIZE)

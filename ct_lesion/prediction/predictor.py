@@ -1,4 +1,4 @@
-"""Predicting scans from Python.
+"""Prediction of scans from Python.
 
     from ct_lesion import LesionPredictor
 
@@ -6,10 +6,10 @@
     prediction = predictor("scan.nii.gz")
     print(prediction.summary()["class"], prediction.summary()["lesion_volume_ml"])
 
-For research. Not for clinical use. Shapes: S slices, H x W pixels.
+For research use only. Not for clinical use. Shapes: S slices, H x W pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,7 @@ from ct_lesion.scans.sources import open_scan
 
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
-from .scan_measures import measure_slice
-from .scan_summary import summarise_scan
+from .scan_summary import SliceMeasures, measure_slice, summarise_scan
 from .slices import SlicePrediction, lesions_of
 
 SMALLEST_DEFAULT_BATCH = 4
@@ -36,12 +35,12 @@ SMALLEST_DEFAULT_BATCH = 4
 
 @dataclass(frozen=True)
 class ScanPrediction:
-    """All that was predicted of a scan.
+    """The predictions for a scan.
 
     Attributes:
-        scan: what was read.
-        slices: in the scan's order, from the feet upwards.
-        predictor: by which.
+        scan: the scan.
+        slices: predictions in the scan's order, from the feet upwards.
+        predictor: the predictor that made them.
     """
 
     scan: Scan
@@ -54,14 +53,14 @@ class ScanPrediction:
         return np.stack([s.label_mask(*self.scan.shape[1:]) for s in self.slices])
 
     def summary(self) -> dict:
-        """What ``summary.json`` of ``tools/predict.py`` holds."""
+        """The content of the ``summary.json`` of ``tools/predict.py``."""
         size = self.scan.shape[1:]
         measures = [measure_slice(s.label_mask(*size)) for s in self.slices]
-        return summarise_scan(self.scan, self.slices, measures, self.predictor)
+        return self.predictor.summarise(self.scan, self.slices, measures)
 
 
 class LesionPredictor:
-    """A segmenter and, if wanted, a classifier, applied to scans slice by slice."""
+    """Applies a segmenter and, optionally, a classifier to scans, slice by slice."""
 
     def __init__(
         self,
@@ -74,17 +73,19 @@ class LesionPredictor:
         """
         Args:
             segmenter, classifier: see :mod:`ct_lesion.prediction.models`.
-            batch_size: slices that pass the network at once, on a CPU one a core; changes memory
-                and speed only. Default: 4, or as many as there are cores.
+            batch_size: slices in a batch; on a CPU they are shared among the cores. It changes
+                memory and speed, not the results. Default: the number of cores, at least 4.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
         Raises:
-            ValueError: a batch of less than one slice, or ``top_slices`` below 0.
+            ValueError: ``batch_size`` is less than 1, or ``top_slices`` is negative.
         """
         if batch_size is None:
             batch_size = max(SMALLEST_DEFAULT_BATCH, torch.get_num_threads())
         if batch_size < 1 or top_slices < 0:
-            raise ValueError(f"need batch_size >= 1 and top_slices >= 0: {batch_size} {top_slices}")
+            raise ValueError(
+                f"expected batch_size >= 1 and top_slices >= 0, got {batch_size} and {top_slices}"
+            )
         self.segmenter = segmenter
         self.classifier = classifier
         self.batch_size = batch_size
@@ -102,17 +103,17 @@ class LesionPredictor:
         batch_size: int | None = None,
         top_slices: int = DEFAULT_TOP_SLICES,
     ) -> "LesionPredictor":
-        """From checkpoints that carry their config.
+        """Load the models from checkpoints that carry their config.
 
         Args:
             segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``.
-            device: "cpu" or "cuda"; by default a GPU if there is one.
-            score_thresh: lesions scored above it are given; default: ``TEST.PAPER_SCORE_THRESH`` of
-                the checkpoint's config, 0.75 in the paper.
+            device: "cpu" or "cuda"; default: a GPU if there is one.
+            score_thresh: lesions with a score above it are predicted; default:
+                ``TEST.PAPER_SCORE_THRESH`` of the checkpoint's config, 0.75 in the paper.
             batch_size, top_slices: see the class.
 
         Raises:
-            UserError: a file that cannot be used, or a device that is not there.
+            UserError: a checkpoint cannot be used, or the device is not available.
         """
         segmenter = load_segmenter(segmentation, device=device, score_thresh=score_thresh)
         second = load_classifier(classifier, device=device) if classifier else None
@@ -125,39 +126,31 @@ class LesionPredictor:
 
     @property
     def score_thresh(self) -> float:
-        """Lesions scored above it are given."""
-        return self.segmenter.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        """Lesions with a score above it are predicted."""
+        return self.segmenter.score_thresh
 
     def __call__(
-        self,
-        volume: Scan | str | Path | np.ndarray,
-        progress: Callable[[int], None] | None = None,
-        **array_options: object,
+        self, volume: Scan | str | Path | np.ndarray, **array_options: object
     ) -> ScanPrediction:
         """Predict a scan.
 
         Args:
-            volume: an opened scan; the path of one (a volume, a DICOM folder, pictures); or an
-                array (S, H, W), from the feet upwards, rows towards the back, columns towards the
+            volume: an opened scan; the path of a volume, a DICOM folder or pictures; or an array
+                (S, H, W), from the feet upwards, rows towards the back, columns towards the
                 patient's left.
-            progress: called with the number of slices done, after each batch.
-            array_options: for an array: see :func:`ct_lesion.scans.array.scan_from_array`.
+            array_options: for an array; see :func:`ct_lesion.scans.array.scan_from_array`.
 
         Raises:
-            DatasetError: what was given cannot be read, or not be understood without a window.
+            DatasetError: the scan cannot be read, or it is unclear whether an array holds HU.
         """
         scan = _as_scan(volume, **array_options)
-        slices = []
-        for prediction, _ in self.predict_slices(scan):
-            slices.append(prediction)
-            if progress and (len(slices) % self.batch_size == 0 or len(slices) == scan.shape[0]):
-                progress(len(slices))
+        slices = [prediction for prediction, _ in self.predict_slices(scan)]
         return ScanPrediction(scan, slices, self)
 
     def predict_slices(self, scan: Scan) -> Iterator[tuple[SlicePrediction, np.ndarray]]:
-        """Each slice's prediction with the grey image (H, W) uint8 that it was made from, in order.
+        """Yield the prediction and the grey image, (H, W) uint8, of each slice, in order.
 
-        The next batch is read while one is in the network.
+        A thread reads the next batch while the network computes.
         """
         count = scan.shape[0]
         batches = [
@@ -165,17 +158,17 @@ class LesionPredictor:
             for first in range(0, count, self.batch_size)
         ]
         with ThreadPoolExecutor(1) as reader:
-            waiting = reader.submit(_read, scan, batches[0]) if batches else None
+            next_batch = reader.submit(_read, scan, batches[0]) if batches else None
             for number, indices in enumerate(batches):
-                greys = waiting.result()
+                greys = next_batch.result()
                 if number + 1 < len(batches):
-                    waiting = reader.submit(_read, scan, batches[number + 1])
+                    next_batch = reader.submit(_read, scan, batches[number + 1])
                 try:
                     predictions = self._predict_batch(indices, greys)
                 except torch.OutOfMemoryError:
                     raise UserError(
-                        f"{scan.name}: a batch of {self.batch_size} slices does not fit the GPU's "
-                        "memory: choose a smaller --batch-size."
+                        f"{scan.name}: a batch of {self.batch_size} slices does not fit into the "
+                        "GPU's memory. Choose a smaller --batch-size."
                     ) from None
                 yield from zip(predictions, greys, strict=True)
 
@@ -183,34 +176,45 @@ class LesionPredictor:
     def _predict_batch(
         self, indices: Sequence[int], greys: Sequence[np.ndarray]
     ) -> list[SlicePrediction]:
-        found = [
+        lesions = [
             lesions_of(output["instances"])
             for output in self.segmenter.network(self._inputs(self.segmenter, greys))
         ]
         if self.classifier is None:
-            return [SlicePrediction(i, le) for i, le in zip(indices, found, strict=True)]
+            return [SlicePrediction(*pair) for pair in zip(indices, lesions, strict=True)]
         outputs = self.classifier.network(self._inputs(self.classifier, greys))
         return [
             SlicePrediction(
                 index,
-                lesions,
+                found,
                 tuple(output["logits"].float().tolist()),
                 float(output["roi_batch"][0, 0]),
             )
-            for index, lesions, output in zip(indices, found, outputs, strict=True)
+            for index, found, output in zip(indices, lesions, outputs, strict=True)
         ]
 
     def _inputs(self, model: TrainedModel, greys: Sequence[np.ndarray]) -> list[dict]:
         return [self._mappers[id(model)](grey) for grey in greys]
 
-    def score_map(self, grey: np.ndarray) -> np.ndarray:
-        """(H, W) float32: the mask logits of all regions of a slice, NaN outside their boxes.
+    def summarise(
+        self, scan: Scan, slices: Sequence[SlicePrediction], measures: Sequence[SliceMeasures]
+    ) -> dict:
+        """The content of a scan's ``summary.json``; see :func:`summarise_scan`."""
+        return summarise_scan(
+            scan, slices, measures, self.segmenter, self.classifier, self.top_slices
+        )
 
-        Regions scored above the threshold, and the best one whatever its score; see
+    def score_map(self, grey: np.ndarray) -> np.ndarray:
+        """The mask logits of all regions of a slice, (H, W) float32, NaN outside their boxes.
+
+        It covers the regions with a score above the threshold, and always the best region; see
         :mod:`ct_lesion.modeling.score_maps`.
+
+        Args:
+            grey: (H, W) uint8.
         """
         height, width = grey.shape
-        found = detect_with_mask_logits(
+        regions = detect_with_mask_logits(
             self.segmenter.model,
             self._inputs(self.segmenter, [grey])[0]["image"],
             height,
@@ -218,11 +222,11 @@ class LesionPredictor:
             max_regions=self.segmenter.cfg.TEST.DETECTIONS_PER_IMAGE,
             min_score=self.score_thresh,
         )
-        return combine_score_map(found.boxes, found.logits, height, width).astype(np.float32)
+        return combine_score_map(regions.boxes, regions.logits, height, width).astype(np.float32)
 
 
 class _Mapper:
-    """From a grey slice to a model's input, as Detectron2's mapper makes it of a file."""
+    """Turns a grey slice into a model's input, as Detectron2's mapper does with a file."""
 
     def __init__(self, model: TrainedModel) -> None:
         self._augmentations = T.AugmentationList(build_augmentations(model.cfg, is_train=False))
@@ -243,5 +247,5 @@ def _as_scan(volume: Scan | str | Path | np.ndarray, **array_options: object) ->
     if isinstance(volume, np.ndarray):
         return scan_from_array(volume, **array_options)
     if array_options:
-        raise TypeError(f"{', '.join(array_options)}: only for an array")
+        raise TypeError(f"{', '.join(array_options)}: only allowed for an array")
     return volume if isinstance(volume, Scan) else open_scan(volume)

@@ -1,7 +1,7 @@
-"""Predicting many scans into a folder: each is either finished there, or not there.
+"""Prediction of many scans into an output folder.
 
-A command that was interrupted goes on where it was when it is given again. Several processes share
-the scans; the first of them looks after what there is once.
+A scan's folder appears when the scan is finished, so a rerun of an interrupted command resumes with
+the unfinished scans. Several processes share the scans; the main process checks the output folder.
 """
 
 import json
@@ -33,13 +33,13 @@ from .scan_files import SUMMARY_FILE, ScanWriter
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Of a run.
+    """Options of a run.
 
     Attributes:
         save_score_maps: write the combined mask logits of each slice.
-        lung_masks: of the scans, if any.
-        overwrite: replace finished scans that were made from something else.
-        reading: how inputs are read, in plain values, for the manifest.
+        lung_masks: lung masks of the scans.
+        overwrite: replace finished scans, e.g. of other inputs, models or options.
+        reading: how inputs are read, JSON-ready, for the manifest.
         arguments: of the command line, for the manifest.
     """
 
@@ -52,7 +52,14 @@ class RunOptions:
 
 @dataclass
 class RunResult:
-    """What became of the scans, by name, and the page that shows them."""
+    """Names of the predicted, skipped and failed scans, and the page that shows them.
+
+    Attributes:
+        done: predicted in this run.
+        skipped: finished by an earlier run.
+        failed: error messages by name.
+        page: path of ``index.html``.
+    """
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -64,25 +71,25 @@ def predict_scans(
     sources: Sequence[ScanSource],
     predictor: LesionPredictor,
     output: str | Path,
-    options: RunOptions | None = None,
+    options: RunOptions,
 ) -> RunResult:
-    """Predict scans into ``output/<name>`` each, and write ``output/index.html``.
+    """Predict each scan into ``output/<name>`` and write ``output/index.html``.
 
-    A scan that cannot be read or written is reported and left out, the others go on. One that is
-    finished there already, from the same input, weights and options, stands. Where several
-    processes call it together, each predicts its share, and all get the whole result.
+    A scan that cannot be read or written is reported, and the run goes on with the next scan. A
+    scan that is already finished, from the same input, weights and options, is skipped. Several
+    processes may call this together: each predicts its share, and all get the whole result.
 
     Args:
         sources: of the scans, the same in all processes.
         predictor: of lesions and classes.
         output: folder; may hold finished scans.
-        options: see there.
+        options: see :class:`RunOptions`.
 
     Raises:
-        UserError: the folder cannot be written to, or holds scans made from something else, which
-            are not given up by ``overwrite``; then nothing was predicted.
+        UserError: the folder cannot be created, or it holds different predictions of these scans
+            and ``overwrite`` is not set. Nothing is predicted then.
     """
-    options, output = options or RunOptions(), Path(output)
+    output = Path(output)
     from_main(lambda: _make_folder(output))
     made, failed = _made_from_all(sources, predictor, options)
     skipped = from_main(lambda: _finished(output, made, options.overwrite))
@@ -93,7 +100,7 @@ def predict_scans(
         try:
             _predict_scan(source, predictor, output, made[source.name], options, title)
             done.append(source.name)
-        except (UserError, OSError) as error:  # OSError: a full disk, a share that went away
+        except (UserError, OSError) as error:  # OSError: e.g. a full disk
             failed[source.name] = str(error)
             tqdm.write(f"{title}: {error}", file=sys.stderr)
         if comm.is_main_process():
@@ -109,13 +116,13 @@ def _make_folder(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{output}: cannot be made ({error.strerror}).") from None
+        raise UserError(f"{output}: cannot be created ({error.strerror}).") from None
 
 
 def _made_from_all(
     sources: Sequence[ScanSource], predictor: LesionPredictor, options: RunOptions
 ) -> tuple[dict[str, dict], dict[str, str]]:
-    """What each scan is made from, and the scans whose files cannot even be read."""
+    """The ``made_from`` of each scan, and the errors of scans whose files cannot be read."""
     made, failed = {}, {}
     quiet = None if comm.is_main_process() else True
     share = share_of_this_process(sources)
@@ -144,36 +151,36 @@ def _result_options(options: RunOptions, predictor: LesionPredictor) -> dict[str
 
 
 def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]:
-    """Names of the scans that stand.
+    """Names of the scans that are finished and up to date.
 
     Raises:
-        UserError: names those that were made from something else.
+        UserError: names the scans whose folders hold something else.
     """
-    standing, others = [], []
+    finished, others = [], []
     for name, wanted in made.items():
         folder = output / name
         found = read_manifest(folder)
         if found is not None and found.get("made_from") == wanted and not overwrite:
-            standing.append(name)
+            finished.append(name)
         elif folder.exists() and (found is None or not overwrite):
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
         raise UserError(
-            f"{output}: holds already, from something else: {', '.join(others)}. Choose another "
-            "--output, or replace earlier predictions with --overwrite."
+            f"{output}: already contains {', '.join(others)}. Choose another --output, "
+            "or replace earlier predictions with --overwrite."
         )
-    return standing
+    return finished
 
 
 def _difference(found: dict | None, wanted: dict) -> str:
-    """In words, what is not the same; a folder that is no prediction is never replaced."""
+    """The differences in words; a folder without a prediction is never replaced."""
     if found is None:
-        return "a folder that is no prediction: move it away"
+        return "not a prediction: move this folder away"
     words = {
         "input_sha256": "another input",
         "models": "other models",
         "options": "other options",
-        "ct_lesion": "another version",
+        "ct_lesion": "another version of ct_lesion",
     }
     earlier = found.get("made_from", {})
     return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
@@ -192,7 +199,7 @@ def _predict_scan(
     for line in (*scan.notes, *(f.message for f in scan.qc)):
         tqdm.write(f"{title}: {line}")
     lung = options.lung_masks and options.lung_masks.read(scan)
-    line = comm.get_rank()  # of the terminal: a bar a process
+    line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
     with atomic_folder(output / source.name) as folder, bar:
         score_map = predictor.score_map if options.save_score_maps else None
@@ -210,8 +217,8 @@ def _predict_scan(
 
 
 def _write_page(output: Path, predictor: LesionPredictor) -> Path:
-    """The page of all finished scans, those of earlier commands too."""
-    advice = "Delete its folder, and predict that scan again."
+    """Write the page of all finished scans in the output folder, including earlier runs."""
+    advice = "Delete the scan's folder and predict the scan again."
     summaries = []
     for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
         if path.parent.name.startswith("."):
@@ -221,7 +228,7 @@ def _write_page(output: Path, predictor: LesionPredictor) -> Path:
         except UserError:
             if path.is_file():
                 raise
-            # else another process is putting a new folder in the place of an earlier one
+            # the file is gone: another process is replacing the scan's folder
     return write_index(
         output,
         summaries,
@@ -231,10 +238,10 @@ def _write_page(output: Path, predictor: LesionPredictor) -> Path:
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:
-    """Which models predicted, for people."""
+    """The models, for the page."""
     facts = {}
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
-        facts[kind] = "/".join(model.path.parts[-2:])  # the name alone is often the same
+        facts[kind] = "/".join(model.path.parts[-2:])  # the file name alone is often the same
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
     facts["lesions from score"] = f"{predictor.score_thresh:g}"
     return facts

@@ -1,4 +1,4 @@
-"""From the classes of slices to the class of a scan.
+"""The class of a scan from the logits of its slices.
 
 Shapes: S slices, C classes.
 """
@@ -18,8 +18,8 @@ class ScanClass:
 
     Attributes:
         probabilities: of each class; they sum to 1.
-        slices: indices of the slices that decided, surest lesion first.
-        rule: how, in words.
+        slices: indices of the deciding slices, by decreasing lesion score.
+        rule: how the class was decided, in words.
     """
 
     probabilities: tuple[float, ...]
@@ -28,7 +28,7 @@ class ScanClass:
 
     @property
     def index(self) -> int:
-        """Of the class; on a tie the first."""
+        """Index of the most probable class; the first of tied classes."""
         return int(np.argmax(self.probabilities))
 
 
@@ -39,30 +39,36 @@ def classify_scan(
     top_slices: int = DEFAULT_TOP_SLICES,
     temperature: float = 1.0,
 ) -> ScanClass:
-    """Class of a scan from the mean logits of the slices that show lesions most clearly.
+    """Classify a scan by the mean logits of the slices with the highest lesion scores.
 
-    Most slices of a diseased lung show nothing, and their logits say so; the mean of all slices
-    would drown the few that matter.
+    Most slices of a diseased lung are normal, and so are their logits: the mean over all slices
+    would hide the few slices with lesions.
 
     Args:
         logits: (S, C).
-        lesion_scores: (S,), of the best region of each slice; on a tie the lower slice counts.
-        top_slices: how many slices count; 0, or more than there are, takes all.
-        temperature: probabilities are those of the mean logits divided by it.
+        lesion_scores: (S,), the score of the best region of each slice. Of slices with equal
+            scores, the lower ones (towards the feet) are taken first.
+        top_slices: number of slices to average; 0, or more than S, takes all.
+        temperature: the mean logits are divided by it before the softmax.
 
     Raises:
-        ValueError: no slices, another number of scores, or ``top_slices`` below 0.
+        ValueError: there are no slices, the scores do not match the logits, or ``top_slices`` is
+            negative.
     """
     logits = np.asarray(logits, dtype=float)
     if len(logits) == 0 or len(logits) != len(lesion_scores) or top_slices < 0:
         raise ValueError(
-            f"need a score for each of one or more slices and top_slices >= 0, not {len(logits)} "
-            f"slices, {len(lesion_scores)} scores and {top_slices}"
+            "expected one or more slices, a score for each and top_slices >= 0, got "
+            f"{len(logits)} slices, {len(lesion_scores)} scores and top_slices {top_slices}"
         )
     count = min(top_slices or len(logits), len(logits))
     best = np.argsort(-np.asarray(lesion_scores, dtype=float), kind="stable")[:count]
     probabilities = softmax(logits[best].mean(axis=0) / temperature)
-    of = "all" if count == len(logits) else f"the {count} of {len(logits)}"
-    chosen = "" if count == len(logits) else " whose best region scores highest"
-    rule = f"largest mean logit of {of} slices{chosen}"
+    if count == len(logits):
+        rule = "largest mean logit of all slices"
+    else:
+        rule = (
+            f"largest mean logit of the {count} of {len(logits)} slices whose best region scores "
+            "highest"
+        )
     return ScanClass(tuple(probabilities.tolist()), tuple(best.tolist()), rule)

@@ -1,15 +1,15 @@
 """The files of a predicted scan, written slice by slice.
 
 - ``summary.json``: see :mod:`ct_lesion.prediction.scan_summary`;
-- ``slices.csv``: a line a slice;
+- ``slices.csv``: one line for each slice;
 - ``instances.json``: COCO json with scores and run-length masks, in pixels of the scan's slices;
-- ``lesions.nii.gz``: label volume in the input's own geometry, 0 background, else lesion class + 1;
-- ``lesions.dcm``: the same as DICOM segmentation, of a DICOM series with lesions;
+- ``lesions.nii.gz``: label volume in the input's geometry, 0 background, else lesion class + 1;
+- ``lesions.dcm``: the same as a DICOM segmentation, for DICOM series with lesions;
 - ``overlays/<slice>.png``: slices with lesions;
-- ``score_maps/<slice>.npz``: if wanted, ``logits`` (H, W) float16, NaN outside all regions;
-- ``view/``: for the page.
+- ``score_maps/<slice>.npz``: on request, ``logits`` (H, W) float16, NaN outside all regions;
+- ``view/``: images and findings for the page.
 
-Slices count from 0 in all of these.
+Slices are numbered from 0 in all of these except ``view/``, whose images are numbered from 1.
 """
 
 import csv
@@ -22,16 +22,16 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy.special import softmax
 
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.windows import WINDOWS
 
 from .dicom_seg import write_dicom_seg
 from .overlays import draw_overlay
 from .predictor import LesionPredictor
-from .scan_measures import SliceMeasures, in_mm2, measure_slice
-from .scan_summary import summarise_scan
+from .scan_summary import SliceMeasures, in_mm2, measure_slice
 from .slices import SlicePrediction
-from .view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+from .view import AS_GIVEN, ViewSlice, ViewWriter
 
 SUMMARY_FILE = "summary.json"
 SLICES_FILE = "slices.csv"
@@ -39,12 +39,12 @@ INSTANCES_FILE = "instances.json"
 MASK_FILE = "lesions.nii.gz"
 DICOM_SEG_FILE = "lesions.dcm"
 VIEW_FOLDER = "view"
-# beside the window that the models read, for people to switch to
+# windows that the page offers beside the models' input window
 EXTRA_WINDOWS = ("lung", "mediastinum")
 
 
 class ScanWriter:
-    """Writes a scan's folder; what it keeps in memory is the label volume and the lesions."""
+    """Writes a scan's folder; it keeps the label volume and the lesions in memory."""
 
     def __init__(
         self,
@@ -57,11 +57,12 @@ class ScanWriter:
     ) -> None:
         """
         Args:
-            folder: to fill.
-            scan: that is predicted.
-            predictor: which predicts.
-            lung: (S, H, W) bool, if there is a lung mask.
-            score_map: gives (H, W) logits of a grey slice, if they are to be written.
+            folder: an existing folder.
+            scan: the scan that is predicted.
+            predictor: the predictor of its slices.
+            lung: lung mask, (S, H, W) bool.
+            score_map: computes the (H, W) logits of a grey slice; without it no score maps are
+                written.
         """
         self._folder = folder
         self._scan = scan
@@ -72,14 +73,17 @@ class ScanWriter:
         self._slices: list[SlicePrediction] = []
         self._measures: list[SliceMeasures] = []
         self._windows = _view_windows(scan)
-        self._view = ViewWriter(folder / VIEW_FOLDER, self._windows)
+        self._class_names = predictor.segmenter.classes
+        self._view = ViewWriter(
+            folder / VIEW_FOLDER, self._windows, self._class_names, scan.spacing_mm
+        )
 
     def add(self, prediction: SlicePrediction, grey: np.ndarray) -> None:
-        """Write what belongs to one slice; slices come in order.
+        """Write the files of the next slice.
 
         Args:
             prediction: of the slice.
-            grey: (H, W) uint8, what the models read.
+            grey: (H, W) uint8, the models' input.
         """
         index = prediction.index
         labels = prediction.label_mask(*grey.shape)
@@ -88,10 +92,9 @@ class ScanWriter:
         self._labels[index] = labels
         self._slices.append(prediction)
         self._measures.append(measures)
-        shown = self._view_slice(prediction, measures)
-        self._view.add(shown, self._images(index, grey))
-        if shown.lesions:
-            self._save_overlay(shown, grey)
+        self._view.add(self._view_slice(prediction, measures), self._images(index, grey))
+        if prediction.lesions:
+            self._save_overlay(prediction, grey)
         if self._score_map:
             folder = self._folder / "score_maps"
             folder.mkdir(exist_ok=True)
@@ -99,8 +102,8 @@ class ScanWriter:
             np.savez_compressed(folder / f"{index:04d}.npz", logits=logits)
 
     def finish(self) -> dict:
-        """Write what belongs to the whole scan, and return its summary."""
-        summary = summarise_scan(self._scan, self._slices, self._measures, self._predictor)
+        """Write the files of the whole scan and return its summary."""
+        summary = self._predictor.summarise(self._scan, self._slices, self._measures)
         mask = self._scan.mask_image(self._labels)
         sitk.WriteImage(mask, str(self._folder / MASK_FILE), useCompression=True)
         summary["notes"] += self._save_dicom_seg()
@@ -112,24 +115,12 @@ class ScanWriter:
 
     # ---- a slice --------------------------------------------------------------------------------
     def _view_slice(self, prediction: SlicePrediction, measures: SliceMeasures) -> ViewSlice:
-        scan, spacing = self._scan, self._scan.spacing_mm
-        names = self._predictor.segmenter.classes
-        lesions = [
-            ViewLesion(
-                score=le.score,
-                class_name=names[le.class_index],
-                area_mm2=in_mm2(le.area_px, spacing),
-                area_px=le.area_px,
-                mask=le.rle,
-            )
-            for le in prediction.lesions
-        ]
+        scan, index = self._scan, prediction.index
         return ViewSlice(
-            index=prediction.index,
-            name=scan.slice_names[prediction.index],
-            z_mm=None if scan.z_mm is None else scan.z_mm[prediction.index],
-            lesions=lesions,
-            area_mm2=in_mm2(measures.lesion_px, spacing),
+            index=index,
+            name=scan.slice_names[index],
+            z_mm=None if scan.z_mm is None else scan.z_mm[index],
+            lesions=prediction.lesions,
             area_px=measures.lesion_px,
             probabilities=self._probabilities(prediction),
         )
@@ -141,7 +132,7 @@ class ScanWriter:
         return softmax(np.array(prediction.logits) / temperature).tolist()
 
     def _images(self, index: int, grey: np.ndarray) -> dict[str, np.ndarray]:
-        """The slice in each window of the page."""
+        """The slice in each display window of the page."""
         if self._windows is None:
             return {AS_GIVEN: grey}
         return {
@@ -149,23 +140,22 @@ class ScanWriter:
             for name, window in self._windows.items()
         }
 
-    def _save_overlay(self, shown: ViewSlice, grey: np.ndarray) -> None:
+    def _save_overlay(self, prediction: SlicePrediction, grey: np.ndarray) -> None:
         folder = self._folder / "overlays"
         folder.mkdir(exist_ok=True)
-        caption = f"{self._scan.name}, slice {shown.index + 1} of {self._scan.shape[0]}"
-        classes = self._predictor.segmenter.classes
-        picture = draw_overlay(grey, shown.lesions, caption, classes)
-        Image.fromarray(picture).save(folder / f"{shown.index:04d}.png")
+        caption = f"{self._scan.name}, slice {prediction.index + 1} of {self._scan.shape[0]}"
+        picture = draw_overlay(grey, prediction.lesions, caption, self._class_names)
+        Image.fromarray(picture).save(folder / f"{prediction.index:04d}.png")
 
     # ---- the scan -------------------------------------------------------------------------------
     def _save_dicom_seg(self) -> list[str]:
-        """Write it where there can be one; returns why not, where one would be expected."""
+        """Write the segmentation of a DICOM series; returns notes on why there is no file."""
         if self._scan.dicom_files is None:
             return []
         if not self._labels.any():
-            return ["no lesion was found, so there is no DICOM segmentation"]
-        classes = self._predictor.segmenter.classes
-        problem = write_dicom_seg(self._folder / DICOM_SEG_FILE, self._scan, self._labels, classes)
+            return ["no DICOM segmentation: no lesion was found"]
+        path = self._folder / DICOM_SEG_FILE
+        problem = write_dicom_seg(path, self._scan, self._labels, self._class_names)
         return [problem] if problem else []
 
     def _write_json(self, name: str, content: dict) -> None:
@@ -173,7 +163,7 @@ class ScanWriter:
         (self._folder / name).write_text(text + "\n", encoding="utf-8")
 
     def _coco(self) -> dict:
-        """The scan's lesions as COCO's ground truth is, with a score each."""
+        """The scan's lesions in the format of a COCO ground truth, with scores."""
         scan, (_, height, width) = self._scan, self._scan.shape
         annotations = [
             {
@@ -190,11 +180,11 @@ class ScanWriter:
         ]
         return {
             "info": {
-                "description": "Predicted lesions. Not for clinical use.",
+                "description": f"Predicted lesions. {DISCLAIMER}",
                 "scan": scan.name,
                 "patient": scan.patient,
                 "orientation": "slices from the feet upwards, rows to the back, columns to the "
-                "patient's left, as far as the input says where these are",
+                "patient's left, as far as the input gives its orientation",
             },
             "images": [
                 {
@@ -209,8 +199,7 @@ class ScanWriter:
             ],
             "annotations": [{"id": i, **a} for i, a in enumerate(annotations, start=1)],
             "categories": [
-                {"id": i, "name": name}
-                for i, name in enumerate(self._predictor.segmenter.classes, start=1)
+                {"id": i, "name": name} for i, name in enumerate(self._class_names, start=1)
             ],
         }
 
@@ -232,9 +221,6 @@ class ScanWriter:
 
     def _row(self, prediction: SlicePrediction, measures: SliceMeasures) -> list:
         scan, index = self._scan, prediction.index
-        lung_mm2 = None
-        if measures.lung_px is not None:
-            lung_mm2 = in_mm2(measures.lung_px, scan.spacing_mm)
         row = [
             index,
             scan.slice_names[index],
@@ -243,7 +229,7 @@ class ScanWriter:
             max((le.score for le in prediction.lesions), default=None),
             measures.lesion_px,
             in_mm2(measures.lesion_px, scan.spacing_mm),
-            lung_mm2,
+            in_mm2(measures.lung_px, scan.spacing_mm),
             measures.share_of_lung,
         ]
         if classifier := self._predictor.classifier:
@@ -253,7 +239,7 @@ class ScanWriter:
 
 
 def _view_windows(scan: Scan) -> dict[str, Sequence[float]] | None:
-    """The windows of the page, the models' own first; ``None`` for 8-bit input."""
+    """The display windows of the page, the models' input window first; ``None`` for 8-bit input."""
     if not scan.is_hu:
         return None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
@@ -263,5 +249,5 @@ def _view_windows(scan: Scan) -> dict[str, Sequence[float]] | None:
 
 
 def _number(value: object) -> object:
-    """A float with the digits that a float32 has."""
+    """A float with the seven significant digits of a float32."""
     return f"{value:.7g}" if isinstance(value, float) else value

@@ -1,45 +1,125 @@
-"""The summary of a scan: what ``summary.json`` holds and the page shows."""
+"""Areas, volumes and the class of a scan: the content of ``summary.json``.
 
-from __future__ import annotations
+Lengths are in mm, areas in pixels and mm2, volumes in ml. Physical sizes are ``None`` for scans
+without spacing (pictures).
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
-from .scan_class import ScanClass, classify_scan
-from .scan_measures import SliceMeasures, summarise_lesions
+from .models import TrainedModel
+from .scan_class import classify_scan
 from .slices import SlicePrediction
 
-if TYPE_CHECKING:
-    from .predictor import LesionPredictor
+
+@dataclass(frozen=True)
+class SliceMeasures:
+    """Pixel counts of one slice.
+
+    Attributes:
+        lesion_px: pixels of all lesions together; overlaps count once.
+        lung_px: pixels of the lung mask; ``None`` without a mask.
+        lesion_in_lung_px: lesion pixels inside the lung mask; ``None`` without a mask.
+    """
+
+    lesion_px: int
+    lung_px: int | None = None
+    lesion_in_lung_px: int | None = None
+
+    @property
+    def share_of_lung(self) -> float | None:
+        """Lesion as a share of lung, 0..1; ``None`` without a lung mask or without lung."""
+        return self.lesion_in_lung_px / self.lung_px if self.lung_px else None
+
+
+def measure_slice(labels: np.ndarray, lung: np.ndarray | None = None) -> SliceMeasures:
+    """Count the pixels of lesions and lung in a slice.
+
+    Args:
+        labels: (H, W), 0 is background.
+        lung: (H, W), 0 is background.
+    """
+    lesion = labels > 0
+    if lung is None:
+        return SliceMeasures(int(lesion.sum()))
+    inside = np.asarray(lung) > 0
+    return SliceMeasures(int(lesion.sum()), int(inside.sum()), int((lesion & inside).sum()))
+
+
+def in_mm2(pixels: int | None, spacing_mm: Sequence[float] | None) -> float | None:
+    """An area in mm2; ``None`` if the area or the spacing (z, y, x) is unknown."""
+    if pixels is None or spacing_mm is None:
+        return None
+    return pixels * (spacing_mm[1] * spacing_mm[2])
+
+
+def summarise_lesions(
+    slices: Sequence[SlicePrediction],
+    measures: Sequence[SliceMeasures],
+    spacing_mm: Sequence[float] | None,
+) -> dict:
+    """The lesions of a scan in numbers.
+
+    Args:
+        slices: predictions of all slices, in order.
+        measures: one for each slice.
+        spacing_mm: z, y, x.
+
+    Returns:
+        ``lesions`` (regions: a lesion that spans five slices counts five times),
+        ``slices_with_lesion``, ``lesion_slice_range`` ([first, last], from 0),
+        ``most_lesion_slice``, ``lesion_volume_ml``, ``lesion_share_of_lung`` (of all slices
+        together; lesion outside the lung mask does not count) and ``lesion_outside_lung_ml``.
+    """
+    pixels = np.array([m.lesion_px for m in measures], dtype=np.int64)
+    affected = np.flatnonzero(pixels)
+    voxel_ml = None if spacing_mm is None else float(np.prod(spacing_mm)) / 1000
+    total = int(pixels.sum())
+    lung = sum(m.lung_px or 0 for m in measures)
+    inside = sum(m.lesion_in_lung_px or 0 for m in measures)
+    has_lung_mask = any(m.lung_px is not None for m in measures)
+    return {
+        "lesions": sum(len(s.lesions) for s in slices),
+        "slices_with_lesion": len(affected),
+        "lesion_slice_range": [int(affected[0]), int(affected[-1])] if len(affected) else None,
+        "most_lesion_slice": int(pixels.argmax()) if len(affected) else None,
+        "lesion_volume_ml": None if voxel_ml is None else total * voxel_ml,
+        "lesion_share_of_lung": inside / lung if lung else None,
+        "lesion_outside_lung_ml": (
+            (total - inside) * voxel_ml if has_lung_mask and voxel_ml is not None else None
+        ),
+    }
 
 
 def summarise_scan(
     scan: Scan,
     slices: Sequence[SlicePrediction],
     measures: Sequence[SliceMeasures],
-    predictor: LesionPredictor,
+    segmenter: TrainedModel,
+    classifier: TrainedModel | None,
+    top_slices: int,
 ) -> dict:
-    """All that is said of a scan as a whole, in plain values.
+    """The summary of a scan, JSON-ready.
 
     Args:
-        scan: what was read.
+        scan: the scan.
         slices: its predictions, in order.
-        measures: of each slice.
-        predictor: which predicted.
+        measures: one for each slice.
+        segmenter, classifier: the models that predicted.
+        top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
     Returns:
-        Of the scan: ``scan``, ``source``, ``patient``, ``slices``, ``size`` ([H, W]),
-        ``spacing_mm`` ([z, y, x]), ``window`` ([level, width] in HU), ``notes`` and ``qc``; of its
-        class: ``class``, ``probabilities``, ``rule`` and ``deciding_slices``; of its lesions: see
-        :func:`ct_lesion.prediction.scan_measures.summarise_lesions`; and how the lesions were
-        found: ``score_thresh``, ``lesion_class_names``, ``class_names``.
+        About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``, ``size``
+        ([H, W]), ``spacing_mm`` ([z, y, x]), ``window`` ([level, width] in HU), ``notes`` and
+        ``qc``. About its class, ``None`` without a classifier: ``class``, ``probabilities``,
+        ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the items of
+        :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
     """
-    classifier = predictor.classifier
     summary = {
         "disclaimer": DISCLAIMER,
         "scan": scan.name,
@@ -54,39 +134,37 @@ def summarise_scan(
         "rule": None,
         "deciding_slices": None,
         **summarise_lesions(slices, measures, scan.spacing_mm),
-        "score_thresh": predictor.score_thresh,
-        "lesion_class_names": list(predictor.segmenter.classes),
+        "score_thresh": segmenter.score_thresh,
+        "lesion_class_names": list(segmenter.classes),
         "class_names": list(classifier.classes) if classifier else None,
         "notes": list(scan.notes),
         "qc": [{"code": f.code, "message": f.message} for f in scan.qc],
     }
     if classifier is not None:
-        summary |= _class(scan_class(slices, predictor), classifier.classes)
+        summary |= _scan_class(slices, classifier, top_slices)
     return summary
 
 
-def scan_class(slices: Sequence[SlicePrediction], predictor: LesionPredictor) -> ScanClass:
-    """The class of a scan by the predictor's rule."""
-    return classify_scan(
-        np.array([s.logits for s in slices]),
-        [s.region_score for s in slices],
-        top_slices=predictor.top_slices,
-        temperature=predictor.classifier.temperature,
-    )
-
-
 def _source(scan: Scan) -> str | None:
-    """The file, or the folder of several; nothing of an array."""
+    """The scan's file, or the folder of its files; ``None`` for an array."""
     if not scan.files:
         return None
     path = scan.files[0] if len(scan.files) == 1 else scan.files[0].parent
     return str(path.resolve())
 
 
-def _class(found: ScanClass, names: Sequence[str]) -> dict:
+def _scan_class(
+    slices: Sequence[SlicePrediction], classifier: TrainedModel, top_slices: int
+) -> dict:
+    result = classify_scan(
+        np.array([s.logits for s in slices]),
+        [s.region_score for s in slices],
+        top_slices=top_slices,
+        temperature=classifier.temperature,
+    )
     return {
-        "class": names[found.index],
-        "probabilities": dict(zip(names, found.probabilities, strict=True)),
-        "rule": found.rule,
-        "deciding_slices": list(found.slices),
+        "class": classifier.classes[result.index],
+        "probabilities": dict(zip(classifier.classes, result.probabilities, strict=True)),
+        "rule": result.rule,
+        "deciding_slices": list(result.slices),
     }

@@ -1,4 +1,4 @@
-"""What the models say about one slice, as plain values that are small enough to keep.
+"""The predictions for one slice, as plain values that are small enough to keep for a whole scan.
 
 Shapes: H x W pixels of the slice. Boxes are x0, y0, x1, y1 in pixels of the slice.
 """
@@ -21,8 +21,8 @@ class Lesion:
         score: 0..1.
         class_index: from 0, in the order of the segmenter's classes.
         box: x0, y0, x1, y1.
-        area_px: pixels of its mask.
-        rle: its mask, COCO run-length encoding with ``counts`` as str.
+        area_px: area of its mask in pixels.
+        rle: its mask in COCO run-length encoding, with ``counts`` as str.
     """
 
     score: float
@@ -39,13 +39,14 @@ class Lesion:
 
 @dataclass(frozen=True)
 class SlicePrediction:
-    """A slice of a scan.
+    """The predictions for one slice of a scan.
 
     Attributes:
         index: of the slice, from 0 at the feet.
-        lesions: in decreasing score.
-        logits: of the image classes, if there is a classifier.
-        region_score: of the region that ranks first in the classifier's RoI batch, 0..1.
+        lesions: by decreasing score.
+        logits: of the image classes; ``None`` without a classifier.
+        region_score: score of the top-ranked region of the classifier's RoI batch, 0..1; ``None``
+            without a classifier.
     """
 
     index: int
@@ -54,7 +55,10 @@ class SlicePrediction:
     region_score: float | None = None
 
     def label_mask(self, height: int, width: int) -> np.ndarray:
-        """(H, W) uint8: 0 background, else lesion class + 1; the surest lesion wins a pixel."""
+        """(H, W) uint8: 0 background, else lesion class + 1.
+
+        Where lesions overlap, the one with the highest score determines the label.
+        """
         labels = np.zeros((height, width), np.uint8)
         for lesion in reversed(self.lesions):
             labels[lesion.mask] = lesion.class_index + 1
@@ -62,7 +66,7 @@ class SlicePrediction:
 
 
 def lesions_of(instances: Instances) -> tuple[Lesion, ...]:
-    """Lesions from Detectron2's output, in decreasing score; those without a pixel are left out.
+    """Convert Detectron2's output to lesions, by decreasing score; empty masks are dropped.
 
     Args:
         instances: with ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (R, H, W).

@@ -1,14 +1,15 @@
-"""A report put together: which sections there are, and what each of them needs."""
+"""The sections of a report, and the results that each of them needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 from ct_lesion.pages.blocks import Block, Picture, Section
 from ct_lesion.version import __version__
 
-from .figures.training_curves import curves_figure
+from .figures.curves import curves_figure
 from .options import ReportOptions
 from .paper.result_tables import (
     RunMetrics,
@@ -17,23 +18,19 @@ from .paper.result_tables import (
     segmentation_table,
 )
 from .paper.size_table import size_table
-from .runs.runs import (
-    ClassificationResult,
-    Run,
-    RunError,
-    SegmentationResult,
-    choose_test,
-    choose_validation,
-)
+from .runs.results import ClassificationResult, SegmentationResult, choose_test, choose_validation
+from .runs.run_checks import RunError
+from .runs.runs import Run
 from .sections.calibration import calibration_blocks
 from .sections.classification import (
     cautions,
+    check_comparable,
+    comparison_table,
     confusion_table,
     level_table,
     subgroup_tables,
     worst_blocks,
 )
-from .sections.comparison_section import check_comparable, comparison_table
 from .sections.explanation import explanation_blocks
 from .sections.figure_2 import figure_2_blocks
 from .sections.model_card import (
@@ -47,14 +44,14 @@ from .sections.regions import region_blocks
 from .sections.segmentation import check_same_truth, segmentation_blocks
 
 CURVES_CAPTION = (
-    "Losses and evaluations over the training, as Detectron2's metrics.json has them. Metrics that "
-    "were evaluated once are single points."
+    "Losses and evaluations over the training, from metrics.json. Metrics that were evaluated once "
+    "are single points."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`ct_lesion.report.page.write_report` writes."""
+    """The input of :func:`ct_lesion.report.page.write_report`."""
 
     title: str
     sections: list[Section]
@@ -62,7 +59,7 @@ class Report:
 
 
 class _Material:
-    """The evaluations of the runs that are reported."""
+    """The runs of a report, with the evaluation of each that is reported."""
 
     def __init__(self, runs: list[Run], options: ReportOptions) -> None:
         self.runs = runs
@@ -71,7 +68,7 @@ class _Material:
         self.segmentation = self._chosen("segmentation")
         self.classification = self._chosen("classification")
         if not self.segmentation and not self.classification:
-            raise RunError(f"No run was evaluated on {options.dataset}: correct --dataset.")
+            raise RunError(f"No run was evaluated on {options.dataset}. Correct --dataset.")
 
     def _chosen(self, kind: str) -> Mapping[str, SegmentationResult | ClassificationResult]:
         found = {r.name: choose_test(getattr(r, kind), self.options.dataset) for r in self.runs}
@@ -90,10 +87,10 @@ class _Material:
 
 
 def build_report(runs: list[Run], options: ReportOptions) -> Report:
-    """Tables, figures and text of a report; a line is printed before each section.
+    """Compute tables, figures and text of a report; prints a line before each section.
 
     Raises:
-        UserError: runs that lack what was asked for, or that cannot stand side by side.
+        UserError: a run lacks the wanted results, or the runs cannot be compared.
     """
     material = _Material(runs, options)
     check_comparable(material.classification)
@@ -166,7 +163,7 @@ def _classification(material: _Material) -> list[Block]:
 def _regions(material: _Material) -> list[Block]:
     results = {n: r for n, r in material.classification.items() if r.roi_batches is not None}
     blocks: list[Block] = [
-        f"{name}: the evaluation left no RoI batches; evaluate it again for this section."
+        f"{name}: the evaluation wrote no RoI batches. Evaluate the run again for this section."
         for name in material.classification
         if name not in results
     ]
@@ -184,7 +181,7 @@ def _maps(material: _Material) -> list[Block]:
     if not material.options.draw_models:
         return []
     if not material.segmentation:
-        return ["Figure 2 needs a segmentation run, whose mask head draws the score maps."]
+        return ["Figure 2 needs a segmentation run, whose mask head computes the score maps."]
     name, result = next(iter(material.segmentation.items()))
     classifiers = list(material.classification.items())
     classifier = (material.by_name[classifiers[0][0]], classifiers[0][1]) if classifiers else None
@@ -193,7 +190,8 @@ def _maps(material: _Material) -> list[Block]:
 
 
 def _sizes(material: _Material) -> list[Block]:
-    return [size_table()]
+    metrics = (material.metrics(r) for r in (material.segmentation, material.classification))
+    return [size_table(list(chain(*metrics)))]
 
 
 def _training(material: _Material) -> list[Block]:

@@ -1,4 +1,4 @@
-"""What a user may choose about a report."""
+"""The options of a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from ct_lesion.evaluation.region_statistics import PER_CLASS_SLICES
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a user may choose about a report.
+    """The options of a report.
 
     Attributes:
-        dataset: evaluation to report; by default that whose name ends in "_test".
-        validation: evaluation to fit the temperature on; by default that ending in "_val".
-        score_threshold: detections above it count for Dice and are drawn.
-        per_class: slices of each class in the sample of Tables 4 and 5.
-        resamples: of the bootstrap.
-        seed: of bootstrap and samples.
-        metadata: CSV file for subgroups, and ``subgroups`` its columns.
-        draw_models: load the checkpoints for Figure 2 and the explained regions.
+        dataset: dataset to report on; default: the dataset whose name ends in "_test".
+        validation: dataset to fit the temperature on; default: the name ends in "_val".
+        score_threshold: detections above it count for Dice and are drawn, 0..1.
+        per_class: slices per class in the sample of Tables 4 and 5.
+        resamples: number of bootstrap resamples.
+        seed: of the bootstrap and the samples.
+        metadata: CSV file with subgroups.
+        subgroups: columns of ``metadata``.
+        draw_models: load checkpoints, for Figure 2 and the importance of regions.
     """
 
     dataset: str | None = None

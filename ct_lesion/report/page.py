@@ -1,4 +1,4 @@
-"""A report as files: tables, figures, one page with all of them, and every number as JSON."""
+"""The files of a report: tables, figures, a page with all of them, and every number as JSON."""
 
 import base64
 import io
@@ -26,20 +26,20 @@ def write_report(
     facts: Mapping[str, str],
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write ``report.html``, ``report.json``, ``tables/`` and ``figures/``, all at once or nothing.
+    """Write ``report.html``, ``report.json``, ``tables/`` and ``figures/``: all files or none.
 
     Args:
-        output: folder to make.
+        output: folder to create.
         title: of the page.
-        sections: its parts.
-        facts: name and value of what stands at the top, e.g. the date.
-        overwrite: replace an earlier report there.
+        sections: of the page.
+        facts: shown at the top of the page, by name, e.g. the date.
+        overwrite: replace an earlier report in ``output``.
 
     Returns:
         The paths written, the page first.
 
     Raises:
-        UserError: the folder holds an earlier report or something else.
+        UserError: the folder holds an earlier report or other files.
     """
     output = Path(output)
     check_output(output, overwrite)
@@ -56,18 +56,18 @@ def write_report(
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to write over what is not an earlier report, or over one that is not given up.
+    """Check that a report can be written to a folder.
 
     Raises:
-        UserError: names the folder, and what to do.
+        UserError: the folder holds other files, or a report that may not be overwritten.
     """
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / PAGE).is_file()):
-        raise UserError(f"{output}: exists and is no report. Choose another --output.")
+        raise UserError(f"{output}: exists and is not a report. Choose another --output.")
     if (output / PAGE).is_file() and not overwrite:
         raise UserError(
-            f"{output}: holds a report already. Choose another --output, or replace it with "
+            f"{output}: already holds a report. Choose another --output, or replace it with "
             "--overwrite."
         )
 
@@ -76,7 +76,7 @@ def _all(sections: Sequence[Section], kind: type) -> list:
     blocks = [block for section in sections for block in section.of(kind)]
     names = [block.name for block in blocks]
     if len(set(names)) < len(names):
-        raise ValueError(f"two of the same name among {names}")
+        raise ValueError(f"duplicate names among {names}")
     return blocks
 
 
@@ -92,7 +92,7 @@ def _write_table(folder: Path, table: Table) -> None:
 
 
 def _write_picture(folder: Path, picture: Picture) -> str:
-    """Write PNG and SVG, and give the picture as a data URI for the page."""
+    """Write PNG and SVG; returns the picture as a data URI for the page."""
     folder.mkdir(exist_ok=True)
     picture.figure.savefig(folder / f"{picture.name}.svg")
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=FILE_DPI)
@@ -128,11 +128,11 @@ def render(
     facts: Mapping[str, str],
     images: Mapping[str, str],
 ) -> str:
-    """The page as HTML that loads nothing from elsewhere.
+    """Render the page as a single HTML file.
 
     Args:
         title, sections, facts: see :func:`write_report`.
-        images: data URI of each picture, by name.
+        images: data URIs of the pictures, by name.
     """
     template = page_environment("ct_lesion.report").get_template("report.html")
     return template.render(title=title, sections=sections, facts=facts, images=images)

@@ -1,4 +1,4 @@
-"""A scan of an array that is in memory already, for users of the package."""
+"""A scan from an array in memory, for users of the Python API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .scan import (
     GREY_NOTE,
     HU_NOTE,
     NO_GEOMETRY_NOTE,
+    HUSlices,
     Scan,
     check_grey_range,
     check_hu_range,
     place_slices,
 )
-from .volume_files import HUSlices
 from .windows import Window
 
 
@@ -30,27 +30,28 @@ def scan_from_array(
     window: Window | None = None,
     name: str = "array",
 ) -> Scan:
-    """A scan of an array; the array is not copied.
+    """Wrap an array as a scan, without copying it.
 
     Args:
         values: ``(S, H, W)``, slice 0 nearest the feet, rows to the back, columns to the patient's
-            left. uint8 is grey, windowed already; any other type must be said to be HU.
+            left. uint8 counts as grey, windowed already; any other type must be declared as HU.
         spacing_mm: between slices, rows and columns.
-        is_hu: True for HU. None leaves it to the dtype, and refuses what that does not settle.
-        window: for HU; None is the lung window. Given, it also says that the values are HU.
+        is_hu: True declares HU. None means: uint8 is grey, other types need a ``window``.
+        window: for HU; None is the lung window. A window also declares that the values are HU.
 
     Raises:
-        DatasetError: not three dimensions, not said to be HU, or values that cannot be.
+        DatasetError: the array does not have three dimensions, is not declared as HU, or its
+            values cannot be HU.
     """
     values = np.asarray(values)
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "iuf":
         raise DatasetError(
-            f"an array of shape {values.shape}, {values.dtype}: need numbers, S, H, W."
+            f"an array of shape {values.shape}, {values.dtype}: expected numbers (S, H, W)."
         )
     grey = values.dtype == np.uint8 and not is_hu and window is None
     if not grey and not is_hu and (is_hu is False or window is None):
         raise DatasetError(
-            f"an array of {values.dtype}: say that it holds HU (is_hu=True), or window it to uint8."
+            f"an array of {values.dtype}: pass is_hu=True if it holds HU, or window it to uint8."
         )
     low, high = float(values.min()), float(values.max())
     if grey:
@@ -65,8 +66,7 @@ def scan_from_array(
         files=(),
         is_hu=not grey,
         window=window,
-        read_slice=values.__getitem__ if grey else HUSlices(values.__getitem__, 0.0),
-        slice_names=[f"{index:04d}" for index in range(len(values))],
+        read_slice=values.__getitem__ if grey else HUSlices(values.__getitem__),
         notes=[GREY_NOTE if grey else HU_NOTE.format(window=window.label)],
         **place_slices(geometry),
     )

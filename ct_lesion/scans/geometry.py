@@ -1,8 +1,8 @@
-"""From a volume's own axes to the internal ones and back.
+"""The grid of a scan, and the mapping between the input's axes and the internal ones.
 
 Internal orientation: S slices, H x W pixels; slice 0 is nearest the feet, rows run to the
-patient's back, columns to the patient's left (LPS). An oblique volume takes the nearest of these
-axes: voxels are reordered, never resampled, so that a mask goes back voxel for voxel.
+patient's back, columns to the patient's left (LPS). Oblique volumes are assigned to the nearest of
+these axes: voxels are reordered, never resampled, so a mask maps back voxel for voxel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from ct_lesion.errors import DatasetError
 
 Vector = tuple[float, float, float]
-LARGEST_NUMBER = 1e6  # mm; what lies a kilometre away is no origin
+LARGEST_NUMBER = 1e6  # mm; an origin a kilometre away is damage
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Geometry:
     def without_position(
         cls, shape: tuple[int, int, int], spacing_zyx: Vector = (1.0, 1.0, 1.0)
     ) -> Geometry:
-        """The geometry of ``(S, H, W)`` slices whose place in the patient is not known."""
+        """The geometry of ``(S, H, W)`` slices whose position in the patient is unknown."""
         return cls(shape[::-1], spacing_zyx[::-1], (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 
     @cached_property
     def _orientation(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-        # SimpleITK's own choice of the nearest axes, learnt from a volume of one voxel
+        # let SimpleITK choose the nearest axes, with a volume of one voxel
         probe = sitk.Image(1, 1, 1, sitk.sitkUInt8)
         probe.SetDirection(self.direction)
         orient = sitk.DICOMOrientImageFilter()
@@ -77,24 +77,24 @@ class Geometry:
 
     @property
     def acquired_axially(self) -> bool:
-        """Whether the input's own slices are the internal ones."""
+        """Whether the input's slices are the internal slices."""
         return self.order[2] == 2
 
     @property
     def slice_normal(self) -> np.ndarray:
-        """Unit vector of the internal slice axis, to the head."""
+        """Unit vector of the internal slice axis, pointing to the head."""
         axis = np.reshape(self.direction, (3, 3))[:, self.order[2]]
         return -axis if self.flips[2] else axis
 
     @property
     def degrees_from_axial(self) -> float:
-        """Largest angle between an internal axis and the patient's axis it stands for."""
+        """Largest angle between an input axis and the patient axis it is assigned to."""
         cosines = np.abs(np.reshape(self.direction, (3, 3))[[0, 1, 2], list(self.order)])
         return float(np.degrees(np.arccos(np.clip(cosines.min(), 0, 1))))
 
     @property
     def slice_positions(self) -> list[float]:
-        """Place of each internal slice along :attr:`slice_normal` in mm."""
+        """Position of each internal slice along :attr:`slice_normal`, in mm."""
         start = float(np.dot(self.slice_normal, self.origin))
         step, count = self.spacing_zyx[0], self.shape[0]
         if self.flips[2]:
@@ -102,11 +102,11 @@ class Geometry:
         return [start + step * index for index in range(count)]
 
     def input_slice(self, index: int) -> int:
-        """The input's z of an internal slice; only where :attr:`acquired_axially`."""
+        """The input's z index of an internal slice; only if :attr:`acquired_axially`."""
         return self.size[2] - 1 - index if self.flips[2] else index
 
     def slice_to_internal(self, pixels: np.ndarray) -> np.ndarray:
-        """An input's ``(y, x)`` slice as internal ``(H, W)``; only where acquired axially."""
+        """An input's ``(y, x)`` slice as internal ``(H, W)``; only if acquired axially."""
         if self.order[0] == 1:
             pixels = pixels.T
         return pixels[:: -1 if self.flips[1] else 1, :: -1 if self.flips[0] else 1]
@@ -124,13 +124,13 @@ class Geometry:
         return voxels[steps].transpose(np.argsort(axes))
 
     def image(self, voxels: np.ndarray) -> sitk.Image:
-        """An image in the input's own geometry of ``(S, H, W)`` voxels in internal order.
+        """An image on the input's grid from ``(S, H, W)`` voxels in internal order.
 
         Raises:
-            ValueError: the voxels have another shape.
+            ValueError: the voxels have the wrong shape.
         """
         if voxels.shape != self.shape:
-            raise ValueError(f"{voxels.shape} voxels for a scan of {self.shape}")
+            raise ValueError(f"voxels of shape {voxels.shape} for a scan of shape {self.shape}")
         image = sitk.GetImageFromArray(np.ascontiguousarray(self.to_input(voxels)))
         image.SetSpacing(self.spacing)
         image.SetOrigin(self.origin)
@@ -139,10 +139,11 @@ class Geometry:
 
 
 def check_geometry(path: Path, geometry: Geometry) -> None:
-    """Refuse a grid that no volume can lie on.
+    """Refuse an impossible grid.
 
     Raises:
-        DatasetError: spacing, origin or axes are not numbers, or the spacing is not above 0.
+        DatasetError: spacing, origin or axes are not finite or too large, the spacing is not
+            positive, or the axes do not span a volume.
     """
     for what, numbers in (
         ("spacing", geometry.spacing),
@@ -158,16 +159,17 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
 
 
 class OrientedSlices:
-    """Internal slices of an input that is read slice by slice along its own z.
+    """Internal slices of an input that is read slice by slice along its z axis.
 
-    Nothing is kept where the input's slices are the internal ones. Otherwise (a sagittal series,
-    say) every internal slice crosses all of the input's, which is then read once and kept.
+    Nothing is kept in memory if the input's slices are the internal ones. Otherwise (e.g. a
+    sagittal series) each internal slice crosses all of the input's slices, so the input is read
+    once and kept.
     """
 
     def __init__(self, geometry: Geometry, read: Callable[[int], np.ndarray]) -> None:
         """
         Args:
-            read: gives the input's slice ``(y, x)`` at an index along its z.
+            read: returns the input's slice ``(y, x)`` at an index along its z axis.
         """
         self._geometry, self._read = geometry, read
         self._volume: np.ndarray | None = None

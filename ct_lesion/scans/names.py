@@ -1,4 +1,4 @@
-"""Names that are safe as folder names and all different, and the order people expect of them."""
+"""Names of scans and slices: safe as folder names, unique, and sorted with numbers in order."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 def safe_name(text: str) -> str:
-    """Letters, digits, dot, dash and underscore only; never empty, never hidden."""
+    """Replace all but letters, digits, dot, dash and underscore; never empty or hidden."""
     return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-") or "scan"
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """The same names, with -2, -3, ... after those that stand before already.
+    """Make names unique by appending -2, -3, ... to repeated ones.
 
-    Letter case does not count, since some file systems ignore it.
+    Names that differ only in case count as equal, because some file systems ignore case.
     """
     taken: set[str] = set()
     unique = []
@@ -29,7 +29,7 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sorting key by which ``slice2`` comes before ``slice10``."""
+    """Sort key with numbers in numeric order: ``slice2`` before ``slice10``."""
     parts = re.split(r"(\d+)", text.lower())
     key = [(1, int(p), "") if p.isdecimal() else (2, 0, p) for p in parts if p]
-    return [*key, (0, 0, text)]  # ends first: "a" before "a1"; the text itself settles "1", "01"
+    return [*key, (0, 0, text)]  # shorter names first: "a" before "a1"; the text orders "1", "01"

@@ -1,7 +1,7 @@
-"""Faults of a NIfTI file that its library hides.
+"""Checks of a NIfTI file for damage that ITK hides.
 
-It reads NaN and infinities as 0, which is water, and the end of a file that was cut off as
-whatever lies in memory. Both are looked for in the file itself.
+ITK's NIfTI reader returns NaN and infinities as 0, which is water, and fills the missing end of a
+truncated file with uninitialised memory. These checks read the file directly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ct_lesion.errors import DatasetError
 from .volume_headers import check_volume_size
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-NOT_FINITE = "{path}: holds NaN or infinite values; replace them with air, -1024."
+NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
 # offsets and struct codes of (dim, datatype, bitpix, vox_offset) in the two versions' headers
@@ -34,13 +34,13 @@ _FLOATS = {16: "f4", 64: "f8"}
 
 
 def check_nifti(path: Path) -> None:
-    """Refuse a NIfTI file that was cut off or holds NaN or infinite values.
+    """Refuse a NIfTI file that was cut off or contains NaN or infinite values.
 
-    Floats and compressed files are read through for it, a few megabytes at a time; of others only
-    the size is looked at.
+    Float and compressed files are read completely, a few megabytes at a time; for the others the
+    file size is compared with the header.
 
     Raises:
-        DatasetError: says which.
+        DatasetError: with the fault.
     """
     compressed = path.name.lower().endswith(".gz")
     with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
@@ -58,11 +58,11 @@ def check_nifti(path: Path) -> None:
 
 
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
-    """Write what a ``.nii.gz`` holds to a file, and no more than its header says.
+    """Unpack a ``.nii.gz`` into a file, but no more than its header declares.
 
     Raises:
-        DatasetError: it is damaged, or holds more.
-        OSError: there is no room for it.
+        DatasetError: the file is damaged, or holds more than its header declares.
+        OSError: the disk is full.
     """
     with _faults_named(path), gzip.open(path) as packed:
         header = _read_header(packed)
@@ -82,7 +82,7 @@ def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
 
 @contextmanager
 def _faults_named(path: Path) -> Iterator[None]:
-    """What damaged bytes raise, as one line with the file's name."""
+    """Turn errors from damaged bytes into one line with the file's name."""
     try:
         yield
     except DatasetError:
@@ -94,7 +94,7 @@ def _faults_named(path: Path) -> Iterator[None]:
 
 
 class _Header(NamedTuple):
-    """Byte order, voxels along each axis, and where in the file, unpacked, the voxels are."""
+    """Byte order, voxels along each axis, and the bytes of the unpacked file that hold them."""
 
     order: str
     size: tuple[int, ...]

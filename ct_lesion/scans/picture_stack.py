@@ -1,7 +1,7 @@
-"""Reading a scan from pictures: PNG, JPG or TIFF, a file a slice or the pages of one TIFF.
+"""Reading a scan from pictures: PNG, JPG or TIFF, one file a slice or the pages of one TIFF.
 
-8-bit pictures are taken as windowed already. Others hold whatever their writer chose, so they are
-only read when the user says what (``--hu`` or a window).
+8-bit pictures count as windowed already. The meaning of deeper values is not recorded in a picture,
+so they are only read if the user declares it (``--hu`` or a window).
 """
 
 from __future__ import annotations
@@ -13,69 +13,75 @@ import numpy as np
 from PIL import Image
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import check_picture_size, open_picture
+from ct_lesion.pictures import (
+    DEEP_MODES,
+    GREY_MODES,
+    MOST_COLOUR,
+    bits_of,
+    check_picture_size,
+    colour_spread,
+    header_of,
+    open_picture,
+    upright,
+)
 
 from .geometry import Geometry
 from .names import natural_key, unique_names
-from .quality import sample_indices
+from .nifti_checks import NOT_FINITE
+from .quality import sampled_range
 from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
     HU_NOTE,
+    HU_OFFSET_NOTE,
     NO_GEOMETRY_NOTE,
+    HUSlices,
     ReadOptions,
     Scan,
     check_grey_range,
     check_hu_range,
 )
-from .volume_files import HUSlices
 from .windows import Window, window_to_uint8
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
-_GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-MOST_COLOUR = 16
-"""Channels of a grey JPEG saved in colour differ by less than this."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One slice: a file, and the page in it."""
+    """A slice: a file and the page in it."""
 
     path: Path
     number: int = 0
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether the name is that of a picture."""
+    """Whether the file's ending is that of a picture."""
     return path.suffix.lower() in PICTURE_ENDINGS
 
 
 def is_stack(path: Path) -> bool:
-    """Whether a file is a TIFF of several pages, which is a scan by itself."""
+    """Whether a file is a TIFF with several pages, which is a scan of its own."""
     if path.suffix.lower() not in _TIFF:
         return False
     try:
         with open_picture(path) as image:
             return image.n_frames > 1
     except DatasetError:
-        return False  # said when it is opened as a slice
+        return False  # the error is reported when the file is opened as a slice
 
 
 def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
     """Open pictures as the slices of a scan, in the natural order of their names.
 
     Raises:
-        DatasetError: an unreadable picture, sizes or bit depths that differ, colours, more than 8
-            bits without ``hu_offset`` or window, or values that cannot be what is said.
+        DatasetError: a picture is unreadable or coloured, sizes or bit depths differ, there are
+            more than 8 bits without ``hu_offset`` or window, or the values cannot be HU.
     """
     pages, size, deep = _survey(sorted(files, key=lambda path: natural_key(path.name)))
     place = files[0] if len(files) == 1 else files[0].parent
     stored = PictureSlices(pages)
-    sampled = [stored(index) for index in sample_indices(len(pages))]
-    low = float(min(pixels.min() for pixels in sampled))
-    high = float(max(pixels.max() for pixels in sampled))
+    low, high = sampled_range(stored, len(pages))
     notes, window, is_hu, read = [], None, False, stored
     if not deep:
         check_grey_range(place, high)
@@ -88,17 +94,17 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
         read = HUSlices(stored, offset)
         notes += [
-            f"HU = stored value - {offset:g}, as --hu says",
+            HU_OFFSET_NOTE.format(offset=offset),
             HU_NOTE.format(window=window.label),
         ]
     elif options.window is not None:
         read = WindowedSlices(stored, options.window)
-        notes.append(f"stored values shown through the window {options.window.label}, as told")
+        notes.append(f"stored values converted with the given window {options.window.label}")
     else:
         raise DatasetError(
-            f"{place}: pictures of more than 8 bits (values from {low:g} to {high:g}). Say what "
-            "they hold: --hu OFFSET if they are HU plus an offset (0 or 1024, say), or a window "
-            "with --window-level and --window-width."
+            f"{place}: pictures with more than 8 bits (values from {low:g} to {high:g}). Give "
+            "--hu OFFSET if the values are HU plus an offset (e.g. 0 or 1024), or a window with "
+            "--window-level and --window-width."
         )
     return Scan(
         name=name,
@@ -117,23 +123,23 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
 
 
 class PictureSlices:
-    """Slices ``(H, W)`` as stored: uint8, or whatever deeper type the files have."""
+    """Slices ``(H, W)`` as stored: uint8, or the deeper type of the files."""
 
     def __init__(self, pages: list[Page]) -> None:
         self._pages = pages
 
     def __call__(self, index: int) -> np.ndarray:
         page = self._pages[index]
-        with open_picture(page.path) as image:
-            image.seek(page.number)
-            pixels = np.asarray(image if image.mode in _DEEP_MODES else _grey(image, page.path))
+        with open_picture(page.path, page=page.number) as image:
+            image = upright(image)
+            pixels = np.asarray(image if image.mode in DEEP_MODES else _grey(image, page.path))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            raise DatasetError(f"{page.path}: holds NaN or infinite values.")
+            raise DatasetError(NOT_FINITE.format(path=page.path))
         return pixels
 
 
 class WindowedSlices:
-    """Slices of stored values through a window, ``(H, W)`` uint8."""
+    """Slices of stored values converted with a window, ``(H, W)`` uint8."""
 
     def __init__(self, read: PictureSlices, window: Window) -> None:
         self._read, self._window = read, window
@@ -143,17 +149,18 @@ class WindowedSlices:
 
 
 def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
-    """All slices, their width and height, and whether they have more than 8 bits."""
+    """All slices, their common width and height, and whether they have more than 8 bits."""
     pages: list[Page] = []
     kinds: dict[tuple[tuple[int, int], bool], Page] = {}
     for path in files:
         with open_picture(path) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
-                check_picture_size(path, *image.size)  # each page of a TIFF has a size of its own
-                page = Page(path, number)
+                check_picture_size(path, *image.size)  # the pages of a TIFF differ in size
+                _check_mode(image, path)
+                header, page = header_of(image), Page(path, number)
                 pages.append(page)
-                kinds.setdefault((image.size, _is_deep(image, path)), page)
+                kinds.setdefault(((header.width, header.height), header.bits > 8), page)
     if len(kinds) > 1:
         (size, deep), (other_size, other_deep) = list(kinds)[:2]
         one, other = list(kinds.values())[:2]
@@ -163,28 +170,26 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
             for s, d in ((size, deep), (other_size, other_deep))
         )
         raise DatasetError(
-            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; slices of a scan have "
-            f"one {what}."
+            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; all slices of a scan "
+            f"must have the same {what}."
         )
     ((size, deep),) = kinds
     return pages, size, deep
 
 
-def _is_deep(image: Image.Image, path: Path) -> bool:
-    if image.mode in _DEEP_MODES:
-        return True
-    if image.mode not in _GREY_MODES:
-        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey ones.")
-    if "16" in str([tile[3] for tile in image.tile]):  # Pillow would quietly cut them to 8
-        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey ones.")
-    return False
+def _check_mode(image: Image.Image, path: Path) -> None:
+    if image.mode in DEEP_MODES:
+        return
+    if image.mode not in GREY_MODES:
+        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey slices.")
+    if bits_of(image) > 8:  # Pillow would silently reduce them to 8
+        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey slices.")
 
 
 def _grey(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in ("P", "PA", "RGB", "RGBA"):
         image = image.convert("RGB")
-        channels = np.asarray(image).astype(np.int16)
-        spread = int((channels.max(axis=2) - channels.min(axis=2)).max())
+        spread = colour_spread(np.asarray(image))
         if spread >= MOST_COLOUR:
             raise DatasetError(
                 f"{path}: a colour picture (channels differ by up to {spread}); give grey slices."

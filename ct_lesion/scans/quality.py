@@ -1,8 +1,8 @@
-"""Checks of a scan before anything is predicted on it, from a few of its slices."""
+"""Quality checks of a scan before prediction, on a few of its slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -21,12 +21,20 @@ SAMPLES, SAMPLE_SIDE = 5, 128
 
 
 def sample_indices(count: int, samples: int = SAMPLES) -> list[int]:
-    """Indices spread evenly over ``count`` slices, none twice."""
+    """Distinct indices spread evenly over ``count`` slices."""
     return sorted({int((i + 0.5) * count / samples) for i in range(samples)})
 
 
+def sampled_range(read: Callable[[int], np.ndarray], count: int) -> tuple[float, float]:
+    """Lowest and highest value in a few of ``count`` slices; NaN if one of them is NaN."""
+    sampled = [read(index) for index in sample_indices(count)]
+    # NumPy's extremes propagate NaN, Python's do not
+    low, high = np.min([p.min() for p in sampled]), np.max([p.max() for p in sampled])
+    return float(low), float(high)
+
+
 def check_scan(scan: Scan) -> list[QCFinding]:
-    """All findings; reads at most five slices."""
+    """Run all checks; at most five slices are read."""
     return [*_check_slices(scan), *_check_orientation(scan), *_check_spacing(scan)] + list(
         _check_grey_values(scan)
     )
@@ -36,7 +44,7 @@ def _check_slices(scan: Scan) -> Iterator[QCFinding]:
     if len(scan) < FEWEST_SLICES:
         yield QCFinding(
             "few_slices",
-            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, hardly a whole chest",
+            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, unlikely to cover a whole chest",
         )
 
 
@@ -46,27 +54,27 @@ def _check_orientation(scan: Scan) -> Iterator[QCFinding]:
     if not scan.geometry.acquired_axially:
         yield QCFinding(
             "not_axial",
-            "the input's own slices are not axial: axial slices were taken across them",
+            "the input's slices are not axial: axial slices were reformatted from them",
         )
     angle = scan.geometry.degrees_from_axial
     if angle > LARGEST_TILT_DEGREES:
         yield QCFinding(
             "oblique",
-            f"axes up to {angle:.1f} degrees off the patient's: reordered to the nearest, not "
+            f"axes up to {angle:.1f} degrees off the patient's: assigned to the nearest axis, not "
             "resampled",
         )
 
 
 def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
     if scan.spacing_mm is None:
-        yield QCFinding("spacing", "no spacing given: no areas in mm2 and no volumes in ml")
+        yield QCFinding("spacing", "no spacing given: areas in mm2 and volumes in ml are unknown")
         return
     between, rows, columns = scan.spacing_mm
     if len(scan) > 1 and between > WIDEST_SLICE_SPACING_MM:
         yield QCFinding(
             "spacing",
-            f"slices {between:.1f} mm apart (more than {WIDEST_SLICE_SPACING_MM:g}): lesions may "
-            "lie between them",
+            f"slices {between:.1f} mm apart (more than {WIDEST_SLICE_SPACING_MM:g}): lesions "
+            "between them may be missed",
         )
     if abs(rows - columns) > UNEQUAL_PIXELS * max(rows, columns):
         yield QCFinding(
@@ -93,7 +101,7 @@ def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
         return
     share = saturated / body_pixels if body_pixels else 0.0
     if share > MOST_SATURATED:
-        window = f"the window {scan.window.label}" if scan.window else "the images' own window"
+        window = f"the window {scan.window.label}" if scan.window else "the window of the images"
         yield QCFinding(
             "saturated", f"{window} shows {share:.0%} of the body as plain black or white"
         )
@@ -105,7 +113,7 @@ def _thin_out(pixels: np.ndarray) -> np.ndarray:
 
 
 def _body(hu: np.ndarray | None, grey: np.ndarray) -> np.ndarray:
-    """Mask of the body with the lungs in it: the largest bright component, holes filled."""
+    """Mask of the body including the lungs: the largest bright component with holes filled."""
     if hu is not None:
         bright = (hu > BODY_HU).astype(np.uint8)
     else:

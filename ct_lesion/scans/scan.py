@@ -1,8 +1,7 @@
-"""A chest CT scan, whatever file it came from: slices in one orientation, in HU or 8-bit grey.
+"""A chest CT scan from any file format: slices in one orientation, in HU or 8-bit grey.
 
 S slices, H x W pixels; slice 0 is nearest the feet, rows run to the back, columns to the patient's
-left (see :mod:`ct_lesion.scans.geometry`). Slices are read when they are asked for, by
-several threads if need be.
+left (see :mod:`ct_lesion.scans.geometry`). Slices are read on demand; several threads may read.
 """
 
 from __future__ import annotations
@@ -22,29 +21,28 @@ from .windows import WINDOWS, Window, window_to_uint8
 
 DEFAULT_WINDOW = WINDOWS["lung"]
 HU_NOTE = (
-    "HU to 8 bits by the window {window}; the window of CNCB's own images is not published, so a "
-    "network trained on those may have seen another"
+    "HU converted to 8 bits with the window {window}; the window of CNCB's images is not "
+    "published, so a network trained on them may have seen a different one"
 )
-GREY_NOTE = (
-    "8-bit images, taken as windowed already; the window of CNCB's own images is not published"
-)
+HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
+GREY_NOTE = "8-bit images count as windowed already; the window of CNCB's images is not published"
 NO_GEOMETRY_NOTE = (
-    "no geometry in these files: slices in the order of their names, masks are written with a "
-    "spacing of 1 mm that means nothing"
+    "these files have no geometry: slices are in the order of their names, and masks are written "
+    "with a placeholder spacing of 1 mm"
 )
 HIGHEST_LABEL = 15
-"""8-bit input without a higher value is a label mask, not an image."""
+"""8-bit input with no value above this is a label mask, not an image."""
 LOWEST_AIR_HU = -300
-"""Every chest CT has lung or air below this."""
-STORABLE = (-32768, 32767)
+"""Every chest CT contains lung or air below this."""
+STORABLE = (-32768, 32767)  # int16
 
 
 @dataclass(frozen=True)
 class QCFinding:
-    """Something about a scan that a reader of its results should know.
+    """Something unusual about a scan that matters for its results.
 
     Attributes:
-        code: e.g. ``few_slices``; the same for the same finding.
+        code: kind of the finding, e.g. ``few_slices``.
         message: one line with numbers.
     """
 
@@ -54,12 +52,12 @@ class QCFinding:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read what does not say so itself.
+    """How to read files that do not describe their values themselves.
 
     Attributes:
-        series_uid: of a DICOM folder, this series only.
-        hu_offset: 16-bit or float pictures, and volumes, hold HU plus this number. None: not said,
-            so that pictures of more than 8 bits are refused. DICOM says it itself.
+        series_uid: read only this series of a DICOM folder.
+        hu_offset: volumes and deep pictures hold HU plus this number. If it is None (and no window
+            is given), pictures with more than 8 bits are refused. DICOM files have their own.
         window: for HU; None is the lung window.
     """
 
@@ -74,19 +72,20 @@ class Scan:
 
     Attributes:
         kind: ``dicom``, ``volume``, ``pictures`` or ``array``.
-        files: all files of it.
-        geometry: of the input; internal shape and spacing come from it.
-        is_hu: whether :meth:`values` are HU; else they are 8-bit grey, windowed already.
-        window: the one that :meth:`grey` uses; None for 8-bit input.
+        files: all files of the scan.
+        geometry: of the input; it defines the internal shape and spacing.
+        is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, windowed already.
+        window: used by :meth:`grey`; None for 8-bit input.
         spacing_mm: between slices, rows and columns; None for pictures.
-        slice_names: one a slice, all different.
-        z_mm: place of each slice along the slice axis, growing to the head; None for pictures.
-        patient: the DICOM patient id, if any.
+        slice_names: a unique name for each slice.
+        z_mm: position of each slice along the slice axis, increasing towards the head; None for
+            pictures.
+        patient: DICOM PatientID, if any.
         notes: how the scan was read, one line each.
-        qc: what is unusual about it.
-        dicom_files: the source file of each internal slice; None unless the input is a DICOM
-            series whose own slices are the internal ones.
-        read_slice: gives an internal slice by its index.
+        qc: findings of the quality checks.
+        dicom_files: source file of each internal slice; None unless the input is a DICOM series
+            acquired along the internal slice axis.
+        read_slice: returns the internal slice at an index.
     """
 
     name: str
@@ -118,17 +117,17 @@ class Scan:
 
         Raises:
             IndexError: there is no such slice.
-            DatasetError: its file cannot be read any more.
+            DatasetError: the file cannot be read.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"slice {index} of a scan of {len(self)}")
         return self.read_slice(index)
 
     def grey(self, index: int, window: Window | None = None) -> np.ndarray:
-        """A slice as the network reads it, ``(H, W)`` uint8.
+        """A slice as the network's input, ``(H, W)`` uint8.
 
         Args:
-            window: another window than the scan's own.
+            window: replaces the scan's window.
 
         Raises:
             ValueError: a window for a scan that is not in HU.
@@ -136,12 +135,12 @@ class Scan:
         """
         if not self.is_hu:
             if window is not None:
-                raise ValueError(f"{self.name}: 8-bit grey, which takes no window any more")
+                raise ValueError(f"{self.name}: 8-bit grey is windowed already")
             return self.values(index)
         return window_to_uint8(self.values(index), *(window or self.window or DEFAULT_WINDOW))
 
     def mask_image(self, mask: np.ndarray) -> sitk.Image:
-        """A mask in the input's own geometry: its size, spacing, origin and direction.
+        """A mask on the input's grid: its size, spacing, origin and direction.
 
         Args:
             mask: ``(S, H, W)`` in the internal orientation, any dtype SimpleITK has.
@@ -153,35 +152,57 @@ class Scan:
 
 
 def place_slices(geometry: Geometry) -> dict:
-    """The fields of a :class:`Scan` that a known geometry fixes."""
+    """The fields of a :class:`Scan` that follow from a known geometry; slices are numbered."""
     return {
         "geometry": geometry,
+        "slice_names": [f"{index:04d}" for index in range(geometry.shape[0])],
         "spacing_mm": geometry.spacing_zyx,
         "z_mm": geometry.slice_positions,
     }
 
 
+class HUSlices:
+    """Slices of stored values, converted to HU by an offset."""
+
+    def __init__(self, read: Callable[[int], np.ndarray], offset: float = 0.0) -> None:
+        self._read, self._offset = read, offset
+
+    def __call__(self, index: int) -> np.ndarray:
+        """HU ``(H, W)``, see :func:`to_hu`."""
+        return to_hu(self._read(index), self._offset)
+
+
+def to_hu(stored: np.ndarray, offset: float = 0.0) -> np.ndarray:
+    """Subtract an offset; the result is int16 if all values are whole and fit, else float32."""
+    if stored.dtype.kind in "iu" and float(offset).is_integer():
+        hu = stored.astype(np.int64) - int(offset)
+        if hu.min() >= STORABLE[0] and hu.max() <= STORABLE[1]:
+            return hu.astype(np.int16)
+        return hu.astype(np.float32)
+    return stored.astype(np.float32) - np.float32(offset)
+
+
 def check_hu_range(path: str | Path, low: float, high: float, advice: str) -> None:
     """Refuse values that cannot be HU of a chest CT.
 
-    They lie in -32768..32767 (padding of -2000 or -3024 and metal of 30000 do) and reach down to
-    -300 or lower, since lung and air do in every chest. Shifted values (0..4095), 8-bit grey,
-    normalised values and label masks do not.
+    HU fit into int16 (also padding of -2000 or -3024, and metal of 30000) and reach -300 or lower,
+    because every chest contains lung and air. Shifted values (0..4095), 8-bit grey, normalised
+    values and label masks do not.
 
     Args:
         path: for the message.
-        low, high: extremes of the values.
-        advice: what to do, for the message.
+        low, high: lowest and highest value.
+        advice: end of the message, what to do.
 
     Raises:
-        DatasetError: states the range.
+        DatasetError: with the range.
     """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DatasetError(NOT_FINITE.format(path=path))
     if low < STORABLE[0] or high > STORABLE[1] or low > LOWEST_AIR_HU:
         raise DatasetError(
-            f"{path}: values from {low:g} to {high:g} cannot be HU of a chest CT (lowest at most "
-            f"{LOWEST_AIR_HU}, all within {STORABLE[0]} to {STORABLE[1]}). {advice}"
+            f"{path}: values from {low:g} to {high:g} cannot be HU of a chest CT (they reach "
+            f"{LOWEST_AIR_HU} or lower, within {STORABLE[0]} to {STORABLE[1]}). {advice}"
         )
 
 
@@ -189,9 +210,9 @@ def check_grey_range(path: str | Path, high: float) -> None:
     """Refuse 8-bit input that is a label mask.
 
     Raises:
-        DatasetError: no value above 15.
+        DatasetError: no value is above 15.
     """
     if high <= HIGHEST_LABEL:
         raise DatasetError(
-            f"{path}: 8-bit values up to {high:g} only: a label mask or an empty image, no CT."
+            f"{path}: its 8-bit values end at {high:g}: a label mask or an empty image, not a CT."
         )

@@ -28,11 +28,11 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class ScanSource:
-    """A scan that was found and not opened yet.
+    """A scan that was found but is not open yet.
 
     Attributes:
-        name: safe as a folder name, and no other scan of the list has it.
-        files: all files of it.
+        name: safe as a folder name, unique among the scans that were found.
+        files: all files of the scan.
         kind: ``dicom``, ``volume`` or ``pictures``.
     """
 
@@ -42,10 +42,10 @@ class ScanSource:
     options: ReadOptions = field(default_factory=ReadOptions, repr=False)
 
     def open(self) -> Scan:
-        """Open the scan, with its notes and checks.
+        """Open the scan and run the quality checks.
 
         Raises:
-            DatasetError: it cannot be used.
+            DatasetError: the scan cannot be used.
         """
         try:
             scan = _OPENERS[self.kind](self.name, self.files, self.options)
@@ -57,17 +57,17 @@ class ScanSource:
 
 @dataclass
 class _Found:
-    """Files of the inputs by kind, each with the folder its name counts from."""
+    """Files of the inputs by kind, each with the folder that its name is relative to."""
 
     dicom: dict[Path, Path] = field(default_factory=dict)
     volumes: dict[Path, Path] = field(default_factory=dict)
     pictures: dict[Path, Path] = field(default_factory=dict)
     named: set[Path] = field(default_factory=set)
-    """Files that the user named one by one: refused aloud, not skipped."""
+    """Files that the user named individually: an error if unusable, never skipped."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, root: Path) -> bool:
-        """Take a file; False if it is of no kind that is read."""
+        """Add a file; returns False if its kind is not supported."""
         if is_volume_file(path):
             self.volumes.setdefault(path, root)
         elif is_picture_file(path):
@@ -82,18 +82,19 @@ class _Found:
 def find_scans(
     inputs: Sequence[str | Path], *, options: ReadOptions, notes: list[str] | None = None
 ) -> list[ScanSource]:
-    """The scans among the inputs, in the same order and with the same names every time.
+    """Find the scans in the inputs; order and names are reproducible.
 
-    A DICOM series, a volume file and a TIFF of several pages are a scan each; the other pictures
-    of a folder are one scan together. Folders are searched with all folders in them.
+    Each DICOM series, volume file and TIFF with several pages is a scan; the other pictures of a
+    folder together are one scan. Folders are searched recursively.
 
     Args:
         inputs: files, folders and glob patterns.
-        options: for opening them; its ``series_uid`` chooses among DICOM series.
-        notes: gets a line for whatever was skipped.
+        options: for opening the scans; ``series_uid`` selects a DICOM series.
+        notes: receives a line about skipped files.
 
     Raises:
-        DatasetError: an input that does not exist, a named file of another kind, or nothing found.
+        DatasetError: an input does not exist, a named file has an unsupported kind, or there is no
+            scan.
     """
     found = _Found()
     for item in inputs:
@@ -117,10 +118,10 @@ def find_scans(
 
 
 def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
-    """Open the one scan at a path.
+    """Open the only scan at a path.
 
     Raises:
-        DatasetError: none there, several, or one that cannot be used.
+        DatasetError: there is no scan or more than one, or the scan cannot be used.
     """
     sources = find_scans([path], options=options or ReadOptions())
     if len(sources) > 1:
@@ -152,25 +153,25 @@ def _take_input(item: str, found: _Found) -> None:
 
 def _take_folder(folder: Path, found: _Found) -> None:
     paths, seen = [], set()
-    # linked folders too: that is where large archives live
+    # follow links: large archives are often linked into a data folder
     for place, below, names in os.walk(folder, followlinks=True):
-        if Path(place).resolve() in seen:  # a link back up would go round and round
+        if Path(place).resolve() in seen:  # a link to a parent folder would never end
             below.clear()
             continue
         seen.add(Path(place).resolve())
-        below.sort()  # so that the same name is found first every time
+        below.sort()  # reproducible order
         paths += [(Path(place) / name).absolute() for name in names]
     _take_files(str(folder), paths, folder.absolute(), found)
 
 
 def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Found) -> None:
-    """Take what can be read; names count from ``root``, or from each file's own folder."""
+    """Add supported files; names are relative to ``root``, or to each file's folder."""
     skipped = []
     for path in sorted(paths, key=lambda path: natural_key(str(path))):
         hidden = path.name.startswith(".") or "__MACOSX" in path.parts
         if hidden:
             continue
-        # no file: a link to nowhere, or a pipe, which would never end
+        # skip broken links, and pipes, which would block
         if not path.is_file() or not found.add(path, root or path.parent):
             skipped.append(path)
     voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
@@ -188,11 +189,11 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
         everything = series
         series = [s for s in series if s.uid == options.series_uid]
         if not series:
-            there = "; ".join(s.label for s in everything if s.uid) or "no DICOM series at all"
-            raise DatasetError(f"--series-uid {options.series_uid}: not among {there}.")
+            there = "; ".join(s.label for s in everything if s.uid) or "no DICOM series"
+            raise DatasetError(f"--series-uid {options.series_uid}: not found, there is {there}.")
     usable: list[DicomSeries] = []
     for one in series:
-        # a damaged file has no series; what is no CT scan is only an error where it was named
+        # a damaged file has no series; a series that is not CT is only an error if it was named
         if one.fault and one.uid and not found.named.intersection(one.files):
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
@@ -242,7 +243,7 @@ def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
 
 
 def _name_from(path: Path, root: Path) -> str:
-    """The folders below the input and the name itself, e.g. ``NCP-12-1``."""
+    """The folders between the input and the file, and the file's name, e.g. ``NCP-12-1``."""
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     return "-".join(parts) or path.name
 

@@ -1,8 +1,8 @@
 """Reading a scan from one volume file (NIfTI, NRRD, MetaImage) with SimpleITK.
 
-Memory: NIfTI and uncompressed MetaImage are read slice by slice, a ``.nii.gz`` from a temporary
-copy that is unpacked. Other files can only be read whole; they are then kept once, as 16-bit
-integers where the values are whole numbers.
+Memory: NIfTI and uncompressed MetaImage are read slice by slice, a ``.nii.gz`` from an unpacked
+temporary copy. Other files can only be read whole; they are kept in memory once, as 16-bit integers
+if the values are whole numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
     HU_NOTE,
-    STORABLE,
+    HU_OFFSET_NOTE,
+    HUSlices,
     ReadOptions,
     Scan,
     check_grey_range,
@@ -39,41 +40,45 @@ _CHECKED_AT_ONCE = 16  # slices
 
 
 def is_volume_file(path: Path) -> bool:
-    """Whether the name is that of a volume file."""
+    """Whether the file's ending is that of a volume."""
     return path.name.lower().endswith(VOLUME_ENDINGS)
 
 
 def volume_stem(path: Path) -> str:
-    """The name without its ending, ``.nii.gz`` being one."""
-    ending = next((e for e in (".nii.gz",) if path.name.lower().endswith(e)), path.suffix)
+    """The file name without its ending; ``.nii.gz`` counts as one ending."""
+    ending = ".nii.gz" if _is_packed_nifti(path) else path.suffix
     return path.name[: -len(ending)] if ending else path.name
 
 
 def files_of_volume(path: Path) -> tuple[Path, ...]:
-    """The file, and the one with the voxels where the header stands alone."""
+    """The volume's file, and the separate files with its voxels if there are any."""
     try:
         return (path, *data_files(path))
     except (DatasetError, OSError, ValueError):
-        return (path,)  # said when it is opened
+        return (path,)  # the error is reported when the volume is opened
+
+
+def _is_packed_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(".nii.gz")
 
 
 class VolumeFile:
-    """The voxels of a volume file, by slice along the file's own z; for several threads."""
+    """The voxels of a volume file, slice by slice along the file's z axis; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            DatasetError: no volume of three dimensions with one number a voxel, too large, or with
-                voxels in another folder.
+            DatasetError: the file is damaged, too large, not a 3-D volume with one number a voxel,
+                or its voxels are in another folder.
         """
         self.path = path
         self._reader = sitk.ImageFileReader()
         self._reader.SetImageIO(IMAGE_IO[path.suffix.lower()])
-        self._lock = Lock()  # what to extract is set on the reader before it reads
+        self._lock = Lock()  # the region to extract is state of the reader
         if path.stat().st_size == 0:
             raise DatasetError(f"{path}: cannot be read as a volume (the file is empty).")
         data_files(path)
-        self._unpacked = _unpack(path) if path.name.lower().endswith(".nii.gz") else None
+        self._unpacked = _unpack(path) if _is_packed_nifti(path) else None
         self._reader.SetFileName(self._unpacked.name if self._unpacked else str(path))
         try:
             self._reader.ReadImageInformation()
@@ -88,25 +93,25 @@ class VolumeFile:
         self.pixel_type = self._reader.GetPixelID()
         self.is_8_bit = self.pixel_type == sitk.sitkUInt8
         if self.pixel_type not in _SMALL_INTEGERS:
-            # a cast while reading: exact for whole numbers up to 2**24
+            # cast while reading; exact for whole numbers up to 2**24
             self._reader.SetOutputPixelType(sitk.sitkFloat32)
         self._voxels: np.ndarray | None = None if self._streams() else self._read_all()
 
     def slice(self, z: int) -> np.ndarray:
-        """The slice ``(y, x)`` at ``z``."""
+        """The slice ``(y, x)`` at index ``z``."""
         if self._voxels is not None:
             return self._voxels[z]
         return self._read_slab(z, z + 1)[0]
 
     def slabs(self) -> Iterator[np.ndarray]:
-        """All voxels, some slices at a time."""
+        """All voxels, a few slices at a time."""
         for start in range(0, self.geometry.size[2], _CHECKED_AT_ONCE):
             stop = min(start + _CHECKED_AT_ONCE, self.geometry.size[2])
             kept = self._voxels
             yield self._read_slab(start, stop) if kept is None else kept[start:stop]
 
     def value_range(self) -> tuple[float, float]:
-        """Lowest and highest value; NaN if there is one."""
+        """Lowest and highest value; NaN if a voxel is NaN."""
         extremes = [(slab.min(), slab.max()) for slab in self.slabs()]
         return float(np.min([e[0] for e in extremes])), float(np.max([e[1] for e in extremes]))
 
@@ -115,23 +120,23 @@ class VolumeFile:
         if reader.GetNumberOfComponents() != 1 or "complex" in _type_name(reader):
             raise DatasetError(
                 f"{self.path}: {reader.GetNumberOfComponents()} numbers a voxel ("
-                f"{_type_name(reader)}); a CT has one."
+                f"{_type_name(reader)}); a CT volume has one."
             )
         extra = [n for n in reader.GetSize()[3:] if n != 1]
         if extra:
             raise DatasetError(
                 f"{self.path}: {reader.GetDimension()} dimensions "
-                f"({' x '.join(map(str, reader.GetSize()))}); give one volume of three."
+                f"({' x '.join(map(str, reader.GetSize()))}); give a single 3-D volume."
             )
         if reader.GetDimension() < 3:
-            raise DatasetError(f"{self.path}: an image of two dimensions, not a volume.")
+            raise DatasetError(f"{self.path}: an image with two dimensions, not a volume.")
 
     def _bytes_a_voxel(self) -> int:
         return sitk.Image([1, 1], self._reader.GetPixelID()).GetSizeOfPixelComponent()
 
     def _streams(self) -> bool:
-        # Uncompressed NIfTI (scaled ones too) and MetaImage, as measured; asking SimpleITK for a
-        # slice of any other file reads it all again.
+        # Measured: SimpleITK streams uncompressed NIfTI (also with a slope) and MetaImage, and
+        # reads any other file completely for every slice.
         name = self.path.name.lower()
         if name.endswith(".nii") or self._unpacked:
             return True
@@ -139,7 +144,7 @@ class VolumeFile:
 
     def _read_slab(self, start: int, stop: int) -> np.ndarray:
         width, height, _ = self.geometry.size
-        more = (0,) * (self._reader.GetDimension() - 3)  # dimensions of length 1 collapse
+        more = (0,) * (self._reader.GetDimension() - 3)  # size 0 collapses a dimension of 1
         with self._lock:
             self._reader.SetExtractIndex((0, 0, start, *more))
             self._reader.SetExtractSize((width, height, stop - start, *more))
@@ -152,7 +157,7 @@ class VolumeFile:
         whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
         if whole is not None:
             return whole
-        self._image = image  # its memory is what the view shows
+        self._image = image  # owns the memory of the view
         return voxels
 
     def _execute(self) -> sitk.Image:
@@ -163,10 +168,10 @@ class VolumeFile:
 
 
 def _unpack(path: Path) -> IO[bytes] | None:
-    """A copy of a gzip file without compression, which goes away with the object.
+    """Unpack a ``.nii.gz`` into a temporary file that is deleted with the returned object.
 
     Returns:
-        ``None`` where there is no room for it.
+        ``None`` if the disk has no room for it.
 
     Raises:
         DatasetError: the file is damaged.
@@ -184,10 +189,10 @@ def _unpack(path: Path) -> IO[bytes] | None:
 
 
 def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
-    """A copy of half the size, or None if it would change a value."""
+    """A copy as int16, or None if the cast would change a value."""
     whole = np.empty(voxels.shape, np.int16)
     for z, pixels in enumerate(voxels):
-        with np.errstate(invalid="ignore"):  # NaN becomes some number, which then differs
+        with np.errstate(invalid="ignore"):  # NaN becomes some number, so the comparison fails
             whole[z] = pixels
         if not np.array_equal(whole[z], pixels):
             return None
@@ -195,7 +200,7 @@ def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
 
 
 def _geometry(reader: sitk.ImageFileReader) -> Geometry:
-    """Geometry of the first three dimensions; any others have a length of 1."""
+    """Geometry of the first three dimensions; any others have length 1."""
     dimension = reader.GetDimension()
     direction = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3]
     return Geometry(
@@ -207,7 +212,7 @@ def _geometry(reader: sitk.ImageFileReader) -> Geometry:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Whether a MetaImage header says so."""
+    """Whether a MetaImage header declares compressed voxels."""
     with path.open("rb") as file:
         header = file.read(4096).split(b"ElementDataFile")[0]
     return b"CompressedData = True" in header
@@ -217,32 +222,11 @@ def _type_name(reader: sitk.ImageFileReader) -> str:
     return sitk.GetPixelIDValueAsString(reader.GetPixelID())
 
 
-class HUSlices:
-    """Slices of stored values, turned into HU by an offset."""
-
-    def __init__(self, read, offset: float) -> None:
-        self._read, self._offset = read, offset
-
-    def __call__(self, index: int) -> np.ndarray:
-        """HU ``(H, W)``: int16 where the values are whole numbers and fit, else float32."""
-        return to_hu(self._read(index), self._offset)
-
-
-def to_hu(stored: np.ndarray, offset: float = 0.0) -> np.ndarray:
-    """Stored values less an offset, in int16 if these are whole numbers and fit, else float32."""
-    if stored.dtype.kind in "iu" and float(offset).is_integer():
-        hu = stored.astype(np.int64) - int(offset)
-        if hu.min() >= STORABLE[0] and hu.max() <= STORABLE[1]:
-            return hu.astype(np.int16)
-        return hu.astype(np.float32)
-    return stored.astype(np.float32) - np.float32(offset)
-
-
 def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
-    """Open a volume file; all its values are checked once.
+    """Open a volume file; all its voxels are read once to check their range.
 
     Raises:
-        DatasetError: it cannot be read, or its values cannot be HU.
+        DatasetError: the file cannot be read, or its values cannot be HU.
     """
     volume = VolumeFile(path)
     low, high = volume.value_range()
@@ -260,14 +244,13 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             path,
             low - offset,
             high - offset,
-            "If HU were shifted, say by how much: --hu 1024 for 0 = -1024 HU.",
+            "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU.",
         )
         read = HUSlices(read, offset)
         window = options.window or DEFAULT_WINDOW
         if offset:
-            notes.append(f"HU = stored value - {offset:g}, as --hu says")
+            notes.append(HU_OFFSET_NOTE.format(offset=offset))
         notes.append(HU_NOTE.format(window=window.label))
-    count = volume.geometry.shape[0]
     return Scan(
         name=name,
         kind="volume",
@@ -275,7 +258,6 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
         is_hu=not volume.is_8_bit,
         window=window,
         read_slice=read,
-        slice_names=[f"{index:04d}" for index in range(count)],
         notes=notes,
         **place_slices(volume.geometry),
     )

@@ -1,28 +1,28 @@
-"""What a volume's header claims, checked before a voxel is read.
+"""Checks of a volume's header before any voxel is read.
 
-NRRD and MetaImage headers may name another file that holds the voxels, and no library asks where
-that lies; and any header may claim more voxels than there is memory.
+NRRD and MetaImage headers may name another file that holds the voxels, and ITK does not check
+where that file lies. Any header may claim more voxels than fit in memory, and wrong numbers in a
+MetaImage header crash ITK.
 """
 
 from __future__ import annotations
 
 import mmap
 import re
-from math import prod
+from math import isfinite, prod
 from pathlib import Path, PureWindowsPath
 
 from ct_lesion.errors import DatasetError
-
-from .meta_headers import check_meta_header
 
 LARGEST_VOLUME = 2**31
 """Voxels of the largest volume that is read: 1024 x 1024 x 2048. A thin-slice scan of the whole
 body has fewer."""
 SMALL_VOLUME = 2**26  # bytes that any file may unpack to
 LARGEST_RATIO = 1100
-"""How many times its size a compressed file may unpack to. Deflate itself ends at 1032; a mask that
-is nearly empty comes close."""
-LONGEST_HEADER = 2**16  # bytes; NRRD and MetaImage headers have some 1,000
+"""How many times its size a compressed file may unpack to. Deflate reaches at most 1032; a nearly
+empty mask comes close."""
+LONGEST_HEADER = 2**16  # bytes; NRRD and MetaImage headers have about 1,000
+MOST_DIMENSIONS = 4
 
 IMAGE_IO = {
     ".nii": "NiftiImageIO",
@@ -32,42 +32,53 @@ IMAGE_IO = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
-"""ITK's reader by the name's ending. Left alone, ITK goes by a file's contents, and a file named as
-one kind could be read as any of twenty others."""
+"""ITK's reader for each file ending. By default ITK chooses by a file's contents, so a file of one
+ending could be read by any of twenty other readers."""
+
+# MetaImage keys and their values
+_META_TYPES = ("CHAR", "UCHAR", "SHORT", "USHORT", "INT", "UINT", "LONG", "ULONG")
+_META_TYPES += ("LONG_LONG", "ULONG_LONG", "FLOAT", "DOUBLE")
+_META_FLAGS = ("BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData")
+_META_WHOLE = ("CompressedDataSize", "HeaderSize", "ElementNumberOfChannels")
+_META_VECTORS = (
+    *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin"),
+    "CenterOfRotation",
+)
+_META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 
 
 def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
-    """Refuse a volume that is too large, or larger than its file can be unpacked to.
+    """Refuse a volume that is too large, or that its file cannot hold even when unpacked.
 
     Args:
-        path: of the header; the file beside it counts too.
+        path: of the header; the size of a separate voxel file is added.
         size: voxels along each axis.
-        voxel_bytes: of a voxel in the file.
+        voxel_bytes: bytes of a voxel in the file.
 
     Raises:
-        DatasetError: states the size.
+        DatasetError: with the size.
     """
     sides = " x ".join(map(str, size))
     if min(size, default=0) < 1:
         raise DatasetError(f"{path}: is damaged, its header says {sides} voxels.")
     if prod(size) > LARGEST_VOLUME:
         raise DatasetError(
-            f"{path}: says that it has {sides} voxels; at most {LARGEST_VOLUME // 2**20} million "
+            f"{path}: its header says {sides} voxels; at most {LARGEST_VOLUME // 2**20} million "
             "are read. Crop or resample it."
         )
-    there = sum(file.stat().st_size for file in (path, *data_files(path)))
-    if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * there):
+    stored = sum(file.stat().st_size for file in (path, *data_files(path)))
+    if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * stored):
         raise DatasetError(
-            f"{path}: cannot hold the {sides} voxels that its header says, with {there:,} bytes; "
-            "it is damaged or was cut off."
+            f"{path}: its {stored:,} bytes cannot hold the {sides} voxels of its header; it is "
+            "damaged or was cut off."
         )
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
-    """The other files that hold the voxels of a header; none where it holds them itself.
+    """Find the separate files with the voxels of a header; empty if the file holds them itself.
 
     Raises:
-        DatasetError: one lies outside the header's folder, or the header cannot be understood.
+        DatasetError: a voxel file lies outside the header's folder, or the header is damaged.
     """
     names_in = _NAMES.get(path.suffix.lower())
     if names_in is None:
@@ -77,18 +88,19 @@ def data_files(path: Path) -> tuple[Path, ...]:
         parts = Path(name).parts
         if not parts or Path(name).is_absolute() or ".." in parts or PureWindowsPath(name).drive:
             raise DatasetError(
-                f"{path}: its voxels would be read from {name[:200]!r}, outside its own folder. "
-                "Move that file beside the header, and correct its name there."
+                f"{path}: its header refers to voxels in {name[:200]!r}, outside its own folder. "
+                "Move that file beside the header, and correct the name in the header."
             )
         files.append(path.parent / name)
     return tuple(file for file in files if file.is_file())
 
 
 def _nrrd_names(path: Path) -> list[str]:
-    """Of every line that could be taken for one that names a file, up to the empty line."""
-    lines = _lines(path)
+    """File names in all ``data file`` lines of any spelling, up to the empty line."""
+    with path.open("rb") as file:
+        lines = _split(file.read(LONGEST_HEADER))
     if not lines[0].startswith("NRRD"):
-        raise DatasetError(f"{path}: cannot be read as a volume (no NRRD header in it).")
+        raise DatasetError(f"{path}: cannot be read as a volume (it has no NRRD header).")
     names: list[str] = []
     for number, line in enumerate(lines):
         if not line:
@@ -104,30 +116,80 @@ def _nrrd_names(path: Path) -> list[str]:
 def _meta_names(path: Path) -> list[str]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         places = [match.start() for match in re.finditer(rb"(?i)ElementDataFile", content)]
-    # a second one, e.g. within a comment, could be the one that ITK takes
+    # ITK might use a second one, e.g. inside a comment
     if len(places) != 1 or places[0] > LONGEST_HEADER:
         raise DatasetError(
-            f"{path}: cannot be read as a volume ({len(places)} times ElementDataFile in its "
-            "header, which has it once)."
+            f"{path}: cannot be read as a volume (its header has ElementDataFile {len(places)} "
+            "times, expected once near its start)."
         )
     with path.open("rb") as file:
-        check_meta_header(path, file.read(places[0]))
+        _check_meta_header(path, file.read(places[0]))
         first, *others = _split(file.read(LONGEST_HEADER))
     value = re.sub(r"^\w+\s*[=:]", "", first)
     return [] if value.strip().upper() == "LOCAL" else _named(value, others)
 
 
+def _check_meta_header(path: Path, header: bytes) -> None:
+    """Check the ``Key = Value`` lines of a MetaImage.
+
+    Args:
+        path: for the message.
+        header: the file up to ``ElementDataFile``.
+
+    Raises:
+        DatasetError: names the damaged line.
+    """
+    fields: dict[str, str] = {}
+    for text in _split(header)[:-1]:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not text.isprintable() or key in fields:
+            raise _damaged(path, text)
+        fields[key] = value
+    if not fields.get("NDims", "").isdecimal() or not 2 <= int(fields["NDims"]) <= MOST_DIMENSIONS:
+        raise _damaged(path, f"NDims = {fields.get('NDims', 'missing')}")
+    for key, value in fields.items():
+        if not _meta_value_fits(key, value, int(fields["NDims"])):
+            raise _damaged(path, f"{key} = {value}")
+    for key in ("DimSize", "ElementType"):
+        if key not in fields:
+            raise _damaged(path, f"no {key}")
+
+
+def _meta_value_fits(key: str, value: str, dimensions: int) -> bool:
+    if key in _META_VECTORS or key in _META_MATRICES:
+        numbers = _numbers(value)
+        count = dimensions if key in _META_VECTORS else dimensions**2
+        fits = numbers is not None and len(numbers) == count
+        return fits and (key != "DimSize" or all(n == int(n) and n > 0 for n in numbers))
+    if key in _META_FLAGS:
+        return value.lower() in ("true", "false", "1", "0")
+    if key in _META_WHOLE:
+        return value.lstrip("-").isdecimal()
+    if key == "ElementType":
+        return value.removeprefix("MET_").removesuffix("_ARRAY") in _META_TYPES
+    return True
+
+
+def _numbers(value: str) -> list[float] | None:
+    try:
+        numbers = [float(word) for word in value.split()]
+    except ValueError:
+        return None
+    return numbers if all(map(isfinite, numbers)) else None
+
+
+def _damaged(path: Path, line: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: cannot be read as a volume (its header is damaged at {line[:100]!r})."
+    )
+
+
 def _named(value: str, lines: list[str]) -> list[str]:
-    """File names of a value: a name, a list in the lines that follow, or a pattern with numbers."""
+    """File names in a value: a name, a pattern with numbers, or LIST and the names below it."""
     value = value.strip()
     if value.split(" ")[0].upper().startswith("LIST"):
         return [line.strip() for line in lines if line.strip()]
     return [value.split(" ")[0] if "%" in value else value]
-
-
-def _lines(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        return _split(file.read(LONGEST_HEADER))
 
 
 def _split(content: bytes) -> list[str]:

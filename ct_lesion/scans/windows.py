@@ -1,4 +1,4 @@
-"""From Hounsfield units (HU) to the 8-bit images that the network reads: display windows."""
+"""Display windows: from Hounsfield units (HU) to the network's 8-bit images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ct_lesion.errors import DatasetError
 
 
 class Window(NamedTuple):
-    """A display window: its centre and its full width, in HU."""
+    """Centre and full width of a display window, in HU."""
 
     level: float
     width: float
 
     @property
     def label(self) -> str:
-        """For messages, e.g. ``lung (level -600, width 1500)``."""
+        """Text for messages, e.g. ``lung (level -600, width 1500)``."""
         numbers = f"level {self.level:g}, width {self.width:g}"
         names = [name for name, window in WINDOWS.items() if window == self]
         return f"{names[0]} ({numbers})" if names else numbers
@@ -35,13 +35,14 @@ WINDOWS: dict[str, Window] = {
 def choose_window(
     name: str | None = None, level: float | None = None, width: float | None = None
 ) -> Window | None:
-    """The window of ``--window NAME`` or of ``--window-level`` and ``--window-width``.
+    """The window given by ``--window NAME``, or by ``--window-level`` and ``--window-width``.
 
     Returns:
-        None if nothing was given.
+        None if no option was given.
 
     Raises:
-        DatasetError: an unknown name, half a window, both ways at once, or a width not above 0.
+        DatasetError: the name is unknown, level or width is missing or not usable, or both forms
+            are given.
     """
     if name is None and level is None and width is None:
         return None
@@ -49,14 +50,14 @@ def choose_window(
         raise DatasetError("--window: give a name, or --window-level and --window-width, not both.")
     if name is not None:
         if name not in WINDOWS:
-            raise DatasetError(f"--window: {name!r} is none of {', '.join(WINDOWS)}.")
+            raise DatasetError(f"--window: unknown name {name!r}; choose {', '.join(WINDOWS)}.")
         return WINDOWS[name]
     if level is None or width is None:
         raise DatasetError("--window-level and --window-width: give both.")
     if not (np.isfinite(level) and np.isfinite(width) and width > 0):
         raise DatasetError(
             f"--window-level {level} --window-width {width}: both must be finite, and the width "
-            "above 0."
+            "greater than 0."
         )
     return Window(float(level), float(width))
 
@@ -64,8 +65,8 @@ def choose_window(
 def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0) -> np.ndarray:
     """Map HU to 0..255 through a linear display window (DICOM's LINEAR_EXACT function).
 
-    ``level - width / 2`` and everything below becomes 0, ``level + width / 2`` and everything
-    above becomes 255, values between are rounded to the nearest grey value.
+    Values up to ``level - width / 2`` become 0, values from ``level + width / 2`` become 255, and
+    values between are rounded to the nearest grey value.
 
     Args:
         hu: values in HU, any shape, any real dtype; infinities saturate.
@@ -77,7 +78,7 @@ def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0
 
     Raises:
         ValueError: the width is not above 0, level or width is not finite, or ``hu`` has a NaN.
-        TypeError: ``hu`` does not hold real numbers.
+        TypeError: ``hu`` is not an array of real numbers.
     """
     if not (np.isfinite(level) and np.isfinite(width)):
         raise ValueError(f"window level and width must be finite, not {level} and {width}")

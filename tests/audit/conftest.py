@@ -1,4 +1,4 @@
-"""Toy inputs for the audit: slices in memory, folders with faults, a small COCO json."""
+"""Toy inputs for the audit: slices in memory, folders of pictures, a small COCO json."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
 
 @pytest.fixture
 def make_input() -> Callable[..., AuditInput]:
-    """Inputs of slices ``(patient, scan, slice)`` or ``(patient, scan, slice, label)``."""
+    """Makes an input of slices ``(patient, scan, slice)`` or ``(patient, scan, slice, label)``."""
 
     def make(group: str, slices: list[tuple], source: str = "one", name: str = "") -> AuditInput:
         made = [
@@ -28,7 +28,7 @@ def make_input() -> Callable[..., AuditInput]:
 
 @pytest.fixture
 def write_pictures(tmp_path: Path) -> Callable[..., Path]:
-    """Writes ``{"patient/slice.png": pixels}`` below a folder."""
+    """Writes pictures ``{"patient/slice.png": pixels}`` below a folder."""
 
     def write(folder: str, pictures: dict[str, np.ndarray]) -> Path:
         for name, pixels in pictures.items():
@@ -42,7 +42,7 @@ def write_pictures(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_coco(tmp_path: Path) -> Callable[..., Path]:
-    """A COCO json of one image of 64 x 48 pixels with these annotations."""
+    """Writes a COCO json with one image of 64 x 48 pixels and the given annotations."""
 
     def write(*annotations: object, **changes: object) -> Path:
         content = {

@@ -3,7 +3,7 @@ import pytest
 
 from ct_lesion.audit.findings import Severity
 from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
-from ct_lesion.audit.names import find_labels_that_differ, find_not_comparable, find_shared
+from ct_lesion.audit.names import find_label_conflicts, find_not_comparable, find_shared
 
 
 def codes(findings):
@@ -15,25 +15,24 @@ def test_groups_with_nothing_in_common_have_no_findings(make_input):
     assert find_shared(inputs) == []
 
 
-def test_a_patient_of_two_scans_is_a_leak_of_the_patient_alone(make_input):
+def test_a_patient_with_different_scans_in_two_groups_is_only_a_patient_leak(make_input):
     train = make_input("train", [("1", "a", "0"), ("1", "a", "1"), ("3", "c", "0")])
     test = make_input("test", [("1", "b", "0"), ("2", "d", "0")])
     (finding,) = find_shared([train, test])
     assert finding.code == "patient_in_two_groups"
     assert finding.severity is Severity.ERROR
-    assert finding.what == "1 patient is in train and in test (2 slices and 1 slice)."
+    assert finding.what == "1 patient in both train and test (2 slices and 1 slice)."
     assert finding.where == ["1: 2 in train, 1 in test"]
-    assert finding.numbers == {"groups": ["train", "test"], "of": [2, 2], "shared": 1}
 
 
-def test_a_slice_in_two_groups_is_told_with_its_scan_and_patient(make_input):
+def test_a_shared_slice_is_reported_with_its_scan_and_patient(make_input):
     inputs = [make_input(group, [("1", "a", "0")]) for group in ("train", "val", "test")]
     found = find_shared(inputs)
-    assert [f.code for f in found].count("slice_in_two_groups") == 3  # each two of three groups
+    assert [f.code for f in found].count("slice_in_two_groups") == 3  # for each two of three groups
     assert {"patient_in_two_groups", "scan_in_two_groups"} < set(codes(found))
 
 
-def test_inputs_of_one_group_may_share_patients_but_slices_weigh_twice(make_input):
+def test_inputs_of_a_group_may_share_patients_but_repeated_slices_are_reported(make_input):
     full = make_input("train", [("1", "a", "0"), ("1", "a", "1")])
     sample = make_input("train", [("1", "a", "1")], name="sample")
     (finding,) = find_shared([full, sample])
@@ -47,7 +46,9 @@ def test_inputs_of_one_group_may_share_patients_but_slices_weigh_twice(make_inpu
     ("sources", "severity"),
     [((LESION_SOURCE, CLASS_SOURCE), Severity.NOTE), (("here", "there"), Severity.WARNING)],
 )
-def test_the_same_number_of_two_sources_is_no_leak_but_told(make_input, sources, severity):
+def test_a_patient_number_in_two_sources_is_reported_but_not_as_a_leak(
+    make_input, sources, severity
+):
     inputs = [
         make_input(group, [("12", "a", "0")], source)
         for group, source in zip(("train", "test"), sources, strict=True)
@@ -56,12 +57,12 @@ def test_the_same_number_of_two_sources_is_no_leak_but_told(make_input, sources,
     assert (finding.code, finding.severity) == ("same_numbers_of_two_sources", severity)
     assert finding.where == ["12"]
     (unchecked,) = find_not_comparable(inputs, same_numbers=False)
-    assert "only a comparison of images" in unchecked.why
+    assert "only images can be compared" in unchecked.why
     assert "patient_in_two_groups" in codes(find_shared(inputs, same_numbers=True))
     assert find_not_comparable(inputs, same_numbers=True) == []
 
 
-def test_slices_without_patients_are_compared_by_name_only(make_input):
+def test_slices_without_patients_are_compared_by_name(make_input):
     inputs = [make_input(group, [(None, None, "0")]) for group in ("train", "test")]
     assert set(codes(find_shared(inputs))) == {"slice_in_two_groups"}
 
@@ -77,11 +78,11 @@ def test_one_file_under_two_names_is_found(make_input, write_pictures):
     assert set(codes(find_shared(inputs))) == {"file_in_two_groups"}
 
 
-def test_labels_that_differ(make_input):
+def test_conflicting_labels_are_found(make_input):
     one = make_input(
         "train", [("1", "a", "0", "NCP"), ("2", "b", "0", "CP"), ("2", "c", "0", "NCP")]
     )
     other = make_input("train", [("1", "a", "0", "CP")], name="corrected")
-    found = codes(find_labels_that_differ([one, other]))
+    found = codes(find_label_conflicts([one, other]))
     assert found["labels_that_differ"].where == ["1_a_0: CP, NCP"]
     assert found["patient_of_several_classes"].where == ["1: CP, NCP", "2: CP, NCP"]

@@ -24,20 +24,22 @@ def with_findings(*severities: Severity) -> Audit:
 @pytest.mark.parametrize(
     ("severities", "text", "fails", "fails_strictly"),
     [
-        ([], "Nothing found.", False, False),
+        ([], "No findings.", False, False),
         ([Severity.NOTE], "No errors; 1 note.", False, False),
         ([Severity.NOTE, Severity.WARNING], "No errors; 1 warning and 1 note.", False, True),
         ([Severity.WARNING] * 2 + [Severity.ERROR], "1 error and 2 warnings.", True, True),
     ],
 )
-def test_the_verdict_counts_and_decides(severities, text, fails, fails_strictly):
+def test_the_verdict_counts_severities_and_sets_the_outcome(
+    severities, text, fails, fails_strictly
+):
     audit = with_findings(*severities)
     assert verdict(audit) == text
     assert (audit.fails(), audit.fails(strict=True)) == (fails, fails_strictly)
     assert text in render(audit)
 
 
-def test_errors_come_first_and_long_lists_are_cut_on_the_page_only(tmp_path):
+def test_errors_come_first_and_only_the_page_shortens_long_lists(tmp_path):
     places = [f"patient <{n}>" for n in range(14)]
     found = [
         Finding(Severity.NOTE, "small", "A note."),
@@ -60,14 +62,14 @@ def test_errors_come_first_and_long_lists_are_cut_on_the_page_only(tmp_path):
     assert content["thresholds"]["SHORTCUT_AUC"]["value"] == 0.7
 
 
-def test_a_file_name_that_is_no_text_can_be_told(tmp_path):
+def test_a_file_name_that_is_not_valid_text_can_be_reported(tmp_path):
     finding = Finding(Severity.ERROR, "corrupt_image", "One.", [os.fsdecode(b"a\xff.png")])
     page, numbers = write_audit(Audit([], AuditOptions(), [finding]), tmp_path)
     assert r"a\udcff.png" in page.read_text(encoding="utf-8")
     assert json.loads(numbers.read_text())["findings"][0]["count"] == 1
 
 
-def test_copies_are_shown_side_by_side_with_the_patients_and_the_trial():
+def test_the_page_shows_copies_side_by_side_their_patients_and_the_trial():
     copies = (Copy(0, 1, "same bytes"), Copy(2, 3, "near copy", "flipped left-right", 0.97))
     pair = PatientPair(("cncb", "covidx"), ("12", "845"), ("train", "test"), copies)
     picture = PairPicture("data:image/jpeg;base64,AA", "data:image/jpeg;base64,BB", ("a", "b"), "x")
@@ -76,23 +78,23 @@ def test_copies_are_shown_side_by_side_with_the_patients_and_the_trial():
     audit = Audit([], AuditOptions(), list(find_copied([pair])), images=4, pairs=[pair])
     audit.pictures, audit.trial = [picture], trial
     html = render(audit)
-    assert "patient 12 of cncb looks like patient 845 of covidx: 2 slices (1 the same)" in html
+    assert "patient 12 of cncb looks like patient 845 of covidx: 2 slices (1 identical)" in html
     assert html.count("<img ") == 2
-    assert "0.980" in html  # recall of all, 49 of 50
+    assert "0.980" in html  # total recall, 49 of 50
     assert audit.as_dict()["copy_search_trial"]["recall"] == 0.98
 
 
-def test_an_earlier_audit_is_only_replaced_when_told(tmp_path):
+def test_an_earlier_audit_is_replaced_only_with_overwrite(tmp_path):
     check_output(tmp_path, overwrite=False)
     (tmp_path / "audit.json").write_text("{}")
     with pytest.raises(UserError, match="--overwrite"):
         check_output(tmp_path, overwrite=False)
     check_output(tmp_path, overwrite=True)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         check_output(tmp_path / "audit.json", overwrite=True)
 
 
-def test_names_alone_can_be_audited_and_the_page_says_what_was_not(tmp_path):
+def test_lists_can_be_audited_and_the_page_names_the_checks_not_made(tmp_path):
     for group, patient in (("train", 1), ("test", 1)):
         line = f"NCP_{patient}_2_{group}.png 2 0 0 5 5\n"
         (tmp_path / f"{group}.txt").write_text(line)
@@ -103,17 +105,17 @@ def test_names_alone_can_be_audited_and_the_page_says_what_was_not(tmp_path):
         "patient_in_two_groups",
         "scan_in_two_groups",
     }
-    assert any(one.why == "there are no images" for one in audit.not_checked)
+    assert any(item.why == "there are no images" for item in audit.not_checked)
     assert lines[0].startswith("[1/5]")
     assert "only a list was given" in render(audit)
 
 
-def test_without_images_masks_are_left_out_too(lesion_archive):
+def test_without_images_masks_are_not_checked(lesion_archive):
     options = AuditOptions(images=False)
     audit = run_audit(read_inputs([str(lesion_archive)]), options, lambda line: None)
     assert audit.images == 0
     assert audit.masks == []
-    assert {one.why for one in audit.not_checked} == {"images were left out by --no-images"}
+    assert {item.why for item in audit.not_checked} == {"images were left out by --no-images"}
 
 
 def test_the_published_lists_share_no_patient(shared):
@@ -122,4 +124,4 @@ def test_the_published_lists_share_no_patient(shared):
     lists.append(f"train={folder / 'authors_train_split_classification.txt'}")
     inputs = read_inputs(lists)
     assert find_shared(inputs) == []
-    assert [len({s.patient for s in one.slices}) for one in inputs] == [332, 293, 608]
+    assert [len({s.patient for s in dataset.slices}) for dataset in inputs] == [332, 293, 608]

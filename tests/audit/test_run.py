@@ -1,4 +1,4 @@
-"""The whole audit on folders of pictures."""
+"""The whole audit, on folders of pictures."""
 
 import cv2
 import pytest
@@ -9,12 +9,11 @@ from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.run import Audit, AuditOptions, run_audit
 
 PATIENTS = 12
-OPTIONS = AuditOptions(trial_images=0)
 
 
 @pytest.fixture
 def audit_classes(tmp_path, monkeypatch):
-    """Audits class folders of a slice a patient, in the format of each class."""
+    """Audits class folders with one slice per patient, each class in its file format."""
     monkeypatch.setattr(shortcut_probe, "RESAMPLES", 200)
 
     def run(**endings: str) -> Audit:
@@ -24,12 +23,14 @@ def audit_classes(tmp_path, monkeypatch):
                 path = tmp_path / f"classes/{name}/{patient}/1/0001.{ending}"
                 path.parent.mkdir(parents=True)
                 cv2.imwrite(str(path), textured(patient))
-        return run_audit(read_inputs([f"train={tmp_path / 'classes'}"]), OPTIONS, lambda line: None)
+        return run_audit(
+            read_inputs([f"train={tmp_path / 'classes'}"]), AuditOptions(), lambda line: None
+        )
 
     return run
 
 
-def test_a_class_of_another_file_format_is_a_shortcut(audit_classes):
+def test_a_class_with_another_file_format_is_a_shortcut(audit_classes):
     audit = audit_classes(Normal="png", CP="png", NCP="jpg")
     (finding,) = audit.findings
     assert finding.code == "class_from_file_properties"
@@ -39,7 +40,7 @@ def test_a_class_of_another_file_format_is_a_shortcut(audit_classes):
     assert not audit.fails()
 
 
-def test_where_only_the_pictures_differ_nothing_is_found(audit_classes):
+def test_classes_with_equal_file_properties_have_no_findings(audit_classes):
     audit = audit_classes(Normal="png", CP="png", NCP="png")
     assert audit.findings == []
     assert audit.images == 3 * PATIENTS
@@ -53,5 +54,5 @@ def test_the_numbers_of_an_audit_are_plain_values(audit_classes):
         "Control": PATIENTS,
         "COVID-19": PATIENTS,
     }
-    told = [r for r in plain["shortcut_probe"]["train"] if r["features"] == "file format"]
-    assert told[0]["auc"]["estimate"] == 1
+    by_format = [r for r in plain["shortcut_probe"]["train"] if r["features"] == "file format"]
+    assert by_format[0]["auc"]["estimate"] == 1

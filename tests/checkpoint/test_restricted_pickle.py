@@ -1,6 +1,5 @@
 """Hostile and damaged files: refused in one line, and nothing in them runs."""
 
-import io
 import os
 import pickle
 import zipfile
@@ -12,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from released_files import write_released
+from torch_zips import with_two_directories
 
 from ct_lesion.checkpoint import CheckpointError, read_checkpoint, read_released
-from ct_lesion.checkpoint.restricted_pickle import read_pickle
+from ct_lesion.checkpoint.restricted_pickle import PickleStream, Unpickler, UnsafeError
+from ct_lesion.checkpoint.torch_files import read_torch_file
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3)}
 formats = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -104,7 +105,7 @@ def test_class_named_as_the_foreign_one_is_never_imported(tmp_path: Path) -> Non
     module = tmp_path / "evil_module.py"
     module.write_text(f"open({str(tmp_path / 'victim')!r}, 'w'); AnchorGenerator = eval")
     data = b"\x80\x02cevil_module\nAnchorGenerator\nX\x03\x00\x00\x001/0\x85R."
-    content = read_pickle(io.BytesIO(data), "file", "AnchorGenerator")
+    content = Unpickler(PickleStream(data), 100, foreign_class="AnchorGenerator").load()
     assert content.attributes == {}
     assert not (tmp_path / "victim").exists()
 
@@ -190,7 +191,7 @@ def test_other_zip_and_other_checkpoint(tmp_path: Path) -> None:
 def test_small_file_cannot_ask_for_a_large_tensor(tmp_path: Path) -> None:
     path = tmp_path / "r.pth"
     torch.save({"model_weights": {"w": torch.ones(1).expand(10**6, 10**6)}}, path)
-    with pytest.raises(CheckpointError, match="larger than the file"):
+    with pytest.raises(CheckpointError, match="larger than its storage"):
         read_released(path)
 
 
@@ -202,6 +203,64 @@ def test_compressed_records_are_refused(tmp_path: Path) -> None:
         read_released(path)
 
 
-def test_deep_nesting_does_not_overflow() -> None:
+def test_deeply_nested_key_is_never_hashed() -> None:
     nested = b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s."
-    assert read_pickle(io.BytesIO(nested), "file") == {}
+    assert Unpickler(PickleStream(nested), 100, foreign_class="Any").load() == {}
+    with pytest.raises(UnsafeError, match="key that is a tuple"):
+        Unpickler(PickleStream(nested), 100).load()
+
+
+def test_archive_that_torch_reads_otherwise_shows_only_its_checked_records(tmp_path: Path) -> None:
+    path = tmp_path / "two.pth"
+    path.write_bytes(with_two_directories())
+    assert "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
+    with zipfile.ZipFile(path) as archive:
+        assert "archive/constants.pkl" not in archive.namelist()
+    assert read_torch_file(path) == {}
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        read_checkpoint(path)
+
+
+def test_one_list_cannot_become_many_dicts() -> None:
+    """A megabyte of references to one long list would fill any memory."""
+    pairs = b"(" + b"K\x01K\x01\x86" * 1000 + b"t"  # 1,000 pairs
+    call = b"ccollections\nOrderedDict\nh\x00\x85R"
+    data = b"\x80\x02" + pairs + b"q\x00" + b"(" + call * 3000 + b"t."
+    with pytest.raises(ValueError, match="too many items"):
+        Unpickler(PickleStream(data), len(data)).load()
+
+
+def test_integers_of_equal_hashes_are_no_keys() -> None:
+    same = pickle.dumps({n * (2**61 - 1): 0 for n in range(1, 9)}, protocol=2)
+    with pytest.raises(UnsafeError, match="key"):
+        Unpickler(PickleStream(same), len(same)).load()
+
+
+@formats
+def test_storages_beyond_their_records_are_refused(tmp_path: Path, legacy: bool) -> None:
+    """Of 78 numbers that the pickle claims, 77 follow."""
+    path = tmp_path / "r.pth"
+    torch.save({"w": torch.ones(77)[:3]}, path, _use_new_zipfile_serialization=not legacy)
+    claim, false_claim = b"K" + bytes([77]), b"K" + bytes([78])
+    if legacy:
+        data = path.read_bytes()
+        assert claim in data
+        path.write_bytes(data.replace(claim, false_claim))
+    else:
+        with zipfile.ZipFile(path) as archive:
+            records = {name: archive.read(name) for name in archive.namelist()}
+        assert any(claim in content for content in records.values())
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in records.items():
+                archive.writestr(name, content.replace(claim, false_claim))
+    with pytest.raises(CheckpointError, match=r"ends too early|another length"):
+        read_checkpoint(path)
+
+
+@formats
+def test_meta_device_reads_names_and_shapes_only(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "r.pth"
+    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=not legacy)
+    (weight,) = read_torch_file(path, device="meta").values()
+    assert weight.is_meta
+    assert weight.shape == (2, 3)

@@ -25,7 +25,7 @@ def test_an_unregistered_dataset_lists_the_registered_ones(toy_cfg):
 
 
 def test_a_dataset_of_the_other_task_is_refused(toy_cfg):
-    with pytest.raises(ConfigError, match="covidx_ct_train is no lesion dataset"):
+    with pytest.raises(ConfigError, match="covidx_ct_train is not a lesion dataset"):
         check_classes(toy_cfg(**{"DATASETS.TRAIN": ("covidx_ct_train",)}))
 
 

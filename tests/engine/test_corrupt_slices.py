@@ -71,9 +71,9 @@ def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) ->
         train(toy_classifier_cfg(**frozen))
     train(toy_classifier_cfg(**frozen, **{"INPUT.ON_CORRUPT": "skip"}))
     assert list(skipped(tmp_path / "run")) == [path]
-    assert "RoI batches of 5 slices are in" in caplog.text
+    assert "Wrote RoI batches of 5 slices to" in caplog.text
     train(toy_classifier_cfg(**frozen, **{"INPUT.ON_CORRUPT": "skip"}))
-    assert "RoI batches of 5 slices come from" in caplog.text
+    assert "Read RoI batches of 5 slices from" in caplog.text
     assert list(skipped(tmp_path / "run")) == [path], "a file of them hides nothing"
 
 

@@ -13,7 +13,7 @@ import pytest
 from launched import wait_for_each_other
 
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.rendezvous import Place, place_from_environment
+from ct_lesion.engine.rendezvous import RankInfo, rank_from_environment
 from ct_lesion.errors import ConfigError
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "launched.py"
@@ -108,7 +108,7 @@ def test_one_process_is_this_one(monkeypatch):
     [
         ({"num_gpus_per_machine": 0}, "--num-gpus and --num-machines must be 1 or more"),
         ({"num_machines": 2, "machine_rank": 2}, "--machine-rank is 2, expected 0 to 1"),
-        ({"num_machines": 2}, "--dist-url must name the first one"),
+        ({"num_machines": 2}, "set --dist-url to the first machine"),
     ],
 )
 def test_numbers_that_do_not_agree(numbers, message):
@@ -117,35 +117,35 @@ def test_numbers_that_do_not_agree(numbers, message):
 
 
 def test_processes_that_cannot_meet():
-    with pytest.raises(ConfigError, match=r"cannot meet at --dist-url nothing://here: .+"):
+    with pytest.raises(ConfigError, match=r"cannot connect at --dist-url nothing://here: .+"):
         launch(os.getpid, 2, dist_url="nothing://here", on_gpu=False)
 
 
 # ---- several machines, torchrun, srun -----------------------------------------------------------
 def test_places_in_the_environment():
-    assert place_from_environment({}) is None
-    assert place_from_environment(TORCHRUN) == Place("torchrun", 5, 8, 1, 4)
-    assert place_from_environment(SRUN) == Place("srun", 5, 8, 1, 4)
+    assert rank_from_environment({}) is None
+    assert rank_from_environment(TORCHRUN) == RankInfo("torchrun", 5, 8, 1, 4)
+    assert rank_from_environment(SRUN) == RankInfo("srun", 5, 8, 1, 4)
     own_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
-    assert place_from_environment(own_cores) == Place("srun", 5, 8, 1, 4, cores=6)
+    assert rank_from_environment(own_cores) == RankInfo("srun", 5, 8, 1, 4, cores=6)
 
 
 def test_a_process_alone_joins_nobody():
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
-    assert place_from_environment(batch_script) is None
+    assert rank_from_environment(batch_script) is None
     alone = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
-    assert place_from_environment({**batch_script, **alone}) is None
+    assert rank_from_environment({**batch_script, **alone}) is None
 
 
 def test_unlike_numbers_of_processes_are_refused():
     with pytest.raises(ConfigError, match=r"2,1.*--ntasks-per-node"):
-        place_from_environment({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2,1"})
+        rank_from_environment({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2,1"})
 
 
 def test_torchruns_processes_start_no_others(monkeypatch):
     for key, value in {**TORCHRUN, "RANK": "0"}.items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(ConfigError, match="torchrun has started 8 processes already"):
+    with pytest.raises(ConfigError, match="torchrun already started 8 processes"):
         launch(os.getpid, 2, on_gpu=False)
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit):  # the first has said it
@@ -155,7 +155,7 @@ def test_torchruns_processes_start_no_others(monkeypatch):
 def test_srun_on_several_nodes_needs_an_address(monkeypatch):
     for key, value in {**SRUN, "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(ConfigError, match="MASTER_ADDR must name the first"):
+    with pytest.raises(ConfigError, match="set MASTER_ADDR to the first"):
         launch(os.getpid, 1, on_gpu=False)
 
 

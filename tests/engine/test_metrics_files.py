@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from ct_lesion.engine.metrics_files import cut_metrics
-from ct_lesion.report.figures.training_curves import series
+from ct_lesion.report.figures.curves import series
 
 
 def test_lines_after_the_checkpoint_and_half_lines_are_cut(tmp_path: Path) -> None:

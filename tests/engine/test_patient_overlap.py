@@ -31,7 +31,10 @@ def test_the_toy_split_shares_no_patient(toy_cfg):
     overlap = find_shared_patients(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
     assert overlap.train == {"cncb_lesion_train": 2}
     assert overlap.test == {"cncb_lesion_test": 2}
-    assert describe_overlap(overlap.as_dict(False)) == "none is in a training and a test set"
+    assert (
+        describe_overlap(overlap.as_dict(False))
+        == "no patient is in both a training and a test set"
+    )
 
 
 def test_shared_patients_are_refused_by_name_with_datasets_and_key(toy_cfg):
@@ -45,7 +48,7 @@ def test_shared_patients_are_refused_by_name_with_datasets_and_key(toy_cfg):
     assert "\n" not in message
 
 
-def test_a_key_allows_it_and_the_record_says_so(toy_cfg):
+def test_shared_patients_can_be_allowed_and_the_record_says_so(toy_cfg):
     datasets = {"DATASETS.TEST": ("cncb_lesion_train",)}
     cfg = toy_cfg(**datasets, **{"DATASETS.ALLOW_SHARED_PATIENTS": True})
     check_patients_apart(cfg)
@@ -57,25 +60,25 @@ def test_a_key_allows_it_and_the_record_says_so(toy_cfg):
     assert "allowed by DATASETS.ALLOW_SHARED_PATIENTS" in describe_overlap(record)
 
 
-def test_numbers_and_their_texts_are_the_same_patient(register):
+def test_a_number_and_its_text_are_the_same_patient(register):
     overlap = find_shared_patients([register("a", 3, 10, 20)], [register("b", "20", "3")])
     assert overlap.shared[0].patients == ("3", "20")
 
 
-def test_of_many_shared_patients_the_first_are_named(register):
+def test_only_the_first_of_many_shared_patients_are_named(register):
     overlap = find_shared_patients([register("a", *range(30))], [register("b", *range(30))])
     assert str(overlap.shared[0]) == (
         "patients 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 20 more are in a and in b"
     )
 
 
-def test_records_without_patients_are_not_checked_and_that_is_said(register):
+def test_records_without_patients_are_reported_as_not_checked(register):
     overlap = find_shared_patients([register("a", 1, None)], [register("b", None, None)])
     assert overlap.shared == ()
     assert (overlap.train, overlap.test) == ({"a": 1}, {"b": None})
     text = describe_overlap(overlap.as_dict(False))
-    assert text == ("not fully checked (a: 1 slices name no patient; b: 2 slices name no patient)")
+    assert text == "not fully checked (a: 1 slices have no patient; b: 2 slices have no patient)"
 
 
-def test_a_record_of_an_earlier_version_says_nothing():
+def test_a_record_of_an_earlier_version_has_no_description():
     assert describe_overlap({}) == ""

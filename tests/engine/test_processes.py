@@ -11,11 +11,12 @@ from launched import Toys, do_all, do_all_and_train_detectors, segmentation_cfg
 
 from ct_lesion.checkpoint import read_checkpoint
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
+from ct_lesion.data.datasets.lesion_coco import IMAGE_FOLDER, annotation_file
 from ct_lesion.data.loading.roi_batches import RoIBatches
-from ct_lesion.data.prepare.cncb import IMAGE_FOLDER, annotation_file
 from ct_lesion.engine.across_processes import scale_to_processes
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError
 
 SEGMENTATION = ("coco_instances_results.json", "segmentation_metrics.json", "ground_truth.json")

@@ -87,7 +87,7 @@ def test_classifier_on_cached_roi_batches(toy_classifier_cfg, tmp_path, caplog) 
         compare_with_killed(
             without_augmentation, tmp_path, **{"MODEL.CLASSIFIER.TRAIN_BATCHNORM": "none"}
         )
-    assert "RoI batches of 6 slices are in" in caplog.text
+    assert "Wrote RoI batches of 6 slices to" in caplog.text
 
 
 def test_an_evaluation_that_was_killed_is_done_again(toy_cfg, tmp_path, monkeypatch) -> None:
@@ -148,10 +148,7 @@ def test_a_damaged_or_missing_last_checkpoint(toy_cfg, two_checkpoints, caplog) 
     last = two_checkpoints / "model_0000001.pth"
     last.write_bytes(last.read_bytes()[:-100])
     assert resumed(toy_cfg()).start_iter == 1
-    assert (
-        f"{last} is truncated, damaged or not a PyTorch checkpoint (a zip archive that was cut off)"
-        in caplog.text
-    )
+    assert f"{last} is truncated, damaged or not a PyTorch checkpoint" in caplog.text
     assert "model_0000000.pth, the newest checkpoint that is complete" in caplog.text
     last.unlink()
     assert resumed(toy_cfg()).start_iter == 1

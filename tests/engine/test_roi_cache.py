@@ -22,7 +22,6 @@ from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches, StaleCac
 from ct_lesion.data.loading.training_stream import build_training_stream
 from ct_lesion.engine.fingerprint import hash_config, hash_dataset, hash_detector
 from ct_lesion.engine.roi_cache import (
-    build_cached_test_loader,
     build_cached_train_loader,
     can_cache,
     extract_roi_batches,
@@ -140,13 +139,11 @@ def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> Non
     assert cache.is_copy[4].tolist() == regions.is_copy.tolist()
 
 
-def test_test_loader_gives_each_slice_once_in_order(cfg, cache, records) -> None:
-    batches = list(build_cached_test_loader(cache, batch_size=4))
-    assert [len(b) for b in batches] == [4, 4, 2]
-    inputs = [x for batch in batches for x in batch]
+def test_cached_inputs_evaluate_as_the_slices_do(cfg, cache, records) -> None:
+    inputs = cache.inputs()
     assert [x["file_name"] for x in inputs] == [r["file_name"] for r in records]
-    outputs = make_model(cfg).eval()(batches[2])
-    np.testing.assert_allclose(outputs[1]["roi_batch"], cache.roi_batch[9])
+    (output,) = make_model(cfg).eval()([inputs[9]])
+    np.testing.assert_allclose(output["roi_batch"], cache.roi_batch[9])
     assert {k: v for k, v in inputs[3].items() if k != "roi_batch"} == {
         **records[3],
         "image_id": "3",
@@ -172,7 +169,7 @@ def test_extraction_leaves_mode_and_random_state(cfg, records) -> None:
 
 
 def test_nothing_to_extract(cfg) -> None:
-    with pytest.raises(ValueError, match="no slice"):
+    with pytest.raises(ValueError, match="no readable slices"):
         extract_roi_batches(cfg, make_model(cfg), [])
 
 

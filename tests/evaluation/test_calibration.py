@@ -1,4 +1,4 @@
-"""Calibration, against scikit-learn and numbers worked out by hand."""
+"""Calibration, against scikit-learn and numbers calculated by hand."""
 
 import warnings
 
@@ -28,25 +28,26 @@ def simulated(count: int, temperature: float, seed: int = 0):
 
 
 def test_ece_by_hand():
-    # confidences 0.6, 0.7 | 0.9, 0.95, 0.95 in bins (0.5, 0.75] and (0.75, 1] of four
-    chances = np.array([0.6, 0.7, 0.9, 0.95, 0.95])
-    logits = np.log(np.stack([chances, 1 - chances], axis=1))
+    # of 15 bins, (9/15, 10/15] holds the confidences 0.61 and 0.65, (14/15, 1] the three of 0.95
+    confidence = np.array([0.61, 0.65, 0.95, 0.95, 0.95])
+    logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
     labels = np.array([0, 1, 0, 1, 0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bins = reliability_bins(labels, logits, bins=4)
-    assert bins.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
-    assert bins.slices.tolist() == [0, 0, 2, 3]
-    np.testing.assert_allclose(bins.confidence, [np.nan, np.nan, 0.65, 2.8 / 3])
-    np.testing.assert_allclose(bins.accuracy, [np.nan, np.nan, 1 / 2, 2 / 3])
-    assert bins.ece == pytest.approx(2 / 5 * 0.15 + 3 / 5 * 0.8 / 3)
+        bins = reliability_bins(labels, logits)
+    np.testing.assert_allclose(bins.edges, np.arange(16) / 15)
+    assert np.flatnonzero(bins.slices).tolist() == [9, 14]
+    assert bins.slices[[9, 14]].tolist() == [2, 3]
+    np.testing.assert_allclose(bins.confidence[[0, 9, 14]], [np.nan, 0.63, 0.95])
+    np.testing.assert_allclose(bins.accuracy[[0, 9, 14]], [np.nan, 1 / 2, 2 / 3])
+    assert bins.ece == pytest.approx(2 / 5 * 0.13 + 3 / 5 * (0.95 - 2 / 3))
 
 
-def test_bins_have_their_upper_edge():
-    # confidence exactly 0.5, and exactly 1
-    bins = reliability_bins(np.array([0, 1]), np.array([[0.0, 0], [-1000, 1000]]), bins=2)
-    assert bins.slices.tolist() == [1, 1]
-    assert bins.accuracy.tolist() == [1, 1]
+def test_bins_contain_their_upper_edge():
+    # confidence 1/3, the upper edge of the fifth bin, and 1
+    bins = reliability_bins(np.array([0, 1]), np.array([[0.0, 0, 0], [-1000, 1000, -1000]]))
+    assert np.flatnonzero(bins.slices).tolist() == [4, 14]
+    assert bins.accuracy[[4, 14]].tolist() == [1, 1]
 
 
 def test_brier_and_log_loss_agree_with_scikit_learn():
@@ -62,11 +63,11 @@ def test_brier_and_log_loss_agree_with_scikit_learn():
     assert len(found.reliability.edges) == 16
 
 
-def test_extremes_of_the_scores():
+def test_limits_of_brier_score_and_log_loss():
     sure = np.array([[1000.0, 0, 0], [0, 1000, 0]])
     assert brier_score([0, 1], sure) == 0 == log_loss([0, 1], sure)
     assert brier_score([1, 2], sure) == 2
-    assert log_loss([1, 2], sure) == 1000  # a probability of 0 would make it infinite
+    assert log_loss([1, 2], sure) == 1000  # from a probability that rounds to 0
     assert brier_score([0], np.zeros((1, 3))) == pytest.approx((2 / 3) ** 2 + 2 / 9)
 
 
@@ -90,7 +91,7 @@ def test_temperature_keeps_the_predictions():
 
 
 @pytest.mark.parametrize("scale", [0.1, 500])
-def test_temperature_without_a_minimum_is_a_limit(scale):
+def test_temperature_is_a_limit_if_the_loss_has_no_minimum(scale):
     labels = np.array([0, 1, 2, 1])
     right = scale * np.eye(3)[labels]
     assert fit_temperature(labels, right) == TEMPERATURE_LIMITS[0]
@@ -101,7 +102,7 @@ def test_temperature_without_a_minimum_is_a_limit(scale):
 
 @pytest.mark.parametrize("function", [calibration, reliability_bins, log_loss, fit_temperature])
 def test_no_slices_are_refused(function):
-    with pytest.raises(ValueError, match="no slices"):
+    with pytest.raises(ValueError, match="M > 0 labels"):
         function(np.zeros(0), np.zeros((0, 3)))
-    with pytest.raises(ValueError, match="do not fit 2 labels"):
+    with pytest.raises(ValueError, match="for 2 labels"):
         function([0, 1], np.zeros((3, 3)))

@@ -89,11 +89,11 @@ def test_metrics_can_be_chosen():
     assert list(found) == ["accuracy", *(f"AUC/{name}" for name in NAMES)]
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatched_arrays_and_unknown_metrics_are_refused():
     labels, logits = toy(30)
-    with pytest.raises(ValueError, match="29 patients do not fit 30 labels"):
+    with pytest.raises(ValueError, match="got 29 patients for 30 labels"):
         classification_intervals(labels, logits, NAMES, np.arange(29))
     with pytest.raises(ValueError, match="recall"):
         classification_intervals(labels, logits, NAMES, np.arange(30), metrics=("recall",))
-    with pytest.raises(ValueError, match="do not fit 30 labels and 2 classes"):
+    with pytest.raises(ValueError, match="for 30 labels and 2 classes"):
         classification_intervals(labels, logits, NAMES[:2], np.arange(30))

@@ -52,7 +52,7 @@ def test_auc_counts_ordered_pairs():
     assert one_vs_rest_auc(labels, logits)[1] == 2.5 / 4
 
 
-def test_auc_is_that_of_the_classs_own_logit():
+def test_auc_uses_the_logit_not_the_softmax():
     # adding a number to all logits of an image changes no softmax, but the order of the logits
     labels = np.array([1, 0])
     assert one_vs_rest_auc(labels, np.array([[0.0, 1.0], [0.0, 0.0]]))[1] == 1
@@ -128,13 +128,13 @@ def test_no_images_is_all_nan():
 @pytest.mark.parametrize(
     ("labels", "logits", "message"),
     [
-        ([0, 1], np.zeros((3, 3)), r"logits \(3, 3\) do not fit 2 labels and 3 classes"),
-        ([0, 1], np.zeros((2, 2)), r"logits \(2, 2\) do not fit 2 labels and 3 classes"),
-        ([0, 3], np.zeros((2, 3)), r"labels 0\.\.3 are not in 0\.\.2"),
-        ([-1, 0], np.zeros((2, 3)), r"labels -1\.\.0 are not in 0\.\.2"),
-        ([0, 1], np.array([[0, 0, np.nan], [0, 0, 0]]), "1 images have logits that are not finite"),
+        ([0, 1], np.zeros((3, 3)), r"for 2 labels and 3 classes, got \(3, 3\)"),
+        ([0, 1], np.zeros((2, 2)), r"for 2 labels and 3 classes, got \(2, 2\)"),
+        ([0, 3], np.zeros((2, 3)), r"labels in 0\.\.2, got 0\.\.3"),
+        ([-1, 0], np.zeros((2, 3)), r"labels in 0\.\.2, got -1\.\.0"),
+        ([0, 1], np.array([[0, 0, np.nan], [0, 0, 0]]), "the logits of 1 images are not finite"),
     ],
 )
-def test_input_that_does_not_fit_is_refused(labels, logits, message):
+def test_invalid_input_is_refused(labels, logits, message):
     with pytest.raises(ValueError, match=message):
         classification_metrics(np.array(labels), logits, NAMES)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from coco_toys import detection, make_truth, random_case
 
-from ct_lesion.evaluation.lesion_overlap import dice_scores, lesion_froc, sensitivity_at
-from ct_lesion.evaluation.segmentation_metrics import lesion_counts
+from ct_lesion.evaluation.lesion_overlap import dice_scores, lesion_froc, sensitivity_at_rates
+from ct_lesion.evaluation.segmentation_metrics import FOUND_IOU, lesion_counts
 
 
 def test_dice_by_hand():
@@ -16,7 +16,7 @@ def test_dice_by_hand():
     found = [
         detection(1, 0.9, 0, 0, 10),  # a whole lesion
         detection(1, 0.8, 5, 0, 10),  # half on it, half beside it
-        detection(2, 0.9, 0, 0, 10),  # where there is none
+        detection(2, 0.9, 0, 0, 10),  # a false detection
         detection(4, 0.5, 0, 0, 10),  # not above the threshold
     ]
     scores = dice_scores(truth, found, 0.5)
@@ -43,16 +43,24 @@ def test_froc_by_hand():
     assert curve.thresholds.tolist() == [0.9, 0.8, 0.6, 0.4]
     assert curve.sensitivity.tolist() == [0.5, 0.5, 0.5, 1]
     assert curve.false_per_slice.tolist() == [0, 0.25, 0.5, 0.5]
-    assert sensitivity_at(curve, (0, 0.25, 0.5, 8)) == [0.5, 0.5, 1, 1]
+    # at 1/8 and 1/4 false detections per slice one lesion is found, at 1/2 and above both
+    assert sensitivity_at_rates(curve) == [0.5, 0.5, 1, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("iou", [0.5, 0.1])
-def test_each_froc_point_has_the_counts_at_its_score(iou):
+def test_the_iou_decides_which_lesions_are_found():
+    truth = make_truth({1: [(0, 0, 10)]}, {1: "a"})
+    half = [detection(1, 0.9, 5, 0, 10)]  # 50 px in common of 150: IoU 1/3
+    low, high = lesion_froc(truth, half, 0.3), lesion_froc(truth, half, 0.4)
+    assert (low.sensitivity.tolist(), low.false_per_slice.tolist()) == ([1], [0])
+    assert (high.sensitivity.tolist(), high.false_per_slice.tolist()) == ([0], [1])
+
+
+def test_each_froc_point_has_the_counts_at_its_score():
     truth, found = random_case(5)
-    curve = lesion_froc(truth, found, iou)
+    curve = lesion_froc(truth, found, FOUND_IOU)
     for k in (0, 3, len(curve.thresholds) - 1):
         below = np.nextafter(curve.thresholds[k], 0)  # the counts are of scores above
-        counts = lesion_counts(truth, found, below, iou).values()
+        counts = lesion_counts(truth, found, below).values()
         assert curve.sensitivity[k] * curve.lesions == sum(c["found"] for c in counts)
         assert curve.false_per_slice[k] * curve.slices == sum(c["false"] for c in counts)
 
@@ -60,8 +68,8 @@ def test_each_froc_point_has_the_counts_at_its_score(iou):
 def test_froc_without_detections_or_without_lesions():
     truth, _ = random_case(0)
     nothing = lesion_froc(truth, [])
-    assert sensitivity_at(nothing, (1,)) == [0]
+    assert sensitivity_at_rates(nothing) == [0] * 7
     healthy = lesion_froc(make_truth({1: []}, {1: "a"}), [detection(1, 0.5, 0, 0, 5)])
     assert math.isnan(healthy.sensitivity[0])
     assert healthy.false_per_slice.tolist() == [1]
-    assert math.isnan(sensitivity_at(healthy, (1,))[0])
+    assert all(map(math.isnan, sensitivity_at_rates(healthy)))

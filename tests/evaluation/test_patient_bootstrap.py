@@ -74,7 +74,7 @@ def test_no_interval_of_fewer_than_two_patients(patients):
 
 
 @pytest.mark.parametrize(("positives", "exists"), [(1, False), (5, True)])
-def test_no_interval_where_often_undefined(positives, exists):
+def test_no_interval_if_often_undefined(positives, exists):
     # of n patients, k are ill: none is drawn with probability (1 - k/n)^n, about 0.36 and 0.003
     ill = np.arange(20) < positives
     values = np.arange(20.0)
@@ -111,5 +111,5 @@ def test_interval_as_dict_has_no_nan():
 
 @pytest.mark.parametrize("options", [{"resamples": 0}, {"confidence": 95}, {"confidence": 0}])
 def test_wrong_options_are_refused(options):
-    with pytest.raises(ValueError, match="resamples with confidence"):
+    with pytest.raises(ValueError, match="a confidence between 0 and 1"):
         bootstrap_intervals(mean_of(np.ones(3)), ["a", "b", "c"], **options)

@@ -11,7 +11,7 @@ from ct_lesion.evaluation.run_comparison import SliceMismatch, check_same_slices
 
 
 def logits_of(labels, right) -> np.ndarray:
-    """Logits of three classes that are right where wanted."""
+    """Logits of three classes, correct where `right` is true."""
     return np.eye(3)[np.where(right, labels, (np.asarray(labels) + 1) % 3)]
 
 
@@ -23,7 +23,7 @@ def test_counts_and_mcnemar():
         labels, logits_of(labels, right_a), logits_of(labels, right_b), np.arange(30)
     )
     assert (found.both, found.only_a, found.only_b, found.neither) == (12, 9, 2, 7)
-    # of the 11 slices that one run alone has right, 9 are A's
+    # of the 11 slices that only one run predicts correctly, 9 are A's
     assert found.mcnemar_p == pytest.approx(binomtest(9, 11).pvalue)
     assert (found.accuracy_a, found.accuracy_b) == (21 / 30, 14 / 30)
     difference = found.difference
@@ -43,7 +43,7 @@ def test_patients_widen_the_interval():
     assert patients.high - patients.low > 1.5 * (slices.high - slices.low)
 
 
-def test_equal_runs_do_not_differ():
+def test_equal_runs_have_no_difference():
     labels = np.array([0, 1, 2, 0])
     logits = logits_of(labels, [True, False, True, True])
     found = compare_runs(labels, logits, logits, list("aabb"))
@@ -66,10 +66,10 @@ def test_same_slices_in_another_order():
         (["a", "b"], "first and second were not evaluated on the same slices: 1 is only in first"),
         (["a", "b", "c", "d", "e"], "slices: 2 are only in second, e.g. d."),
         ([], "3 are only in first, e.g. a."),
-        (["a", "b", "c", "b"], "second has slices more than once, e.g. b."),
+        (["a", "b", "c", "b"], "second has repeated slices, e.g. b."),
     ],
 )
-def test_other_slices_are_one_line(theirs, message):
+def test_a_mismatch_of_slices_is_one_line(theirs, message):
     with pytest.raises(SliceMismatch) as caught:
         check_same_slices(["a", "b", "c"], theirs, "first", "second")
     assert message in str(caught.value)
@@ -77,8 +77,8 @@ def test_other_slices_are_one_line(theirs, message):
     assert isinstance(caught.value, UserError)
 
 
-def test_arrays_must_fit():
-    with pytest.raises(ValueError, match="no slices"):
+def test_arrays_must_have_the_same_length():
+    with pytest.raises(ValueError, match="same length > 0"):
         compare_runs([], np.zeros((0, 3)), np.zeros((0, 3)), [])
-    with pytest.raises(ValueError, match="different lengths"):
+    with pytest.raises(ValueError, match="same length > 0"):
         compare_runs([0, 1], np.zeros((2, 3)), np.zeros((3, 3)), "ab")

@@ -8,10 +8,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from ct_lesion.evaluation.mask_ap import MaskAP
 from ct_lesion.evaluation.segmentation_metrics import (
     above_score,
     ap_by_patient,
-    coco_ap,
     lesion_counts,
     match_images,
     release_ap,
@@ -78,23 +78,22 @@ PERFECT = [
 
 
 def test_perfect_detections_have_ap_one(truth):
-    assert coco_ap(truth, PERFECT) == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1})
-    assert coco_ap(truth, PERFECT, "bbox")["AP"] == pytest.approx(1)
+    assert MaskAP(truth, PERFECT).of() == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1})
 
 
-def test_no_detections_have_ap_zero_and_no_truth_none(truth):
-    assert coco_ap(truth, []) == {"AP": 0, "AP50": 0, "AP75": 0}
-    assert np.isnan(coco_ap(truth, PERFECT, image_ids=[3, 4])["AP"])
+def test_ap_is_zero_without_detections_and_nan_without_lesions(truth):
+    assert MaskAP(truth, []).of() == {"AP": 0, "AP50": 0, "AP75": 0}
+    assert np.isnan(MaskAP(truth, PERFECT, image_ids=[3, 4]).of()["AP"])
 
 
-def test_overlap_decides_which_thresholds_count(truth):
+def test_ap_of_a_partial_overlap_by_hand(truth):
     # 20 x 20 against 20 x 15 of it: IoU 0.75, which passes 0.5 to 0.75, six of ten thresholds
     detections = [detection(2, (10, 10, 20, 15), 0.9)]
-    result = coco_ap(truth, detections, image_ids=[2])
+    result = MaskAP(truth, detections, image_ids=[2]).of()
     assert result == pytest.approx({"AP": 0.6, "AP50": 1.0, "AP75": 1.0})
 
 
-def test_scores_are_compared_strictly(truth):
+def test_a_score_at_the_threshold_is_not_above_it(truth):
     assert [d["score"] for d in above_score(PERFECT, 0.8)] == [0.9]
 
 
@@ -105,7 +104,7 @@ def test_release_ap_averages_images(truth):
     )
 
 
-def test_detections_match_their_class_only(truth):
+def test_detections_match_lesions_of_their_class_only(truth):
     matches = match_images(truth, [detection(2, (10, 10, 20, 20), 0.9, category=2)])
     assert matches[2].ious.tolist() == [[0.0]]
 

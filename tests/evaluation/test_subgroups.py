@@ -37,16 +37,16 @@ def names_by(tmp_path):
         ("patient,site\n7,A\n8,B\n", ["A", "A", "B", "unknown"]),
         ("scan,site\n7/1,A\n7/2,B\n5,C\n", ["A", "B", "unknown", "C"]),
         ("file,site\n/data/7/0.png,A\n1.png,B\n9/0.png,C\n", ["A", "B", "unknown", "C"]),
-        # the first key counts, other columns and the order of columns do not matter
+        # the first key column counts; other columns and their order do not matter
         ("site,patient,age,scan\nA,7,5,7/1\nB,7,5,7/2\n", ["A", "B", "unknown", "unknown"]),
-        # a byte order mark, blanks, an empty value, a blank and a short line, the same line twice
+        # byte order mark, spaces, an empty value, an empty and a short line, a repeated line
         (
             "\ufeffpatient, site\n 7 , A\n8,\n\n9\n7,A\n",
             ["A", "A", "unknown", "unknown"],
         ),
     ],
 )
-def test_keys(names_by, text, expected):
+def test_values_are_matched_by_patient_scan_or_file(names_by, text, expected):
     assert names_by(text) == expected
 
 
@@ -54,13 +54,16 @@ def test_keys(names_by, text, expected):
     ("text", "message"),
     [
         ("patient,age\n7,50\n", "has no column site; its columns are: patient, age."),
-        ("id,site\n7,A\n", "needs a column file, scan or patient; its columns are: id, site."),
+        ("id,site\n7,A\n", "has no column file, scan or patient; its columns are: id, site."),
         ("", "its columns are: none."),
         ("patient,site\n7,A\n7,B\n", "patient 7 has different values of site: A and B."),
-        ("patient,site\n70,A\n", "about any of the 4 slices; .* patient has e.g. 70, .* e.g. 7."),
-        ("patient,site\n", "about any of the 4 slices; .* e.g. nothing"),
-        ("scan,site\n1,A\n", "scan 1 fits several, e.g. 7/1 and 8/1; write more of it."),
-        ("file,site\n0.png,A\n", "file 0.png fits several, e.g. /data/7/0.png and /data/8/0.png"),
+        ("patient,site\n70,A\n", "none of the 4 slices. .* patient has e.g. 70, .* e.g. 7."),
+        ("patient,site\n", "none of the 4 slices. .* e.g. nothing"),
+        ("scan,site\n1,A\n", "scan 1 is ambiguous, it matches e.g. 7/1 and 8/1. Use a longer"),
+        (
+            "file,site\n0.png,A\n",
+            "file 0.png is ambiguous, it matches e.g. /data/7/0.png and /data/8/0.png",
+        ),
     ],
 )
 def test_faulty_files_are_one_line(names_by, text, message):
@@ -74,7 +77,7 @@ def test_unreadable_files(tmp_path):
     with pytest.raises(MetadataError, match=r"none\.csv: cannot be read"):
         read_metadata(tmp_path / "none.csv", "site")
     (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    with pytest.raises(MetadataError, match=r"table\.xlsx: is no CSV file in UTF-8"):
+    with pytest.raises(MetadataError, match=r"table\.xlsx: is not a CSV file in UTF-8"):
         read_metadata(tmp_path / "table.xlsx", "site")
 
 
@@ -98,18 +101,18 @@ def test_metrics_of_each_subgroup():
     assert len(expected) == 1 + 3 * 3
 
 
-def test_subgroup_of_one_class_or_one_patient_is_warned_of():
+def test_subgroups_of_one_class_or_one_patient_have_a_warning():
     labels = np.array([0, 0, 0, 1, 2, 0])
     groups = ["b", "b", "b", "Siemens", "Siemens", "unknown"]
     patients = ["1", "2", "2", "3", "3", "4"]
     siemens, b, unknown = subgroup_metrics(labels, np.eye(3)[labels], NAMES, patients, groups)
-    assert siemens.warning == "one patient only, so no intervals"
+    assert siemens.warning == "only one patient, so no intervals"
     assert siemens.metrics["AUC/COVID-19"].estimate == 1
     assert math.isnan(siemens.metrics["accuracy"].low)
-    assert b.warning.startswith("holds Control slices only")
+    assert b.warning.startswith("only Control slices")
     assert b.metrics["accuracy"].estimate == b.metrics["sensitivity/Control"].low == 1
     assert b.metrics["specificity/COVID-19"].estimate == 1
     assert math.isnan(b.metrics["specificity/Control"].estimate)
     assert math.isnan(b.metrics["AUC/Control"].estimate)
-    assert unknown.warning.startswith("holds Control slices only")
-    assert unknown.warning.endswith("; one patient only, so no intervals")
+    assert unknown.warning.startswith("only Control slices")
+    assert unknown.warning.endswith("; only one patient, so no intervals")

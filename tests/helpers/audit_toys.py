@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 
 SQUARE = [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]]
-"""20 x 20 pixels."""
+"""A polygon of 20 x 20 pixels."""
 
 
 def good_annotation(**changes: object) -> dict:
+    """A sound annotation with changes; ``None`` removes a field."""
     annotation = {
         "id": 1,
         "image_id": 1,
@@ -21,7 +22,7 @@ def good_annotation(**changes: object) -> dict:
 
 
 def textured(seed: int, side: int = 64) -> np.ndarray:
-    """A smooth random picture: like itself when it is changed a little, like no other."""
+    """A smooth random picture that resembles only its own copies."""
     noise = np.random.default_rng(seed).normal(size=(side, side))
     smooth = cv2.GaussianBlur(noise, (0, 0), 5)
     low, high = smooth.min(), smooth.max()

@@ -1,4 +1,4 @@
-"""A reader that ends its process, in a module of its own so that a new process has it soon."""
+"""A reader that ends its process, in a small module that new processes import quickly."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from ct_lesion.audit.images.facts import ImageFacts
 
 
 def read_or_die(name: str) -> ImageFacts:
-    """Facts of a file, unless it is a deadly one."""
+    """Empty facts of a file; ends the process if the name ends in "deadly"."""
     if name.endswith("deadly"):
         os._exit(9)
     return ImageFacts(Path(name))

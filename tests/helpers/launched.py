@@ -16,10 +16,13 @@ from detectron2.utils.env import seed_all_rng
 from toy_runs import TOY_TRAINING
 
 from ct_lesion import load_config, register_cncb_lesion, register_covidx_ct
-from ct_lesion.engine.fingerprint import hash_weights, unwrap_model
+from ct_lesion.command_line import run_tool
+from ct_lesion.engine.across_processes import unwrap_model
+from ct_lesion.engine.builders import load_trained
+from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
-from ct_lesion.errors import ConfigError, run_tool
+from ct_lesion.engine.trainer import LesionTrainer
+from ct_lesion.errors import ConfigError
 
 CLASSIFIER = {"MODEL.ROI_BATCH.SIZE": 8, "MODEL.CLASSIFIER.WIDTH": 16}
 

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+from ct_lesion.data.datasets.lesion_masks import encode_mask
+from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 
+LESION_CLASSES = ("GGO", "Consolidation")
 CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
 HEIGHT, WIDTH = 32, 48
 LONG = "long scan"  # 300 slices, lesions in 100..139, pixels of 1 x 2 mm
@@ -13,12 +16,17 @@ HOSTILE = 'a&b #1 %41 <img src=x onerror="window.hacked=1">\''
 MARKUP = "</script><script>window.hacked=2</script><!--<b>{{ 7 * 7 }}"
 
 
-def lesion(index: int) -> ViewLesion:
+def toy_lesion(mask: np.ndarray, score: float = 0.5, class_index: int = 0) -> Lesion:
+    """A lesion with a mask (H, W)."""
+    return Lesion(score, class_index, (0, 0, 1, 1), int(mask.sum()), encode_mask(mask))
+
+
+def growing_lesion(index: int) -> Lesion:
     """A square that grows with the slice's index, so that slice 139 has the most."""
     side = 4 + (index - 100) // 4
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[8 : 8 + side, 20 : 20 + side] = True
-    return ViewLesion(0.5 + index / 1000, "GGO", 2.0 * side**2, side**2, mask)
+    return toy_lesion(mask, 0.5 + index / 1000)
 
 
 def summary(scan: str, slices: int, **changes: object) -> dict:
@@ -42,31 +50,32 @@ def summary(scan: str, slices: int, **changes: object) -> dict:
         "qc": [],
         "score_thresh": 0.5,
         "class_names": [],
-        "lesion_class_names": ["GGO", "Consolidation"],
+        "lesion_class_names": list(LESION_CLASSES),
     } | changes
 
 
 def write_long_scan(output: Path) -> dict:
     grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
     windows = {"lung": (-600.0, 1500.0), "soft_tissue": (50.0, 350.0)}
-    writer = ViewWriter(output / LONG / "view", windows)
-    areas = []
+    spacing = [5.0, 1.0, 2.0]
+    writer = ViewWriter(output / LONG / "view", windows, LESION_CLASSES, spacing)
+    pixels = 0
     for i in range(300):
-        lesions = [lesion(i)] if 100 <= i < 140 else []
-        mm2 = sum(le.area_mm2 for le in lesions)
-        areas.append(mm2)
+        lesions = [growing_lesion(i)] if 100 <= i < 140 else []
+        area = sum(le.area_px for le in lesions)
+        pixels += area
         probabilities = [0.125, 0.25, 0.625] if lesions else [0.75, 0.25, 0.0]
-        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, mm2, int(mm2 / 2), probabilities)
+        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, area, probabilities)
         writer.add(found, dict.fromkeys(windows, grey))
     long = summary(
         LONG,
         300,
-        spacing_mm=[5.0, 1.0, 2.0],
+        spacing_mm=spacing,
         probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
         lesions=40,
         slices_with_lesion=40,
         lesion_slice_range=[100, 139],
-        lesion_volume_ml=sum(areas) * 5.0 / 1000,
+        lesion_volume_ml=pixels * 10.0 / 1000,
         lesion_share_of_lung=0.1234,
         most_lesion_slice=139,
         class_names=CLASSES,
@@ -79,10 +88,10 @@ def write_long_scan(output: Path) -> dict:
 
 def write_plain_scan(output: Path, scan: str, slices: int, **changes: object) -> dict:
     """An 8-bit scan without spacing, classifier and lesions."""
-    writer = ViewWriter(output / scan / "view")
+    writer = ViewWriter(output / scan / "view", None, LESION_CLASSES, None)
     for i in range(slices):
         image = np.full((HEIGHT, WIDTH), 90, np.uint8)
-        writer.add(ViewSlice(i, MARKUP, None, [], None, 0, None), {AS_GIVEN: image})
+        writer.add(ViewSlice(i, MARKUP, None, [], 0, None), {AS_GIVEN: image})
     plain = summary(scan, slices, **changes)
     writer.finish(plain)
     return plain

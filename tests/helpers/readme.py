@@ -7,7 +7,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def readme_example(name: str) -> str:
-    """The one example that uses a name."""
+    """The only Python example that contains a name."""
     examples = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.S)
     [code] = [example for example in examples if name in example]
     return code

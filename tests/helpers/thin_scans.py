@@ -1,4 +1,4 @@
-"""Slices for the tests of the search for copies: thin synthetic stacks, and their facts."""
+"""Thin synthetic slices, and their facts, for the tests of the copy search."""
 
 import functools
 from itertools import islice
@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from ct_lesion.audit.images.facts import ImageFacts, facts_of_pixels
-from ct_lesion.benchmark.thin_stacks import patient_stacks
+from ct_lesion.benchmark.copies import patient_stacks
 
 SIZE = 256
 
@@ -15,11 +15,11 @@ SIZE = 256
 def thin_slices(
     seed: int = 3, stacks: int = 3, slices: int = 12, size: int = SIZE
 ) -> tuple[np.ndarray, ...]:
-    """Some stacks of a synthetic patient, one after the other."""
+    """Stacks of a synthetic patient, one after the other."""
     found = islice(patient_stacks(seed, slices, size), stacks)
     return tuple(image for stack in found for image in stack)
 
 
 def facts_of(images: list[np.ndarray] | tuple[np.ndarray, ...]) -> list[ImageFacts]:
-    """Their facts, without files."""
+    """Facts of images in memory."""
     return [facts_of_pixels(image, f"image {n}") for n, image in enumerate(images)]

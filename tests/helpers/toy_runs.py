@@ -69,7 +69,7 @@ def make_classification_run(
     for index, dataset in enumerate(datasets):
         output = folder / "inference" / dataset
         generator = np.random.default_rng(seed + index)
-        evaluator = ClassificationEvaluator(dataset, False, output)
+        evaluator = ClassificationEvaluator(dataset, output)
         records = toy_slices() if slices is None else slices
         records = [{**r, "image_id": f"{dataset}_{r['image_id']}"} for r in records]
         evaluator.process(records, [toy_output(r, generator, n) for r in records])

@@ -1,4 +1,4 @@
-"""What a case of the corpus is."""
+"""The cases of the corpus: a file, its reader, and the outcome that is wanted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REFUSED = "refused"
-HARMLESS = "harmless"
+LOADED = "loaded"
+MIXED = "mixed"
 CANARY = "canary"
-"""What a call in a file would make in the folder that its reader runs in."""
+"""Name of the file that a call in a hostile file would create in its reader's folder."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,20 @@ class Case:
         name: for people.
         entry: name in :mod:`entries`.
         build: writes into a folder and returns what is given to the entry.
-        says: regular expression that the error's text must match.
-        expected: "refused": an error; "harmless": that, or it is read.
+        says: regular expression that each error's text must match; ``LOADED`` if the file is read.
+        mixed: of several files with damage in different places, some must be refused and some read;
+            why the damage of the latter cannot be seen.
     """
 
     name: str
     entry: str
     build: Callable[[Path], Path | list[Path]]
-    says: str = ""
-    expected: str = REFUSED
+    says: str
+    mixed: str = ""
+
+    @property
+    def expected(self) -> str:
+        return LOADED if self.says == LOADED else MIXED if self.mixed else REFUSED
 
     @property
     def id(self) -> str:
@@ -49,7 +55,7 @@ def cut(data: bytes, pieces: int = 12) -> list[bytes]:
 
 
 def flipped(data: bytes, count: int = 40) -> list[bytes]:
-    """The file with all bits of a byte turned, at places from its beginning to its end."""
+    """Copies of the file, each with one byte inverted, at places from its beginning to its end."""
     # more at the beginning, where headers are
     head = min(len(data), 400)
     places = [head * i // (count // 2) for i in range(count // 2)]
@@ -68,13 +74,8 @@ def file(name: str, data: bytes | str) -> Callable[[Path], Path]:
     return build
 
 
-def known(name: str, entry: str, build: Callable[[Path], Path], says: str) -> Case:
-    """A case whose error is known, or ``HARMLESS``."""
-    if says == HARMLESS:
-        return Case(name, entry, build, expected=HARMLESS)
-    return Case(name, entry, build, says)
-
-
-def variants(name: str, entry: str, contents: list[bytes], suffix: str) -> Case:
-    """Many files, each of which is refused or read."""
-    return Case(name, entry, lambda folder: many(folder, contents, suffix), expected=HARMLESS)
+def variants(
+    name: str, entry: str, contents: list[bytes], suffix: str, says: str, mixed: str = ""
+) -> Case:
+    """A case of many files."""
+    return Case(name, entry, lambda folder: many(folder, contents, suffix), says, mixed)

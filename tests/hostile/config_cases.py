@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases import CANARY, HARMLESS, Case, file
+from cases import CANARY, LOADED, Case, file
 
 YAML_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"
@@ -21,14 +21,14 @@ TAGS = [
 ]
 CASES = [
     *(
-        Case(f"tag {n}", "config", file("a.yaml", f"MODEL: {tag}\n"), "a.yaml")
+        Case(f"tag {n}", "config", file("a.yaml", f"MODEL: {tag}\n"), "for the tag")
         for n, tag in enumerate(TAGS)
     ),
     Case("laughs", "config", file("a.yaml", YAML_LAUGHS), "too large"),
     Case("merges", "config", file("a.yaml", YAML_MERGES), "merges"),
     Case("nested", "config", file("a.yaml", "[" * 50_000), "too deep"),
     Case("3 MB", "config", file("a.yaml", "a: 1\n" * 600_000), "too long"),
-    Case("junk", "config", file("a.yaml", bytes(range(256)) * 50)),
+    Case("junk", "config", file("a.yaml", bytes(range(256)) * 50), "codec"),
     Case("a list", "config", file("a.yaml", "[1]"), "mapping"),
     Case("its own base", "config", file("a.yaml", "_BASE_: a.yaml\n"), "itself"),
     Case(
@@ -45,12 +45,12 @@ CASES = [
         "nested literal",
         "config",
         file("a.yaml", f'MODEL: {{WEIGHTS: "{"(" * 9999}"}}\n'),
-        expected=HARMLESS,
+        LOADED,
     ),
     Case(
         "long sum",
         "config",
         file("a.yaml", f'MODEL: {{WEIGHTS: "{"-" * 99999}1"}}\n'),
-        expected=HARMLESS,
+        "MemoryError|RecursionError",
     ),
 ]

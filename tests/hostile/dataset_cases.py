@@ -105,14 +105,14 @@ COCO = {
     "annotation of no image": (_annotation(image_id=99), "image 99"),
     "annotation of an image in text": (_annotation(image_id="1"), "image 1"),
     "annotation of no category": (_annotation(category_id=99), "category 99"),
-    "annotation twice": (lambda c: c["annotations"].append(c["annotations"][0]), "number of its"),
+    "annotation twice": (lambda c: c["annotations"].append(c["annotations"][0]), "not unique"),
     "annotations of text": (lambda c: c.update(annotations="none"), "'annotations'"),
-    "annotation of null": (lambda c: c["annotations"].append(None), "'annotations'"),
+    "annotation of null": (lambda c: c["annotations"].append(None), "not an object"),
     "no images": (lambda c: c.pop("images"), "'images'"),
     "no categories": (lambda c: c.pop("categories"), "'categories'"),
     "category without name": (lambda c: c["categories"][0].pop("name"), "name"),
-    "image twice": (lambda c: c["images"].append(c["images"][0]), "number of its own"),
-    "image id of a list": (_image(id=[1]), "number of its own"),
+    "image twice": (lambda c: c["images"].append(c["images"][0]), "not unique"),
+    "image id of a list": (_image(id=[1]), "not a whole number"),
     "image of 10**9": (_image(height=10**9, width=10**9), "no CT slice"),
     "image of 0": (_image(height=0), "0 pixels"),
     "image of negative size": (_image(height=-5), "height"),
@@ -172,16 +172,16 @@ COVIDX = {
 }
 
 LISTS = {
-    "junk": JUNK,
-    "one line of 5 MB": b"x" * 5_000_000,
-    "empty": b"",
-    "UTF-16": "a,b".encode("utf-16"),
+    "junk": (JUNK, "codec"),
+    "one line of 5 MB": (b"x" * 5_000_000, "field limit|is neither"),
+    "empty": (b"", "no slices|no column|needs a column"),
+    "UTF-16": ("a,b".encode("utf-16"), "codec"),
 }
 
 
 def _first_of(name: str) -> list[Case]:
     texts = {"junk": JUNK, "nested": NESTED.encode(), "null": b"null", "cut off": b'{"images": ['}
-    return [Case(what, name, file("a.json", data), "a.json") for what, data in texts.items()]
+    return [Case(what, name, file("a.json", data), "is damaged") for what, data in texts.items()]
 
 
 CASES = [
@@ -190,20 +190,20 @@ CASES = [
     *_first_of("lesion_dataset"),
     *_first_of("covidx_dataset"),
     *(
-        Case(what, entry, file("list.csv", data), "list.csv")
-        for what, data in LISTS.items()
+        Case(what, entry, file("list.csv", data), says)
+        for what, (data, says) in LISTS.items()
         for entry in ("split_list", "pair_list", "metadata")
     ),
     Case(
         "a volume of junk",
         "volume_list",
         file("list.csv", "patient,image,mask\na,list.csv,list.csv\n"),
-        "list.csv",
+        "not DICOM",
     ),
     Case(
         "a name with a zero",
         "pair_list",
         file("list.csv", "patient,image,mask\na,x\0y.nii,z.nii\n"),
-        "does not exist|list.csv",
+        "does not exist",
     ),
 ]

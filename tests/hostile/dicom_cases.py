@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
-from cases import HARMLESS, cut, flipped, known, variants
+from cases import LOADED, Case, cut, flipped, variants
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -145,28 +145,39 @@ DICOM = {
     "pixels of no length": (
         _file(_length(b"\xe0\x7f\x10\x00", b"\xff\xff\xff\xff", 4)), "pixels take|read"),
     "tag of 64 kB": (_file(_length(b"\x28\x00\x30\x00DS", b"\xff\xff")), "t be read|cut off"),
-    "tag beyond the file": (_file(_length(b"\x08\x00\x60\x00CS", b"\xfe\xff")), "s1_014"),
-    "meta of 4 GB": (_file(lambda data: data[:140] + b"\xff" * 4 + data[144:]), HARMLESS),
-    "nested sequences": (_file(_deep), "s1_014"),
+    "tag beyond the file": (_file(_length(b"\x08\x00\x60\x00CS", b"\xfe\xff")), "2 scans"),
+    "meta of 4 GB": (_file(lambda data: data[:140] + b"\xff" * 4 + data[144:]), LOADED),
+    "nested sequences": (_file(_deep), "2 scans"),
     "cut off after its tags": (_file(lambda d: d[: d.index(b"\xe0\x7f\x10\x00")]), "cut off"),
-    "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "s1_014"),
+    "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "2 scans"),
     "compressed, Rows halved": (_compressed(16, 32), "32 x 16"),
     "compressed, Rows of 4096": (_compressed(4096, 4096), "4096 x 4096"),
     "compressed, Rows of 65535": (_compressed(65535, 65535), "65535 x 65535"),
     "compressed as it is not": (_file(lambda data: data.replace(
-        b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")), HARMLESS),
+        b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")), LOADED),
     "deflated bomb": (_file(lambda data: data.replace(
         b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")), "deflated|read"),
     "implicit as explicit": (_file(lambda data: data.replace(
         b"1.2.840.10008.1.2.1\0", str(UID(ImplicitVRLittleEndian)).encode() + b"\0\0\0")), "read"),
 }  # fmt: skip
 
+UNREADABLE = "cannot be read as DICOM|holds no image|cannot be decoded|modality unknown"
 SYNTAXES = (None, RLELossless, JPEGLSLossless)
 CASES = [
-    *(known(name, "scan", build, says) for name, (build, says) in DICOM.items()),
+    *(Case(name, "scan", build, says) for name, (build, says) in DICOM.items()),
     *(
-        variants(f"DICOM {what} {syntax}", "scan", spoil(good_dicom(syntax)), ".dcm")
-        for syntax in SYNTAXES
-        for what, spoil in (("flipped", lambda data: flipped(data, 60)), ("truncated", cut))
+        variants(f"DICOM truncated {s}", "scan", cut(good_dicom(s)), ".dcm", UNREADABLE)
+        for s in SYNTAXES
+    ),
+    *(
+        variants(
+            f"DICOM flipped {s}",
+            "scan",
+            flipped(good_dicom(s), 60),
+            ".dcm",
+            f"{UNREADABLE}|HU|[Ss]pacing|orientation|Rescale|not a number",
+            mixed="tags that are not used, and pixels, have no checksum",
+        )
+        for s in SYNTAXES
     ),
 ]

@@ -13,6 +13,7 @@ import torch
 
 from ct_lesion import load_config
 from ct_lesion.checkpoint import LesionCheckpointer, read_checkpoint, read_description
+from ct_lesion.command_line import run_tool
 from ct_lesion.data.datasets.cncb import load_cncb_lesion
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.splits import read_split_list
@@ -21,7 +22,7 @@ from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.data.prepare.volume_pairs import read_pair_list
 from ct_lesion.engine.setup import read_config
-from ct_lesion.errors import UserError, run_tool
+from ct_lesion.errors import UserError
 from ct_lesion.evaluation.subgroups import read_metadata
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_segmenter

@@ -1,4 +1,4 @@
-"""Hostile and damaged folders of a run that is to go on."""
+"""Hostile and damaged folders of a run that is to be resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from cases import HARMLESS, Case
+from cases import LOADED, Case
 from checkpoint_cases import model_state, torch_bytes, touching
 
 
@@ -35,7 +35,7 @@ CASES = [
     Case("last_checkpoint leads out", "resume", _run(last_checkpoint=b"../../etc/passwd"), "name"),
     Case("last_checkpoint absolute", "resume", _run(last_checkpoint=b"/etc/passwd"), "name"),
     Case("last_checkpoint of junk", "resume", _run(last_checkpoint=bytes(range(256))), "cannot be"),
-    Case("last_checkpoint empty", "resume", _run(last_checkpoint=b""), expected=HARMLESS),
+    Case("last_checkpoint empty", "resume", _run(last_checkpoint=b""), LOADED),
     Case(
         "last_checkpoint names a pickle",
         "resume",
@@ -65,6 +65,12 @@ CASES = [
         "iteration of text",
         "resume",
         _run(model__pth=torch_bytes(model_state(iteration="x"))),
+        "iteration",
+    ),
+    Case(
+        "iteration of 5,000 digits",
+        "resume",
+        _run(model__pth=torch_bytes(model_state(iteration=-(10**5000)))),
         "iteration",
     ),
     Case(

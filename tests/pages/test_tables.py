@@ -24,7 +24,7 @@ def test_numbers_are_rounded_for_readers_only(table):
     assert float(list(csv.reader(io.StringIO(table.to_csv())))[1][1]) == 1 / 3
 
 
-def test_no_value_is_an_empty_field_and_null(table):
+def test_missing_values_are_empty_fields_and_null(table):
     assert list(csv.reader(io.StringIO(table.to_csv())))[2] == ["c", "", "", "False"]
     assert table.records()[1]["AP"] is None
 
@@ -41,6 +41,12 @@ def test_markdown_holds_title_table_and_notes(table):
     assert lines[-1] == "- A note."
 
 
-def test_a_row_of_another_length_is_refused():
+def test_a_row_of_wrong_length_is_refused():
     with pytest.raises(ValueError, match="a row of 1 values for 2 columns"):
         Table("t", "", ["a", "b"], [["x"]])
+
+
+def test_columns_with_numbers_are_numeric(table):
+    # text, numbers and NaN, numbers and None, booleans
+    assert table.numeric() == [False, True, True, False]
+    assert Table("t", "", ["a", "b"], []).numeric() == [False, False]

@@ -1,4 +1,4 @@
-"""The synthetic CT: anatomy and lesions are plausible, files follow the real data's layouts."""
+"""The synthetic CT: plausible anatomy and lesions, and the layouts of the real data sets."""
 
 import json
 import re
@@ -38,13 +38,13 @@ def components(label):
     return cv2.connectedComponentsWithStats((label > 1).astype(np.uint8), connectivity=8)
 
 
-def test_same_arguments_same_volume_and_other_seed_another():
+def test_the_seed_determines_the_volume():
     a, b, c = (make_patient(s, "NCP", 128, 2) for s in (3, 3, 4))
     assert a.hu.tobytes() == b.hu.tobytes() and a.labels.tobytes() == b.labels.tobytes()
     assert not np.array_equal(a.labels, c.labels)
 
 
-def test_volume_is_described():
+def test_shape_spacing_and_boxes():
     p = make_patient(1, "CP", 128, 5, patient_id="x7")
     assert p.hu.shape == p.labels.shape == (5, 128, 128)
     assert p.hu.dtype == np.float32 and p.labels.dtype == np.uint8
@@ -61,7 +61,7 @@ def test_a_patient_is_the_same_at_another_size():
     assert ((shrunk > 0) == (small[1] > 0)).mean() > 0.97
 
 
-def test_hounsfield_units_are_those_of_tissue(patients):
+def test_tissues_have_plausible_hu(patients):
     for p in patients["NCP"] + patients["CP"] + patients["Normal"]:
         assert -905 < np.median(p.hu[p.labels == 1]) < -780
         counts, edges = np.histogram(p.hu, bins=np.arange(-25, 200, 5))
@@ -83,7 +83,7 @@ def test_lesions_stand_out_from_the_lung(patients):
         assert np.median(p.hu[p.labels == 2]) - np.median(lung) > 3 * spread
 
 
-def test_labels_are_known_and_lie_in_the_body(patients):
+def test_labels_are_valid_and_inside_the_body(patients):
     for p in patients["NCP"] + patients["CP"]:
         assert set(np.unique(p.labels)) <= {0, 1, 2, 3}
         for label, (x0, y0, x1, y1) in zip(p.labels, p.body_boxes, strict=True):
@@ -91,7 +91,7 @@ def test_labels_are_known_and_lie_in_the_body(patients):
             assert x0 < cols.min() and cols.max() < x1 and y0 < rows.min() and rows.max() < y1
 
 
-def test_lesions_change_the_lungs_where_they_are_and_nothing_else(monkeypatch):
+def test_lesions_change_only_the_pixels_that_they_cover(monkeypatch):
     sick = make_patient(9, "NCP", 256, 4)
     monkeypatch.setattr("ct_lesion.phantom.patient.draw_lesions", lambda *_: [])
     healthy = make_patient(9, "NCP", 256, 4)
@@ -107,7 +107,7 @@ def test_controls_have_no_lesion(patients):
     assert all(p.labels.max() == 1 for p in patients["Normal"])
 
 
-def test_components_are_large_enough_and_apart(patients):
+def test_components_are_large_and_separate(patients):
     found = 0
     for p in patients["NCP"] + patients["CP"]:
         for label in p.labels:
@@ -192,7 +192,7 @@ def test_lesion_archive_has_cncb_layout(written):
     assert manifest["ct_lesion_seg"]["slices"] == 6
 
 
-def test_lists_parse_name_files_and_split_by_patient(written):
+def test_lists_name_existing_files_and_split_by_patient(written):
     out, manifest = written
     tree, owner, classes = out / "covidx", {}, {}
     for split in ("train", "val", "test"):
@@ -219,7 +219,7 @@ def test_listed_slices_of_the_sick_show_a_lesion(tmp_path):
     assert listed == shown and 0 < len(shown) < 8
 
 
-def test_same_seed_same_files_and_more_patients_keep_the_first(written, tmp_path):
+def test_the_seed_determines_the_files_and_more_patients_keep_the_first(written, tmp_path):
     out, manifest = written
     write_phantom(tmp_path / "more", PhantomSpec(256, 5, 3, 3, 4, 2))
     first, more = files_of(out), files_of(tmp_path / "more")
@@ -242,7 +242,7 @@ def test_patients_of_all_streams_have_different_seeds():
 ONE = PhantomSpec(256, 0, lesion_patients=1, slices_per_patient=1, patients_per_class=0)
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     out = tmp_path / "set"
     out.mkdir()
     write_phantom(out, ONE)  # an empty one is fine
@@ -255,7 +255,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
     assert files_of(out) == before
 
 
-def test_overwrite_spares_what_is_no_phantom(tmp_path):
+def test_overwrite_refuses_a_folder_that_is_not_a_phantom(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match=r"no phantom\.json"):
         write_phantom(tmp_path, ONE, overwrite=True)
@@ -285,7 +285,7 @@ def test_an_interrupted_overwrite_keeps_the_old_one(tmp_path, monkeypatch):
     ("field", "value"),
     [("size", 300), ("seed", -1), ("slices_per_scan", 0), ("patients_per_class", 2)],
 )
-def test_specs_that_cannot_be_made_name_the_field(tmp_path, field, value):
+def test_invalid_specs_name_the_field(tmp_path, field, value):
     with pytest.raises(ValueError, match=field):
         write_phantom(tmp_path / "set", PhantomSpec(**{field: value}))
     assert list(tmp_path.iterdir()) == []

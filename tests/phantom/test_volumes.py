@@ -1,4 +1,4 @@
-"""Whole phantom scans: the same in DICOM and NIfTI, deterministic, accepted by others' readers."""
+"""Phantom scans: equal in DICOM and NIfTI, deterministic, readable by SimpleITK and highdicom."""
 
 import csv
 import json
@@ -72,7 +72,7 @@ def test_masks_lie_on_their_scans(phantoms):
             assert np.median(hu[mask > 1]) > np.median(hu[mask == 1]) + 100
 
 
-def test_the_body_stands_as_the_orientation_says(phantoms):
+def test_the_orientation_fits_the_body(phantoms):
     """The spine is at the back: bone in the lower half of the rows; the table below the body."""
     scan = open_scan(phantoms["dicom"] / "scans" / NAMES[0])
     bone = np.nonzero(scan.values(1)[:, 118:138] > 250)[0]
@@ -127,7 +127,7 @@ def test_headers_say_synthetic_and_are_the_same_every_time(phantoms, tmp_path):
     assert {h.PatientID for h in headers} == {"5000", "5001", "5002"}
 
 
-def test_another_seed_has_other_uids(phantoms, tmp_path):
+def test_seeds_have_different_uids(phantoms, tmp_path):
     spec = VolumeSpec("dicom", seed=1, patients_per_class=1, slices_per_scan=SLICES)
     write_phantom_volumes(tmp_path / "other", spec)
     one, other = (
@@ -157,7 +157,7 @@ def test_manifest_and_list_name_the_scans(phantoms):
         ({"slices_per_scan": 1}, "slices_per_scan"),
     ],
 )
-def test_what_cannot_be_made_is_refused(tmp_path, arguments, message):
+def test_invalid_specs_are_refused(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         write_phantom_volumes(tmp_path / "x", VolumeSpec(**{"format": "dicom", **arguments}))
     assert not (tmp_path / "x").exists()

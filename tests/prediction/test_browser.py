@@ -91,7 +91,7 @@ def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
 def test_a_row_opens_the_scan_and_the_back_button_the_table(page):
     page.open()
     page.find(f"tr[data-scan='{LONG}'] td:nth-child(2)").click()
-    page.wait_for_slice(140)  # the slice with most lesion comes first
+    page.wait_for_slice(140)  # the slice with the largest lesion area is shown first
     assert page.run("return location.hash").startswith("#scan=long%20scan")
     page.driver.back()
     page.wait_until(page.names)
@@ -119,7 +119,7 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert page.find("#readout").text == "Slice 140 of 300 · z −695.0 mm · IM139"
     assert page.texts(".lesions button") == ["1. GGO\nscore 0.64\n338 mm²"]
     assert page.texts(".bar.slice .value") == ["0.125", "0.250", "0.625"]
-    assert "most 338 mm², slice 140" in page.find(".area").text
+    assert "maximum 338 mm², slice 140" in page.find(".area").text
     assert "For research use only. Not for clinical use." in page.find(".disclaimer").text
     assert "2026-11-24" in page.find(".made").text
 
@@ -236,7 +236,7 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     assert page.find("h1").text == HOSTILE
     assert page.texts(".caution li") == [MARKUP]
     facts = page.facts()
-    assert facts["Source"] == MARKUP and facts["Voxel"] == "size not known"
+    assert facts["Source"] == MARKUP and facts["Voxel"] == "size unknown"
     assert "Class" not in facts and not page.driver.find_elements(By.CSS_SELECTOR, ".probabilities")
     assert page.texts(".panel h2")[0] == "No lesion in this slice"
     assert page.texts("footer dt")[1] == MARKUP and page.texts("footer dd")[1] == MARKUP
@@ -271,7 +271,7 @@ def test_a_missing_scan_is_said(page):
     assert "Cannot read lost/view/view.js" in page.find("[role=alert]").text
     assert page.run("return location.hash") == ""
     page.open("#scan=nobody")
-    assert page.find("[role=alert]").text == "There is no scan named nobody here."
+    assert page.find("[role=alert]").text == "This page has no scan named nobody."
     assert len(page.names()) == 5
 
 

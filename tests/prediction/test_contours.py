@@ -2,14 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.prediction.contours import find_contours
 
-FINE = 16  # raster the outlines are filled on, pixels a pixel
+FINE = 16  # factor of the fine raster on which outlines are filled
 
 
 def filled(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """The outlines filled by the even-odd rule, at the centres of a fine raster's pixels."""
+    """The outlines filled by the even-odd rule, sampled at the pixel centres of a fine raster."""
     canvas = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
     cv2.fillPoly(canvas, [np.round(ring * FINE - 0.5).astype(np.int32) for ring in rings], 1)
     return canvas.astype(bool)
@@ -18,19 +17,18 @@ def filled(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 def blobs() -> np.ndarray:
     noise = np.random.default_rng(3).normal(size=(60, 80)).astype(np.float32)
     mask = cv2.GaussianBlur(noise, (0, 0), 4) > 0.05
-    mask[[0, -1]] = mask[:, [0, -1]] = False  # so that each lesion has its whole edge in the slice
+    mask[[0, -1]] = mask[:, [0, -1]] = False  # no blob touches the border
     return mask
 
 
 def area(rings: list[np.ndarray]) -> float:
-    """Holes count negative: they are run through the other way round."""
+    """Area inside the outlines; holes are oriented the other way and count negative."""
     return abs(sum(cv2.contourArea(ring.astype(np.float32), oriented=True) for ring in rings))
 
 
-@pytest.mark.parametrize("as_rle", [False, True])
-def test_outlines_filled_are_the_mask(as_rle):
+def test_filled_outlines_give_the_mask():
     mask = blobs()
-    rings = find_contours(encode_mask(mask) if as_rle else mask)
+    rings = find_contours(mask)
     inside = filled(rings, mask.shape)
     centres = inside[FINE // 2 :: FINE, FINE // 2 :: FINE]
     assert (centres == mask).all()
@@ -41,7 +39,7 @@ def test_outlines_stay_within_half_a_pixel_of_the_edge():
     mask = blobs()
     fine = np.kron(mask, np.ones((FINE, FINE), bool))
     inside = filled(find_contours(mask), mask.shape)
-    # distance of each fine pixel to the mask's own edge, in pixels of the mask
+    # distance of each fine pixel to the mask's edge, in fine pixels
     away = np.where(
         fine,
         cv2.distanceTransform(fine.astype(np.uint8), cv2.DIST_L2, 5),
@@ -62,7 +60,7 @@ def test_a_square_at_the_corner_of_the_slice_and_a_single_pixel():
     np.testing.assert_allclose(ring.mean(0), [11.5, 9.5], atol=0.1)
 
 
-def test_a_hole_has_an_outline_of_its_own_and_an_empty_mask_none():
+def test_a_hole_has_its_own_outline_and_an_empty_mask_has_none():
     mask = np.zeros((20, 20), bool)
     mask[2:18, 2:18] = True
     mask[7:13, 7:13] = False

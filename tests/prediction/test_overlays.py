@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 from PIL import ImageColor
+from predicted_scans import LESION_CLASSES as CLASSES
+from predicted_scans import toy_lesion
 
 from ct_lesion.pages.palette import LINE_STYLES, style_of
 from ct_lesion.prediction.overlays import draw_overlay
-from ct_lesion.prediction.view import ViewLesion
-
-CLASSES = ("GGO", "Consolidation")
+from ct_lesion.prediction.slices import Lesion
 
 
-def square(class_name: str, x: int, y: int, side: int, size: int) -> ViewLesion:
+def square(class_name: str, x: int, y: int, side: int, size: int) -> Lesion:
     mask = np.zeros((size, size), bool)
     mask[y : y + side, x : x + side] = True
-    return ViewLesion(0.83, class_name, None, side * side, mask)
+    return toy_lesion(mask, 0.83, CLASSES.index(class_name))
 
 
 def near(image: np.ndarray, colour: str) -> np.ndarray:
@@ -26,19 +26,19 @@ def test_the_outline_is_where_the_lesion_is(size):
     factor = 512 // size
     assert image.dtype == np.uint8 and image.shape[1] == 512 and image.shape[0] > 512
     drawn = near(image[:512], LINE_STYLES[0].colour)
-    # the label is above: the columns of the lesion's own rows show its left and right edges
+    # the score is above the lesion, so the lesion's rows show its left and right edges only
     rows = drawn[130 * factor : 170 * factor]
     left, right = np.flatnonzero(rows.all(0))[[0, -1]]
     assert abs(left - 100 * factor) <= 1 and abs(right - 160 * factor) <= 1
     inside = image[125 * factor : 175 * factor, 105 * factor : 155 * factor]
-    assert (inside == 40).all(), "nothing is painted over the lesion itself"
+    assert (inside == 40).all(), "the inside of the lesion is not painted over"
 
 
 def test_classes_differ_by_colour_and_by_dashes_on_every_slice():
     grey = np.zeros((512, 512), np.uint8)
     image = draw_overlay(grey, [square("Consolidation", 100, 120, 60, 512)], "Scan", CLASSES)
-    assert not near(image[:512], style_of("GGO", CLASSES).colour).any()
-    drawn = near(image[130:170, 98:103], style_of("Consolidation", CLASSES).colour).any(1)
+    assert not near(image[:512], style_of(0).colour).any()
+    drawn = near(image[130:170, 98:103], style_of(1).colour).any(1)
     assert 0.3 < drawn.mean() < 0.9
 
 
@@ -47,6 +47,6 @@ def test_slices_without_lesion_long_captions_and_lesions_at_the_border():
     image = draw_overlay(grey, [], "x" * 300, CLASSES)
     assert (image[: 256 * 2, : 300 * 2] == 90).all()
     assert image.shape == (image.shape[0], 600, 3) and image[512:].max() > 200
-    whole = ViewLesion(0.5, "GGO", None, 256 * 300, np.ones((256, 300), bool))
-    nothing = ViewLesion(0.5, "GGO", None, 0, np.zeros((256, 300), bool))
-    assert draw_overlay(grey, [whole, nothing], "", CLASSES).shape[1] == 600
+    whole = toy_lesion(np.ones((256, 300), bool))
+    empty = toy_lesion(np.zeros((256, 300), bool))
+    assert draw_overlay(grey, [whole, empty], "", CLASSES).shape[1] == 600

@@ -30,7 +30,7 @@ def test_the_page_holds_the_summaries_and_loads_nothing_from_elsewhere(tmp_path)
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["index.html"]
 
 
-def test_what_looks_like_markup_stays_text(tmp_path):
+def test_markup_in_names_stays_text(tmp_path):
     name = "</script><b>\u2028&amp;{{ 1 }}"
     page = write(tmp_path, {"scan": "a", "notes": [name]}, **{name: name})
     assert embedded(page)["scans"][0]["notes"] == [name]
@@ -38,7 +38,7 @@ def test_what_looks_like_markup_stays_text(tmp_path):
     assert "<b>" not in page
 
 
-def test_an_earlier_page_is_replaced_and_none_lost(tmp_path):
+def test_an_earlier_page_is_replaced_and_survives_a_failure(tmp_path):
     first = write(tmp_path, {"scan": "a"})
     with pytest.raises(ValueError, match="Out of range float"):
         write(tmp_path, {"scan": "a", "lesion_volume_ml": float("nan")})
@@ -47,12 +47,12 @@ def test_an_earlier_page_is_replaced_and_none_lost(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "\udc80"])
-def test_names_that_are_no_folders_beside_the_page_are_refused(tmp_path, name):
+def test_invalid_folder_names_are_refused(tmp_path, name):
     with pytest.raises(ValueError):
         write(tmp_path, {"scan": name})
     with pytest.raises(ValueError, match="twice"):
         write(tmp_path, {"scan": "a"}, {"scan": "a"})
 
 
-def test_no_scan_at_all(tmp_path):
+def test_a_page_without_scans(tmp_path):
     assert embedded(write(tmp_path))["scans"] == []

@@ -6,20 +6,8 @@ from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import CheckpointError, ConfigError, DatasetError
-from ct_lesion.prediction.models import load_segmenter
+from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.scans.windows import window_to_uint8
-
-
-@pytest.fixture(scope="module")
-def predictor(segmenter_file, classifier_file):
-    return LesionPredictor.from_checkpoint(
-        segmenter_file, classifier_file, device="cpu", score_thresh=SCORE_THRESH, batch_size=4
-    )
-
-
-@pytest.fixture(scope="module")
-def prediction(predictor, hu):
-    return predictor(hu, is_hu=True, spacing_mm=(5.0, 1.0, 1.0))
 
 
 def test_a_scan_has_a_prediction_of_each_slice(prediction, hu):
@@ -34,18 +22,16 @@ def test_a_scan_has_a_prediction_of_each_slice(prediction, hu):
     assert sum(summary["probabilities"].values()) == pytest.approx(1)
 
 
-def test_the_size_of_a_batch_changes_nothing(prediction, segmenter_file, classifier_file, hu):
-    one = LesionPredictor.from_checkpoint(
-        segmenter_file, classifier_file, device="cpu", score_thresh=SCORE_THRESH, batch_size=1
-    )(hu, is_hu=True)
-    for a, b in zip(prediction.slices, one.slices, strict=True):
+def test_predictions_do_not_depend_on_the_batch_size(prediction, predictor, hu):
+    single = LesionPredictor(predictor.segmenter, predictor.classifier, batch_size=1)
+    for a, b in zip(prediction.slices, single(hu, is_hu=True).slices, strict=True):
         assert [le.score for le in a.lesions] == pytest.approx(
             [le.score for le in b.lesions], abs=1e-5
         )
         assert a.logits == pytest.approx(b.logits, abs=1e-4)
 
 
-def test_the_fast_path_changes_nothing(prediction, segmenter_file, hu):
+def test_the_fast_path_predicts_the_same(prediction, segmenter_file, hu):
     plain = load_segmenter(
         segmenter_file,
         device="cpu",
@@ -59,60 +45,46 @@ def test_the_fast_path_changes_nothing(prediction, segmenter_file, hu):
         )
 
 
-def test_hu_and_their_windowed_image_give_the_same(prediction, predictor, hu):
+def test_hu_and_their_windowed_image_have_the_same_mask(prediction, predictor, hu):
     grey = predictor(window_to_uint8(hu))
     assert grey.summary()["lesion_volume_ml"] is None, "pictures have no spacing"
     assert np.array_equal(grey.mask, prediction.mask)
 
 
-def test_an_array_that_could_be_anything_is_refused(predictor, hu):
+def test_an_array_without_window_or_unit_is_refused(predictor, hu):
     with pytest.raises(DatasetError, match="HU"):
         predictor(hu)
 
 
-def test_progress_counts_slices(predictor, hu):
-    done = []
-    predictor(window_to_uint8(hu), progress=done.append)
-    assert done == [4, 6]
-
-
 def test_a_segmenter_alone_gives_no_class(segmenter_file, hu):
-    predictor = LesionPredictor.from_checkpoint(segmenter_file, device="cpu", score_thresh=0.9999)
-    summary = predictor(hu, is_hu=True).summary()
+    predictor = LesionPredictor.from_checkpoint(segmenter_file, device="cpu")
+    assert predictor.score_thresh == 0.75, "the paper's"
+    summary = predictor(hu[:1], is_hu=True).summary()
     assert summary["class"] is summary["probabilities"] is summary["rule"] is None
-    assert summary["lesions"] == 0, "no untrained score is that high"
+    assert summary["lesions"] == 0, "untrained scores are near 0.5"
     assert summary["lesion_slice_range"] is None
 
 
-def test_the_default_threshold_is_the_papers(segmenter_file):
-    assert LesionPredictor.from_checkpoint(segmenter_file, device="cpu").score_thresh == 0.75
-
-
 def test_a_score_map_covers_the_regions(predictor, prediction):
-    found = next(s for s in prediction.slices if s.lesions)
-    logits = predictor.score_map(prediction.scan.grey(found.index))
+    with_lesions = next(s for s in prediction.slices if s.lesions)
+    logits = predictor.score_map(prediction.scan.grey(with_lesions.index))
     assert logits.shape == prediction.scan.shape[1:]
-    union = found.label_mask(*logits.shape) > 0
+    union = with_lesions.label_mask(*logits.shape) > 0
     assert (np.nan_to_num(logits, nan=-1)[union] > -1e-3).mean() > 0.95
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (("nowhere.safetensors",), CheckpointError, "no such checkpoint"),
-        (("CLASSIFIER",), CheckpointError, "no lesion segmenter"),
-        (("SEGMENTER", "SEGMENTER"), CheckpointError, "no classifier"),
-    ],
-)
-def test_wrong_checkpoints_are_refused(arguments, error, message, segmenter_file, classifier_file):
-    files = {"SEGMENTER": segmenter_file, "CLASSIFIER": classifier_file}
-    with pytest.raises(error, match=message):
-        LesionPredictor.from_checkpoint(*(files.get(a, a) for a in arguments), device="cpu")
+def test_wrong_checkpoints_are_refused(segmenter_file, classifier_file):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_segmenter("nowhere.safetensors")
+    with pytest.raises(CheckpointError, match="not a lesion segmenter"):
+        load_segmenter(classifier_file, device="cpu")
+    with pytest.raises(CheckpointError, match="not a classifier"):
+        load_classifier(segmenter_file, device="cpu")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"device": "tpu-no"}, "is no device"), ({"score_thresh": 1.5}, "threshold is 1.5")],
+    [({"device": "tpu-no"}, "unknown device"), ({"score_thresh": 1.5}, "threshold is 1.5")],
 )
 def test_wrong_options_are_refused(options, message, segmenter_file):
     with pytest.raises(ConfigError, match=message):

@@ -4,21 +4,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from predicted_scans import LESION_CLASSES, toy_lesion
 
-from ct_lesion.prediction.view import AS_GIVEN, ViewLesion, ViewSlice, ViewWriter
+from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 WINDOWS = {"lung": (-600.0, 1500.0), "my window": (40.0, 400.0)}
 
 
-def view_slice(index: int, *lesions: ViewLesion) -> ViewSlice:
-    return ViewSlice(index, f"{index}.dcm", 2.5 * index, list(lesions), 8.0, 4, [0.25, 0.75])
+def view_writer(folder: Path, windows: dict | None = None) -> ViewWriter:
+    return ViewWriter(folder, windows, LESION_CLASSES, (5.0, 1.0, 2.0))  # pixels of 2 mm2
 
 
-def square() -> ViewLesion:
+def view_slice(index: int, *lesions: Lesion) -> ViewSlice:
+    return ViewSlice(index, f"{index}.dcm", 2.5 * index, lesions, 4, [0.25, 0.75])
+
+
+def square() -> Lesion:
     mask = np.zeros((6, 8), bool)
     mask[1:3, 4:6] = True
-    return ViewLesion(0.875, "GGO", 8.0, 4, mask)
+    return toy_lesion(mask, 0.875, class_index=1)
 
 
 def read_view(folder: Path) -> dict:
@@ -28,7 +34,7 @@ def read_view(folder: Path) -> dict:
 
 
 def test_images_and_findings_are_written(tmp_path):
-    writer = ViewWriter(tmp_path / "view", WINDOWS)
+    writer = view_writer(tmp_path / "view", WINDOWS)
     writer.add(view_slice(0), {"lung": GREY, "my window": GREY})
     writer.add(view_slice(1, square()), {"lung": GREY, "my window": 255 - GREY})
     assert not (tmp_path / "view" / "view.js").exists(), "only a complete view has one"
@@ -53,15 +59,16 @@ def test_images_and_findings_are_written(tmp_path):
     assert empty["lesions"] == [] and found["z_mm"] == 2.5 and found["area_mm2"] == 8.0
     assert found["probabilities"] == [0.25, 0.75] and found["name"] == "1.dcm"
     (lesion,) = found["lesions"]
-    assert (lesion["score"], lesion["class_name"], lesion["area_px"]) == (0.875, "GGO", 4)
+    assert (lesion["score"], lesion["class_name"]) == (0.875, "Consolidation")
+    assert (lesion["area_px"], lesion["area_mm2"]) == (4, 8.0)
     (ring,) = lesion["contours"]
     xs, ys = ring[::2], ring[1::2]
     assert (min(xs), max(xs)) == pytest.approx((4, 6), abs=0.15)
     assert (min(ys), max(ys)) == pytest.approx((1, 3), abs=0.15)
 
 
-def test_8_bit_input_has_one_set_of_images(tmp_path):
-    writer = ViewWriter(tmp_path)
+def test_8_bit_input_has_one_window(tmp_path):
+    writer = view_writer(tmp_path)
     writer.add(view_slice(0), {AS_GIVEN: GREY})
     writer.finish({})
     assert read_view(tmp_path)["windows"] == [
@@ -70,22 +77,22 @@ def test_8_bit_input_has_one_set_of_images(tmp_path):
     assert (tmp_path / "as_given/0001.jpg").is_file()
 
 
-def test_misuse_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="names that differ"):
-        ViewWriter(tmp_path, {"a b": (0, 1), "a_b": (0, 1)})
-    with pytest.raises(ValueError, match="need windows"):
-        ViewWriter(tmp_path, {})
-    writer = ViewWriter(tmp_path)
-    with pytest.raises(ValueError, match="without a slice"):
+def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="names differ"):
+        view_writer(tmp_path, {"a b": (0, 1), "a_b": (0, 1)})
+    with pytest.raises(ValueError, match="one or more windows"):
+        view_writer(tmp_path, {})
+    writer = view_writer(tmp_path)
+    with pytest.raises(ValueError, match="has no slices"):
         writer.finish({})
-    with pytest.raises(ValueError, match="slice 0 is next, not 1"):
+    with pytest.raises(ValueError, match="expected slice 0, got slice 1"):
         writer.add(view_slice(1), {AS_GIVEN: GREY})
-    with pytest.raises(ValueError, match="need an image for each"):
+    with pytest.raises(ValueError, match="expected images for the windows"):
         writer.add(view_slice(0), {"lung": GREY})
     with pytest.raises(ValueError, match="uint8"):
         writer.add(view_slice(0), {AS_GIVEN: GREY.astype(np.float32)})
     writer.add(view_slice(0), {AS_GIVEN: GREY})
-    with pytest.raises(ValueError, match="the slices before"):
+    with pytest.raises(ValueError, match="the slices before it"):
         writer.add(view_slice(1), {AS_GIVEN: GREY.T})
     with pytest.raises(ValueError, match="Out of range float"):
         writer.finish({"lesion_volume_ml": float("nan")})

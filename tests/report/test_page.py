@@ -54,9 +54,9 @@ def test_every_number_is_in_the_json_file(output):
     assert second["figures"]["line"]["numbers"] == {"y": [0, 1]}
 
 
-def test_an_earlier_report_is_kept_unless_it_is_given_up(output):
+def test_an_earlier_report_is_replaced_only_with_overwrite(output):
     write_report(output, "One", sections(), {})
-    with pytest.raises(UserError, match="holds a report already"):
+    with pytest.raises(UserError, match="already holds a report"):
         write_report(output, "Two", sections(), {})
     write_report(output, "Two", sections(), {}, overwrite=True)
     assert "<h1>Two</h1>" in (output / "report.html").read_text("utf-8")
@@ -65,12 +65,12 @@ def test_an_earlier_report_is_kept_unless_it_is_given_up(output):
 def test_other_folders_are_never_replaced(output):
     output.mkdir(parents=True)
     (output / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="is no report"):
+    with pytest.raises(UserError, match="is not a report"):
         write_report(output, "One", sections(), {}, overwrite=True)
     assert (output / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_failure_leaves_the_earlier_report_and_nothing_else(output):
+def test_a_failure_leaves_only_the_earlier_report(output):
     write_report(output, "One", sections(), {})
     broken = Section("third", "Third", [Picture("bad", Figure(), "", {"no": object()})])
     with pytest.raises(TypeError, match="not JSON serializable"):

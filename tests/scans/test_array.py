@@ -4,15 +4,15 @@ from toy_scans import toy_hu
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.array import scan_from_array
-from ct_lesion.scans.volume_files import to_hu
+from ct_lesion.scans.scan import to_hu
 from ct_lesion.scans.windows import Window, window_to_uint8
 
 
-def test_hu_must_be_said():
+def test_hu_must_be_declared():
     hu = toy_hu()
-    with pytest.raises(DatasetError, match="int16: say that it holds HU"):
+    with pytest.raises(DatasetError, match="int16: pass is_hu=True if it holds HU"):
         scan_from_array(hu)
-    with pytest.raises(DatasetError, match="say that it holds HU"):
+    with pytest.raises(DatasetError, match="pass is_hu=True"):
         scan_from_array(hu, is_hu=False)
     for said in ({"is_hu": True}, {"window": Window(-600, 1500)}):
         scan = scan_from_array(hu, **said)
@@ -44,7 +44,7 @@ def test_spacing_is_used():
         (np.zeros((2, 4, 4), np.uint8), "a label mask"),
     ],
 )
-def test_what_is_no_scan_is_refused(values, message):
+def test_unusable_arrays_are_refused(values, message):
     with pytest.raises(DatasetError, match=message):
         scan_from_array(values)
 

@@ -1,4 +1,4 @@
-"""Internal orientation and back, against SimpleITK's DICOMOrient."""
+"""Internal orientation and its inverse, against SimpleITK's DICOMOrient."""
 
 from itertools import permutations, product
 
@@ -32,7 +32,7 @@ def geometry_of(image: sitk.Image) -> Geometry:
 
 @pytest.mark.parametrize("degrees", [0.0, 20.0])
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
-def test_internal_order_is_that_of_dicom_orient(order, signs, degrees):
+def test_internal_order_matches_dicom_orient(order, signs, degrees):
     image, voxels = image_of(order, signs, degrees)
     geometry, expected = geometry_of(image), sitk.DICOMOrient(image, "LPS")
     wanted = sitk.GetArrayFromImage(expected)
@@ -53,7 +53,7 @@ def test_internal_order_is_that_of_dicom_orient(order, signs, degrees):
         assert getattr(back, f"Get{what}")() == getattr(image, f"Get{what}")()
 
 
-def test_axial_slices_are_read_one_by_one_and_others_once():
+def test_axial_slices_are_streamed_and_others_read_once():
     image, voxels = image_of((0, 1, 2), (1, 1, -1), 0)
     reads = []
     slices = OrientedSlices(geometry_of(image), lambda z: reads.append(z) or voxels[z])
@@ -67,7 +67,7 @@ def test_axial_slices_are_read_one_by_one_and_others_once():
     assert reads == [0, 1, 2]
 
 
-def test_angle_off_the_axes():
+def test_angle_to_the_patient_axes():
     image, _ = image_of((0, 1, 2), (1, 1, 1), 0)
     assert geometry_of(image).degrees_from_axial == 0
     c, s = np.cos(np.radians(10)), np.sin(np.radians(10))
@@ -75,6 +75,6 @@ def test_angle_off_the_axes():
     assert geometry_of(image).degrees_from_axial == pytest.approx(10)
 
 
-def test_a_mask_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match="voxels for a scan of"):
+def test_a_mask_with_a_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="for a scan of shape"):
         Geometry.without_position((3, 4, 5)).image(np.zeros((3, 5, 4), np.uint8))

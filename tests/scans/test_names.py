@@ -7,7 +7,7 @@ def test_safe_names():
     assert safe_name("患者") == "scan"
 
 
-def test_unique_names_count_on_and_never_collide():
+def test_repeated_names_are_numbered_without_collisions():
     assert unique_names(["a", "a", "A", "a-2", "b"]) == ["a", "a-2", "A-3", "a-2-2", "b"]
 
 

@@ -1,4 +1,4 @@
-"""Pictures as slices: what is taken as windowed, what must be said, what is refused."""
+"""Pictures as slices: 8-bit, deeper with --hu or a window, and refusals."""
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def deep_pictures(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["16-bit png", "16-bit tif", "float tif"])
-def test_more_than_8_bits_are_only_read_when_told(tmp_path, kind):
+def test_more_than_8_bits_need_hu_or_a_window(tmp_path, kind):
     folder = deep_pictures(tmp_path, kind)
     with pytest.raises(DatasetError, match=r"more than 8 bits \(values from \d+ to \d+\).*--hu"):
         open_scan(folder)
@@ -71,7 +71,7 @@ def test_more_than_8_bits_are_only_read_when_told(tmp_path, kind):
     np.testing.assert_array_equal(all_values(shown), GREY)
 
 
-def test_signed_tiff_holds_hu_itself(tmp_path):
+def test_a_signed_tiff_can_hold_hu(tmp_path):
     (tmp_path / "s").mkdir()
     for index, pixels in enumerate(toy_hu()):
         assert cv2.imwrite(str(tmp_path / "s" / f"{index}.tif"), pixels)
@@ -80,7 +80,7 @@ def test_signed_tiff_holds_hu_itself(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_of_pages_is_a_scan(tmp_path, dtype):
+def test_a_tiff_with_several_pages_is_a_scan(tmp_path, dtype):
     stored = GREY if dtype == np.uint8 else (toy_hu() + 1024).astype(dtype)
     pages = [Image.fromarray(pixels) for pixels in stored]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
@@ -95,8 +95,8 @@ def test_a_tiff_of_pages_is_a_scan(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (GREY[0][:16], r"32 x 16 pixels.*32 x 32.*one size"),
-        (GREY[0].astype(np.uint16), r"more than 8 bits.*one bit depth"),
+        (GREY[0][:16], r"32 x 16 pixels.*32 x 32.*same size"),
+        (GREY[0].astype(np.uint16), r"more than 8 bits.*same bit depth"),
     ],
 )
 def test_slices_of_different_sizes_or_depths_are_refused(tmp_path, other, message):
@@ -110,13 +110,26 @@ def test_a_broken_picture_is_named(tmp_path, content):
     write_pictures(tmp_path / "p", GREY)
     path = tmp_path / "p" / "6.png"
     path.write_bytes(path.read_bytes()[:300] if content is None else content)
-    with pytest.raises(DatasetError, match=r"6\.png: (not a picture|cannot be read)"):
+    with pytest.raises(DatasetError, match=r"6\.png: (not a picture|cannot be read|is empty)"):
         open_scan(tmp_path / "p").values(6)
 
 
-def test_label_masks_are_no_scan(tmp_path):
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_the_exif_orientation_is_applied(tmp_path, ending):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    (tmp_path / "p").mkdir()
+    for number, pixels in enumerate(GREY[:, :16]):
+        Image.fromarray(pixels).save(tmp_path / f"p/{number}.{ending}", exif=exif, quality=100)
+    values = all_values(open_scan(tmp_path / "p"))
+    assert values.shape == (12, 32, 16)
+    difference = values.astype(int) - np.rot90(GREY[:, :16], -1, axes=(1, 2)).astype(int)
+    assert np.abs(difference).max() <= (2 if ending == "jpg" else 0)
+
+
+def test_label_masks_are_refused(tmp_path):
     write_pictures(tmp_path / "mask", (GREY > 128).astype(np.uint8) * 3)
-    with pytest.raises(DatasetError, match="8-bit values up to 3 only: a label mask"):
+    with pytest.raises(DatasetError, match="8-bit values end at 3: a label mask"):
         open_scan(tmp_path / "mask")
 
 
@@ -124,5 +137,5 @@ def test_nan_is_refused(tmp_path):
     values = toy_hu().astype(np.float32)
     values[1, 0, 0] = np.nan
     scan_folder = write_pictures(tmp_path / "f", values, "tif")
-    with pytest.raises(DatasetError, match=r"1\.tif: holds NaN"):
+    with pytest.raises(DatasetError, match=r"1\.tif: contains NaN"):
         open_scan(scan_folder, ReadOptions(hu_offset=0)).values(1)

@@ -1,4 +1,4 @@
-"""Checks of a scan, each on the smallest scan that shows it."""
+"""Quality checks, each on the smallest scan that triggers it."""
 
 import numpy as np
 import pytest
@@ -62,12 +62,12 @@ def test_saturated_window():
     assert "shows 81% of the body" in findings(scan)["saturated"]
     assert "level -850, width 400" in findings(scan)["saturated"]
     scan = scan_from_array(window_to_uint8(hu, *lung_only), spacing_mm=SQUARE)
-    assert "the images' own window shows 81%" in findings(scan)["saturated"]
+    assert "the window of the images shows 81%" in findings(scan)["saturated"]
     for window in (WINDOWS["lung"], WINDOWS["mediastinum"]):
         assert scan_from_array(hu, is_hu=True, spacing_mm=SQUARE, window=window).qc == []
 
 
-def test_samples_are_spread_and_different():
+def test_samples_are_spread_and_distinct():
     assert sample_indices(1) == [0]
     assert sample_indices(3) == [0, 1, 2]
     assert sample_indices(100) == [10, 30, 50, 70, 90]

@@ -1,4 +1,4 @@
-"""Which scans are found among inputs, under which names, and what is said of the rest."""
+"""Finding scans in inputs: their names, and the notes about skipped files."""
 
 import os
 
@@ -62,7 +62,7 @@ def test_the_same_files_are_found_once_and_in_the_same_order(mixed):
     assert [s.name for s in twice] == [s.name for s in once]
 
 
-def test_files_named_one_by_one(mixed):
+def test_files_named_individually(mixed):
     pictures = sorted((mixed / "NCP/12/1").iterdir())[:4]
     (scan,) = find_scans(pictures, options=OPTIONS)
     assert (scan.name, len(scan.files)) == ("1", 4)
@@ -99,7 +99,7 @@ def test_links_are_followed(mixed, tmp_path):
     assert [s.name for s in find_scans([link], options=OPTIONS)] == ["there-1", "there-2"]
 
 
-def test_links_back_up_and_to_nowhere_do_no_harm(mixed):
+def test_circular_and_broken_links_are_harmless(mixed):
     before = [s.name for s in find_scans([mixed], options=OPTIONS)]
     (mixed / "v" / "up").symlink_to(mixed, target_is_directory=True)
     (mixed / "gone").symlink_to(mixed / "nowhere")
@@ -110,7 +110,7 @@ def test_links_back_up_and_to_nowhere_do_no_harm(mixed):
     assert "skipped 5 files of other kinds: gone, gone.nii, list.csv, ..." in notes[0]
 
 
-def test_nothing_found_is_refused_in_one_line(tmp_path):
+def test_inputs_without_a_scan_are_refused_in_one_line(tmp_path):
     with pytest.raises(DatasetError, match="no scan found") as caught:
         find_scans([tmp_path], options=OPTIONS)
     assert "\n" not in str(caught.value)
@@ -125,12 +125,12 @@ def test_nothing_found_is_refused_in_one_line(tmp_path):
         find_scans([], options=OPTIONS)
 
 
-def test_open_scan_wants_exactly_one(mixed):
+def test_open_scan_expects_exactly_one(mixed):
     with pytest.raises(DatasetError, match=r"8 scans .* expected one"):
         open_scan(mixed)
 
 
-def test_a_file_that_vanished_is_a_data_error(mixed):
+def test_a_deleted_file_is_a_data_error(mixed):
     (source,) = find_scans([mixed / "NCP/12/1"], options=OPTIONS)
     source.files[3].unlink()
     with pytest.raises(DatasetError, match=r"No such file"):

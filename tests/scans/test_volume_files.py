@@ -1,4 +1,4 @@
-"""Volumes: HU as stored whatever the format, masks back to the voxel, and what is refused."""
+"""Volumes: exact HU in every format, masks on the input's grid, and refusals."""
 
 import gzip
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +54,7 @@ def test_geometry_in_mm(tmp_path):
     assert scan.z_mm == pytest.approx([-33 - 2.5 * k for k in range(11, -1, -1)])
 
 
-def test_grey_is_the_window_of_the_options(tmp_path):
+def test_grey_uses_the_window_of_the_options(tmp_path):
     path = write_volume(tmp_path / "a.nii", toy_hu())
     np.testing.assert_array_equal(open_scan(path).grey(3), window_to_uint8(toy_hu()[3]))
     scan = open_scan(path, ReadOptions(window=WINDOWS["mediastinum"]))
@@ -77,7 +77,7 @@ def test_fractions_stay_fractions(tmp_path):
         np.testing.assert_array_equal(all_values(scan), hu)
 
 
-def test_only_streamed_files_are_not_kept(tmp_path):
+def test_streamed_files_are_not_kept_in_memory(tmp_path):
     kept = {}
     for name, compress in [
         ("a.nii", False), ("a.nii.gz", False), ("a.mha", False), ("b.mha", True), ("a.nrrd", False)
@@ -107,28 +107,28 @@ def test_padding_and_metal_are_hu(tmp_path):
         (lambda v: (v / 1000).astype(np.float32), r"values from -1.01 to 0.079 cannot be HU"),
         (lambda v: np.where(v > 70, np.nan, v).astype(np.float32), r"NaN or infinite"),
         (lambda v: np.where(v > 70, np.inf, v).astype(np.float32), r"NaN or infinite"),
-        (lambda v: (v > 0).astype(np.uint8), r"8-bit values up to 1 only: a label mask"),
+        (lambda v: (v > 0).astype(np.uint8), r"8-bit values end at 1: a label mask"),
         (lambda v: (v > 0).astype(np.int16), r"values from 0 to 1 cannot be HU"),
     ],
 )
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])
-def test_what_cannot_be_hu_is_refused_with_its_range(tmp_path, ending, change, message):
+def test_values_that_cannot_be_hu_are_refused_with_their_range(tmp_path, ending, change, message):
     path = write_volume(tmp_path / f"a.{ending}", change(toy_hu()))
     with pytest.raises(DatasetError, match=message):
         open_scan(path)
 
 
-def test_shifted_values_are_read_when_told(tmp_path):
+def test_shifted_values_are_read_with_hu_offset(tmp_path):
     path = write_volume(tmp_path / "a.nii", (toy_hu() + 1024).astype(np.uint16))
     scan = open_scan(path, ReadOptions(hu_offset=1024))
     np.testing.assert_array_equal(all_values(scan), toy_hu())
     assert scan.values(0).dtype == np.int16
-    assert "HU = stored value - 1024, as --hu says" in scan.notes
+    assert "HU = stored value - 1024, as given by --hu" in scan.notes
     with pytest.raises(DatasetError, match="cannot be HU"):
         open_scan(path, ReadOptions(hu_offset=0))
 
 
-def test_8_bit_volumes_are_windowed_already(tmp_path):
+def test_8_bit_volumes_count_as_windowed(tmp_path):
     grey = window_to_uint8(toy_hu())
     scan = open_scan(write_volume(tmp_path / "a.nii", grey), ReadOptions(hu_offset=3))
     np.testing.assert_array_equal(scan.grey(2), grey[2])
@@ -156,7 +156,7 @@ def test_four_dimensions_colours_and_single_slices_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha", "nrrd"])
-def test_a_fourth_dimension_of_one_is_no_dimension(tmp_path, ending):
+def test_a_fourth_dimension_of_length_1_is_ignored(tmp_path, ending):
     scan = open_scan(write_other(tmp_path / f"a.{ending}", toy_hu()[None]))
     np.testing.assert_array_equal(all_values(scan), toy_hu())
 
@@ -173,14 +173,14 @@ def test_broken_files_are_refused(tmp_path, content):
         assert "\n" not in str(caught.value)
 
 
-def test_header_and_voxels_in_two_files_belong_together(tmp_path):
+def test_header_and_voxels_in_two_files_are_one_scan(tmp_path):
     path = write_volume(tmp_path / "a.mhd", toy_hu())
     scan = open_scan(path)
     assert scan.files == (path, tmp_path / "a.raw")
     np.testing.assert_array_equal(all_values(scan), toy_hu())
 
 
-def test_values_are_checked_some_slices_at_a_time(tmp_path, monkeypatch):
+def test_values_are_checked_in_slabs(tmp_path, monkeypatch):
     monkeypatch.setattr(volume_files, "_CHECKED_AT_ONCE", 5)
     hu = toy_hu()
     hu[11, 0, 0] = 2500
@@ -189,7 +189,7 @@ def test_values_are_checked_some_slices_at_a_time(tmp_path, monkeypatch):
     assert volume.value_range() == (hu.min(), 2500)
 
 
-def test_no_slice_outside(tmp_path):
+def test_slice_indices_out_of_range_are_refused(tmp_path):
     scan = open_scan(write_volume(tmp_path / "a.nii", toy_hu()))
     for index in (-1, 12):
         with pytest.raises(IndexError):
@@ -219,7 +219,7 @@ def test_slices_may_be_read_from_several_threads(tmp_path, direction):
             np.testing.assert_array_equal(pixels, alone[index])
 
 
-def test_the_unpacked_copy_goes_with_the_volume(tmp_path, monkeypatch):
+def test_the_unpacked_copy_is_deleted_with_the_volume(tmp_path, monkeypatch):
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -230,7 +230,7 @@ def test_the_unpacked_copy_goes_with_the_volume(tmp_path, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_without_room_for_a_copy_the_volume_is_kept(tmp_path, monkeypatch):
+def test_a_full_disk_makes_the_volume_stay_in_memory(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

@@ -57,10 +57,10 @@ def test_window_is_chosen_by_name_or_by_numbers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "liver"}, "'liver' is none of lung"),
+        ({"name": "liver"}, "unknown name 'liver'; choose lung"),
         ({"name": "lung", "level": 3}, "not both"),
         ({"level": 3}, "give both"),
-        ({"level": 3, "width": 0}, "above 0"),
+        ({"level": 3, "width": 0}, "greater than 0"),
         ({"level": float("nan"), "width": 5}, "finite"),
     ],
 )

@@ -1,39 +1,70 @@
-"""The audit as a user runs it."""
+"""The command line of tools/audit_dataset.py."""
 
 import json
 
 import pytest
 
+INPUTS = ("train=cncb_lesion_train", "test=cncb_lesion_test")
+
 
 @pytest.fixture
-def audit(run_script, lesion_root, tmp_path):
-    def run(*arguments: object):
-        environment = {"DETECTRON2_DATASETS": str(lesion_root)}
-        arguments = (*arguments, "--output", tmp_path / "audit", "--trial-images", 4)
-        return run_script("audit_dataset.py", *arguments, **environment)
-
-    return run
+def audit(datasets, run_tool, tmp_path):
+    """Runs the tool in this process."""
+    return lambda *arguments: run_tool(
+        "audit_dataset.py", *arguments, "--output", tmp_path / "audit"
+    )
 
 
-def test_leaks_by_image_and_by_name_are_errors(audit, tmp_path):
-    result = audit("train=cncb_lesion_train", "test=cncb_lesion_test")
-    assert "Traceback" not in result.stderr
+def test_the_tool_runs_as_a_script(datasets, run_script, tmp_path):
+    result = run_script("audit_dataset.py", *INPUTS, "--no-images")
+    assert result.returncode == 0, result.stderr
+    assert "[1/5]" in result.stdout
+    assert (tmp_path / "output/audit/audit.html").is_file()
+
+
+def test_copies_between_groups_are_errors_and_are_shown(audit, tmp_path):
+    result = audit(*INPUTS, "--trial", 12)
+    assert result.returncode == 10, result.stderr
     content = json.loads((tmp_path / "audit/audit.json").read_text())
     assert content["images_read"] == 12
     codes = {f["code"] for f in content["findings"]}
     assert not {c for c in codes if c.endswith("in_two_groups")}
-    assert "copies_between_groups" in codes  # toy slices without lesions are all the same
-    assert result.returncode == 10
-    assert str(tmp_path / "audit/audit.html") in result.stdout
-
-    leaks = audit("train=cncb_lesion_train", "test=cncb_lesion_train", "--no-images", "--overwrite")
-    assert leaks.returncode == 10, leaks.stderr
-    assert "error: 2 patients are in train and in test (6 slices and 6 slices)." in leaks.stdout
-    assert "images were left out by --no-images" in leaks.stdout
+    assert "copies_between_groups" in codes  # all toy slices without lesions are identical
+    assert content["copy_search_trial"]["images"] == 12
+    assert '<img src="data:image/jpeg;base64,' in (tmp_path / "audit/audit.html").read_text()
 
 
-def test_mistakes_are_one_line_and_exit_code_2(audit, tmp_path):
-    result = audit("train=nothing")
+def test_warnings_fail_a_strict_audit_only(audit):
+    # one warning: toy slices without lesions are identical
+    assert audit("cncb_lesion_train").returncode == 0
+    assert audit("cncb_lesion_train", "--strict", "--overwrite").returncode == 10
+
+
+def test_patients_in_two_groups_are_errors_without_images_too(audit):
+    result = audit("train=cncb_lesion_train", "test=cncb_lesion_train", "--no-images")
+    assert result.returncode == 10, result.stderr
+    assert "error: 2 patients in both train and test (6 slices and 6 slices)." in result.stdout
+    assert "images were left out by --no-images" in result.stdout
+
+
+def test_without_trial_the_audit_says_how_to_ask_for_it(audit, tmp_path):
+    advice = "give --trial N to test the search on copies of N of these images"
+    assert advice in audit("cncb_lesion_train").stdout
+    content = json.loads((tmp_path / "audit/audit.json").read_text())
+    assert content["copy_search_trial"] is None
+    assert advice in [item["why"] for item in content["not_checked"]]
+    assert advice in (tmp_path / "audit/audit.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train=nothing"], "nothing: no registered dataset, file or folder"),
+        (["cncb_lesion_train", "--trial", "-1"], "--trial must be 0 or more"),
+    ],
+)
+def test_a_mistake_is_a_user_error_and_writes_nothing(audit, tmp_path, arguments, message):
+    result = audit(*arguments)
     assert result.returncode == 2
-    assert result.stderr.startswith("Error: nothing: no registered dataset, file or folder")
+    assert result.stderr.startswith(f"Error: {message}")
     assert not (tmp_path / "audit").exists()

@@ -1,14 +1,14 @@
-"""Real processes of the training tool: killed, without disk space, and twice the same."""
+"""Processes of the training tool: killed, on a full disk, and repeated."""
 
 import json
 import os
 import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from kill_training import KEYS, REPOSITORY, kill_many, weights
+from kill_training import KEYS, kill_many, weights
+from tool_runs import REPOSITORY, script
 
 from ct_lesion import load_config
 from ct_lesion.engine.fingerprint import hash_weights
@@ -17,7 +17,7 @@ from ct_lesion.engine.trainer import LesionTrainer
 SHORT = ["SOLVER.MAX_ITER", "4", "TEST.EVAL_PERIOD", "0"]
 
 
-def test_killed_twice_it_ends_as_if_left_alone(lesion_root, tmp_path) -> None:
+def test_a_training_killed_twice_ends_like_an_undisturbed_one(lesion_root, tmp_path) -> None:
     keys = [*SHORT, "DATALOADER.NUM_WORKERS", "0"]
     tally = kill_many(tmp_path, lesion_root, kills=2, seed=4, keys=keys, longest=0.1)
     assert tally.faults == []
@@ -28,8 +28,8 @@ def test_killed_twice_it_ends_as_if_left_alone(lesion_root, tmp_path) -> None:
 @pytest.fixture
 def train(lesion_root: Path, tmp_path: Path):
     def run(folder: str, *arguments: str, **options: object) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-W", "ignore", str(REPOSITORY / "tools/train_net.py")]
-        command += ["--config-file", "segmentation/resnet18_t2.yaml", *arguments]
+        config = ["--config-file", "segmentation/resnet18_t2.yaml"]
+        command = script("train_net.py", *config, *arguments)
         environment = {"PYTHONPATH": str(REPOSITORY), "DETECTRON2_DATASETS": str(lesion_root)}
         return subprocess.run(
             [*command, "OUTPUT_DIR", str(tmp_path / folder)],
@@ -43,11 +43,11 @@ def train(lesion_root: Path, tmp_path: Path):
 
 
 def small_files_only() -> None:
-    """No file may pass one MiB, as on a disk that has run full."""
+    """Limit files to one MiB, to imitate a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
-def test_without_space_the_last_checkpoint_stays_and_one_line_says_so(
+def test_a_full_disk_gives_one_line_and_keeps_the_last_checkpoint(
     train, datasets, tmp_path
 ) -> None:
     one = ["SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "0"]
@@ -70,8 +70,8 @@ def test_without_space_the_last_checkpoint_stays_and_one_line_says_so(
     assert not list(run.glob(".*"))
 
 
-def test_two_deterministic_runs_are_the_same_bit_for_bit(train, tmp_path) -> None:
-    """On two threads, with two readers, augmentation and the fast path."""
+def test_two_deterministic_runs_are_identical_bit_for_bit(train, tmp_path) -> None:
+    """With two threads, two loader processes, augmentation and the fast path."""
     keys = [*KEYS, *SHORT, "DATALOADER.NUM_WORKERS", "2", "INPUT.INTENSITY", "0.2"]
     keys += ["SOLVER.CHECKPOINT_PERIOD", "100", "SOLVER.IMS_PER_BATCH", "4"]
     for folder in ("first", "second"):

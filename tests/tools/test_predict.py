@@ -1,15 +1,16 @@
-"""The prediction tool, as a command."""
+"""The prediction tool as a command."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tool_runs import REPOSITORY, Outcome, load_tool, script
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion.scans.windows import window_to_uint8
@@ -17,7 +18,7 @@ from ct_lesion.scans.windows import window_to_uint8
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """A mixed folder: two scans of PNG slices, a text, and a volume that is none."""
+    """A mixed folder: two scans of PNG slices and a text file."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / "scans" / name).mkdir(parents=True)
@@ -30,10 +31,15 @@ def pictures(tmp_path) -> Path:
 
 
 @pytest.fixture
-def predict(run_script, segmenter_file, tmp_path):
-    def run(*arguments: object) -> subprocess.CompletedProcess:
-        fixed = ["--segmentation", segmenter_file, "--output", tmp_path / "out", "--device", "cpu"]
-        return run_script("predict.py", *arguments, *fixed, "--score-thresh", SCORE_THRESH)
+def options(segmenter_file, tmp_path) -> list[object]:
+    output = ["--segmentation", segmenter_file, "--output", tmp_path / "out"]
+    return [*output, "--device", "cpu", "--score-thresh", SCORE_THRESH]
+
+
+@pytest.fixture
+def predict(run_tool, options):
+    def run(*arguments: object) -> Outcome:
+        return run_tool("predict.py", *arguments, *options)
 
     return run
 
@@ -41,9 +47,8 @@ def predict(run_script, segmenter_file, tmp_path):
 def test_a_mixed_folder_with_a_broken_file(predict, pictures, tmp_path):
     (pictures / "broken.nii.gz").write_bytes(b"no volume")
     result = predict(pictures)
-    assert result.returncode == 11, "10 and one more for the scan that failed"
-    assert "Traceback" not in result.stderr
-    assert "2 of 3 scans predicted, 1 failed. For research only." in result.stdout
+    assert result.returncode == 11, "10 + one failed scan"
+    assert "2 of 3 scans predicted, 1 failed. For research use only." in result.stdout
     assert "notes.txt" in result.stdout
     assert str(tmp_path / "out/index.html") in result.stdout
     for name in ("a", "b"):
@@ -52,17 +57,13 @@ def test_a_mixed_folder_with_a_broken_file(predict, pictures, tmp_path):
     (pictures / "broken.nii.gz").unlink()
     again = predict(pictures)
     assert again.returncode == 0
-    assert "0 of 2 scans predicted, 2 were finished already" in again.stdout
+    assert "0 of 2 scans predicted, 2 already finished" in again.stdout
 
 
-def test_a_killed_command_goes_on_when_it_is_given_again(
-    pictures, predict, segmenter_file, tmp_path
-):
-    repository = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-W", "ignore", repository / "tools/predict.py", pictures]
-    command += ["--segmentation", segmenter_file, "--output", tmp_path / "out", "--device", "cpu"]
-    command += ["--score-thresh", str(SCORE_THRESH)]
-    with subprocess.Popen(list(map(str, command)), env={"PYTHONPATH": str(repository)}) as process:
+def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, options, tmp_path):
+    command = script("predict.py", pictures, *options)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, env=environment) as process:
         deadline = time.monotonic() + 120
         while not (tmp_path / "out/a/manifest.json").is_file() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -74,12 +75,50 @@ def test_a_killed_command_goes_on_when_it_is_given_again(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "b", "index.html"]
 
 
-def test_a_mistake_gets_one_line(predict, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such file or folder"),
+        (["empty"], "empty: no scan found"),
+        (["scans", "--batch-size", "0"], "--batch-size and --processes must be 1 or more"),
+        (["scans", "--processes", "0"], "--batch-size and --processes must be 1 or more"),
+        (["scans", "--top-slices", "-1"], "--top-slices 0 or more"),
+        (["scans", "--window", "lung", "--window-level", "0"], "not both"),
+        (["scans/a", "--lung-mask", "none.nii"], "none.nii: no such file or folder"),
+        (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
+        (["scans", "--config-file", "none.yaml"], "none.yaml"),
+        (["scans", "--device", "cuda:7"], "no GPU"),
+        (["scans", "--score-thresh", "1.5"], "threshold is 1.5"),
+        (["scans", "--classifier", "SEGMENTER"], "is not a classifier"),
+    ],
+)
+def test_wrong_arguments_are_user_errors(
+    run_tool, pictures, options, segmenter_file, tmp_path, arguments, message
+):
     (tmp_path / "empty").mkdir()
-    result = predict("empty")
+    given = [segmenter_file if a == "SEGMENTER" else a for a in arguments]
+    result = run_tool("predict.py", *options, *given)
     assert result.returncode == 2
-    assert result.stderr.startswith("Error: empty: no scan found.")
+    assert result.stderr.startswith("Error: ") and message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_number_after_hu_is_the_offset():
+    parse = load_tool("predict.py").parse_arguments
+    fixed = ["a.png", "--segmentation", "w", "--output", "out"]
+    assert parse(fixed).hu is None
+    assert parse([*fixed, "--hu"]).hu == 0
+    assert parse([*fixed, "--hu", "1024"]).hu == 1024
+
+
+def test_an_output_folder_in_the_input_folder_is_no_input(run_tool, pictures, options):
+    fixed = [*options, "--output", "scans/out"]
+    assert run_tool("predict.py", "scans", *fixed).returncode == 0
+    again = run_tool("predict.py", "scans", *fixed)
+    assert again.returncode == 0
+    assert "0 of 2 scans predicted, 2 already finished" in again.stdout
+    only_output = run_tool("predict.py", "scans/out", *fixed)
+    assert "all scans found are earlier predictions" in only_output.stderr
 
 
 def test_pictures_of_a_real_scan(predict, shared, tmp_path):

@@ -8,7 +8,9 @@ from ct_lesion.engine.run_record import TRAINING_RECORD
 def make_run(folder, seed):
     make_classification_run(folder, seed=seed)
     config = (folder / "config.yaml").read_text()
-    (folder / TRAINING_RECORD).write_text(json.dumps({"seed": seed, "config": config}))
+    (folder / TRAINING_RECORD).write_text(
+        json.dumps({"seconds": 1.0, "seed": seed, "config": config})
+    )
     return folder
 
 

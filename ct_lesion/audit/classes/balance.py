@@ -1,4 +1,4 @@
-"""Classes by group and by origin, counted in patients."""
+"""Class counts by group, and the association of classes with groups and origins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import random_table
 from scipy.stats.contingency import association
 
 from ..findings import Finding, NotChecked, Severity, count
-from ..inputs.slices import AuditInput, all_slices, groups_of
+from ..inputs.slices import AuditInput, all_slices, groups_of, person
 from ..thresholds import (
     CRAMERS_V,
     FEWEST_CLASS_PATIENTS,
@@ -25,7 +25,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How much of a class is in a group."""
+    """Number of patients, scans and slices of a class in a group."""
 
     group: str
     label: str
@@ -36,13 +36,15 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Association:
-    """Whether classes go with something else.
+    """Association of classes with groups, or with origins within a group.
 
     Attributes:
-        with_what: ``group``, or ``origin`` within a group.
-        patients: by class and by group or origin.
-        cramers_v: 0 (none) to 1.
-        p_value: of a table of the same margins at least as far from independence.
+        with_what: ``group``, or ``origin within <group>``.
+        labels: class names, the rows.
+        columns: groups or origins.
+        patients: number of patients by class and column.
+        cramers_v: effect size, 0 to 1.
+        p_value: of independence, see :func:`independence_p_value`.
     """
 
     with_what: str
@@ -54,40 +56,40 @@ class Association:
 
 
 def count_classes(inputs: Sequence[AuditInput]) -> list[ClassCount]:
-    """Patients, scans and slices of each class in each group; unlabelled slices are left out."""
+    """Count patients, scans and slices of each class in each group; skips unlabelled slices."""
     counts = []
     for group, members in groups_of(inputs).items():
-        people, scans, slices = (defaultdict(set) for _ in range(3))
-        for one, s in all_slices(members):
+        patients, scans, slices = (defaultdict(set) for _ in range(3))
+        for dataset, s in all_slices(members):
             if s.label is not None:
                 if s.patient is not None:
-                    people[s.label].add((one.source, s.patient))
-                scans[s.label].add((one.source, s.patient, s.scan))
-                slices[s.label].add((one.source, s.key))
+                    patients[s.label].add(person(dataset, s))
+                scans[s.label].add((dataset.source, s.patient, s.scan))
+                slices[s.label].add((dataset.source, s.key))
         counts += [
-            ClassCount(group, label, len(people[label]), len(scans[label]), len(slices[label]))
+            ClassCount(group, label, len(patients[label]), len(scans[label]), len(slices[label]))
             for label in sorted(slices)
         ]
     return counts
 
 
 def find_imbalance(counts: Sequence[ClassCount]) -> Iterator[Finding]:
-    """Classes of a group that are too small, or much smaller than another."""
+    """Find groups with too few patients of a class, or unbalanced classes."""
     for group in dict.fromkeys(c.group for c in counts):
-        own = [c for c in counts if c.group == group and c.patients]
-        if not own:
-            continue  # nobody says whose slices these are
-        few = [c for c in own if c.patients < FEWEST_CLASS_PATIENTS]
+        classes = [c for c in counts if c.group == group and c.patients]
+        if not classes:
+            continue  # the patients are unknown
+        few = [c for c in classes if c.patients < FEWEST_CLASS_PATIENTS]
         if few:
             yield Finding(
                 Severity.WARNING,
                 "few_patients_of_a_class",
-                f"{group}: {count(len(few), 'class', 'classes')} of fewer than "
-                f"{FEWEST_CLASS_PATIENTS} patients.",
+                f"{group}: {count(len(few), 'class', 'classes')} with fewer than "
+                f"{FEWEST_CLASS_PATIENTS:g} patients.",
                 [f"{c.label}: {count(c.patients, 'patient')}" for c in few],
-                "However many slices there are, results by class rest on these people.",
+                "Results by class rest on these patients, however many slices there are.",
             )
-        largest, smallest = (pick(own, key=lambda c: c.patients) for pick in (max, min))
+        largest, smallest = (pick(classes, key=lambda c: c.patients) for pick in (max, min))
         if largest.patients > LARGEST_IMBALANCE * smallest.patients:
             yield Finding(
                 Severity.WARNING,
@@ -96,59 +98,63 @@ def find_imbalance(counts: Sequence[ClassCount]) -> Iterator[Finding]:
                 f"{smallest.patients:,} of {smallest.label}.",
                 advice="Report results by class, not accuracy alone; sample training by class.",
             )
-        yield from _slices_against_patients(group, own)
+        yield from _compare_shares(group, classes)
 
 
-def _slices_against_patients(group: str, own: Sequence[ClassCount]) -> Iterator[Finding]:
-    """A class that is rare among patients and frequent among slices, or the other way round."""
-    patients, slices = sum(c.patients for c in own), sum(c.slices for c in own)
-    if any(abs(c.patients / patients - c.slices / slices) > SHARE_DIFFERENCE for c in own):
+def _compare_shares(group: str, classes: Sequence[ClassCount]) -> Iterator[Finding]:
+    """Compare each class's share of the patients with its share of the slices."""
+    patients, slices = sum(c.patients for c in classes), sum(c.slices for c in classes)
+    shares = {c.label: (c.patients / patients, c.slices / slices) for c in classes}
+    if any(
+        abs(of_patients - of_slices) > SHARE_DIFFERENCE
+        for of_patients, of_slices in shares.values()
+    ):
         yield Finding(
             Severity.NOTE,
             "slices_and_patients_disagree",
-            f"{group}: classes have another share of the slices than of the patients.",
+            f"{group}: class shares differ between patients and slices.",
             [
-                f"{c.label}: {100 * c.patients / patients:.0f} % of patients, "
-                f"{100 * c.slices / slices:.0f} % of slices"
-                for c in own
+                f"{label}: {100 * of_patients:.0f} % of patients, {100 * of_slices:.0f} % of slices"
+                for label, (of_patients, of_slices) in shares.items()
             ],
-            "Metrics by slice weigh patients with many slices more; report them by patient too.",
+            "Metrics by slice give more weight to patients with many slices; report them by "
+            "patient too.",
         )
 
 
 def associations(
     inputs: Sequence[AuditInput], seed: int = 0
 ) -> tuple[list[Association], list[NotChecked]]:
-    """Classes against groups, and against origins within each group that has several."""
-    found, skipped = [], []
-    people = _people(inputs)
-    table = _associate("group", [(label, group) for group, _, _, label in people], seed)
-    found += [table] if table else []
-    for group in groups_of(inputs):
-        own = [(label, origin) for g, origin, _, label in people if g == group]
-        table = _associate(f"origin within {group}", own, seed)
-        if table:
-            found.append(table)
-        elif own:
-            why = "one origin only; records may name theirs in a field source"
-            skipped.append(NotChecked(f"classes of {group} by origin", why))
-    return found, skipped
+    """Measure the association of classes with groups, and with origins within each group.
 
-
-def _people(inputs: Sequence[AuditInput]) -> list[tuple[str, str, str, str]]:
-    """Group, origin, patient and class of everybody, once each."""
-    people = {
-        (one.group, s.origin or one.source, f"{one.source}/{s.patient}", s.label): None
-        for one, s in all_slices(inputs)
+    Args:
+        seed: of the Monte-Carlo test.
+    """
+    # each patient once
+    patients = {
+        (d.group, s.origin or d.source, person(d, s), s.label): None
+        for d, s in all_slices(inputs)
         if s.label is not None and s.patient is not None
     }
-    return list(people)
+    table = _associate("group", [(label, group) for group, _, _, label in patients], seed)
+    measured, skipped = [table] if table else [], []
+    for group in groups_of(inputs):
+        pairs = [(label, origin) for g, origin, _, label in patients if g == group]
+        table = _associate(f"origin within {group}", pairs, seed)
+        if table:
+            measured.append(table)
+        elif pairs:
+            why = "one class only"
+            if len({origin for _, origin in pairs}) == 1:
+                why = "one origin only; records may name theirs in a field source"
+            skipped.append(NotChecked(f"classes of {group} by origin", why))
+    return measured, skipped
 
 
 def _associate(with_what: str, pairs: list[tuple[str, str]], seed: int) -> Association | None:
-    labels, columns = (
-        (tuple(dict.fromkeys(side)) for side in zip(*pairs, strict=True)) if pairs else ((), ())
-    )
+    """Association of label and column over patients; ``None`` without two of each."""
+    labels = tuple(dict.fromkeys(label for label, _ in pairs))
+    columns = tuple(dict.fromkeys(column for _, column in pairs))
     if len(labels) < 2 or len(columns) < 2:
         return None
     table = np.zeros((len(labels), len(columns)), int)
@@ -158,7 +164,7 @@ def _associate(with_what: str, pairs: list[tuple[str, str]], seed: int) -> Assoc
         with_what,
         labels,
         columns,
-        tuple(tuple(int(n) for n in row) for row in table),
+        tuple(map(tuple, table.tolist())),
         float(association(table, method="cramer")),
         independence_p_value(table, seed),
     )
@@ -167,10 +173,11 @@ def _associate(with_what: str, pairs: list[tuple[str, str]], seed: int) -> Assoc
 def independence_p_value(table: np.ndarray, seed: int = 0) -> float:
     """Monte-Carlo p-value of Pearson's chi-square with both margins fixed.
 
-    Right for tables of few patients too, where the chi-square distribution is not.
+    Also valid for few patients, where the chi-square distribution is not.
 
     Args:
         table: ``(rows, columns)`` counts, no margin of 0.
+        seed: of the drawn tables.
     """
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     drawn = random_table(rows, columns, seed=seed).rvs(RESAMPLES)
@@ -179,28 +186,34 @@ def independence_p_value(table: np.ndarray, seed: int = 0) -> float:
     def chi_square(tables: np.ndarray) -> np.ndarray:
         return ((tables - expected) ** 2 / expected).sum(axis=(-2, -1))
 
-    # equal tables differ in the last digits of the sum
+    # the sums of equal tables may differ in their last digits
     extreme = (chi_square(drawn) >= chi_square(table) * (1 - 1e-9)).sum()
     return float((extreme + 1) / (RESAMPLES + 1))
 
 
-def find_associations(found: Sequence[Association]) -> Iterator[Finding]:
-    """Classes that go with groups or origins."""
-    for one in found:
-        if one.cramers_v < CRAMERS_V or one.p_value >= P_VALUE:
+def find_associations(measured: Sequence[Association]) -> Iterator[Finding]:
+    """Find classes that are associated with groups or origins."""
+    for table in measured:
+        if table.cramers_v < CRAMERS_V or table.p_value >= P_VALUE:
             continue
-        with_origin = one.with_what != "group"
+        if table.with_what == "group":
+            code = "class_goes_with_group"
+            advice = "Class frequencies differ between groups: PPV and accuracy do not carry over."
+        else:
+            code = "class_goes_with_origin"
+            advice = (
+                "A model can tell the class from the origin: take every class from every origin, "
+                "or test on another origin."
+            )
         yield Finding(
             Severity.WARNING,
-            "class_goes_with_origin" if with_origin else "class_goes_with_group",
-            f"Classes go with {one.with_what}: Cramér's V {one.cramers_v:.2f}, "
-            f"p {one.p_value:.2g}.",
+            code,
+            f"Classes are associated with {table.with_what}: Cramér's V {table.cramers_v:.2f}, "
+            f"p {table.p_value:.2g}.",
             [
-                f"{label}: " + ", ".join(f"{n} {c}" for n, c in zip(row, one.columns, strict=True))
-                for label, row in zip(one.labels, one.patients, strict=True)
+                f"{label}: "
+                + ", ".join(f"{n} {c}" for n, c in zip(row, table.columns, strict=True))
+                for label, row in zip(table.labels, table.patients, strict=True)
             ],
-            "A model can tell the class from the origin: take every class from every origin, or "
-            "test on another origin."
-            if with_origin
-            else "The groups have other class frequencies: PPV and accuracy do not carry over.",
+            advice,
         )

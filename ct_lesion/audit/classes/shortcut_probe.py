@@ -1,9 +1,9 @@
-"""Whether the class of an image can be told without looking at it.
+"""The shortcut probe: predicts the class of an image from its file properties alone.
 
-A trivial model gets what surrounds an image, its size, format, file size and border, and nothing
-of the lungs. What it can tell, a network can learn in place of the disease, and will.
+A trivial model sees size, format, file size and border of an image, and nothing of the lungs. A
+network can learn whatever this model predicts in place of the disease.
 
-Shapes: M slices, K features.
+Shapes: M slices, K features, U patients, C classes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ..thresholds import FEWEST_PROBE_PATIENTS, SHORTCUT_AUC
 ALL = "all together"
 FOLDS, TREES, DEPTH = 5, 40, 3
 MOST_SLICES_A_PATIENT = 10
-"""More say nothing new: size, format and border are those of the scan."""
+"""More slices add nothing: size, format and border are the same within a scan."""
 RESAMPLES = 1000
 FAMILY_CONFIDENCE = 0.95
-"""Of all intervals of the classes together, so that more classes do not mean more false alarms."""
+"""Confidence of all classes' intervals together, so that more classes mean no more false alarms."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well a class is told from the others.
+    """How well the probe separates a class from the others.
 
     Attributes:
-        label: the class; of two classes both, since each is told as well as the other.
-        features: what the model had, e.g. "image size", or :data:`ALL`.
-        auc: one against the rest, of patients, and its interval over patients.
-        patients: of the class.
+        label: class name; "A or B" for two classes, which are separated equally well.
+        features: kind of features, e.g. "image size", or :data:`ALL`.
+        auc: one-vs-rest AUC over patients, with its interval.
+        patients: number of patients of the class.
     """
 
     label: str
@@ -47,7 +47,7 @@ class ProbeResult:
 
     @property
     def is_shortcut(self) -> bool:
-        """Above the threshold, and not by chance."""
+        """Whether the AUC reaches the threshold, with an interval above 0.5."""
         return self.auc.estimate >= SHORTCUT_AUC and self.auc.low > 0.5
 
 
@@ -57,59 +57,51 @@ def probe_classes(
     patients: np.ndarray,
     seed: int = 0,
 ) -> tuple[list[ProbeResult], str]:
-    """Shallow trees on each kind of feature and on all, cross-validated by patient.
+    """Train shallow trees on each kind of features and on all, cross-validated by patient.
 
-    A patient's score is the mean of the slices'; slices never vote beside their patient.
+    A patient's score is the mean of the slice scores.
 
     Args:
-        features: ``(M, K)`` float for each kind; a kind that is the same in all slices is left out.
+        features: ``(M, K)`` float for each kind; constant kinds are skipped.
         labels: ``(M,)`` class names.
-        patients: ``(M,)``.
+        patients: ``(M,)`` patient ids.
         seed: of trees, folds and bootstrap.
 
     Returns:
-        Results for each class and kind; or none, and why nothing was measured.
+        Results for each class and kind; or an empty list and the reason.
     """
     names, codes = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         return [], "one class only"
-    features = {
-        kind: columns for kind, columns in features.items() if np.ptp(columns, axis=0).any()
-    }
+    features = {kind: x for kind, x in features.items() if np.ptp(x, axis=0).any()}
     if not features:
-        return [], "all files are alike: there is nothing to tell classes by"
-    units, of_unit = np.unique(
-        np.array([f"{p}\0{label}" for p, label in zip(patients, labels, strict=True)]),
-        return_inverse=True,
-    )
-    first = np.unique(of_unit, return_index=True)[1]
-    unit_codes, unit_patients = codes[first], patients[first]
+        return [], "all files have the same properties"
+    # a unit is a patient, or a patient's slices of one class
+    pairs = [f"{p}\0{label}" for p, label in zip(patients, labels, strict=True)]
+    _, first, of_unit = np.unique(np.array(pairs), return_index=True, return_inverse=True)
+    unit_codes = codes[first]
     sizes = np.bincount(unit_codes)
     if sizes.min() < FEWEST_PROBE_PATIENTS:
         few = names[int(sizes.argmin())]
-        return [], f"{sizes.min()} patients of {few}, at least {FEWEST_PROBE_PATIENTS} are needed"
+        return [], f"{sizes.min()} patients of {few}, at least {FEWEST_PROBE_PATIENTS:g} are needed"
+    if len(features) > 1:
+        features = {ALL: np.hstack(list(features.values())), **features}
+    # two classes have the same AUC
+    shown = {1: " or ".join(names)} if len(names) == 2 else dict(enumerate(map(str, names)))
     kept = _thin_out(of_unit, seed)
-    confidence = 1 - (1 - FAMILY_CONFIDENCE) / (len(names) if len(names) > 2 else 1)
-    shown = range(len(names)) if len(names) > 2 else [1]
-    # of one kind only, all together is that kind
-    joined = {ALL: np.hstack(list(features.values()))} if len(features) > 1 else {}
-    told: dict[tuple[int, str], np.ndarray] = {}
-    for kind, columns in {**joined, **features}.items():
-        held_out = _held_out_scores(columns[kept], codes[kept], patients[kept], of_unit[kept], seed)
-        sums = np.zeros((len(units), len(names)))
-        np.add.at(sums, of_unit[kept], held_out)
-        means = sums / np.bincount(of_unit[kept], minlength=len(units))[:, None]
-        told |= {(code, kind): means[:, code] for code in shown}
+    scores: dict[tuple[int, str], np.ndarray] = {}
+    for kind, x in features.items():
+        means = _patient_scores(x[kept], codes[kept], patients[kept], of_unit[kept], seed)
+        scores |= {(code, kind): means[:, code] for code in shown}
     intervals = bootstrap_intervals(
-        lambda i: {key: _auc(unit_codes[i] == key[0], scores[i]) for key, scores in told.items()},
-        unit_patients,
+        lambda i: {key: _auc(unit_codes[i] == key[0], s[i]) for key, s in scores.items()},
+        patients[first],
         resamples=RESAMPLES,
-        confidence=confidence,
+        confidence=1 - (1 - FAMILY_CONFIDENCE) / len(shown),
         seed=seed,
     )
-    shown_names = [str(name) for name in names] if len(names) > 2 else [" or ".join(names)] * 2
     results = [
-        ProbeResult(shown_names[code], kind, auc, int(sizes[code]))
+        ProbeResult(shown[code], kind, auc, int(sizes[code]))
         for (code, kind), auc in intervals.items()
     ]
     return results, ""
@@ -124,24 +116,27 @@ def _thin_out(of_unit: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(order[rank < MOST_SLICES_A_PATIENT])
 
 
-def _held_out_scores(
-    columns: np.ndarray, codes: np.ndarray, patients: np.ndarray, of_unit: np.ndarray, seed: int
+def _patient_scores(
+    x: np.ndarray, codes: np.ndarray, patients: np.ndarray, of_unit: np.ndarray, seed: int
 ) -> np.ndarray:
-    """``(M, C)`` probabilities, each from trees that did not see the patient."""
+    """``(U, C)`` mean probabilities, predicted by trees that were not trained on the patient."""
     scores = np.zeros((len(codes), codes.max() + 1))
-    weights = 1 / np.bincount(of_unit)[of_unit]  # patients weigh alike
+    sizes = np.bincount(of_unit)
+    weights = 1 / sizes[of_unit]  # equal weight for each patient
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for train, held_out in folds.split(columns, codes, patients):
+    for train, held_out in folds.split(x, codes, patients):
         forest = RandomForestClassifier(
             TREES, max_depth=DEPTH, class_weight="balanced", random_state=seed
         )
-        forest.fit(columns[train], codes[train], sample_weight=weights[train])
-        scores[np.ix_(held_out, forest.classes_)] = forest.predict_proba(columns[held_out])
-    return scores
+        forest.fit(x[train], codes[train], sample_weight=weights[train])
+        scores[np.ix_(held_out, forest.classes_)] = forest.predict_proba(x[held_out])
+    sums = np.zeros((len(sizes), scores.shape[1]))
+    np.add.at(sums, of_unit, scores)
+    return sums / sizes[:, None]
 
 
 def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
-    """By ranks, which a bootstrap computes ten times sooner than from a curve."""
+    """AUC from ranks, ten times faster in a bootstrap than from a ROC curve."""
     positive = int(is_class.sum())
     negative = len(is_class) - positive
     if not positive or not negative:

@@ -1,45 +1,47 @@
-"""How much two thumbnails differ once brightness and contrast are fitted, in pixels of movement.
+"""Difference of two thumbnails after fitting brightness and contrast, in pixels of displacement.
 
-The residual of the fit is divided by the slope of the image: what is left is about how far, in
-thumbnail pixels, one image would have to move to differ so much. It is 0 for copies and grows with
-the distance of neighbouring slices, in flat images and in detailed ones. Pixels that a window has
-cut off in either image count the less the more of them were. P pairs, N images.
+The residual of the fit, divided by the mean gradient of the image, is about how far, in thumbnail
+pixels, one image would have to move to differ as much. It is 0 for copies and grows with the
+distance of neighbouring slices, in flat and in detailed images alike. Saturated pixels, which the
+display window clipped, get less weight. P pairs, N images.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from ..images.fingerprint import SIDE, saturated_shares, thumbnails
 from .orientations import orientation_orders
 
 FAR = 1.0
-"""The difference of images that have nothing in common, and of all that differ more."""
+"""Upper bound: the difference of images that have nothing in common."""
 CLEAR = 0.3
-"""From here on half the resolution is enough."""
-PAIRS = 2048  # taken at a time: their maps take 250 MB at most
-_BLUR = 0.8  # thumbnail pixels: less, and JPEG's noise counts; more, and edges move unseen
-_LEAST_WEIGHT = 0.01  # of all pixels
-_LEAST_SLOPE = 0.5  # grey values a pixel: about what rounding makes
+"""Above this difference, half the resolution is enough."""
+PAIRS = 2048  # compared at a time: their maps take 250 MB at most
+_BLUR = 0.8  # thumbnail pixels: less lets JPEG noise count, more hides moving edges
+_LEAST_WEIGHT = 0.01  # mean weight of the pixels
+_LEAST_SLOPE = 0.5  # grey values per pixel: about the rounding error
 
 
 def differences(
     fingerprints: np.ndarray, i: np.ndarray, j: np.ndarray, orientation: np.ndarray
 ) -> np.ndarray:
-    """Differences of pairs of images.
+    """Compare pairs of images.
 
     Args:
         fingerprints: ``(N, LENGTH)`` uint8.
-        i, j: ``(P,)`` indices, best sorted.
-        orientation: ``(P,)``, applied to image i.
+        i, j: ``(P,)`` indices; sorted ones are faster.
+        orientation: ``(P,)`` numbers, applied to image i.
 
     Returns:
-        ``(P,)`` float32, 0..FAR: the geometric mean of the differences at full and at half
-        resolution, or the latter where it is above CLEAR.
+        ``(P,)`` float32, 0..FAR: the geometric mean of the differences at full and half
+        resolution, or the latter if it is above CLEAR.
     """
     result = np.full(len(i), FAR, np.float32)
-    for start in range(0, len(i), PAIRS):
+    starts = range(0, len(i), PAIRS)
+    for start in tqdm(starts, desc="comparing similar images", leave=False, disable=None):
         part = slice(start, start + PAIRS)
         images, places = np.unique(np.concatenate([i[part], j[part]]), return_inverse=True)
         first, second = np.split(places, 2)
@@ -54,17 +56,17 @@ def differences(
 
 
 class _Maps:
-    """Of each image its weights, the weighted values and squares, and its slope.
+    """Weights, weighted values and squares, and mean squared gradient of each image.
 
     Args:
         grey: ``(N, S, S)``.
-        share: ``(N, S, S)``, of cut off pixels.
+        share: ``(N, S, S)``, share of saturated pixels.
     """
 
     def __init__(self, grey: np.ndarray, share: np.ndarray) -> None:
         self.side = grey.shape[1]
         weight = np.clip(1 - 2 * share, 0, 1)
-        # centred, so that the sums of squares below keep their digits
+        # centred, for the precision of the sums of squares below
         value = (grey.astype(np.float32) - 110) / 64
         dy, dx = np.gradient(value, axis=(1, 2))
         square = weight * weight
@@ -77,27 +79,29 @@ class _Maps:
 def _compare(
     maps: _Maps, first: np.ndarray, second: np.ndarray, orientation: np.ndarray
 ) -> np.ndarray:
-    """Differences ``(P,)`` at one resolution, not above FAR."""
+    """Differences ``(P,)`` at one resolution, 0..FAR."""
     result = np.full(len(first), FAR, np.float32)
     for number, order in enumerate(orientation_orders(maps.side)):
         own = np.flatnonzero(orientation == number)
-        for start in range(0, len(own), 64):  # what fits the processor's cache
+        for start in range(0, len(own), 64):  # fits into the CPU cache
             pairs = own[start : start + 64]
             a, b = first[pairs], second[pairs]
             moments = maps.moments[a]
             if number:
                 moments = moments[:, :, order]
-            # all sums over pixels of a power of one image times a power of the other
+            # sums over pixels of the powers of one image times the powers of the other
             sums = moments @ maps.moments[b].transpose(0, 2, 1)
             result[pairs] = _residual(sums, maps.slope[a], maps.slope[b], maps.side)
     return result
 
 
 def _residual(sums: np.ndarray, slope_a: np.ndarray, slope_b: np.ndarray, side: int) -> np.ndarray:
-    """Residual of the weighted linear fit of images b on images a, over their slopes.
+    """Residual of the weighted linear fit of images b to images a, divided by their gradients.
 
     Args:
-        sums: ``(P, 3, 3)``: of the weighted powers 0, 1, 2 of a times those of b.
+        sums: ``(P, 3, 3)``: sums of the weighted powers 0, 1, 2 of a times those of b.
+        slope_a, slope_b: ``(P,)`` mean squared gradients.
+        side: pixels of a side.
     """
     total = sums[:, 0, 0]
     usable = total > _LEAST_WEIGHT * side * side
@@ -108,7 +112,7 @@ def _residual(sums: np.ndarray, slope_a: np.ndarray, slope_b: np.ndarray, side: 
     xy = sums[:, 1, 1] - x * y
     unexplained = np.clip(1 - xy * xy / (xx * yy), 0, 1)
     size = np.sqrt(xx / slope_a * yy / slope_b)
-    # a negative of an image is no copy of it
+    # the negative of an image is not a copy
     usable &= xy > 0
     return np.where(usable, np.minimum(np.sqrt(unexplained * size), FAR), FAR)
 

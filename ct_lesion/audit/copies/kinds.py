@@ -1,7 +1,4 @@
-"""What happens to images that are copied: what the search for copies must see through.
-
-Images are ``(H, W)`` uint8.
-"""
+"""Kinds of copies that the search must recognise. Images are ``(H, W)`` uint8."""
 
 from __future__ import annotations
 
@@ -21,20 +18,20 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class CopyKind:
-    """One or two changes, one after the other."""
+    """One or two changes, applied in order."""
 
     name: str
     changes: tuple[Change, ...]
 
     def copy(self, image: np.ndarray) -> np.ndarray:
-        """A copy of an image, ``(H', W')`` uint8."""
+        """Make a copy ``(H', W')`` uint8 of an image."""
         for change in self.changes:
             image = change(image)
         return image
 
 
 def jpeg(quality: int) -> Change:
-    """Saving as JPEG."""
+    """Save as JPEG."""
 
     def change(image: np.ndarray) -> np.ndarray:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -44,7 +41,7 @@ def jpeg(quality: int) -> Change:
 
 
 def resize(factor: float, how: int) -> Change:
-    """Resizing with one of Pillow's filters."""
+    """Resize with one of Pillow's filters."""
 
     def change(image: np.ndarray) -> np.ndarray:
         height, width = (max(round(side * factor), 1) for side in image.shape)
@@ -54,7 +51,7 @@ def resize(factor: float, how: int) -> Change:
 
 
 def rewindow(level: float, width: float) -> Change:
-    """Another display window, as if the image had been made with the usual lung window."""
+    """Apply another display window to an image in the lung window."""
 
     def change(image: np.ndarray) -> np.ndarray:
         return window_to_uint8(_to_hu(image, WINDOWS["lung"]), level, width)
@@ -63,7 +60,7 @@ def rewindow(level: float, width: float) -> Change:
 
 
 def turn(orientation: int) -> Change:
-    """Flipping or turning; the number is that of ``orientations.py``."""
+    """Flip or turn; the number is that of ``orientations.py``."""
     return lambda image: np.ascontiguousarray(orient(image, orientation))
 
 
@@ -97,4 +94,4 @@ COPY_KINDS: tuple[CopyKind, ...] = tuple(
         ("turned by 90 degrees, JPEG quality 75", turn(5), jpeg(75)),
     )
 )
-"""Single changes, then two together. Windows are level/width in HU, for images in -600/1500."""
+"""Single changes, then pairs. Windows are level/width in HU, for images in -600/1500."""

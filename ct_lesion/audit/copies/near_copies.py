@@ -1,8 +1,8 @@
-"""Which images that look alike are copies: those much nearer to each other than to any other image.
+"""Decides which similar images are copies: those much closer to each other than to other images.
 
-How much neighbouring slices differ depends on their distance, on noise and on the scan. So a pair
-is held against what surrounds it: a copy is nearer to its original than the original is to the
-slice above it. N images, P pairs.
+The difference of neighbouring slices depends on slice distance, noise and scan. Each pair is
+therefore compared with the images around it: a copy is closer to its original than the original is
+to the next slice. N images, P pairs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .candidates import find_candidates
 from .difference import FAR, differences
 
 APART = 0.66
-"""A pair of copies differs by less than this share of what either differs from any other image."""
+"""Copies differ by less than this share of the difference of either from any other image."""
 MOST = 0.14
-"""Copies differ by less than this, whatever surrounds them."""
+"""Copies differ by less than this in any case."""
 MOST_ALONE = 0.06
-"""The same where no image is similar enough to show how much neighbours differ."""
-ALONE = 0.4  # differences above this are those of other anatomy
+"""The same limit if no other image is similar enough to show how much neighbours differ."""
+ALONE = 0.4  # images that differ by more show other anatomy
 SAME = 0.008
-"""What differs by less is a copy, whatever surrounds it."""
+"""Images that differ by less are copies, whatever the other images."""
 ROUND = 1.1
-"""Copies of one original lie around it: the difference of two of them is at most about the
-hypotenuse of their own. Slices of a scan lie in a row: there it is the sum."""
+"""Copies of the same original surround it: two copies differ by at most about the hypotenuse of
+their differences from the original. Slices of a scan lie in a row: there it is the sum."""
 MOST_LOOKED_AT = 12
-"""Of the nearest images of each; where all of them are third copies, it is a crowd of copies."""
+"""Nearest images that are examined for each; if all are copies too, it is a large cluster."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NearCopies:
     Attributes:
         i, j: ``(P,)`` indices, ``i < j``.
         orientation: ``(P,)``, turns image i into image j.
-        difference: ``(P,)``, see ``difference.py``.
+        difference: ``(P,)``, see ``difference.py``; sorted by i and j.
     """
 
     i: np.ndarray
@@ -48,26 +48,18 @@ class NearCopies:
 
 
 def find_near_copies(
-    fingerprints: np.ndarray,
-    wanted: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-    progress: Callable[[str], None] | None = None,
+    fingerprints: np.ndarray, wanted: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> NearCopies:
     """Find pairs of images that are near copies.
 
     Args:
-        fingerprints: ``(N, LENGTH)`` uint8, of images no two of which have the same pixels.
-        wanted: ``(i, j)`` to a bool for each pair: which are to be judged; all by default. The
-            others still show how much neighbours differ.
-        progress: called with a line at each stage.
+        fingerprints: ``(N, LENGTH)`` uint8, of images with different pixels.
+        wanted: maps ``i, j`` to a bool for each pair: whether to judge it. The other pairs still
+            show how much neighbours differ.
     """
-    say = progress or (lambda _: None)
-    count = len(fingerprints)
-    i, j, turn = find_candidates(
-        fingerprints, lambda done: say(f"looking up {done:,} of {count:,} images")
-    )
-    say(f"comparing {len(i):,} pairs of similar images")
+    i, j, turn = find_candidates(fingerprints)
     apart = differences(fingerprints, i, j, turn)
-    # of the orientations of a pair the best one stands
+    # keep each pair's best orientation
     order = np.lexsort((apart, j, i))
     i, j, turn, apart = i[order], j[order], turn[order], apart[order]
     first = np.ones(len(i), bool)
@@ -75,18 +67,16 @@ def find_near_copies(
     kept = first & (apart < FAR)
     pairs = NearCopies(i[kept], j[kept], turn[kept], apart[kept])
     judged = np.flatnonzero(pairs.difference <= MOST)
-    if wanted is not None:
-        judged = judged[wanted(pairs.i[judged], pairs.j[judged])]
-    say(f"judging {len(judged):,} of them")
+    judged = judged[wanted(pairs.i[judged], pairs.j[judged])]
     copies = _stand_out(pairs, judged, fingerprints)
     return NearCopies(*(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference)))
 
 
 def _stand_out(pairs: NearCopies, judged: np.ndarray, fingerprints: np.ndarray) -> list[int]:
-    """Those of the judged pairs whose images are nearer to each other than to all others."""
+    """The judged pairs whose images are closer to each other than to all other images."""
     surroundings = _Surroundings(pairs, len(fingerprints))
     verdicts = {pair: surroundings.stand_out(pair) for pair in judged.tolist()}
-    # rarely, what is between two images decides that were not compared before
+    # rarely, the verdict depends on two images that were not compared yet
     surroundings.measure_missing(fingerprints)
     for pair, verdict in verdicts.items():
         if verdict is None:
@@ -95,7 +85,7 @@ def _stand_out(pairs: NearCopies, judged: np.ndarray, fingerprints: np.ndarray) 
 
 
 class _Surroundings:
-    """The images that resemble each image, nearest first."""
+    """The images similar to each image, nearest first."""
 
     def __init__(self, pairs: NearCopies, count: int) -> None:
         self._pairs, self._count = pairs, count
@@ -109,7 +99,7 @@ class _Surroundings:
         self._measured: dict[int, float | None] = {}
 
     def stand_out(self, pair: int) -> bool | None:
-        """Whether a pair is one of copies; ``None`` if a difference must be measured first."""
+        """Whether a pair are copies; ``None`` if another difference must be measured first."""
         p = self._pairs
         i, j, apart = int(p.i[pair]), int(p.j[pair]), float(p.difference[pair])
         if apart <= SAME:
@@ -135,7 +125,7 @@ class _Surroundings:
         return apart <= (MOST if nearest < ALONE else MOST_ALONE)
 
     def _between(self, i: int, j: int) -> float | None:
-        """Difference of two images; ``None``, and noted, if it is not known."""
+        """Difference of two images; ``None`` if it is not measured yet, and then noted."""
         code = min(i, j) * self._count + max(i, j)
         place = int(np.searchsorted(self._codes, code))
         if place < len(self._codes) and self._codes[place] == code:
@@ -143,8 +133,8 @@ class _Surroundings:
         return self._measured.setdefault(code, None)
 
     def measure_missing(self, fingerprints: np.ndarray) -> None:
-        """Measure what was noted, with neither image turned: third copies that are turned too are
-        candidates of each other already."""
+        """Measure the noted pairs, unturned: turned copies of the same original are candidates of
+        each other already."""
         codes = np.array(sorted(self._measured), np.int64)
         i, j = codes // self._count, codes % self._count
         found = differences(fingerprints, i, j, np.zeros_like(i))

@@ -1,4 +1,4 @@
-"""The eight ways to flip and turn an image by quarters."""
+"""The eight flips and quarter turns of an image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ ORIENTATIONS = (
     *("as it is", "flipped left-right", "flipped up-down", "turned by 180 degrees"),
     *("transposed", "turned by 90 degrees", "turned by 270 degrees", "transposed and turned"),
 )
-"""Names, by number; degrees counterclockwise, the last one's are 180."""
+"""Names, by number; degrees counterclockwise; the last one turns by 180 degrees."""
 INVERSE = np.array([0, 1, 2, 3, 4, 6, 5, 7])
-"""Number of the orientation that undoes each."""
+"""Number of the inverse of each orientation."""
 
 
 def orient(image: np.ndarray, orientation: int) -> np.ndarray:
-    """``(H, W)`` flipped or turned by the orientation of this number; a view."""
+    """A view of ``(H, W)``, flipped or turned by the orientation of this number."""
     turned = image.T if orientation in (4, 5, 6, 7) else image
     if orientation in (2, 3, 5, 7):
         turned = turned[::-1]
@@ -22,6 +22,6 @@ def orient(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def orientation_orders(side: int) -> np.ndarray:
-    """``(8, side * side)``: in which order to take the pixels of a square to orient it."""
+    """``(8, side * side)``: pixel indices that apply each orientation to a flattened square."""
     pixels = np.arange(side * side).reshape(side, side)
     return np.stack([orient(pixels, number).ravel() for number in range(len(ORIENTATIONS))])

@@ -1,4 +1,4 @@
-"""Small pictures of copies, side by side."""
+"""Thumbnails of copies, side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from PIL import Image
 
 from ..images.checks import SeenSlice
 from .findings import PatientPair
+from .orientations import ORIENTATIONS
 
+MOST_PICTURES = 12
 SIDE, QUALITY = 160, 70
 
 
@@ -23,7 +25,7 @@ class PairPicture:
     Attributes:
         a, b: data URIs of JPEGs.
         names: of the slices, with their inputs.
-        text: what they have in common.
+        text: kind of copy, orientation and similarity.
     """
 
     a: str
@@ -32,30 +34,24 @@ class PairPicture:
     text: str
 
 
-def draw_pairs(
-    pairs: Sequence[PatientPair], seen: Sequence[SeenSlice], most: int
-) -> list[PairPicture]:
-    """Pictures of the first copy of each pair of patients, then of the second, and so on.
-
-    Args:
-        most: pictures in all.
-    """
-    rounds = max((len(pair.copies) for pair in pairs), default=0)
+def draw_pairs(pairs: Sequence[PatientPair], seen: Sequence[SeenSlice]) -> list[PairPicture]:
+    """Draw the first copy of each pair of patients, then the second, up to MOST_PICTURES."""
     chosen = [
         pair.copies[number]
-        for number in range(min(rounds, most))
+        for number in range(MOST_PICTURES)
         for pair in pairs
         if number < len(pair.copies)
-    ][:most]
+    ][:MOST_PICTURES]
     pictures = []
     for copy in chosen:
-        ends = seen[copy.i], seen[copy.j]
+        a, b = seen[copy.i], seen[copy.j]
         similarity = "" if copy.similarity == 1 else f", similarity {copy.similarity:.3f}"
-        turned = "" if copy.orientation == "as it is" else f", {copy.orientation}"
+        turned = "" if copy.orientation == ORIENTATIONS[0] else f", {copy.orientation}"
         pictures.append(
             PairPicture(
-                *(_thumbnail(one.picture) for one in ends),
-                names=tuple(f"{one.of.name}: {one.slice.key}" for one in ends),
+                _thumbnail(a.picture),
+                _thumbnail(b.picture),
+                names=(f"{a.of.name}: {a.slice.key}", f"{b.of.name}: {b.slice.key}"),
                 text=f"{copy.kind}{turned}{similarity}",
             )
         )
@@ -63,7 +59,7 @@ def draw_pairs(
 
 
 def _thumbnail(path: Path) -> str:
-    """A data URI; the search has decoded the file, so that it is one."""
+    """Data URI of an image that the search has decoded before."""
     jpeg = io.BytesIO()
     with Image.open(path) as image:
         image.draft("L", (SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""Image files one by one: damaged, of the wrong kind, or of another size than recorded."""
+"""Checks of single image files: damaged, of the wrong kind, or not of the recorded size."""
 
 from __future__ import annotations
 
@@ -15,31 +15,49 @@ from tqdm import tqdm
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.quality import sample_indices
 
-from ..findings import Finding, Severity, count
+from ..findings import FaultKind, Finding, Severity, report_faults
+from ..inputs.folders import unreadable_scan
 from ..inputs.slices import AuditInput, AuditSlice, all_slices, groups_of
 from .facts import ImageFacts, read_all_image_facts
 
 MOST_SLICES_A_SCAN = 60
-"""Slices of a volume or DICOM series that are looked at, spread evenly."""
+"""Slices of a volume or DICOM series that are checked, evenly spaced."""
 
-_PROBLEMS = {
-    "truncated": ("truncated_image", "cut off", "Copy it again from where it came from."),
-    "corrupt": ("corrupt_image", "damaged", "Copy it again from where it came from."),
-    "wrong mode": (
-        "wrong_mode",
+_COPY_AGAIN = "Copy it again from its source."
+_KINDS = {
+    "truncated_image": FaultKind(Severity.ERROR, "truncated", _COPY_AGAIN),
+    "corrupt_image": FaultKind(Severity.ERROR, "damaged", _COPY_AGAIN),
+    "wrong_mode": FaultKind(
+        Severity.ERROR,
         "of more than 8 bits, or in colour",
-        "Window it to 8-bit grey first: deeper values are cut off without a word.",
+        "Window it to 8-bit grey first: deeper values are clipped without a warning.",
     ),
-    "constant": ("constant_image", "of one grey value", "Leave it out: there is nothing on it."),
+    "constant_image": FaultKind(
+        Severity.WARNING, "of a single grey value", "Remove it: it shows nothing."
+    ),
+    "unreadable_image": FaultKind(
+        Severity.ERROR, "not readable as an image", "Replace or remove it."
+    ),
+    "size_not_as_recorded": FaultKind(
+        Severity.ERROR,
+        "not of the recorded size",
+        "Prepare the dataset again: masks and boxes would be misplaced.",
+    ),
 }
-_OTHER = ("unreadable_image", "that cannot be read as an image", "Replace or remove it.")
+_CODES = {
+    "truncated": "truncated_image",
+    "corrupt": "corrupt_image",
+    "wrong mode": "wrong_mode",
+    "constant": "constant_image",
+}
 
 
 @dataclass(frozen=True)
 class SeenSlice:
-    """A slice and what its image file said.
+    """A slice and the facts of its image.
 
     Attributes:
+        of: its input.
         picture: its file; a temporary one for slices of volumes and DICOM series.
     """
 
@@ -53,82 +71,65 @@ class SeenSlice:
 def see_images(
     inputs: Sequence[AuditInput], report: Callable[[Finding], None]
 ) -> Iterator[list[SeenSlice]]:
-    """Read the facts of all images there are, with progress.
+    """Read the facts of all images, with a progress bar.
 
     Args:
-        report: gets a finding for what of a volume or DICOM series cannot be read.
+        report: called with a finding for each unreadable slice of a volume or DICOM series.
 
     Yields:
-        Slices whose image is there; their files are there while the block runs.
+        The slices with an image, ordered by group; temporary files exist inside the block.
     """
     with TemporaryDirectory(prefix="ct_lesion-audit-") as folder:
         pictures = [
-            (one, s, s.image) for one, s in all_slices(inputs) if s.image is not None
-        ] + list(_write_pictures(inputs, Path(folder), report))
-        # a link of the copy search then leads from an earlier group to a later one
+            (dataset, s, s.image) for dataset, s in all_slices(inputs) if s.image is not None
+        ]
+        pictures += _write_pictures(inputs, Path(folder), report)
+        # ordered by group, so that links of the copy search run from earlier to later groups
         order = list(groups_of(inputs))
         pictures.sort(key=lambda picture: order.index(picture[0].group))
-        facts = read_all_image_facts([path for *_, path in pictures])
+        all_facts = read_all_image_facts([path for *_, path in pictures])
         yield [
-            SeenSlice(one, s, path, known)
-            for (one, s, path), known in zip(pictures, facts, strict=True)
+            SeenSlice(*picture, facts) for picture, facts in zip(pictures, all_facts, strict=True)
         ]
 
 
 def _write_pictures(
     inputs: Sequence[AuditInput], folder: Path, report: Callable[[Finding], None]
 ) -> Iterator[tuple[AuditInput, AuditSlice, Path]]:
-    """PNG files of slices that are no picture files, a few of each scan."""
+    """Write a sample of the slices of each volume and DICOM series as PNG files."""
     scans: dict[tuple[str, str | None], list[tuple[AuditInput, AuditSlice]]] = defaultdict(list)
-    for one, s in all_slices(inputs):
+    for dataset, s in all_slices(inputs):
         if s.pixels is not None:
-            scans[one.name, s.scan].append((one, s))
+            scans[dataset.name, s.scan].append((dataset, s))
     chosen = [
         slices[index]
         for slices in scans.values()
         for index in sample_indices(len(slices), MOST_SLICES_A_SCAN)
     ]
-    for number, (one, s) in enumerate(tqdm(chosen, desc="slices of scans", disable=None)):
+    for number, (dataset, s) in enumerate(tqdm(chosen, desc="slices of scans", disable=None)):
         path = folder / f"{number}.png"
         try:
             cv2.imwrite(str(path), s.pixels())
         except DatasetError as error:
-            advice = "Repair or remove it."
-            report(Finding(Severity.ERROR, "scan_cannot_be_read", str(error), [s.key], advice))
+            report(unreadable_scan(error, [s.key]))
             continue
-        yield one, s, path
+        yield dataset, s, path
 
 
 def find_image_problems(seen: Sequence[SeenSlice]) -> Iterator[Finding]:
-    """Files that are damaged, of the wrong kind, or of another size than recorded."""
-    faults: dict[tuple[str, str], list[str]] = defaultdict(list)
-    sizes: dict[str, list[str]] = defaultdict(list)
-    totals: dict[str, int] = defaultdict(int)
-    for one in seen:
-        facts, name = one.facts, one.of.name
-        place = one.slice.key if one.slice.image is None else str(one.slice.image)
-        totals[name] += 1
-        if facts.problem:
-            faults[name, facts.problem_kind or ""].append(f"{place}: {facts.problem}")
-        size = (facts.width, facts.height)
-        if None not in size and one.slice.size and size != one.slice.size:
-            recorded = f"{one.slice.size[0]} x {one.slice.size[1]}"
-            sizes[name].append(f"{place}: {size[0]} x {size[1]}, recorded {recorded}")
-    for (name, kind), places in faults.items():
-        code, what, advice = _PROBLEMS.get(kind, _OTHER)
-        yield Finding(
-            Severity.WARNING if kind == "constant" else Severity.ERROR,
-            code,
-            f"{name}: {count(len(places), 'image')} of {totals[name]:,} {what}.",
-            places,
-            advice,
-        )
-    for name, places in sizes.items():
-        yield Finding(
-            Severity.ERROR,
-            "size_not_as_recorded",
-            f"{name}: {count(len(places), 'image')} of {totals[name]:,} of another size than "
-            "recorded.",
-            places,
-            "Masks and boxes would lie elsewhere: prepare the dataset again.",
-        )
+    """Find images that are damaged, of the wrong kind, or not of the recorded size."""
+    by_input: dict[str, list[SeenSlice]] = defaultdict(list)
+    for ct_slice in seen:
+        by_input[ct_slice.of.name].append(ct_slice)
+    for name, slices in by_input.items():
+        faults: dict[str, list[str]] = defaultdict(list)
+        for ct_slice in slices:
+            facts, recorded = ct_slice.facts, ct_slice.slice.size
+            place = str(ct_slice.slice.image or ct_slice.slice.key)
+            if facts.problem:
+                code = _CODES.get(facts.problem_kind, "unreadable_image")
+                faults[code].append(f"{place}: {facts.problem}")
+            if recorded and facts.width and (facts.width, facts.height) != recorded:
+                sizes = f"{facts.width} x {facts.height}, recorded {recorded[0]} x {recorded[1]}"
+                faults["size_not_as_recorded"].append(f"{place}: {sizes}")
+        yield from report_faults(_KINDS, faults, name, "image", len(slices))

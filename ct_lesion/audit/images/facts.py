@@ -1,10 +1,10 @@
-"""What an audit knows about an image file, read in one pass, whatever the file holds."""
+"""Facts about image files, read in one pass, whatever the files hold."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,33 +12,27 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ct_lesion.image_decoding import Header, ImageProblem, decode
+from ct_lesion.pictures import PictureError
 
+from .decoding import FileDetails, decode_strictly
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 
-PROBLEMS = (
-    *("missing", "not a file", "unreadable", "empty", "not an image", "too large"),
-    *("truncated", "corrupt", "wrong mode", "constant"),
-)
-"""Kinds of problems; images of the last two were decoded, all others were not."""
 EVEN = 2
-"""Grey values of a border differ by no more than this; JPEG makes that much."""
-FEW = 512  # files that are read before a second process has started
+"""Most that grey values within a border differ, as after JPEG compression."""
+FEW = 512  # files that are read faster than a second process starts
 CHUNK = 64  # files that a process reads at a time
-MOST_WORKERS = 16  # each holds the libraries in its memory
+MOST_WORKERS = 16  # each loads the libraries into memory
 
 
 @dataclass(frozen=True)
 class Border:
-    """Numbers about an image that say nothing of what it shows: for a shortcut probe.
+    """The border of an image, which shows no anatomy: features of the shortcut probe.
 
     Attributes:
-        top, bottom, left, right: share of the height or width, 0..1, that is a band of one single
-            value along this edge.
-        corners: mean of the four corner patches (a sixteenth of each side), as a share of the
-            range of values, 0..1.
-        mean, std: of the whole image, as a share of the range of values, 0..1.
+        top, bottom, left, right: width of the band of a single grey value along this edge, as a
+            share of the height or width, 0..1.
+        corners: mean grey value of the four corner patches (a sixteenth of each side), 0..1.
     """
 
     top: float
@@ -46,29 +40,29 @@ class Border:
     left: float
     right: float
     corners: float
-    mean: float
-    std: float
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known about an image file. Fields after ``problem_kind`` are ``None`` if not known.
+    """Facts about an image file. Fields after ``problem_kind`` are ``None`` if unknown.
 
     Attributes:
-        path: as it was given.
-        problem: one line, without the path: what is wrong and with what numbers; ``None`` if sound.
-        problem_kind: one of :data:`PROBLEMS`, or ``None``.
+        path: of the file.
+        problem: one line without the path, what is wrong; ``None`` if the image is sound.
+        problem_kind: ``missing``, ``not a file``, ``unreadable``, ``empty``, ``not an image``,
+            ``too large``, ``truncated``, ``corrupt``; or, if the image could be decoded,
+            ``wrong mode`` or ``constant``.
         file_bytes: size of the file.
         sha256: of the file's bytes, hexadecimal.
-        pixels_sha256: of the decoded pixels with their size and type; a grey image saved in colour
-            has the sum of the grey one. Equal in lossless copies, whatever the format.
+        pixels_sha256: of the decoded pixels with their size and type; equal for lossless copies
+            in any format, also for a grey image saved in colour.
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
-        bits: of a channel.
-        width, height: pixels.
-        border: for a shortcut probe.
-        fingerprint: ``(N,)`` uint8, for :func:`ct_lesion.audit.copies.search.find_copies`; ``None``
-            also where an image has too little in it to be told from others.
+        bits: per channel.
+        width, height: pixels, of the upright picture (after its EXIF orientation).
+        border: for the shortcut probe.
+        fingerprint: ``(LENGTH,)`` uint8, for the copy search; ``None`` also for images with too
+            little detail.
     """
 
     path: Path
@@ -87,45 +81,37 @@ class ImageFacts:
 
 
 def read_image_facts(path: str | Path) -> ImageFacts:
-    """Read all facts of one image file; never raises for what the file holds.
+    """Read all facts of one image file; never raises for the content of the file.
 
     Args:
-        path: a PNG, JPEG, TIFF or BMP file; the first page of several. Of JPEG,
-            damage within the coded data that leaves a picture is not seen: the format has no check
-            sum.
+        path: a PNG, JPEG, TIFF or BMP file; of several pages the first is read. JPEG has no
+            checksum: damage that still decodes to a picture is not detected.
     """
-    header = Header()
+    details = FileDetails()
     try:
-        pixels = decode(Path(path), header)
+        pixels = decode_strictly(Path(path), details)
         facts = facts_of_pixels(pixels, path)
-    except ImageProblem as problem:
-        facts = ImageFacts(Path(path), str(problem), problem.kind)
-    if header.note and not facts.problem:
-        facts = replace(facts, problem=str(header.note), problem_kind=header.note.kind)
-    return replace(
-        facts,
-        file_bytes=header.file_bytes,
-        sha256=header.sha256,
-        format=header.format,
-        mode=header.mode,
-        bits=header.bits,
-        width=header.width,
-        height=header.height,
-    )
+    except PictureError as problem:
+        facts = ImageFacts(Path(path), problem.what, problem.kind)
+    file_facts = vars(details).copy()
+    note = file_facts.pop("note")
+    if note and not facts.problem:
+        facts = replace(facts, problem=note.what, problem_kind=note.kind)
+    return replace(facts, **file_facts)
 
 
 def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
-    """What can be told from the pixels alone.
+    """Facts from the pixels alone.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, any real type.
-        path: of the image, or another name for it.
+        path: of the image, or a name for it.
 
     Raises:
-        ImageProblem: values that are not finite.
+        PictureError: NaN or infinite values.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ImageProblem("corrupt", "holds NaN or infinite values")
+        raise PictureError.of(path, "corrupt", "holds NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if grey.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())
@@ -153,20 +139,17 @@ def _border(grey: np.ndarray) -> Border:
     height, width = grey.shape
     y, x = max(height // 16, 1), max(width // 16, 1)
     corners = (grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:])
-    mean, std = cv2.meanStdDev(grey)
     return Border(
         top=rows[0] / height,
         bottom=rows[1] / height,
         left=columns[0] / width,
         right=columns[1] / width,
         corners=float(np.mean([c.mean() for c in corners])) / 255,
-        mean=float(mean[0, 0]) / 255,
-        std=float(std[0, 0]) / 255,
     )
 
 
 def _even_lines(grey: np.ndarray) -> tuple[int, int]:
-    """How many lines at either end hold one value, the same in all of them."""
+    """Number of rows at the top and at the bottom that hold a single value."""
     low, high = grey.min(axis=1).astype(int), grey.max(axis=1).astype(int)
     counts = []
     for lowest, highest in ((low, high), (low[::-1], high[::-1])):
@@ -177,19 +160,14 @@ def _even_lines(grey: np.ndarray) -> tuple[int, int]:
 
 
 def read_all_image_facts(
-    paths: Sequence[str | Path],
-    *,
-    workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    paths: Sequence[str | Path], workers: int | None = None
 ) -> list[ImageFacts]:
-    """Facts of many files, in their order; a file that is named twice is read once.
+    """Read the facts of many files, in order, with a progress bar; reads repeated paths once.
 
     Args:
         paths: image files.
-        workers: processes; by default one a core, at most 16, and none beside this one for a few
-            files. 1 reads in this process.
-        progress: called with the number of files done, now and then, in place of the progress line
-            on stderr.
+        workers: number of processes; by default one for each core, at most 16, but for few files
+            this process only.
     """
     names = [str(Path(path)) for path in paths]
     unique = list(dict.fromkeys(names))
@@ -197,20 +175,12 @@ def read_all_image_facts(
         workers = 1 if len(unique) < FEW else min(os.cpu_count() or 1, MOST_WORKERS)
     chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
     done: dict[str, ImageFacts] = {}
-    bar = tqdm(
-        total=len(unique),
-        desc="reading images",
-        unit="image",
-        disable=True if progress else None,
-    )
-    with bar:
+    with tqdm(total=len(unique), desc="reading images", unit="image", disable=None) as bar:
         for facts in map_chunks(read_image_facts, chunks, workers, _crashed):
             done.update((str(f.path), f) for f in facts)
             bar.update(len(facts))
-            if progress:
-                progress(len(done))
     return [done[name] for name in names]
 
 
 def _crashed(path: str) -> ImageFacts:
-    return ImageFacts(Path(path), "ends the process that reads it", "corrupt")
+    return ImageFacts(Path(path), "crashes the decoder", "corrupt")

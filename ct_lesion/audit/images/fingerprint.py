@@ -1,7 +1,7 @@
-"""What of an image is kept to tell copies from others: a thumbnail, and where it is saturated.
+"""Fingerprints of images for the copy search: a thumbnail, and the saturated share of its pixels.
 
-A thumbnail pixel is a mean; where some of the pixels under it were cut off by the display window,
-a copy through another window has another mean there. So the share of such pixels is kept as well.
+A thumbnail pixel is a mean. Where the display window clipped some of the pixels below it, a copy
+with another window has another mean, so the share of clipped pixels is kept as well.
 N fingerprints, SIDE x SIDE thumbnail pixels.
 """
 
@@ -13,28 +13,28 @@ import numpy as np
 SIDE = 64
 THUMBNAIL = SIDE * SIDE
 LENGTH = THUMBNAIL + THUMBNAIL // 2
-"""Bytes of a fingerprint: a byte and four bits a thumbnail pixel; 369 MB for 60,000 images."""
+"""Bytes of a fingerprint: 12 bits for each thumbnail pixel; 369 MB for 60,000 images."""
 DARKEST, BRIGHTEST = 4, 251
-"""Grey values beyond these count as cut off by the window; JPEG blurs 0 and 255 that far."""
-LEAST_SIDE = 16  # px of an image
+"""Grey values up to and from these count as clipped; JPEG blurs 0 and 255 that far."""
+LEAST_SIDE = 16  # pixels of the image
 LEAST_USED = 0.02  # share of the thumbnail that is not saturated
 LEAST_CONTRAST = 2.0  # grey values, standard deviation of the thumbnail
 
 
 def make_fingerprint(grey: np.ndarray) -> np.ndarray | None:
-    """Fingerprint of an image.
+    """Make the fingerprint of an image.
 
     Args:
-        grey: ``(H, W)`` uint8, any size and shape; the thumbnail is square.
+        grey: ``(H, W)`` uint8 of any size; the thumbnail is square.
 
     Returns:
-        ``(LENGTH,)`` uint8, or ``None`` for an image with too little in it: tiny, almost constant,
-        or saturated almost everywhere.
+        ``(LENGTH,)`` uint8, or ``None`` for an image with too little detail: tiny, almost constant,
+        or almost completely saturated.
     """
     if min(grey.shape) < LEAST_SIDE:
         return None
     cut = ((grey <= DARKEST) | (grey >= BRIGHTEST)).astype(np.uint8)
-    # 240 = 15 * 16: a share becomes four bits without another rounding
+    # 240 = 15 * 16: a share becomes four bits without a second rounding
     thumbnail, share = _shrink(grey), _shrink(cut * np.uint8(240)) // 16
     if thumbnail.std() < LEAST_CONTRAST or (share < 8).mean() < LEAST_USED:
         return None
@@ -43,12 +43,12 @@ def make_fingerprint(grey: np.ndarray) -> np.ndarray | None:
 
 
 def thumbnails(fingerprints: np.ndarray) -> np.ndarray:
-    """``(N, SIDE, SIDE)`` uint8 grey values of ``(N, LENGTH)`` fingerprints."""
+    """Unpack ``(N, SIDE, SIDE)`` uint8 grey values from ``(N, LENGTH)`` fingerprints."""
     return fingerprints[:, :THUMBNAIL].reshape(-1, SIDE, SIDE)
 
 
 def saturated_shares(fingerprints: np.ndarray) -> np.ndarray:
-    """``(N, SIDE, SIDE)`` float32: share of the pixels under each that are cut off, 0..1."""
+    """Unpack ``(N, SIDE, SIDE)`` float32 shares of clipped pixels, 0..1."""
     packed = fingerprints[:, THUMBNAIL:]
     both = np.stack([packed >> 4, packed & 15], axis=2)
     return both.reshape(-1, SIDE, SIDE).astype(np.float32) / 15

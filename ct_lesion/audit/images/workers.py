@@ -1,4 +1,4 @@
-"""Reading many files in several processes; a file that ends its reader does not end the audit."""
+"""Reads many files in several processes and survives files that crash their reader."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def map_chunks(
     workers: int,
     crashed: Callable[[str], Result],
 ) -> Iterator[list[Result]]:
-    """Read files, chunk by chunk; chunks come in any order.
+    """Read files chunk by chunk and yield the results of each chunk, in any order of chunks.
 
     Args:
-        read: a function of a module, so that another process can find it.
-        chunks: names of files.
-        workers: processes; with 1 everything is read in this one.
-        crashed: the result for a file whose reader was killed, by a fault of a decoder or by the
-            system for want of memory.
+        read: reads a file; a module-level function, so that processes can import it.
+        chunks: paths of files.
+        workers: number of processes; 1 reads in this process.
+        crashed: gives the result for a file whose reader died: the decoder crashed, or the system
+            killed it for lack of memory.
     """
     if workers <= 1 or not chunks:
         yield from (list(map(read, chunk)) for chunk in chunks)
@@ -41,22 +41,22 @@ def map_chunks(
                 finished.add(number)
                 yield result
         left = [chunk for number, chunk in enumerate(left) if number not in finished]
-        # A pool without a dead process finishes all. Chunks are handed out in order, some ahead of
-        # need, so that the one that killed its reader is among the first of those left.
+        # Chunks are left only if a process died. The pool hands them out in order, a few ahead of
+        # time, so the chunk that killed its reader is among the first of these.
         suspects, left = left[: 2 * workers + 2], left[2 * workers + 2 :]
         if suspects:
             yield _read_one_by_one(read, [name for chunk in suspects for name in chunk], crashed)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # one core a worker: OpenCV's own threads would only be in each other's way
+    # one thread for each worker: OpenCV's threads would compete for the cores
     options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
-    # Forking this process, which may have torch's threads, can lock up. A server that has none
-    # imports the libraries once for all workers, now and later.
+    # Forking this process, which may run torch's threads, can deadlock. The fork server has no
+    # threads and imports the libraries once for all workers.
     if "forkserver" not in get_all_start_methods():
         return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **options)
     context = get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.image_facts"])
+    context.set_forkserver_preload([f"{__package__}.facts"])
     return ProcessPoolExecutor(workers, mp_context=context, **options)
 
 
@@ -65,7 +65,7 @@ def _read_chunk(read: Callable[[str], Result], chunk: Sequence[str]) -> list[Res
 
 
 def _results(futures: dict[Future, int]) -> Iterator[tuple[int, list]]:
-    """Results as they come, until a process of the pool has died."""
+    """Results in order of completion; those lost with a dead process are missing."""
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
@@ -77,6 +77,7 @@ def _results(futures: dict[Future, int]) -> Iterator[tuple[int, list]]:
 def _read_one_by_one(
     read: Callable[[str], Result], names: Sequence[str], crashed: Callable[[str], Result]
 ) -> list[Result]:
+    """Results of all files; each crash costs one process and the result of one file."""
     results: list[Result] = []
     while len(results) < len(names):
         with _pool(1) as pool:

@@ -1,15 +1,14 @@
-"""What a user names on the command line, as inputs to audit.
+"""Parsing of the inputs that the user names: ``[GROUP=]INPUT[:IMAGES]``.
 
-``GROUP=INPUT``, where an input is a dataset that is registered with Detectron2, a json file, a list
-of slices, or a folder; ``:IMAGES`` after a json file or a list says where its images are. Without
-``GROUP=`` an input is a group of its own.
+INPUT is a dataset registered with Detectron2, a json file, a list of slices, or a folder; IMAGES is
+the image folder of a json file or list. Without ``GROUP=`` the input is a group by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from detectron2.data import DatasetCatalog
 
@@ -22,14 +21,13 @@ from .lists import read_slice_list
 from .slices import AuditInput
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """An argument taken apart.
+class InputSpec(NamedTuple):
+    """A parsed argument.
 
     Attributes:
-        group: as given, or the name.
-        name: of the dataset, or the path.
-        images: folder of the images of a json file or list.
+        group: name of the group.
+        name: name of the dataset, or path.
+        images: image folder of a json file or list.
     """
 
     group: str
@@ -38,27 +36,27 @@ class InputSpec:
 
 
 def parse_input(text: str) -> InputSpec:
-    """Take ``GROUP=INPUT:IMAGES`` apart.
+    """Parse ``GROUP=INPUT:IMAGES``.
 
     Raises:
-        DatasetError: there is no such dataset, file or folder.
+        DatasetError: no such dataset, file or folder.
     """
     group, equals, rest = text.partition("=")
     if not equals or _exists(text):
         group, rest = "", text
-    if equals and not (group or _exists(text)):
-        raise DatasetError(f"{text}: no group before the =.")
+    elif not group:
+        raise DatasetError(f"{text}: name the group before the =.")
     if _exists(rest):
         return InputSpec(group or _short(rest), rest)
     name, colon, images = rest.rpartition(":")
     if colon and _exists(name):
         if not Path(images).is_dir():
-            raise DatasetError(f"{text}: {images} is no folder of images.")
+            raise DatasetError(f"{text}: {images} is not an image folder.")
         return InputSpec(group or _short(name), name, Path(images))
     ours = [n for n in DatasetCatalog.list() if n.startswith(("cncb_", "covidx_ct_"))]
     raise DatasetError(
-        f"{rest}: no registered dataset, file or folder of this name. Registered are, among "
-        f"others: {', '.join(sorted(ours))}."
+        f"{rest}: no registered dataset, file or folder has this name. Registered datasets: "
+        f"{', '.join(sorted(ours))}."
     )
 
 
@@ -71,25 +69,23 @@ def _short(name: str) -> str:
 
 
 def read_inputs(texts: Sequence[str], ids_per_class: bool = False) -> list[AuditInput]:
-    """Read everything that the arguments name, without opening images.
+    """Read all inputs, without opening images.
 
     Args:
-        texts: the arguments.
-        ids_per_class: a patient number of one class of COVIDx-CT lists is another person in
-            another class.
+        texts: command line arguments.
+        ids_per_class: in COVIDx-CT lists and class folders, patient ids are unique only within a
+            class.
 
     Raises:
-        DatasetError: nothing there under a name, or nothing that can be audited.
+        DatasetError: an input does not exist, or cannot be audited.
     """
     inputs = [_read(parse_input(text), ids_per_class) for text in texts]
-    names = [one.name for one in inputs]
-    told_apart = [
-        f"{n} ({i.group})" if names.count(n) > 1 else n for n, i in zip(names, inputs, strict=True)
-    ]
-    for one, name in zip(inputs, unique_names(told_apart), strict=True):
-        one.name = name
-        if not one.slices and not one.findings:
-            raise DatasetError(f"{one.name}: holds no slices.")
+    names = [dataset.name for dataset in inputs]
+    with_groups = [f"{d.name} ({d.group})" if names.count(d.name) > 1 else d.name for d in inputs]
+    for dataset, name in zip(inputs, unique_names(with_groups), strict=True):
+        dataset.name = name
+        if not dataset.slices and not dataset.findings:
+            raise DatasetError(f"{name}: holds no slices.")
     return inputs
 
 

@@ -1,4 +1,4 @@
-"""Folders as inputs: CNCB's lesion archive, CNCB's class tree, and scans of any kind."""
+"""Folders as inputs: CNCB's lesion archive, CNCB's class folders, and scans of any kind."""
 
 from __future__ import annotations
 
@@ -7,47 +7,41 @@ from pathlib import Path
 
 from ct_lesion.data.datasets.covidx_lists import Problems, parse_name
 from ct_lesion.data.prepare.cncb_archive import Archive, pair_slices, read_labels
-from ct_lesion.data.prepare.covidx_ct import index_images
+from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.picture_stack import is_stack
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import ScanSource, find_scans
 
 from ..findings import Finding, NotChecked, Severity, count
-from .lists import class_slice, problem_finding
+from .lists import class_slice, list_findings
 from .slices import CLASS_SOURCE, AuditInput, AuditSlice
 
 
 def read_folder(group: str, folder: Path, ids_per_class: bool = False) -> AuditInput:
-    """A folder, by what lies in it.
+    """Read a folder; its content decides how.
 
     ``image/`` and ``mask/`` make it a lesion archive; names like ``NCP_96_1328_0032.png`` or
-    ``NCP/96/1328/0032.png`` CNCB's classes; anything else is taken as scans, where the first
-    folder of a picture, below the one given, is its patient.
+    ``NCP/96/1328/0032.png`` make it CNCB's classes; anything else is read as scans, where the first
+    folder level of a picture names its patient.
 
     Raises:
-        DatasetError: no slices in it.
+        DatasetError: the folder holds no slices.
     """
     if (folder / "image").is_dir() and (folder / "mask").is_dir():
         return _read_archive(group, folder)
     problems = Problems()
     found, unknown = index_images(folder, None, problems)
     if found:
-        one = AuditInput(group, folder.resolve().name, "class folders", CLASS_SOURCE)
-        one.slices = [
-            class_slice(parse_name(f"{key}."), folder / found[key], ids_per_class)
-            for key in sorted(found)
-        ]
-        one.findings = _tree_findings(one.name, unknown, problems)
-        return one
+        return _read_class_folders(group, folder, found, unknown, problems, ids_per_class)
     return _read_scans(group, folder)
 
 
 def _read_archive(group: str, folder: Path) -> AuditInput:
     archive = Archive(folder)
     pairs, faults = pair_slices(archive)
-    one = AuditInput(group, folder.resolve().name, "lesion archive", str(folder.resolve()))
-    one.slices = [
+    dataset = AuditInput(group, folder.resolve().name, "lesion archive", str(folder.resolve()))
+    dataset.slices = [
         AuditSlice(
             key=str(pair.id),
             image=folder / pair.image,
@@ -58,50 +52,53 @@ def _read_archive(group: str, folder: Path) -> AuditInput:
         for pair in pairs
     ]
     if faults:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "image_or_mask_alone",
-                f"{one.name}: {count(len(faults), 'file')} without a partner, or with two.",
-                faults,
-                "Each image needs one mask of the same patient and name. They were left out here.",
-            )
+        what = f"{dataset.name}: {count(len(faults), 'image or mask', 'images or masks')} unpaired."
+        advice = "Each image needs one mask of the same patient and name. They were left out here."
+        dataset.findings.append(
+            Finding(Severity.ERROR, "image_or_mask_alone", what, faults, advice)
         )
-    return one
+    return dataset
 
 
-def _tree_findings(name: str, unknown: list[str], problems: Problems) -> list[Finding]:
-    findings = [problem_finding(problem, items) for problem, items in problems.by_kind().items()]
+def _read_class_folders(
+    group: str,
+    folder: Path,
+    found: dict[str, str],
+    unknown: list[str],
+    problems: Problems,
+    ids_per_class: bool,
+) -> AuditInput:
+    dataset = AuditInput(group, folder.resolve().name, "class folders", CLASS_SOURCE)
+    dataset.slices = [
+        class_slice(parse_name(f"{key}."), folder / found[key], ids_per_class)
+        for key in sorted(found)
+    ]
+    dataset.findings = list_findings(problems)
     if unknown:
-        findings.append(
-            Finding(
-                Severity.WARNING,
-                "unknown_names",
-                f"{name}: {count(len(unknown), 'image')} left out, not named "
-                "<class>_<patient>_<scan>_<slice>.",
-                unknown,
-                "Rename or remove them.",
-            )
+        what = (
+            f"{dataset.name}: {count(len(unknown), 'image')} not named "
+            "<class>_<patient>_<scan>_<slice>."
         )
-    return findings
+        advice = "Rename or remove them; they were left out here."
+        dataset.findings.append(Finding(Severity.WARNING, "unknown_names", what, unknown, advice))
+    return dataset
 
 
 def _read_scans(group: str, folder: Path) -> AuditInput:
     notes: list[str] = []
-    one = AuditInput(group, folder.resolve().name, "scans", str(folder.resolve()))
+    dataset = AuditInput(group, folder.resolve().name, "scans", str(folder.resolve()))
     for source in find_scans([folder], options=ReadOptions(), notes=notes):
         if source.kind == "pictures" and not is_stack(source.files[0]):
-            one.slices += _picture_slices(folder, source)
+            dataset.slices += _picture_slices(folder, source)
         else:
-            _add_scan(one, source)
+            _add_scan(dataset, source)
     if notes:
-        one.findings.append(
-            Finding(Severity.NOTE, "skipped_files", f"{one.name}: files were skipped.", notes)
-        )
-    if any(ct_slice.patient is None for ct_slice in one.slices):
-        why = "pictures that lie directly in the folder name no patient"
-        one.not_checked.append(NotChecked(f"patients of {one.name}", why))
-    return one
+        what = f"{dataset.name}: files were skipped."
+        dataset.findings.append(Finding(Severity.NOTE, "skipped_files", what, notes))
+    if any(ct_slice.patient is None for ct_slice in dataset.slices):
+        why = "pictures directly in the folder have no patient"
+        dataset.not_checked.append(NotChecked(f"patients of {dataset.name}", why))
+    return dataset
 
 
 def _picture_slices(folder: Path, source: ScanSource) -> list[AuditSlice]:
@@ -114,26 +111,19 @@ def _picture_slices(folder: Path, source: ScanSource) -> list[AuditSlice]:
     return slices
 
 
-def _add_scan(one: AuditInput, source: ScanSource) -> None:
-    """The slices of a volume, DICOM series or stack, which is opened for its size and patient."""
+def _add_scan(dataset: AuditInput, source: ScanSource) -> None:
+    """Add the slices of a volume, DICOM series or stack; opens it for its size and patient."""
     try:
         scan = source.open()
     except DatasetError as error:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "scan_cannot_be_read",
-                str(error),
-                [str(source.files[0])],
-                "Repair or remove it.",
-            )
-        )
+        place = [str(source.files[0])]
+        dataset.findings.append(unreadable_scan(error, place))
         return
-    one.findings += [
+    dataset.findings += [
         Finding(Severity.NOTE, f"scan_{found.code}", f"{scan.name}: {found.message}")
         for found in scan.qc
     ]
-    one.slices += [
+    dataset.slices += [
         AuditSlice(
             key=f"{scan.name}/{name}",
             pixels=partial(scan.grey, index),
@@ -142,3 +132,10 @@ def _add_scan(one: AuditInput, source: ScanSource) -> None:
         )
         for index, name in enumerate(scan.slice_names or map(str, range(len(scan))))
     ]
+
+
+def unreadable_scan(error: DatasetError, where: list[str]) -> Finding:
+    """The finding for a volume or DICOM series, or a slice of it, that cannot be read."""
+    return Finding(
+        Severity.ERROR, "scan_cannot_be_read", str(error), where, "Repair or remove the scan."
+    )

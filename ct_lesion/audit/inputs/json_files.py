@@ -1,4 +1,4 @@
-"""Json files as inputs: COCO's, tools/prepare_covidx_ct.py's, and datasets that are registered."""
+"""Json files as inputs: COCO's, those of tools/prepare_covidx_ct.py, and registered datasets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.json_files import read_json
 
 from ..findings import Finding, NotChecked, Severity, count
@@ -21,111 +21,94 @@ _FAMILIES = {"cncb_": LESION_SOURCE, "covidx_ct_": CLASS_SOURCE}
 
 
 def read_registered(group: str, name: str) -> AuditInput:
-    """A dataset that is registered with Detectron2, by its json file where it has one.
+    """Read a dataset that is registered with Detectron2, from its json file if it has one.
 
     Raises:
-        DatasetError: it is not there.
+        DatasetError: its files are missing.
     """
-    fault = None
+    error = None
     try:
         records = DatasetCatalog.get(name)
-    except DatasetError:
-        raise
-    except Exception as error:  # Detectron2's own loader asserts, or trips over what it reads
-        records, fault = [], f"{type(error).__name__}: {error}"
+    except Exception as caught:  # Detectron2's loader fails with any exception on faulty json
+        records, error = [], caught
     metadata = MetadataCatalog.get(name)
     json_file, images = metadata.get("json_file"), metadata.get("image_root")
-    source = next((s for start, s in _FAMILIES.items() if name.startswith(start)), None)
-    if json_file and images and Path(json_file).is_file():
-        one = read_coco(group, Path(json_file), Path(images), name, source)
+    source = next((s for prefix, s in _FAMILIES.items() if name.startswith(prefix)), None)
+    has_json = json_file and images and Path(json_file).is_file()
+    if isinstance(error, DatasetError) and not (has_json and Path(images).is_dir()):
+        raise error
+    if has_json:
+        content = read_json(Path(json_file), dict, DatasetError)
+        dataset = _read_coco(group, content, Path(images), name, source)
     else:
-        one = AuditInput(group, name, "registered dataset", source or name)
-        one.slices = _record_slices(records)
+        dataset = AuditInput(group, name, "registered dataset", source or name)
+        dataset.slices = _record_slices(records)
         if any("annotations" in record for record in records):
-            why = "the dataset has no json file, whose annotations could be looked at"
-            one.not_checked.append(NotChecked(f"annotations of {name}", why))
-    if fault:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "cannot_be_loaded",
-                f"{name}: Detectron2 cannot load this dataset ({fault}).",
-                [name],
-                "See the other findings about its annotations.",
-            )
-        )
-    _find_missing(one)
-    return one
+            why = "the dataset has no json file whose annotations could be checked"
+            dataset.not_checked.append(NotChecked(f"annotations of {name}", why))
+    if error:
+        kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__}: "
+        what = f"{name}: this dataset cannot be loaded ({kind}{reason(error)})."
+        advice = "See the other findings about its json file."
+        dataset.findings.append(Finding(Severity.ERROR, "cannot_be_loaded", what, [name], advice))
+    _report_missing(dataset)
+    return dataset
 
 
 def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
-    """A json file of either kind.
+    """Read a COCO json or a json file of tools/prepare_covidx_ct.py.
 
     Args:
-        images: where its images are, if it does not say so itself.
+        images: image folder; by default the one that the file names, or the one beside it.
 
     Raises:
-        DatasetError: it is of no kind that is known, or its images are nowhere.
+        DatasetError: the file is neither.
     """
     content = read_json(path, dict, DatasetError)
     if "image_root" in content and "classes" in content:
-        one = AuditInput(group, path.name, "classification json", CLASS_SOURCE)
-        one.slices = _record_slices(load_covidx_ct(path, images))
+        dataset = AuditInput(group, path.name, "classification json", CLASS_SOURCE)
+        dataset.slices = _record_slices(load_covidx_ct(path, images))
     elif "images" in content:
-        one = read_coco(group, path, images or _images_beside(path), path.name, content=content)
+        dataset = _read_coco(group, content, images or _images_beside(path), path.name)
     else:
         raise DatasetError(
             f"{path}: neither COCO json (images, annotations, categories) nor a file of "
             "tools/prepare_covidx_ct.py."
         )
-    _find_missing(one)
-    return one
+    _report_missing(dataset)
+    return dataset
 
 
 def _images_beside(path: Path) -> Path:
-    """``../images``, as the preparation tools write it, or the file's own folder."""
+    """``../images``, as the preparation tools write it, or the folder of the file."""
     beside = path.parent.parent / "images"
     return beside if path.parent.name == "annotations" and beside.is_dir() else path.parent
 
 
-def read_coco(
+def _read_coco(
     group: str,
-    path: Path,
+    content: dict[str, Any],
     images: Path,
     name: str,
     source: str | None = None,
-    content: dict[str, Any] | None = None,
 ) -> AuditInput:
-    """A COCO json; its annotations are looked at later.
+    """Read the images of a COCO json; ``masks/annotations.py`` checks its content.
 
     Args:
         images: folder that the file names are relative to.
-        source: see :class:`AuditInput`; by default the folder of the images.
-        content: of the file, if it is read already.
+        source: see :class:`AuditInput`; by default the image folder.
     """
-    content = content or read_json(path, dict, DatasetError)
-    one = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
-    faulty = []
-    for number, image in enumerate(list_of(content, "images")):
-        if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
-            one.slices.append(_coco_slice(image, images))
-        else:
-            faulty.append(f"{path.name}: images[{number}]")
-    if faulty:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "faulty_json",
-                f"{name}: {count(len(faulty), 'image')} without id or file_name.",
-                faulty,
-                "Correct them; they were left out here.",
-            )
-        )
-    return one
+    dataset = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
+    dataset.slices = [
+        _coco_slice(image, images)
+        for image in list_of(content, "images")  # check_annotations() reports faulty ones
+        if isinstance(image, dict) and isinstance(image.get("file_name"), str)
+    ]
+    return dataset
 
 
 def list_of(content: dict[str, Any], key: str) -> list[Any]:
-    """A list of a json object; empty where it is something else."""
+    """A list in a json object; empty if the value is not a list."""
     items = content.get(key)
     return items if isinstance(items, list) else []
 
@@ -167,22 +150,16 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return (width, height) if whole else None
 
 
-def _find_missing(one: AuditInput) -> None:
-    """Tell the files that are not there, and go on without them."""
-    missing = {s.key for s in one.slices if s.image and not s.image.is_file()}
+def _report_missing(dataset: AuditInput) -> None:
+    """Report files that do not exist, and slices without a patient; drop the missing files."""
+    missing = {s.key for s in dataset.slices if s.image and not s.image.is_file()}
     if missing:
-        one.findings.append(
-            Finding(
-                Severity.ERROR,
-                "missing_files",
-                f"{one.name}: {count(len(missing), 'image')} of {len(one.slices):,} "
-                f"{'is' if len(missing) == 1 else 'are'} not there.",
-                [str(s.image) for s in one.slices if s.key in missing],
-                "Complete the folder, or prepare the dataset again.",
-            )
-        )
-        one.slices = [replace(s, image=None) if s.key in missing else s for s in one.slices]
-    unnamed = sum(s.patient is None for s in one.slices)
+        what = f"{dataset.name}: {count(len(missing), 'image')} of {len(dataset.slices):,} missing."
+        places = [str(s.image) for s in dataset.slices if s.key in missing]
+        advice = "Complete the folder, or prepare the dataset again."
+        dataset.findings.append(Finding(Severity.ERROR, "missing_files", what, places, advice))
+        dataset.slices = [replace(s, image=None) if s.key in missing else s for s in dataset.slices]
+    unnamed = sum(s.patient is None for s in dataset.slices)
     if unnamed:
-        why = f"{count(unnamed, 'record')} of {len(one.slices):,} without a patient"
-        one.not_checked.append(NotChecked(f"patients of {one.name}", why))
+        why = f"{count(unnamed, 'record')} of {len(dataset.slices):,} without a patient"
+        dataset.not_checked.append(NotChecked(f"patients of {dataset.name}", why))

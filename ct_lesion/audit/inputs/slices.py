@@ -1,4 +1,4 @@
-"""What is audited: slices of inputs, and groups of inputs that must have nothing in common."""
+"""The audited slices, the inputs that hold them, and groups of inputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ CLASS_SOURCE = "CNCB classes (COVIDx-CT)"
 
 @dataclass(frozen=True)
 class AuditSlice:
-    """A slice as an input names it.
+    """A slice as an input describes it.
 
     Attributes:
-        key: the same for the same slice of a source, e.g. ``12/34`` or ``NCP_96_1328_0032``.
-        image: its file; ``None`` where the slice is only listed.
-        pixels: reads an 8-bit image, ``(H, W)`` uint8, of a slice that is no picture file.
-        patient: within the source; ``None`` where nobody says.
-        scan: within the patient.
-        label: name of its class, if it has one.
-        origin: hospital or scanner that the input names; the input itself otherwise.
-        size: width and height in pixels as recorded beside the image.
-        labels: reads and checks its label mask, ``(H, W)`` uint8 of CNCB's values.
+        key: identifies the slice within its source, e.g. ``12/34`` or ``NCP_96_1328_0032``.
+        image: picture file; ``None`` if the slice is only listed or part of a volume.
+        pixels: reads an 8-bit image, ``(H, W)`` uint8, of a slice of a volume or DICOM series.
+        patient: patient id within the source; ``None`` if unknown.
+        scan: scan id within the patient.
+        label: class name, if the input has classes.
+        origin: hospital or scanner, if the input names it.
+        size: recorded width and height in pixels.
+        labels: reads and checks the label mask, ``(H, W)`` uint8 of CNCB's values.
         body_box: x0, y0, x1, y1 in pixels.
     """
 
@@ -45,23 +45,23 @@ class AuditSlice:
 
     @property
     def has_image(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether the slice has pixels to read, from a picture file or a volume."""
         return self.image is not None or self.pixels is not None
 
 
 @dataclass
 class AuditInput:
-    """One thing the user named.
+    """One input of the command line.
 
     Attributes:
-        group: what must have nothing in common with other groups.
-        name: for messages; different from that of every other input.
+        group: group of the input; groups must have nothing in common.
+        name: for messages; unique among the inputs.
         kind: in words, e.g. "COCO json".
-        source: inputs of one source number patients alike.
-        slices: all of them.
+        source: inputs of the same source use the same patient ids.
+        slices: all slices.
         coco: content of a COCO json.
-        findings: made while reading.
-        not_checked: what reading already told could not be checked.
+        findings: problems found while reading.
+        not_checked: checks that reading already rules out.
     """
 
     group: str
@@ -73,22 +73,34 @@ class AuditInput:
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
 
+    def describe(self) -> dict[str, Any]:
+        """Names and counts as plain values."""
+        named = [s for s in self.slices if s.patient is not None]
+        return {
+            "group": self.group,
+            "input": self.name,
+            "kind": self.kind,
+            "source": self.source,
+            "slices": len(self.slices),
+            "images": sum(s.has_image for s in self.slices),
+            "patients": len({s.patient for s in named}) if named else None,
+            "scans": len({(s.patient, s.scan) for s in named}) if named else None,
+        }
+
 
 def groups_of(inputs: Iterable[AuditInput]) -> dict[str, list[AuditInput]]:
-    """The inputs of each group, in their order."""
+    """The inputs of each group, in order."""
     groups: dict[str, list[AuditInput]] = {}
-    for one in inputs:
-        groups.setdefault(one.group, []).append(one)
+    for dataset in inputs:
+        groups.setdefault(dataset.group, []).append(dataset)
     return groups
 
 
 def all_slices(inputs: Iterable[AuditInput]) -> Iterator[tuple[AuditInput, AuditSlice]]:
-    """Every slice with the input it is of."""
-    for one in inputs:
-        for ct_slice in one.slices:
-            yield one, ct_slice
+    """Every slice, with its input."""
+    return ((dataset, ct_slice) for dataset in inputs for ct_slice in dataset.slices)
 
 
-def person(one: AuditInput, ct_slice: AuditSlice) -> tuple[str, str] | None:
-    """Who a slice is of, also across sources; ``None`` where nobody says."""
-    return None if ct_slice.patient is None else (one.source, ct_slice.patient)
+def person(dataset: AuditInput, ct_slice: AuditSlice) -> tuple[str, str] | None:
+    """Source and id of a slice's patient; ``None`` if the patient is unknown."""
+    return None if ct_slice.patient is None else (dataset.source, ct_slice.patient)

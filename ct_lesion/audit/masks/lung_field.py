@@ -1,9 +1,8 @@
-"""Whether lesions lie in the lungs, and whether the lungs lie on something dark.
+"""Tests whether lesions lie in the lungs, and whether the lung mask lies on dark pixels.
 
-In CNCB's masks a lesion takes the place of the lung below it, so what is left of the lung says
-where the lungs are only roughly: consolidation of a whole lobe leaves nothing there. A lesion is
-therefore held to be outside only far beyond the lung that is left (see
-:mod:`ct_lesion.audit.thresholds`). Shapes: H x W pixels.
+In CNCB's masks lesion labels replace the lung label, so the remaining lung locates the lungs only
+roughly: consolidation of a whole lobe leaves no lung there. A lesion therefore counts as outside
+only far beyond the remaining lung (see :mod:`ct_lesion.audit.thresholds`). Shapes: H x W pixels.
 """
 
 from __future__ import annotations
@@ -15,18 +14,19 @@ import numpy as np
 
 from ..thresholds import FEWEST_LESION_PIXELS, LUNG_TOLERANCE
 
-_LEAST_LUNG = 0.002  # of the image; less says nothing about where the lungs are
-_GAP, _RING = 2, 0.03  # pixels left out around the lung, and width of what is compared with it
+_LEAST_LUNG = 0.002  # share of the image; less does not locate the lungs
+_GAP = 2  # pixels around the lung that are skipped
+_RING = 0.03  # width of the ring of tissue compared with the lung, share of the longer side
 
 
 @dataclass(frozen=True)
 class LungFit:
-    """Lesions of a slice against its lung field.
+    """Position of a slice's lesions relative to its lung field.
 
     Attributes:
         lesion_area: in pixels.
         outside_area: beyond the convex hull of the lung field and the tolerance, in pixels.
-        apart: areas in pixels of lesions with no lung within the tolerance, largest first.
+        apart: areas in pixels of the lesions without lung within the tolerance, largest first.
     """
 
     lesion_area: int
@@ -35,19 +35,19 @@ class LungFit:
 
     @property
     def outside_share(self) -> float:
-        """Of the lesion area; 0 without lesions."""
+        """Share of the lesion area that lies outside; 0 without lesions."""
         return self.outside_area / self.lesion_area if self.lesion_area else 0.0
 
 
 def fit_to_lung(lung: np.ndarray, lesions: np.ndarray) -> LungFit | None:
-    """Compare lesions with the lung that is left beside them.
+    """Compare lesions with the remaining lung.
 
     Args:
         lung: ``(H, W)`` bool, without lesions.
         lesions: ``(H, W)`` bool.
 
     Returns:
-        ``None`` where there is too little lung to say anything.
+        ``None`` if there is too little lung to compare with.
     """
     if lung.sum() < _LEAST_LUNG * lung.size:
         return None
@@ -70,18 +70,18 @@ def fit_to_lung(lung: np.ndarray, lesions: np.ndarray) -> LungFit | None:
 
 
 def lung_darkness(image: np.ndarray, lung: np.ndarray, lesions: np.ndarray) -> float | None:
-    """Chance that a pixel of lung is darker than one of the tissue around it; ties count half.
+    """Probability that a lung pixel is darker than one of the tissue around it; ties count half.
 
-    Near 1 where a mask fits its image, whatever the window; near 0.5 or below where it is shifted,
-    flipped, or of another slice.
+    Near 1 if the mask fits its image, with any window; near 0.5 or below if the mask is shifted,
+    flipped, or belongs to another slice.
 
     Args:
         image: ``(H, W)`` uint8.
         lung: ``(H, W)`` bool, without lesions.
-        lesions: ``(H, W)`` bool; they and their surroundings do not count.
+        lesions: ``(H, W)`` bool; lesions count neither as lung nor as tissue.
 
     Returns:
-        ``None`` where there is too little lung.
+        ``None`` if there is too little lung, or no tissue around it.
     """
     if lung.sum() < _LEAST_LUNG * lung.size:
         return None

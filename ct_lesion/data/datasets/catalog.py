@@ -1,4 +1,4 @@
-"""Where the registered datasets lie, and what Detectron2's catalogs know about them."""
+"""The folder of the registered datasets, and their entries in Detectron2's catalogs."""
 
 import os
 from pathlib import Path
@@ -14,15 +14,15 @@ def datasets_root() -> Path:
 
 
 def describe_root() -> str:
-    """The variable and its value, for messages about files that are not there."""
+    """The environment variable and its value, for messages about missing files."""
     return f"{VARIABLE} is {os.environ.get(VARIABLE, 'not set, so ./datasets is used')}"
 
 
 def replace_metadata(dataset_name: str, **values: str) -> None:
-    """Set metadata of a dataset, also to other values than before.
+    """Set metadata of a dataset, replacing earlier values.
 
-    Detectron2 refuses a second value; but where a dataset lies is only known when it is loaded,
-    and the variable may have changed since the last time.
+    Detectron2 refuses to change a value, but a dataset's path is only known when it is loaded, and
+    the environment variable may have changed since the last time.
     """
     metadata = MetadataCatalog.get(dataset_name)
     for key in values:

@@ -1,8 +1,9 @@
 """The CNCB lesion datasets, registered with Detectron2.
 
 Registered at import: ``cncb_lesion_{train,val,test}``, ``cncb_ggo_consolidation_{train,val,test}``
-and ``cncb_ggo_{train,val,test}``, in ``$DETECTRON2_DATASETS/cncb`` as ``tools/prepare_cncb.py``
-writes it. The variable is read when a dataset is loaded, so it may be set after the import.
+and ``cncb_ggo_{train,val,test}``. They are read from ``$DETECTRON2_DATASETS/cncb``, as
+``tools/prepare_cncb.py`` writes it. The environment variable is read when a dataset is loaded, so
+it may be set after the import.
 """
 
 from pathlib import Path
@@ -19,19 +20,19 @@ from .lesion_coco import IMAGE_FOLDER, annotation_file
 from .lesion_masks import MASK_TYPES
 from .splits import SPLITS
 
-# fields of an image in the json that Detectron2's loader drops
 IMAGE_FIELDS = ("patient", "scan", "slice", "lung_area", "lung_segmentation")
+"""Fields of the json's images that Detectron2's loader drops."""
 
 
 def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
-    """Register a lesion dataset in COCO json under a name of your own.
+    """Register your own lesion dataset in COCO json.
 
-    The records carry patient, scan, slice, lung area and lung field where the json has them.
+    The records carry patient, scan, slice, lung area and lung field if the json has them.
 
     Args:
         name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
         json_file: written by ``tools/prepare_cncb.py``.
-        image_root: folder that the file names in it are relative to.
+        image_root: folder that the file names in the json are relative to.
     """
     DatasetCatalog.register(name, lambda: load_cncb_lesion(name, json_file, image_root))
     MetadataCatalog.get(name).set(
@@ -40,10 +41,11 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
 
 
 def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -> list[dict]:
-    """Records in Detectron2's format, each with the image fields that its own loader drops.
+    """Records in Detectron2's format, with the :data:`IMAGE_FIELDS` that its loader drops.
 
     Raises:
-        DatasetError: the json file or the image folder is not there, or the file is damaged.
+        DatasetError: the json file or the image folder is missing, or the json file has an error
+            (see :func:`check_coco_dataset`).
     """
     for path in (json_file, image_root):
         if not Path(path).exists():
@@ -69,7 +71,7 @@ def _register_shipped() -> None:
 
 
 def _register_lazily(name: str, dataset: str, split: str) -> None:
-    """Register a dataset whose place is only known when it is loaded."""
+    """Register a dataset whose path is only known when it is loaded."""
 
     def load() -> list[dict]:
         root = datasets_root() / "cncb"

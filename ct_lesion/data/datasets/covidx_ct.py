@@ -1,8 +1,9 @@
 """The COVIDx-CT classification datasets, registered with Detectron2.
 
 Registered at import: ``covidx_ct_train`` (the training sample), ``covidx_ct_train_full``,
-``covidx_ct_val`` and ``covidx_ct_test``, in ``$DETECTRON2_DATASETS/covidx_ct/annotations`` as
-``tools/prepare_covidx_ct.py`` writes them. The variable is read when a dataset is loaded.
+``covidx_ct_val`` and ``covidx_ct_test``. They are read from
+``$DETECTRON2_DATASETS/covidx_ct/annotations``, as ``tools/prepare_covidx_ct.py`` writes them. The
+environment variable is read when a dataset is loaded.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
 
     Args:
         json_file: written by ``tools/prepare_covidx_ct.py``.
-        image_root: where the images are now, if not where the file says.
+        image_root: folder of the images, if they have moved since the file was written.
 
     Raises:
-        DatasetError: the file is not there, is no such file, or its images have moved.
+        DatasetError: the file is missing or not a classification dataset, or its images have moved.
     """
     json_file = Path(json_file)
     if not json_file.is_file():
         raise DatasetError(f"{json_file} does not exist. Make it with: {RECIPE}")
-    content = read_json(json_file, dict, DatasetError, f"Make it anew with: {RECIPE}")
+    content = read_json(json_file, dict, DatasetError, f"Make it again with: {RECIPE}")
     try:
         classes, records, stored_root = (content[k] for k in ("classes", "images", "image_root"))
         if not isinstance(classes, list):
@@ -55,12 +56,12 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
         root = Path(image_root or stored_root)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{json_file}: is not a classification dataset ({error}). Make it anew with: {RECIPE}"
+            f"{json_file}: is not a classification dataset ({error}). Make it again with: {RECIPE}"
         ) from None
     if tuple(classes) != IMAGE_CLASSES:
         raise DatasetError(f"{json_file}: its classes {classes} are not {list(IMAGE_CLASSES)}.")
     if not names:
-        raise DatasetError(f"{json_file}: holds no slices.")
+        raise DatasetError(f"{json_file}: contains no slices. Make it again with: {RECIPE}")
     root = root if image_root or root.is_absolute() else json_file.parent / root
     if not (root / names[0]).is_file():
         raise DatasetError(
@@ -76,7 +77,7 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
 def _check_record(record: dict) -> None:
     """
     Raises:
-        ValueError, KeyError, TypeError: a field that is missing or cannot be used.
+        ValueError, KeyError, TypeError: a field is missing or invalid.
     """
     if record["label"] not in range(len(IMAGE_CLASSES)):
         raise ValueError("a label is not 0, 1 or 2")
@@ -100,15 +101,15 @@ def _load_shipped(dataset: str) -> list[dict]:
 def register_covidx_ct(
     name: str, json_file: str | Path, image_root: str | Path | None = None
 ) -> None:
-    """Register a classification dataset under a name of your own; the file is read when needed.
+    """Register your own classification dataset; the file is read when the dataset is loaded.
 
     Args:
         name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
         json_file: written by ``tools/prepare_covidx_ct.py``.
-        image_root: where the images are now, if not where the file says.
+        image_root: folder of the images, if they have moved since the file was written.
 
     Raises:
-        DatasetError: another dataset has this name.
+        DatasetError: the name is taken by another dataset.
     """
     _register(name, partial(load_covidx_ct, str(json_file), image_root and str(image_root)))
     replace_metadata(name, json_file=str(json_file))
@@ -117,12 +118,14 @@ def register_covidx_ct(
 def _register(name: str, load: partial) -> None:
     if name in DatasetCatalog:
         known = DatasetCatalog[name]
-        # the same again, as on a reload of the module, is no conflict
+        # registering the same dataset again, e.g. when the module is reloaded, is not a conflict
         if (getattr(known, "func", load).__name__, getattr(known, "args", None)) != (
             load.func.__name__,
             load.args,
         ):
-            raise DatasetError(f"A dataset named {name!r} is registered already.")
+            raise DatasetError(
+                f"A dataset named {name!r} is already registered: choose another name."
+            )
         DatasetCatalog.remove(name)
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(

@@ -1,21 +1,21 @@
-"""Lesion datasets in COCO's json format, as all preparation tools write them.
+"""Writing lesion datasets in COCO's json format; all preparation tools use it.
 
-``images/<patient>/<slice>`` and ``annotations/<dataset>_<split>.json``, whose images carry patient,
-scan, slice and, where it is known, the lung field.
+The layout is ``images/<patient>/<slice>`` and ``annotations/<dataset>_<split>.json``. The images of
+the json carry patient, scan, slice and, where known, the lung field.
 """
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.files import atomic_folder
 
-from .lesion_masks import MASK_TYPES, encode_mask, find_instances
+from .lesion_masks import BACKGROUND, MASK_TYPES, encode_mask, find_instances
 from .splits import SliceId
 
 IMAGE_FOLDER, ANNOTATION_FOLDER = "images", "annotations"
@@ -23,9 +23,11 @@ IMAGE_FOLDER, ANNOTATION_FOLDER = "images", "annotations"
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What a split holds, for one mask type.
+    """Contents of a split, for one mask type.
 
     Attributes:
+        patients, slices: how many there are.
+        lesion_free: slices without a lesion.
         areas: class name to the areas of its lesions in pixels.
     """
 
@@ -36,12 +38,18 @@ class SplitSummary:
 
 
 def annotation_file(dataset: str, split: str) -> str:
-    """Path of a dataset's json file below the output folder; e.g. ``cncb_lesion``, ``train``."""
+    """Path of a dataset's json file in the output folder, e.g. of ``cncb_lesion``, ``train``."""
     return f"{ANNOTATION_FOLDER}/{dataset}_{split}.json"
 
 
 class CocoDataset:
-    """A dataset of one mask type and split that slices are added to."""
+    """The COCO json of one mask type and split, filled slice by slice.
+
+    Attributes:
+        name: e.g. ``cncb_lesion``.
+        split: ``train``, ``val`` or ``test``.
+        json: content of the file.
+    """
 
     def __init__(self, description: str, mask_type: str, split: str, min_area: int) -> None:
         """
@@ -52,6 +60,7 @@ class CocoDataset:
             min_area: lesions of fewer pixels are background.
         """
         self._mask_type, self._min_area = MASK_TYPES[mask_type], min_area
+        self.name, self.split = self._mask_type.dataset, split
         self.json: dict = {
             "info": {
                 "description": description,
@@ -72,10 +81,11 @@ class CocoDataset:
         """Add a slice.
 
         Args:
-            file_name: of its image, below the image folder.
-            scan: the scan it belongs to.
+            slice_id: its patient and name.
+            file_name: of its image, relative to the image folder.
+            scan: name of its scan.
             labels: ``(H, W)`` uint8, values of :mod:`ct_lesion.data.datasets.lesion_masks`.
-            lung_known: whether the labels tell the lung field.
+            lung_known: whether the labels include the lung field.
         """
         images, annotations = self.json["images"], self.json["annotations"]
         image = {
@@ -88,7 +98,7 @@ class CocoDataset:
             "slice": slice_id.slice,
         }
         if lung_known:
-            lung = labels > 0  # lesions lie in the lung, so they count as lung field too
+            lung = labels != BACKGROUND  # lesions lie in the lung field
             image |= {"lung_area": int(lung.sum()), "lung_segmentation": encode_mask(lung)}
         images.append(image)
         for instance in find_instances(labels, self._mask_type, self._min_area):
@@ -105,51 +115,64 @@ class CocoDataset:
             )
 
     def summary(self) -> SplitSummary:
-        """What was added."""
-        return _summarise(self.json)
+        """Patients, slices and lesion areas of the slices added so far."""
+        images, annotations = self.json["images"], self.json["annotations"]
+        areas: dict[str, list[int]] = {name: [] for name in self._mask_type.classes}
+        names = {category["id"]: category["name"] for category in self.json["categories"]}
+        for annotation in annotations:
+            areas[names[annotation["category_id"]]].append(annotation["area"])
+        with_lesions = {annotation["image_id"] for annotation in annotations}
+        return SplitSummary(
+            patients=len({image["patient"] for image in images}),
+            slices=len(images),
+            lesion_free=len(images) - len(with_lesions),
+            areas=areas,
+        )
 
 
-def _summarise(coco: dict) -> SplitSummary:
-    areas: dict[str, list[int]] = {c["name"]: [] for c in coco["categories"]}
-    names = {c["id"]: c["name"] for c in coco["categories"]}
-    for annotation in coco["annotations"]:
-        areas[names[annotation["category_id"]]].append(annotation["area"])
-    with_lesions = {a["image_id"] for a in coco["annotations"]}
-    return SplitSummary(
-        patients=len({i["patient"] for i in coco["images"]}),
-        slices=len(coco["images"]),
-        lesion_free=len(coco["images"]) - len(with_lesions),
-        areas=areas,
-    )
+def write_annotations(
+    folder: Path, datasets: Iterable[CocoDataset]
+) -> dict[str, dict[str, SplitSummary]]:
+    """Write the json file of each dataset.
+
+    Returns:
+        Summaries by dataset and split.
+    """
+    summaries: dict[str, dict[str, SplitSummary]] = {}
+    for dataset in datasets:
+        path = folder / Path(annotation_file(dataset.name, dataset.split)).name
+        path.write_text(json.dumps(dataset.json), encoding="utf-8")
+        summaries.setdefault(dataset.name, {})[dataset.split] = dataset.summary()
+    return summaries
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to write where a dataset is already.
+    """Refuse to overwrite a dataset unless ``overwrite`` is given.
 
     Raises:
-        DatasetError: one is, and it may not be replaced.
+        DatasetError: ``output`` already holds a dataset.
     """
     existing = [f for f in (IMAGE_FOLDER, ANNOTATION_FOLDER) if (output / f).exists()]
     if existing and not overwrite:
         raise DatasetError(
-            f"{output}: holds {' and '.join(existing)} already. Choose another --output, or "
+            f"{output}: already holds {' and '.join(existing)}. Choose another --output, or "
             "replace them with --overwrite."
         )
 
 
 @contextmanager
-def written_at_once(output: Path) -> Iterator[Path]:
-    """A folder to fill, whose contents move to ``output`` at the end, or vanish on a failure."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=output))
-    except OSError as error:
-        raise DatasetError(f"{output}: cannot be written to ({error.strerror}).") from None
-    try:
-        yield partial
-        for name in (IMAGE_FOLDER, ANNOTATION_FOLDER):
-            if (output / name).exists():
-                shutil.rmtree(output / name)
-            (partial / name).rename(output / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def written_at_once(output: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield temporary folders for images and annotations.
+
+    They replace the folders in ``output`` if the block succeeds, and are deleted if it fails.
+
+    Raises:
+        DatasetError: ``output`` cannot be written to.
+    """
+    with ExitStack() as stack:
+        try:
+            images = stack.enter_context(atomic_folder(output / IMAGE_FOLDER))
+            annotations = stack.enter_context(atomic_folder(output / ANNOTATION_FOLDER))
+        except OSError as error:
+            raise DatasetError(f"{output}: cannot be written to ({error.strerror}).") from None
+        yield images, annotations

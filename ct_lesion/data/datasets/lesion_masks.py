@@ -1,6 +1,8 @@
-"""From a label mask to lesion instances.
+"""Lesion instances of a label mask.
 
-Labels of CNCB's masks: 0 background, 1 lung field, 2 ground-glass opacity (GGO), 3 consolidation.
+Values of CNCB's label masks: 0 background, 1 lung field, 2 ground-glass opacity (GGO), 3
+consolidation.
+
 Shapes: H x W pixels.
 """
 
@@ -15,18 +17,18 @@ LABELS = BACKGROUND, LUNG, GGO, CONSOLIDATION = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class MaskType:
-    """Which labels are lesions, and of which class.
+    """Assignment of label values to lesion classes.
 
     Attributes:
-        dataset: stem of the registered datasets' names, e.g. ``cncb_lesion``.
-        classes: class name to the labels it joins, in the order of the class indices.
+        dataset: common part of the registered datasets' names, e.g. ``cncb_lesion``.
+        classes: class name to its label values, in the order of the class indices.
     """
 
     dataset: str
     classes: dict[str, tuple[int, ...]]
 
 
-# The paper's three ways to read a mask (section 2; the reported results use "merge").
+# The paper's three mask types (section 2; the reported results use "merge").
 MASK_TYPES = {
     "merge": MaskType("cncb_lesion", {"Lesion": (GGO, CONSOLIDATION)}),
     "both": MaskType("cncb_ggo_consolidation", {"GGO": (GGO,), "Consolidation": (CONSOLIDATION,)}),
@@ -52,15 +54,15 @@ class LesionInstance:
 
 
 def find_instances(labels: np.ndarray, mask_type: MaskType, min_area: int) -> list[LesionInstance]:
-    """The 8-connected components of each class that are not too small.
+    """Find the 8-connected components of each class.
 
     Args:
         labels: ``(H, W)`` uint8.
-        mask_type: which labels make which class.
+        mask_type: assigns label values to classes.
         min_area: components of fewer pixels are background (paper, section 3, hack 3).
 
     Returns:
-        Class by class, in raster order of the components' first pixels.
+        The instances class by class, in raster order of the components' first pixels.
     """
     instances = []
     for class_index, values in enumerate(mask_type.classes.values()):

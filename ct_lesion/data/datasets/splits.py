@@ -244,6 +244,12 @@ def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
         )
 
 
+def with_val(split: Mapping[str, list[SliceId]]) -> Split:
+    """The split, with the test slices as validation slices if it has none."""
+    test = split.get("test", [])
+    return {"train": split.get("train", []), "val": split.get("val") or test, "test": test}
+
+
 def _by_patient(slices: Iterable[SliceId]) -> dict[str, list[SliceId]]:
     by_patient = defaultdict(list)
     for slice_id in sorted(slices):

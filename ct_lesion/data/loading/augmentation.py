@@ -1,18 +1,21 @@
-"""Training augmentation from the config: Detectron2's own transforms."""
+"""Training augmentation from the config, with Detectron2's transforms."""
 
+import copy
+
+import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
+from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import SizeMismatchError, build_augmentation
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.image_header import check_8_bit
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import read_8_bit
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Detectron2's resizing and flipping, and what the keys below ``INPUT`` add in training."""
-    augmentations = build_augmentation(cfg, is_train)
+    """Detectron2's resizing and flipping; in training also those of our keys below ``INPUT``."""
+    augmentations = utils.build_augmentation(cfg, is_train)
     if not is_train:
         return augmentations
     if cfg.INPUT.VERTICAL_FLIP:
@@ -27,27 +30,43 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 
 class LesionMapper(DatasetMapper):
-    """Detectron2's ``DatasetMapper`` for files that are looked at before they are decoded."""
+    """Detectron2's ``DatasetMapper`` with our checked picture reader in place of Detectron2's.
+
+    Detectron2's reader ignores the error of a damaged PNG and returns black pixels, and saturates
+    16-bit images at 255.
+    """
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """As Detectron2's.
+        """Map a record to the model's input as Detectron2's mapper does.
 
         Raises:
-            DatasetError: the image is none, has 16 bits, is too large, cannot be decoded, or has
-                another size than its dataset says.
+            DatasetError: the image is missing, unreadable, too large or of 16 bits, or its size
+                differs from the record's.
         """
-        path = dataset_dict["file_name"]
-        check_8_bit(path)
-        # decoded twice: Detectron2's reader passes over the error of a damaged PNG, looking for its
-        # orientation, and then gives black pixels
-        with open_picture(path) as image:
-            image.load()
+        record = copy.deepcopy(dataset_dict)
+        path = record["file_name"]
+        image = utils.convert_PIL_to_numpy(read_8_bit(path), self.image_format)
         try:
-            return super().__call__(dataset_dict)
-        except SizeMismatchError as error:
+            utils.check_image_size(record, image)
+        except utils.SizeMismatchError as error:
             raise DatasetError(
-                f"{path}: has another size than its dataset says: prepare it again ({error})"
+                f"{path}: its size differs from the dataset's record: prepare the dataset again "
+                f"({error})"
             ) from None
+        augmented = T.AugInput(image)
+        transforms = self.augmentations(augmented)
+        height, width = augmented.image.shape[:2]
+        chw = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        record["image"] = torch.as_tensor(chw)
+        if self.proposal_topk is not None:
+            utils.transform_proposals(
+                record, (height, width), transforms, proposal_topk=self.proposal_topk
+            )
+        if not self.is_train:
+            record.pop("annotations", None)
+        elif "annotations" in record:
+            self._transform_annotations(record, transforms, (height, width))
+        return record
 
 
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:

@@ -1,4 +1,4 @@
-"""From a record of a classification dataset to what the model reads."""
+"""Maps records of a classification dataset to inputs of the model."""
 
 from collections.abc import Sequence
 
@@ -7,24 +7,23 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
-from PIL import ImageOps
 
+from ct_lesion.config import check_choice
 from ct_lesion.errors import DatasetError
-from ct_lesion.image_header import ImageHeader, check_8_bit, read_image_header
-from ct_lesion.pictures import open_picture
+from ct_lesion.pictures import read_8_bit
 
 from .augmentation import build_augmentations
 
-__all__ = ["ClassificationMapper", "ImageHeader", "read_image_header"]
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
+"""Fields of a record that a model's input keeps."""
 
 
 class ClassificationMapper:
     """Map a record of e.g. ``covidx_ct_train`` to the input of a classification model.
 
-    Gives a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT`` resized as Detectron2's
-    own mapper would; ``height`` and ``width`` of the original; and ``label``, ``file_name``,
-    ``image_id``, ``patient`` and ``scan`` as far as the record has them.
+    The input is a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT``, resized as by
+    Detectron2's mapper; ``height`` and ``width`` of the original slice; and those of
+    :data:`PASSED_ON` that the record has.
     """
 
     @configurable
@@ -37,15 +36,11 @@ class ClassificationMapper:
     ) -> None:
         """
         Args:
-            is_train: a record must have a label then.
-            augmentations: applied in their order; the paper only resizes.
+            is_train: records must have a label.
+            augmentations: applied in this order; the paper only resizes.
             image_format: "RGB" or "BGR".
         """
-        if image_format not in ("RGB", "BGR"):
-            raise ValueError(
-                f"INPUT.FORMAT is {image_format!r}; the classification mapper makes 8-bit images "
-                "of three channels: RGB or BGR."
-            )
+        check_choice("INPUT.FORMAT", image_format, ("RGB", "BGR"))
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
@@ -53,7 +48,7 @@ class ClassificationMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         augmentations = build_augmentations(cfg, is_train)
-        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's own mapper
+        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's mapper
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {
             "is_train": is_train,
@@ -62,30 +57,21 @@ class ClassificationMapper:
         }
 
     def __call__(self, record: dict) -> dict:
-        """Read, check and resize the slice of a record, which is left as it is.
+        """Read, check and resize the slice of a record; the record is not changed.
 
         Raises:
-            FileNotFoundError: the image is not there.
-            DatasetError: it is unreadable or of 16 bits, or a training record has no label.
+            DatasetError: the image is missing, unreadable or of 16 bits, or a training record has
+                no label.
             detectron2.data.detection_utils.SizeMismatchError: it has another size than recorded.
         """
         if self.is_train and "label" not in record:
-            raise DatasetError(f"{record['file_name']}: a record without label cannot train.")
+            raise DatasetError(f"{record['file_name']}: a training record needs a label.")
         mapped = {key: record[key] for key in PASSED_ON if key in record}
-        image = self._read(record["file_name"])
-        utils.check_image_size(mapped, image)  # also sets height and width where they are unknown
+        image = utils.convert_PIL_to_numpy(read_8_bit(record["file_name"]), self.image_format)
+        utils.check_image_size(mapped, image)  # also sets missing height and width
         augmented = T.AugInput(image)
         self.augmentations(augmented)
-        # a copy in one piece: Detectron2 hands out read-only views, which torch must not share
+        # a contiguous copy: Detectron2 returns read-only views, which torch must not share
         chw = np.array(augmented.image.transpose(2, 0, 1), order="C")
         mapped["image"] = torch.from_numpy(chw)
         return mapped
-
-    def _read(self, path: str) -> np.ndarray:
-        """An image (H, W, 3) of uint8."""
-        check_8_bit(path)
-        # not Detectron2's read_image: it passes over the error of a damaged PNG, looking for its
-        # orientation, and then gives black pixels
-        with open_picture(path) as image:
-            image.load()
-            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), self.image_format)

@@ -1,4 +1,4 @@
-"""RoI batches of a dataset's slices as arrays, and their file.
+"""RoI batches of a dataset's slices as arrays, and the file that caches them.
 
 Shapes: M slices, N RoIs a slice.
 """
@@ -25,46 +25,46 @@ _TEXTS = ("file_name", "image_id", "patient", "scan", "config", "fingerprint")
 
 
 class StaleCacheError(ValueError):
-    """A file of RoI batches that cannot be used; the message says why."""
+    """A file of RoI batches is damaged or out of date; the message says why."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What RoI batches depend on. Two equal fingerprints have equal RoI batches.
+    """Hashes of everything that RoI batches depend on: equal fingerprints, equal RoI batches.
 
     :func:`ct_lesion.engine.fingerprint.fingerprint` computes one.
     """
 
     weights: str  # parameters and statistics of the detector
     config: str  # config keys that reach the RoI batch
-    slices: str  # files of the dataset in order, with their size and time of change, and labels
+    slices: str  # files of the dataset in order, their sizes, modification times and labels
 
 
 @dataclass(frozen=True)
 class RoIBatches:
     """RoI batches of a dataset, in its order, and what they were computed from.
 
-    Boxes are in pixels of the original slice. Labels of unlabelled slices are -1, patient,
-    scan and image_id of slices without one are empty.
+    Boxes are in pixels of the original slice. The label of unlabelled slices is -1; missing
+    patients, scans and image ids are empty.
     """
 
     roi_batch: np.ndarray  # (M, N, 5) float32
     boxes: np.ndarray  # (M, N, 4) float32
     classes: np.ndarray  # (M, N) lesion class of each region
-    is_copy: np.ndarray  # (M, N) rows that repeat the row above
+    is_copy: np.ndarray  # (M, N) whether a row repeats the row above
     label: np.ndarray  # (M,)
     file_name: np.ndarray  # (M,)
-    image_id: np.ndarray  # (M,) as text
+    image_id: np.ndarray  # (M,) text
     patient: np.ndarray  # (M,)
     scan: np.ndarray  # (M,)
     height: np.ndarray  # (M,)
     width: np.ndarray  # (M,)
-    config: str = ""  # the whole config as yaml
+    config: str = ""  # the config as yaml
     fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint("", "", ""))
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, np.ndarray]], config: str) -> "RoIBatches":
-        """From what :func:`roi_batch_row` gives for each slice, with an empty fingerprint."""
+        """Stack the rows of :func:`roi_batch_row`; the fingerprint is empty."""
         return cls(**{key: np.stack([row[key] for row in rows]) for key in rows[0]}, config=config)
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class RoIBatches:
         return slices
 
     def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` that appears at ``path`` only when it is complete."""
+        """Write an ``.npz``; it appears at ``path`` only when it is complete."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f.name: self.__dict__[f.name] for f in fields(self)}
@@ -96,13 +96,13 @@ class RoIBatches:
         """Read a file written by :meth:`save`.
 
         Args:
-            path: the file.
-            expected: if given, the fingerprint that the file must have.
+            path: of the file.
+            expected: fingerprint that the file must have; ``None`` for any.
 
         Raises:
-            FileNotFoundError: no such file.
+            FileNotFoundError: there is no such file.
             StaleCacheError: the file is damaged, or belongs to other weights, another config or
-                other slices; the message names all that differ.
+                other slices; the message lists all differences.
         """
         try:
             content = _read_arrays(Path(path), [f.name for f in fields(cls)])
@@ -110,7 +110,7 @@ class RoIBatches:
             fingerprint = Fingerprint(**json.loads(str(content["fingerprint"])))
         except FileNotFoundError:
             raise
-        except Exception as error:  # damaged bytes fail anywhere, in any way
+        except Exception as error:  # damaged files raise all kinds of exceptions
             raise StaleCacheError(
                 f"{path} is not a complete file of RoI batches ({reason(error)})."
             ) from error
@@ -129,15 +129,16 @@ class RoIBatches:
 
 
 def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of a file of :meth:`RoIBatches.save`, which needs no more memory than it is long.
+    """The arrays of a file of :meth:`RoIBatches.save`; needs no more memory than the file's size.
 
     Raises:
-        ValueError and others: it is no such file.
+        ValueError: the file was not written by :meth:`RoIBatches.save`; damaged files also raise
+            other exceptions.
     """
     size = path.stat().st_size
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
-            # save() never compresses; a compressed array could unfold to any size
+            # save() never compresses; a compressed array could expand to any size
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
                 raise ValueError(f"its array {info.filename[:80]} is compressed")
         for name in names:
@@ -148,7 +149,7 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _check_array_header(name: str, file: IO[bytes], size: int) -> None:
-    """NumPy makes room for what the header of an array says before it reads the array."""
+    """Check an array's header; NumPy allocates the size it declares before reading the array."""
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -156,7 +157,7 @@ def _check_array_header(name: str, file: IO[bytes], size: int) -> None:
     }[version]
     shape, _, dtype = read(file)
     if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
-        raise ValueError(f"its array {name} is larger than the file, or of objects")
+        raise ValueError(f"its array {name} is larger than the file, or holds objects")
 
 
 def _check_shapes(content: Mapping[str, np.ndarray]) -> None:
@@ -176,11 +177,11 @@ def _check_shapes(content: Mapping[str, np.ndarray]) -> None:
 
 
 def roi_batch_row(item: Mapping, output: Mapping) -> dict[str, np.ndarray]:
-    """A slice's part of :class:`RoIBatches`.
+    """The arrays of one slice for :meth:`RoIBatches.from_rows`.
 
     Args:
         item: input of a ``COVIDCTMaskNet``.
-        output: what it gave for it, with ``instances``.
+        output: the model's output for this input, with ``instances``.
     """
     regions = output["instances"]
     return {

@@ -1,8 +1,8 @@
-"""Random numbers that depend on what they are for, not on what was drawn before.
+"""Random numbers that depend on their purpose, not on earlier draws.
 
-Each slice of a training and each of its steps starts the generators at a seed of its own. So a run
-that was killed draws what it would have drawn, whichever process reads the slice, and a checkpoint
-needs to hold one number.
+The generators are seeded anew for each slice and each training step. A resumed run therefore draws
+the same numbers as an uninterrupted one, whichever process reads a slice, and a checkpoint only
+stores one number.
 """
 
 import random
@@ -15,14 +15,14 @@ import torch
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed of 63 bits, e.g. of ``(seed of the run, "slice", place)``; the same on any machine."""
+    """A 63-bit seed, e.g. of ``(run's seed, "slice", position)``; the same on any machine."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Python's, NumPy's and torch's CPU generators start at ``seed``; afterwards, as they were."""
+    """Seed Python's, NumPy's and torch's CPU generators within the block; restore them after it."""
     with untouched_random_state():
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -32,7 +32,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def untouched_random_state() -> Iterator[None]:
-    """What is drawn inside from Python's, NumPy's and torch's CPU generators does not count."""
+    """Restore the state of Python's, NumPy's and torch's CPU generators after the block."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     torch_state = torch.default_generator.get_state()
     try:

@@ -1,10 +1,10 @@
-"""The batches of a training, each a function of the run's seed and of its number.
+"""Training batches that depend on the run's seed and the iteration only.
 
-Detectron2's training loader goes on from wherever its worker processes are, which a killed run
-cannot know. This one can start at any iteration, and neither the number of workers nor what they
-have read ahead changes a batch: indices of slices come from Detectron2's sampler, are grouped by
-shape as it would, and those of earlier iterations are passed over without reading a file; what is
-random in a slice is seeded by its place in the stream.
+Detectron2's training loader continues from the state of its worker processes, which is lost when a
+run is killed. This loader can start at any iteration, and neither the number of workers nor their
+prefetching changes a batch. Slice indices come from Detectron2's sampler and are grouped by shape
+as in Detectron2; earlier iterations are skipped without reading a file. The augmentation of a slice
+is seeded by its position in the stream.
 """
 
 import itertools
@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ct_lesion.config import check_choice
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import read_image_header
 
-from .mapper import read_image_header
 from .seeding import derived_seed, seeded
 from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable
 
@@ -34,21 +34,22 @@ logger = logging.getLogger(__name__)
 
 ON_CORRUPT = ("stop", "skip")
 SAMPLERS = ("TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler")
-# so many unreadable slices in a row are a disk that went away rather than damaged files
 MAX_REPLACEMENTS = 10
-# in a slice that took the place of others: what these were
+"""More unreadable slices in a row mean a missing disk rather than damaged files."""
 REPLACED = "replaced"
+"""Key of an input with the unreadable slices that it replaces."""
 
-Place = tuple[int, int]  # in the stream of all processes, and the index of a slice in the dataset
+StreamPosition = tuple[int, int]
+"""Position in the stream of all processes, and index of the slice in the dataset."""
 
 
 class TrainingStream:
-    """An endless iterable of batches, lists of what the mapper gives.
+    """An endless iterable of batches; a batch is a list of the mapper's outputs.
 
     Attributes:
-        start: the iteration whose batch comes first; to be set before iterating.
-        last_batch: the slices that were handed out last.
-        skipped: file name and reason of each slice that this process met and could not read.
+        start: iteration of the first batch; set it before iterating.
+        last_batch: the latest batch.
+        skipped: file name and reason of each unreadable slice that this process skipped.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class TrainingStream:
     ) -> None:
         """
         Args:
-            dataset: gives the input at a :data:`Place`.
-            sampler: endless indices, the share of this process; the same each time it is iterated.
-            batch_size: of this process.
-            wide: for each index whether the slice is wider than high; if given, no batch holds
-                both kinds.
-            num_workers: processes that read.
+            dataset: maps a :data:`StreamPosition` to an input.
+            sampler: endless slice indices of this process, the same in every iteration over it.
+            batch_size: inputs per batch of this process.
+            wide: for each index whether the slice is wider than high; if given, wide and high
+                slices are not mixed in a batch.
+            num_workers: reading processes.
         """
         self.start = 0
         self.last_batch: list[dict] = []
@@ -79,7 +80,7 @@ class TrainingStream:
     def __iter__(self) -> Iterator[list[dict]]:
         """
         Raises:
-            DatasetError: a slice cannot be read and may not be skipped, or too many cannot.
+            DatasetError: a slice is unreadable and may not be skipped, or too many are unreadable.
         """
         loader = DataLoader(
             self._dataset,
@@ -104,7 +105,7 @@ class TrainingStream:
 
 
 class _Batches:
-    """Places of the slices of each batch, from the first on."""
+    """The positions of each batch, from iteration 0."""
 
     def __init__(self, sampler: Sampler, batch_size: int, wide: np.ndarray | None) -> None:
         self._sampler = sampler
@@ -112,8 +113,8 @@ class _Batches:
         self._wide = wide
         self._rank, self._processes = comm.get_rank(), comm.get_world_size()
 
-    def __iter__(self) -> Iterator[list[Place]]:
-        buckets: tuple[list[Place], list[Place]] = ([], [])
+    def __iter__(self) -> Iterator[list[StreamPosition]]:
+        buckets: tuple[list[StreamPosition], list[StreamPosition]] = ([], [])
         for number, index in enumerate(self._sampler):
             bucket = buckets[self._wide is not None and bool(self._wide[index])]
             bucket.append((number * self._processes + self._rank, index))
@@ -123,7 +124,7 @@ class _Batches:
 
 
 class _From:
-    """An iterable without its first items."""
+    """An iterable without its first ``start`` items."""
 
     def __init__(self, items: Iterable, start: int) -> None:
         self._items, self._start = items, start
@@ -133,7 +134,7 @@ class _From:
 
 
 class MappedSlices(Dataset):
-    """What a mapper makes of the slice at a place; its random draws depend on the place alone."""
+    """Mapped slices by position; the mapper's random draws depend on the position only."""
 
     def __init__(
         self,
@@ -144,14 +145,14 @@ class MappedSlices(Dataset):
     ) -> None:
         """
         Args:
-            records: of the slices.
+            records: of the dataset.
             mapper: turns a record into an input.
             seed: of the run.
-            on_corrupt: "stop" gives an :class:`Unreadable` where an image cannot be read; "skip"
-                another slice, drawn at random, which says so under :data:`REPLACED`.
+            on_corrupt: "stop" returns an :class:`Unreadable` for an unreadable image; "skip"
+                returns another slice, drawn at random, with :data:`REPLACED` set.
 
         Raises:
-            ConfigError: something else than these two.
+            ConfigError: ``on_corrupt`` has another value.
         """
         check_choice("INPUT.ON_CORRUPT", on_corrupt, ON_CORRUPT)
         self._records = records
@@ -162,8 +163,8 @@ class MappedSlices(Dataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, place: Place) -> dict | Unreadable:
-        number, index = place
+    def __getitem__(self, position: StreamPosition) -> dict | Unreadable:
+        number, index = position
         replaced: list[Unreadable] = []
         with seeded(derived_seed(self._seed, "slice", number)):
             while True:
@@ -181,24 +182,24 @@ class MappedSlices(Dataset):
 def _too_many(item: Unreadable) -> Unreadable:
     return Unreadable(
         item.file_name,
-        f"{item.message} That is the last of {MAX_REPLACEMENTS} slices in a row that cannot be "
-        "read: is the disk with the images there?",
+        f"{item.message} {MAX_REPLACEMENTS} slices in a row cannot be read: is the disk with the "
+        "images available?",
     )
 
 
 def build_training_stream(
     cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict], seed: int
 ) -> TrainingStream:
-    """The batches of a training of ``cfg``: sampler, batch size and grouping as Detectron2's.
+    """The training batches of ``cfg``, with sampler, batch size and grouping as in Detectron2.
 
     Args:
         cfg: of the training.
-        records: of the slices.
+        records: of the dataset.
         mapper: turns a record into an input.
         seed: of the run.
 
     Raises:
-        ConfigError: a key of the loader has a value that is not known.
+        ConfigError: a key of the loader has an unknown value.
     """
     dataset = DatasetFromList(list(records), copy=False)
     mapped = MappedSlices(dataset, mapper, seed, cfg.INPUT.ON_CORRUPT)
@@ -208,7 +209,7 @@ def build_training_stream(
 def make_stream(
     cfg: CfgNode, dataset: Dataset, records: Sequence[dict], seed: int, num_workers: int
 ) -> TrainingStream:
-    """:func:`build_training_stream` of a dataset that gives the input at a :data:`Place`."""
+    """Like :func:`build_training_stream`, for a dataset indexed by :data:`StreamPosition`."""
     batch_size = max(cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(), 1)
     groups = cfg.DATALOADER.ASPECT_RATIO_GROUPING and batch_size > 1
     return TrainingStream(
@@ -236,7 +237,7 @@ def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
 
 
 def _wider_than_high(records: Sequence[dict]) -> np.ndarray:
-    """For each record whether its image is; files are looked into where a record does not say."""
+    """Whether each image is wider than high, from the file's header if the record has no size."""
     sizes = (
         (r["width"], r["height"]) if "width" in r else read_image_header(r["file_name"])[:2]
         for r in records

@@ -1,26 +1,27 @@
-"""Slices whose image cannot be read: named, in whichever process that happens."""
+"""Reports slices whose image cannot be read, from any worker process."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 from detectron2.data import detection_utils
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import open_picture, upright
 
 TRAINING_ADVICE = (
-    "Repair it, or take it out of the dataset, and go on with --resume; INPUT.ON_CORRUPT skip "
-    "trains without such slices."
+    "Repair it or remove it from the dataset, and continue with --resume; INPUT.ON_CORRUPT "
+    "skip trains without such slices."
 )
 EVALUATION_ADVICE = (
-    "An evaluation without a slice would not be comparable: repair it, or take it out of the "
-    "dataset."
+    "Results without this slice would not be comparable: repair it, or remove it from the dataset."
 )
 
 
 class Unreadable(NamedTuple):
-    """What a mapper gives in place of a slice that it cannot read.
+    """Takes the place of a slice that a mapper cannot read.
 
-    An exception would leave a worker process as the text of its traceback.
+    An exception would arrive from a worker process as the text of its traceback.
     """
 
     file_name: str
@@ -28,14 +29,14 @@ class Unreadable(NamedTuple):
 
     @property
     def message(self) -> str:
-        """File and reason; a reader's own message often names the file already."""
+        """File and reason; the file is not repeated if the reason starts with it."""
         named = self.reason.startswith(self.file_name)
         text = self.reason if named else f"{self.file_name}: {self.reason}"
         return text if text.endswith(".") else f"{text}."
 
 
 class NamingMapper:
-    """A mapper that gives :class:`Unreadable` where another fails because of the image."""
+    """Wraps a mapper; returns :class:`Unreadable` where it fails because of the image."""
 
     def __init__(self, mapper: Callable[[dict], dict]) -> None:
         self._mapper = mapper
@@ -43,7 +44,7 @@ class NamingMapper:
     def __call__(self, record: dict) -> dict | Unreadable:
         """
         Raises:
-            Exception: the mapper's, if the image is not at fault.
+            Exception: the mapper's, if the image itself can be read.
         """
         try:
             return self._mapper(record)
@@ -55,23 +56,26 @@ class NamingMapper:
 
 
 def _fault_of(record: dict) -> str | None:
-    """Why the image of a record cannot be read on its own; None if it can."""
+    """Why the image of a record cannot be read; ``None`` if it can."""
     try:
-        image = detection_utils.read_image(record["file_name"], format="RGB")
-        detection_utils.check_image_size(dict(record), image)
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+        with open_picture(record["file_name"]) as image:
+            pixels = np.asarray(upright(image))
+        detection_utils.check_image_size(dict(record), pixels)
+    except DatasetError as error:
+        return str(error)
+    except Exception as error:  # damaged files raise all kinds of exceptions
         return f"cannot be read ({str(error) or type(error).__name__})"
     return None
 
 
 class StopAtUnreadable:
-    """Batches of a loader whose mapper is a :class:`NamingMapper`; the first failure ends them."""
+    """Batches of a loader with a :class:`NamingMapper`; stops at the first unreadable slice."""
 
     def __init__(self, loader: Iterable[list], advice: str) -> None:
         """
         Args:
-            loader: of a known length.
-            advice: what to do, a sentence at the end of the message.
+            loader: must have a length.
+            advice: sentence at the end of the message.
         """
         self._loader = loader
         self._advice = advice
@@ -82,7 +86,7 @@ class StopAtUnreadable:
     def __iter__(self) -> Iterator[list[dict]]:
         """
         Raises:
-            DatasetError: names the image and why it cannot be read.
+            DatasetError: an image cannot be read; gives the file and the reason.
         """
         for batch in self._loader:
             for item in batch:

@@ -1,6 +1,5 @@
-"""From CNCB's lesion archive to images and COCO json files that Detectron2 trains on."""
+"""Prepares CNCB's lesion archive as images and COCO json files for Detectron2."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,16 +9,14 @@ from tqdm import tqdm
 from ct_lesion.errors import DatasetError
 
 from ..datasets.lesion_coco import (
-    ANNOTATION_FOLDER,
-    IMAGE_FOLDER,
     CocoDataset,
     SplitSummary,
-    annotation_file,
     check_output,
+    write_annotations,
     written_at_once,
 )
 from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart
+from ..datasets.splits import SliceId, Split, check_patients_apart, with_val
 from .cncb_archive import Archive, ArchiveSlice, pair_slices, read_all_labels
 
 
@@ -27,8 +24,8 @@ def find_slices(archive: Archive) -> list[ArchiveSlice]:
     """All slices of an archive.
 
     Raises:
-        DatasetError: images without masks, masks without images, or slices that stand twice; then
-            what is wrong inside the other files is named as well.
+        DatasetError: images without masks, masks without images, or repeated slices. The message
+            also lists the faults inside the other files.
     """
     pairs, problems = pair_slices(archive)
     if problems:
@@ -47,51 +44,46 @@ def prepare_cncb(
     min_area: int = 100,
     overwrite: bool = False,
 ) -> dict[str, dict[str, SplitSummary]]:
-    """Write ``images/<patient>/<slice>`` and one COCO json a mask type and split.
+    """Write ``images/<patient>/<slice>`` and one COCO json per mask type and split.
 
     Images are copied byte for byte; lesion-free slices are kept. All files are checked before
     anything is written, and the output appears at once or not at all.
 
     Args:
-        archive: where the files are.
+        archive: with the image and mask files.
         pairs: its slices, from :func:`find_slices`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val`` the test split serves.
+        split: slices of ``train``, ``val`` and ``test``; without ``val``, the test slices are used.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``.
         min_area: lesions of fewer pixels are background.
-        overwrite: replace what an earlier run wrote there.
+        overwrite: replace an earlier dataset in ``output``.
 
     Returns:
         Summaries by dataset and split.
 
     Raises:
-        DatasetError: a patient in two splits, faulty files (all of them named), or an output
-            that exists.
+        DatasetError: a patient is in two splits, files are faulty (the message lists all), or the
+            output exists.
     """
     check_patients_apart(split)
     output = Path(output)
     check_output(output, overwrite)
     by_id = {pair.id: pair for pair in pairs}
-    chosen = {name: [by_id[i] for i in sorted(split.get(name, []))] for name in SPLITS}
-    labels = _read_checked(archive, [p for name in SPLITS for p in chosen[name]])
-    chosen["val"] = chosen["val"] or chosen["test"]
-
-    summaries: dict[str, dict[str, SplitSummary]] = {}
-    with written_at_once(output) as partial:
-        _copy_images(archive, [by_id[i] for i in labels], partial / IMAGE_FOLDER)
-        (partial / ANNOTATION_FOLDER).mkdir()
-        for key in mask_types:
-            dataset = MASK_TYPES[key].dataset
-            for name in SPLITS:
-                coco = _coco_json(chosen[name], labels, key, name, min_area)
-                path = partial / annotation_file(dataset, name)
-                path.write_text(json.dumps(coco.json), encoding="utf-8")
-                summaries.setdefault(dataset, {})[name] = coco.summary()
-    return summaries
+    chosen = {name: [by_id[i] for i in sorted(own)] for name, own in with_val(split).items()}
+    used = {pair.id: pair for own in chosen.values() for pair in own}
+    labels = _read_checked(archive, list(used.values()))
+    with written_at_once(output) as (images, annotations):
+        _copy_images(archive, list(used.values()), images)
+        datasets = (
+            _coco_json(own, labels, key, name, min_area)
+            for key in mask_types
+            for name, own in chosen.items()
+        )
+        return write_annotations(annotations, datasets)
 
 
 def _read_checked(archive: Archive, pairs: Sequence[ArchiveSlice]) -> dict[SliceId, np.ndarray]:
-    """Labels of all slices, or every fault there is."""
+    """Labels of all slices; raises with the list of all faults."""
     labels, problems = {}, []
     for pair, result in read_all_labels(archive, _with_progress(pairs)):
         if isinstance(result, DatasetError):
@@ -123,7 +115,7 @@ def _coco_json(
 ) -> CocoDataset:
     dataset = CocoDataset("CNCB chest CT lesions", mask_type, split, min_area)
     for pair in pairs:
-        # the archive holds one scan a patient
+        # the archive holds one scan per patient
         scan = pair.id.patient
         dataset.add(pair.id, _image_name(pair), scan, labels[pair.id], lung_known=True)
     return dataset

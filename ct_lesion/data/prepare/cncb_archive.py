@@ -1,7 +1,7 @@
-"""Reading CNCB's lesion archive: ``image/<patient>/<slice>.jpg``, ``mask/<patient>/<slice>.png``.
+"""Reads CNCB's lesion archive: ``image/<patient>/<slice>.jpg``, ``mask/<patient>/<slice>.png``.
 
 The archive is a zip file or the unpacked folder. Images and masks are paired by patient and slice,
-never by order, and everything that is wrong with it is reported at once.
+never by order, and all faults are reported at once.
 """
 
 import io
@@ -19,19 +19,19 @@ import numpy as np
 from PIL import Image
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.pictures import LARGEST_PICTURE, open_picture
+from ct_lesion.pictures import LARGEST_PICTURE, WINDOW_FIRST, read_8_bit
 
 from ..datasets.lesion_masks import LABELS
 from ..datasets.splits import SliceId
 
-# .../image/<patient>/<slice>.<ext>; no part of it may be hidden or lead out of the folder
+# .../image/<patient>/<slice>.<ext>; no part may be hidden or lead out of the folder
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
 LARGEST_FILE = 4 * LARGEST_PICTURE
-"""Bytes of the largest picture file: more than an uncompressed one of the largest size has."""
+"""Bytes of the largest picture file: more than an uncompressed picture of the largest size."""
 SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
-"""Bytes that any zip may unpack to, and how many times its own size if that is more. Pictures are
-compressed already, so a zip of them unpacks to about its own size."""
+"""A zip may unpack to this many bytes, or to this multiple of its size if that is more. Pictures
+are already compressed, so a zip of them unpacks to about its own size."""
 BAD_ZIP = (
     zipfile.BadZipFile,
     OSError,
@@ -39,17 +39,17 @@ BAD_ZIP = (
     LookupError,
     ValueError,
     OverflowError,
-    RuntimeError,  # a password, or a compression that zipfile does not know
+    RuntimeError,  # encrypted, or an unknown compression
     struct.error,
     zlib.error,
     lzma.LZMAError,
 )
-"""What reading a damaged, encrypted or exotic zip raises."""
+"""Exceptions on reading a damaged, encrypted or exotic zip."""
 
 
 @dataclass(frozen=True)
 class ArchiveSlice:
-    """An image and its mask in the archive: names of the two members."""
+    """An image and its mask, as member names of the archive."""
 
     id: SliceId
     image: str
@@ -57,12 +57,12 @@ class ArchiveSlice:
 
 
 class Archive:
-    """The files of a folder or a zip, by name."""
+    """Files of a folder or a zip, by name."""
 
     def __init__(self, path: str | Path) -> None:
         """
         Raises:
-            DatasetError: there is no such file or folder, or it is not a zip.
+            DatasetError: the file or folder does not exist, or the file is not a zip.
         """
         self.path = Path(path)
         self._zip = None
@@ -72,11 +72,12 @@ class Archive:
             raise DatasetError(f"{path}: no such file or folder.")
 
     def names(self) -> list[str]:
+        """Paths of all files, relative to the archive."""
         if self._zip:
             return self._zip.namelist()
         return [
             (Path(folder) / name).relative_to(self.path).as_posix()
-            # not Path.rglob, which does not enter the linked folders that large archives live in
+            # not Path.rglob, which does not follow links to folders
             for folder, _, names in os.walk(self.path, followlinks=True)
             for name in names
         ]
@@ -85,7 +86,7 @@ class Archive:
         """The bytes of a file.
 
         Raises:
-            DatasetError: it cannot be unpacked or read, or is larger than any slice.
+            DatasetError: the file cannot be unpacked or read, or is larger than any slice.
         """
         try:
             size = self._size(name)
@@ -94,7 +95,7 @@ class Archive:
             raise DatasetError(f"{name}: cannot be read ({error})") from None
         if size > LARGEST_FILE:
             raise DatasetError(
-                f"{name}: {size:,} bytes, which no slice has (at most {LARGEST_FILE:,})"
+                f"{name}: {size:,} bytes, more than any slice has (at most {LARGEST_FILE:,})"
             )
         return data
 
@@ -106,17 +107,17 @@ class Archive:
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a zip. Nothing is ever extracted under a name that stands in it."""
+    """Open a zip. Nothing is extracted under its member names."""
     try:
         file = zipfile.ZipFile(path)
     except BAD_ZIP as error:
-        raise DatasetError(f"{path}: not a zip file, or a damaged one ({error}).") from None
+        raise DatasetError(f"{path}: not a zip file, or damaged ({error}).") from None
     unpacked = sum(info.file_size for info in file.infolist())
     if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
         file.close()
         raise DatasetError(
             f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
-            "which pictures never do. Get the archive again."
+            "which pictures never do. Download the archive again."
         )
     return file
 
@@ -125,10 +126,10 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
     """Find images and masks and pair them by patient and slice.
 
     Returns:
-        The pairs, sorted, and one line for each file without a partner or with two.
+        The pairs, sorted, and a line for each file that has no partner or several.
 
     Raises:
-        DatasetError: nothing in the archive looks like a slice.
+        DatasetError: the archive contains no slices.
     """
     found: dict[str, dict[SliceId, str]] = {"image": {}, "mask": {}}
     problems = []
@@ -147,7 +148,7 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
     if not images and not masks:
         raise DatasetError(
             f"{archive.path}: no file image/<patient>/<slice>.jpg or mask/<patient>/<slice>.png "
-            "in it. Give the archive ct_lesion_seg.zip or the folder that holds image/ and mask/."
+            "found. Give the archive ct_lesion_seg.zip or the folder that holds image/ and mask/."
         )
     problems += [f"{images[i]}: has no mask" for i in sorted(images.keys() - masks.keys())]
     problems += [f"{masks[i]}: has no image" for i in sorted(masks.keys() - images.keys())]
@@ -156,16 +157,16 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
 
 
 def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
-    """The label mask of a slice, after checking it and its image.
+    """Read the label mask of a slice and check it and its image.
 
     Returns:
         ``(H, W)`` uint8 with values 0..3.
 
     Raises:
-        DatasetError: a file is empty, unreadable, of 16 bits, the sizes differ, or the mask has
+        DatasetError: a file is empty, unreadable or of 16 bits, the sizes differ, or the mask has
             other values.
     """
-    image = _decode(archive, pair.image, "window it to 8 bits first")
+    image = _decode(archive, pair.image)
     mask = _decode(archive, pair.mask, "save it with 8 bits")
     if image.size != mask.size:
         raise DatasetError(
@@ -184,16 +185,12 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
     return labels
 
 
-def _decode(archive: Archive, name: str, advice: str) -> Image.Image:
-    data = archive.read(name)
-    if not data:
-        raise DatasetError(f"{name}: empty file")
-    with open_picture(io.BytesIO(data), name) as image:
-        image.load()
-    if image.mode == "LA":  # grey with transparency, which says nothing here
+def _decode(archive: Archive, name: str, advice: str = WINDOW_FIRST) -> Image.Image:
+    image = read_8_bit(io.BytesIO(archive.read(name)), name, advice)
+    if image.mode == "LA":  # grey with transparency, which is ignored
         return image.convert("L")
     if image.mode not in _MODES_8_BIT:
-        raise DatasetError(f"{name}: an image of more than 8 bits (mode {image.mode}); {advice}")
+        raise DatasetError(f"{name}: a picture of mode {image.mode}; save it as 8-bit grey")
     return image
 
 
@@ -209,7 +206,7 @@ def _some(values: Iterable[int], most: int = 5) -> str:
 def read_all_labels(
     archive: Archive, pairs: Iterable[ArchiveSlice]
 ) -> Iterator[tuple[ArchiveSlice, np.ndarray | DatasetError]]:
-    """The labels of each slice, or what is wrong with it, so that a caller can report it all."""
+    """The labels of each slice, or its error, so that the caller can report all errors."""
     for pair in pairs:
         try:
             yield pair, read_labels(archive, pair)

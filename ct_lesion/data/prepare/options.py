@@ -1,4 +1,4 @@
-"""Command line options and the printed summary that the preparation tools share."""
+"""Command line options and printed summary shared by the tools that prepare lesion datasets."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    """``--output``, ``--mask-types``, ``--min-area``, the ways to split, ``--overwrite``."""
+    """Add ``--output``, ``--mask-types``, ``--min-area``, the split options and ``--overwrite``."""
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
         default=datasets_root() / "cncb",
-        help="where to write (default: $DETECTRON2_DATASETS/cncb, i.e. datasets/cncb)",
+        help="output folder (default: $DETECTRON2_DATASETS/cncb, i.e. datasets/cncb)",
     )
     parser.add_argument(
         "--mask-types",
         nargs="+",
         choices=list(MASK_TYPES),
-        help="merge: one class Lesion; both: GGO and Consolidation; ggo: GGO alone (default: all "
+        help="merge: one class Lesion; both: GGO and Consolidation; ggo: GGO only (default: all "
         "that the labels allow)",
     )
     parser.add_argument(
@@ -47,15 +47,18 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="lesions of fewer pixels are background (default: 100, for 512 x 512 slices)",
     )
-    how = parser.add_argument_group("split", "one of these ways; --split-fractions is the default")
+    how = parser.add_argument_group("split", "give one of these; --split-fractions is the default")
     how.add_argument(
         "--split-file",
         action="append",
         metavar="SPLIT=LIST",
-        help="a list of slices, <patient>_<slice>.jpg or paths, for train, val or test; repeat it",
+        help="a list of slices, <patient>_<slice>.jpg or paths, for train, val or test; repeatable",
     )
     how.add_argument(
-        "--test-patients", nargs="+", metavar="PATIENT", help="hold these out, train on the others"
+        "--test-patients",
+        nargs="+",
+        metavar="PATIENT",
+        help="test on these patients, train on all others",
     )
     how.add_argument(
         "--split-fractions",
@@ -63,23 +66,25 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=(0.7, 0.1, 0.2),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="fractions of the patients (default: 0.7 0.1 0.2)",
+        help="split the patients at random into these fractions (default: 0.7 0.1 0.2)",
     )
     how.add_argument("--seed", type=int, default=0, help="for --split-fractions (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier dataset")
 
 
-def split_as_told(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:
-    """The split of the options.
+def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:
+    """The split that the options ask for.
 
     Raises:
-        DatasetError: they do not fit the slices.
+        DatasetError: the options do not fit the slices.
     """
     if args.split_file:
         lists = dict(item.partition("=")[::2] for item in args.split_file)
         unknown = set(lists) - set(SPLITS)
         if unknown or not {"train", "test"} <= set(lists):
-            raise DatasetError("--split-file: give train=LIST and test=LIST, and val=LIST if any.")
+            raise DatasetError(
+                "--split-file: give train=LIST and test=LIST, and optionally val=LIST."
+            )
         return split_by_lists(slices, lists)
     if args.test_patients:
         return split_by_patients(slices, args.test_patients)
@@ -89,14 +94,14 @@ def split_as_told(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:
 def print_result(
     summaries: dict[str, dict[str, SplitSummary]], split: Split, slices: int, output: Path
 ) -> None:
-    """Print what was written, and what a user may not expect about it."""
+    """Print the summaries, unused slices and the output folder."""
     for dataset, splits in summaries.items():
         _print_summary(dataset, splits)
     unused = slices - sum(len(chosen) for chosen in split.values())
     if unused:
-        print(f"\n{unused} slices are in no list and were left out.")
+        print(f"\n{unused} slices are not listed and were left out.")
     if not split.get("val"):
-        print("\nNo list for val: val is the test split. Choose nothing by it that you then test.")
+        print("\nThere are no val slices: val is a copy of test. Do not tune on it.")
     print(f"\nWritten: {output / ANNOTATION_FOLDER} and the images beside it.")
 
 

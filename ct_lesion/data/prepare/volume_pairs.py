@@ -1,4 +1,4 @@
-"""Pairs of an image and a mask volume, and what the values of the masks mean."""
+"""Pairs of an image and a mask volume, and the meaning of the masks' values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..datasets.lesion_masks import BACKGROUND, CONSOLIDATION, GGO, LUNG, MASK_T
 
 CSV_COLUMNS = ("patient", "image", "mask")
 LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")
-# a lesion of no stated kind is stored as GGO, which only the mask type "merge" may then read
+# lesions of unspecified kind are stored as GGO; LabelMap then only allows the mask type "merge"
 _STORED = dict(zip(LABEL_NAMES, (BACKGROUND, LUNG, GGO, CONSOLIDATION, GGO), strict=True))
 
 
@@ -27,7 +27,7 @@ class VolumePair:
 
     Attributes:
         patient: safe as a folder name.
-        scan: likewise, and different for every pair.
+        scan: safe as a folder name, and unique.
         image: a volume file or a folder of one DICOM series.
         mask: a volume file of the same geometry.
     """
@@ -39,15 +39,15 @@ class VolumePair:
 
 
 def pair_folders(images: str | Path, masks: str | Path) -> tuple[list[VolumePair], list[str]]:
-    """Pair the volume files of two folders by their names without ending.
+    """Pair the volume files of two folders by their names without extension.
 
-    Each pair is taken for a patient of its own; where patients have several scans, use a list.
+    Each pair counts as a separate patient; if patients have several scans, use a list.
 
     Returns:
-        The pairs, and a line for each file without a partner or with two.
+        The pairs, and a line for each file that has no partner or several.
 
     Raises:
-        DatasetError: a folder is not there, or there is no volume in it.
+        DatasetError: a folder is missing or contains no volume.
     """
     problems: list[str] = []
     image_files, mask_files = (_by_stem(Path(folder), problems) for folder in (images, masks))
@@ -77,10 +77,10 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
             continue
         stem = volume_stem(path)
         if stem in files:
-            problems.append(f"{path}: a second volume of this name, beside {files[stem].name}")
+            problems.append(f"{path}: has the same name as {files[stem].name}")
         files.setdefault(stem, path)
     if not files:
-        raise DatasetError(f"{folder}: no NIfTI, NRRD or MetaImage file in it.")
+        raise DatasetError(f"{folder}: contains no NIfTI, NRRD or MetaImage file.")
     return files
 
 
@@ -90,10 +90,10 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
     Paths are relative to the file. An image may also be a folder of one DICOM series.
 
     Returns:
-        The pairs, and a line for each faulty one.
+        The pairs, and a line for each faulty pair.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column or holds no pair.
+        DatasetError: the file cannot be read, lacks a column or contains no pair.
     """
     path = Path(path)
     try:
@@ -109,7 +109,7 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a list of volumes ({error}).") from None
     if not rows:
-        raise DatasetError(f"{path}: no pairs in it.")
+        raise DatasetError(f"{path}: contains no pairs.")
     problems: list[str] = []
     pairs: list[VolumePair] = []
     scans = unique_names(safe_name(volume_stem(Path(row["image"] or ""))) for _, row in rows)
@@ -126,15 +126,15 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
 
 
 class LabelMap:
-    """What each value of a mask means; 0 is background unless said otherwise."""
+    """Meaning of each value of a mask; 0 is background unless mapped."""
 
     def __init__(self, items: Sequence[str]) -> None:
         """
         Args:
-            items: ``VALUE=NAME``, name one of ``LABEL_NAMES``, e.g. ``1=lung 2=ggo``.
+            items: ``VALUE=NAME`` with a name of ``LABEL_NAMES``, e.g. ``1=lung 2=ggo``.
 
         Raises:
-            DatasetError: another form or name, a value given twice, or no lesion among them.
+            DatasetError: an item is malformed, a value is given twice, or no label is a lesion.
         """
         self._stored, names = {0: 0}, {}
         for item in items:
@@ -150,21 +150,21 @@ class LabelMap:
             self._stored[int(value)] = _STORED[name]
         self.names = set(names.values())
         if not self.names & {"ggo", "consolidation", "lesion"}:
-            raise DatasetError("--labels: no lesion among them (ggo, consolidation or lesion).")
+            raise DatasetError("--labels: name a lesion (ggo, consolidation or lesion).")
 
     @property
     def has_lung(self) -> bool:
-        """Whether the lung field is among the labels."""
+        """Whether a label is the lung field."""
         return "lung" in self.names
 
     def mask_types(self, wanted: Sequence[str] | None = None) -> list[str]:
-        """The mask types that the labels allow, or those of ``wanted``.
+        """The mask types that the labels allow, or ``wanted`` if given.
 
         Raises:
-            DatasetError: one of those wanted needs labels that are not there.
+            DatasetError: a wanted mask type needs labels that are missing.
         """
         needs = {"merge": set(), "both": {"ggo", "consolidation"}, "ggo": {"ggo"}}
-        # among lesions of no stated kind there may be GGO
+        # lesions of unspecified kind may be GGO or consolidation
         able = [
             key
             for key in MASK_TYPES
@@ -179,11 +179,11 @@ class LabelMap:
         return list(wanted or able)
 
     def unknown(self, values: np.ndarray) -> list[float]:
-        """Those of a mask's values that are not mapped."""
+        """Values of a mask that are not mapped."""
         return [float(v) for v in np.unique(values) if v not in self._stored]
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """A mask's values as labels of :mod:`ct_lesion.data.datasets.lesion_masks`, uint8."""
+        """Map a mask's values to those of :mod:`ct_lesion.data.datasets.lesion_masks`, uint8."""
         labels = np.zeros(values.shape, np.uint8)
         for value, stored in self._stored.items():
             if stored:

@@ -1,11 +1,11 @@
-"""From pairs of image and mask volumes to images and COCO json files that Detectron2 trains on.
+"""Prepares pairs of image and mask volumes as images and COCO json files for Detectron2.
 
-Images come through the same reader and window as at prediction.
+Images are read and windowed as in prediction.
 """
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,13 @@ from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
 
 from ..datasets.lesion_coco import (
-    ANNOTATION_FOLDER,
-    IMAGE_FOLDER,
     CocoDataset,
     SplitSummary,
-    annotation_file,
     check_output,
+    write_annotations,
     written_at_once,
 )
-from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart
+from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart, with_val
 from .volume_pairs import LabelMap, VolumePair
 
 DESCRIPTION = "chest CT lesions from volumes"
@@ -40,11 +37,11 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class CheckedPair:
-    """A pair that can be used.
+    """A valid pair.
 
     Attributes:
-        slices: number of them.
-        remarks: findings about the scan, one line each.
+        slices: number of slices.
+        remarks: quality findings of the scan, one line each.
     """
 
     pair: VolumePair
@@ -70,12 +67,14 @@ def check_pairs(
     """Open every pair and read every mask.
 
     Args:
-        problems: what is wrong already, to be named with the rest.
+        pairs: from :func:`pair_folders` or :func:`read_pair_list`.
+        problems: faults found while pairing, reported with the others.
+        labels: meaning of the masks' values.
         options: for reading the images.
 
     Raises:
-        DatasetError: names all faulty files: unreadable, no CT, a mask of another size or place,
-            values that ``labels`` does not map.
+        DatasetError: lists all faulty files: unreadable, not a CT, a mask of another size or
+            geometry, values that ``labels`` does not map.
     """
     faults, checked = list(problems), []
     for pair in tqdm(pairs, desc="checking volumes", unit="scan", disable=None):
@@ -102,38 +101,41 @@ def prepare_volumes(
     overwrite: bool = False,
     options: ReadOptions | None = None,
 ) -> dict[str, dict[str, SplitSummary]]:
-    """Write ``images/<patient>/<slice>.png`` and one COCO json a mask type and split.
+    """Write ``images/<patient>/<slice>.png`` and one COCO json per mask type and split.
 
     Lesion-free slices are kept. The output appears at once or not at all.
 
     Args:
         checked: from :func:`check_pairs`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val`` the test split serves.
-        labels: what the masks' values mean.
+        split: slices of ``train``, ``val`` and ``test``; without ``val``, the test slices are used.
+        labels: meaning of the masks' values.
         output: folder to write to.
-        mask_types: keys of ``MASK_TYPES``; None for all that the labels allow.
+        mask_types: keys of ``MASK_TYPES``; ``None`` for all that the labels allow.
         min_area: lesions of fewer pixels are background.
-        overwrite: replace what an earlier run wrote there.
+        overwrite: replace an earlier dataset in ``output``.
         options: the same as for the check.
 
     Returns:
         Summaries by dataset and split.
 
     Raises:
-        DatasetError: a patient in two splits, a mask type without its labels, or an output that
+        DatasetError: a patient is in two splits, a mask type lacks its labels, or the output
             exists.
     """
     keys = labels.mask_types(mask_types)
     check_patients_apart(split)
     output = Path(output)
     check_output(output, overwrite)
-    splits_of = _splits_of(split)
+    splits_of: dict[SliceId, list[str]] = defaultdict(list)
+    for name, slices in with_val(split).items():
+        for slice_id in slices:
+            splits_of[slice_id].append(name)
     datasets = {
         (key, name): CocoDataset(DESCRIPTION, key, name, min_area)
         for key in keys
         for name in SPLITS
     }
-    with written_at_once(output) as partial:
+    with written_at_once(output) as (images, annotations):
         for item in tqdm(checked, desc="writing slices", unit="scan", disable=None):
             if not any(slice_id in splits_of for slice_id in item.slice_ids):
                 continue
@@ -144,29 +146,14 @@ def prepare_volumes(
                 if not names:
                     continue
                 file_name = f"{slice_id.patient}/{slice_id.slice}.png"
-                _write_png(partial / IMAGE_FOLDER / file_name, scan.grey(index))
+                _write_png(images / file_name, scan.grey(index))
                 mask = labels.apply(masks(index))
                 for key in keys:
                     for name in names:
                         datasets[key, name].add(
                             slice_id, file_name, item.pair.scan, mask, labels.has_lung
                         )
-        (partial / ANNOTATION_FOLDER).mkdir()
-        for (key, name), dataset in datasets.items():
-            path = partial / annotation_file(MASK_TYPES[key].dataset, name)
-            path.write_text(json.dumps(dataset.json), encoding="utf-8")
-    return {
-        MASK_TYPES[key].dataset: {name: datasets[key, name].summary() for name in SPLITS}
-        for key in keys
-    }
-
-
-def _splits_of(split: Split) -> dict[SliceId, tuple[str, ...]]:
-    """The splits a slice is written to: val is the test split where it has no slices itself."""
-    names = {"test": ("test",) if split.get("val") else ("val", "test")}
-    return {
-        slice_id: names.get(name, (name,)) for name, slices in split.items() for slice_id in slices
-    }
+        return write_annotations(annotations, datasets.values())
 
 
 def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> CheckedPair:
@@ -191,7 +178,7 @@ def _check_geometry(pair: VolumePair, scan: Scan, mask: Geometry) -> None:
             f"{pair.mask}: {_sides(mask)} voxels, but its image {pair.image} has {_sides(image)}"
         )
     if scan.spacing_mm is None:
-        return  # pictures: nothing to compare
+        return  # pictures have no geometry
     for what, tolerance in (
         ("spacing", _SAME_MM),
         ("origin", _SAME_MM),

@@ -1,6 +1,6 @@
 // The curve of lesion area along the scan, and the bars of class probabilities.
 
-/** Lesion area of each slice as steps, one a slice; a press or drag jumps there. */
+/** Lesion area along the scan, one step per slice; a click or drag jumps to the slice. */
 class AreaCurve {
   constructor(slices, summary, jump) {
     this.count = slices.length;
@@ -17,7 +17,7 @@ class AreaCurve {
         "aria-hidden": "true" }),
       this.marker);
     const top = most > 0 && peak !== null
-      ? `most ${area(slices[peak])}, slice ${peak + 1}` : "no lesion";
+      ? `maximum ${area(slices[peak])}, slice ${peak + 1}` : "no lesion";
     this.root = element("figure", { class: "panel area" },
       element("figcaption", {},
         element("b", {}, "Lesion area along the scan"),
@@ -55,7 +55,7 @@ function end(slices, slice) {
   return `slice ${slice + 1}` + (z === null ? "" : ` (z ${number(z)} mm)`);
 }
 
-/** Class probabilities of the slice shown, above those of the scan. */
+/** Class probabilities of the current slice, above those of the scan. */
 class ProbabilityBars {
   constructor(summary) {
     this.slice = new Map();

@@ -1,10 +1,10 @@
-// Elements and numbers. All text goes in as text nodes: names in it come from users' files.
+// Elements and numbers. Text is inserted as text nodes only, because names come from users' files.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const NOTHING = "–";
 
-/** An element. Attributes named on... are listeners; those of value null or false are left out. */
+/** Create an element. Attributes "on..." are listeners; attributes that are null or false are omitted. */
 function element(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
@@ -26,7 +26,7 @@ function button(text, attributes = {}) {
   return element("button", { type: "button", ...attributes }, text);
 }
 
-/** A number with so many decimals, or a dash. */
+/** A number with the given decimals; a dash for null. */
 function number(value, decimals = 0) {
   if (value === null || value === undefined) return NOTHING;
   const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
@@ -45,7 +45,7 @@ function percent(value) {
   return value === null ? NOTHING : number(100 * value, 1) + " %";
 }
 
-/** Lesion area of a slice or lesion: physical where the spacing is known. */
+/** Lesion area of a slice or lesion, in mm² if the spacing is known. */
 function area({ area_mm2, area_px }) {
   return area_mm2 === null ? `${number(area_px)} px` : `${number(area_mm2)} mm²`;
 }
@@ -54,21 +54,21 @@ function plural(count, word) {
   return `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/** The probability of the scan's own class. */
+/** The probability of the predicted class of a scan. */
 function certainty(summary) {
   if (summary.class === null || summary.probabilities === null) return null;
   return Object.hasOwn(summary.probabilities, summary.class)
     ? summary.probabilities[summary.class] : null;
 }
 
-/** What made the predictions and when, in a line; the foot of the page has it in full. */
+/** Date and model in a line; the footer has all facts. */
 function madeBy() {
   const [model] = Object.entries(page.model);
   return element("p", { class: "soft made" },
     `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : ""));
 }
 
-/** The hash of a scan's view; slice from 0. */
+/** The hash of the viewer of a scan; the slice counts from 0. */
 function scanHash(scan, slice = null, windowName = null) {
   let hash = `#scan=${encodeURIComponent(scan)}`;
   if (slice !== null) hash += `&slice=${slice + 1}`;

@@ -1,10 +1,10 @@
-// Which view is shown: the address says it, so that the back button and links work.
+// The address determines the view, so that links and the back button work.
 
 const root = document.getElementById("page");
-let shown = null;  // the ScanView on the page, or null for the table
-let latest = {};  // changes with every address: a view that loads slowly must not come after all
+let shown = null;  // the current ScanView, or null for the table
+let latest = {};  // replaced on every change of address, so that a view that loads too late is dropped
 
-/** Called by a scan's view.js, which hands its data over as JSON. */
+/** Called by the view.js of a scan with its data as JSON. */
 window.ctLesion = {
   receive(text) {
     document.currentScript.view = JSON.parse(text);
@@ -14,7 +14,7 @@ window.ctLesion = {
 function loadView(scan) {
   return new Promise((resolve, reject) => {
     const src = `${encodeURIComponent(scan)}/view/${page.view_file}`;
-    const fail = () => reject(new Error(`Cannot read ${src}. Is the scan's folder beside this page?`));
+    const fail = () => reject(new Error(`Cannot read ${src}. Keep the folder of the scan beside this page.`));
     const script = element("script", { src, onerror: fail, onload: () => {
       script.remove();
       if (script.view) resolve(script.view);
@@ -33,7 +33,7 @@ function showTable(problem = null) {
   scrollTo(0, problem === null ? table.scrolled : 0);
   [...document.querySelectorAll("#scans tr")].find((row) => row.dataset.scan === from)
     ?.querySelector("a").focus({ preventScroll: true });
-  // so that opening the same scan again is a change of the address
+  // opening the same scan again must change the address
   if (problem !== null) history.replaceState(null, "", "#");
 }
 
@@ -49,7 +49,7 @@ async function showScan(summary, slice, windowName) {
     return;
   }
   if (wish !== latest) return;
-  view.summary.scan = scan;  // where the images are: the folder's present name
+  view.summary.scan = scan;  // the folder may have been renamed; its current name locates the images
   shown = new ScanView(view, slice, windowName);
   root.replaceChildren(shown.root);
   document.title = `${scan} – lesion predictions`;
@@ -77,7 +77,7 @@ function route() {
     showScan(summary, slice, wanted.get("window"));
     return;
   }
-  showTable(name === null ? null : `There is no scan named ${name} here.`);
+  showTable(name === null ? null : `This page has no scan named ${name}.`);
 }
 
 addEventListener("hashchange", route);

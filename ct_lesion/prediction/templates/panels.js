@@ -1,4 +1,4 @@
-// What stands beside the image: the scan's facts, its notes, the lesions of the slice shown.
+// The panels beside the image: facts and notes about the scan, lesions of the current slice.
 
 function scanFacts(summary) {
   const [height, width] = summary.size;
@@ -14,7 +14,7 @@ function scanFacts(summary) {
     ["Slices with lesion", `${number(summary.slices_with_lesion)} of ${number(summary.slices)}${within}`],
     ["Score threshold", number(summary.score_thresh, 2)],
     ["Slice size", `${width} × ${height} px`],
-    ["Voxel", spacing === null ? "size not known"
+    ["Voxel", spacing === null ? "size unknown"
       : [spacing[2], spacing[1], spacing[0]].map((mm) => number(mm, 2)).join(" × ") + " mm"],
     ["Patient", summary.patient || null],
     ["Source", summary.source || null],
@@ -33,7 +33,7 @@ function scanNotes(summary) {
     found.map((text) => element("li", {}, text)));
 }
 
-/** The lesions of the slice; pointing at one, by mouse or keyboard, points at it in the image. */
+/** The lesions of the current slice; hovering or focusing a lesion highlights it in the image. */
 class LesionList {
   constructor(summary, highlight) {
     this.summary = summary;
@@ -86,13 +86,13 @@ function legend(summary) {
 
 const KEYS = [
   ["← →  ↑ ↓", "previous, next slice (or the wheel on the image)"],
-  ["PgUp PgDn", "ten slices"],
+  ["PgUp PgDn", "ten slices back, forward"],
   ["Home End", "first, last slice"],
-  ["N  P", "next, previous slice with lesion"],
-  ["M", "slice with most lesion"],
-  ["C", "contours shown or hidden"],
+  ["N  P", "next, previous slice with a lesion"],
+  ["M", "slice with the largest lesion area"],
+  ["C", "show or hide contours"],
   ["W", "next window"],
-  ["+  −  0", "zoom in, out, to fit (or Ctrl and the wheel)"],
+  ["+  −  0", "zoom in, zoom out, fit (or Ctrl and the wheel)"],
   ["Esc", "back to all scans"],
 ];
 

@@ -1,4 +1,4 @@
-// The view of a scan: one slice shown, everything else follows it.
+// The viewer of a scan; all panels follow the current slice.
 
 class ScanView {
   constructor(view, start, windowName) {
@@ -52,13 +52,13 @@ class ScanView {
     this.toggle = button("Contours", { id: "contours", "aria-pressed": "true", disabled: none,
       title: "Show or hide contours (C)", onclick: () => this.toggleContours() });
     this.windows = this.view.windows.map((w) => button(w.name.replaceAll("_", " "), {
-      title: w.level === null ? "Grey values as in the input"
+      title: w.level === null ? "Grey values of the input"
         : `Level ${number(w.level)} HU, width ${number(w.width)} HU (W)`,
       disabled: this.view.windows.length === 1, onclick: () => this.setWindow(w) }));
     return element("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },
       this.single ? null : group("Slices with lesion", this.previous,
-        button("Most lesion", { id: "most-lesion", disabled: none,
-          title: "Slice with most lesion (M)", onclick: () => this.goToMost() }), this.next),
+        button("Largest area", { id: "most-lesion", disabled: none,
+          title: "Slice with the largest lesion area (M)", onclick: () => this.goToMost() }), this.next),
       group("Contours", this.toggle),
       group("Window", ...this.windows),
       group("Zoom",
@@ -68,7 +68,7 @@ class ScanView {
           onclick: () => this.stage.zoomBy(1.4) })));
   }
 
-  /** Show a slice, from 0; out of range is the nearest there is. */
+  /** Show a slice, counted from 0; an index out of range is clamped. */
   go(index) {
     this.index = clamp(index, 0, this.slices.length - 1);
     const slice = this.slices[this.index];
@@ -91,12 +91,12 @@ class ScanView {
     this.windows.forEach((made, i) =>
       made.setAttribute("aria-pressed", String(this.view.windows[i] === this.window)));
     this.stage.show(this.index, this.slices[this.index], this.window.folder, label);
-    // Browsers allow only so many changes of the address a second.
+    // Browsers limit how often a page may change its address.
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.remember(), 200);
   }
 
-  /** The slice goes into the address, so that it can be linked; not into the history. */
+  /** Put the slice into the address for links, without a new history entry. */
   remember() {
     if (!this.root.isConnected) return;
     const name = this.window === this.view.windows[0] ? null : this.window.name;
@@ -140,7 +140,7 @@ class ScanView {
     this.setWindow(windows[(windows.indexOf(this.window) + 1) % windows.length]);
   }
 
-  /** True if the key was one of ours. */
+  /** Handle a key; returns whether it has an action. */
   press(key) {
     const actions = {
       ArrowRight: () => this.go(this.index + 1), ArrowDown: () => this.go(this.index + 1),
@@ -164,7 +164,7 @@ function group(label, ...buttons) {
   return element("div", { class: "group", role: "group", "aria-label": label }, buttons);
 }
 
-/** Links to the scans before and after this one, as the table has them sorted. */
+/** Links to the previous and next scan, in the order of the table. */
 function neighbours(scan) {
   const scans = sortedScans();
   const here = scans.findIndex((summary) => summary.scan === scan);

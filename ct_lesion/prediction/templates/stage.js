@@ -1,12 +1,12 @@
 // The image of a slice with its contours: loading, zoom, wheel and touch.
 
-const AHEAD = 4, BEHIND = 1;  // slices loaded before they are asked for
-const KEPT = 80;  // images kept loaded
+const AHEAD = 4, BEHIND = 1;  // neighbouring slices that are preloaded
+const KEPT = 80;  // images that stay loaded
 const MOST_ZOOM = 12;
-const WHEEL_STEP = 50;  // pixels of wheel a slice, as touch pads count them
-const SWIPE_STEP = 12;  // pixels of a finger's way a slice
+const WHEEL_STEP = 50;  // pixels of a touch pad's wheel event per slice
+const SWIPE_STEP = 12;  // pixels of a swipe per slice
 
-/** Loads the images of one window at a time; only the newest wish and a few slices after it. */
+/** Loads images and preloads a few slices in the direction of movement. */
 class ImageLoader {
   constructor(scan, count) {
     this.base = `${encodeURIComponent(scan)}/view`;
@@ -26,7 +26,7 @@ class ImageLoader {
       const made = new Image();
       made.src = url;
       image = made.decode().then(() => made, () => { throw new Error(`Cannot show ${url}`); });
-      image.catch(() => this.images.delete(url));  // so that the next try loads it again
+      image.catch(() => this.images.delete(url));  // the next request loads it again
     }
     this.images.set(url, image);
     if (this.images.size > KEPT) this.images.delete(this.images.keys().next().value);
@@ -42,12 +42,12 @@ class ImageLoader {
 }
 
 class Stage {
-  /** moved(steps): the user asks for another slice; pointed(lesion): points at one, or null. */
+  /** moved(steps): the user scrolls; pointed(lesion): the user points at a lesion, or null. */
   constructor(view, { moved, pointed }) {
     const { summary } = view;
     const [, dy, dx] = summary.spacing_mm ?? [1, 1, 1];
     [this.height, this.width] = view.size;
-    this.aspect = (this.width * dx) / (this.height * dy);  // as it is in the body
+    this.aspect = (this.width * dx) / (this.height * dy);  // physical proportions
     this.classNames = summary.lesion_class_names;
     this.loader = new ImageLoader(summary.scan, view.slices.length);
     this.moved = moved;
@@ -62,21 +62,21 @@ class Stage {
     this.root = element("div", { class: "stage", style: `--aspect:${this.aspect}` },
       this.inner, this.tip, this.message);
     this.zoom = 1;
-    this.centre = [0.5, 0.5];  // of the part shown, in fractions of the image
+    this.centre = [0.5, 0.5];  // of the visible part, in fractions of the image
     this.pointers = new Map();
     this.wheel = 0;
     this.listen();
     new ResizeObserver(() => this.place()).observe(this.root);
   }
 
-  /** Show a slice: image and contours change together, once the image is there. */
+  /** Show a slice; image and contours change together, once the image is loaded. */
   async show(index, slice, folder, label) {
     const wish = this.wish = {};
     const step = index - (this.index ?? index - 1);
     this.index = index;
     this.root.setAttribute("aria-busy", "true");
     let image = null, failure = null;
-    // Of the many positions of a slider only the newest is loaded, and one at a time.
+    // While a slider moves, only its latest position is loaded, one image at a time.
     await new Promise(requestAnimationFrame);
     await this.loading;
     if (wish !== this.wish) return;
@@ -113,7 +113,7 @@ class Stage {
     this.highlight(null);
   }
 
-  /** Point at a lesion; without a place the label stands above it. */
+  /** Highlight a lesion; without x and y, the label stands above the lesion. */
   highlight(lesion, x = null, y = null) {
     [...this.overlay.children].forEach((group, i) => group.classList.toggle("marked", i === lesion));
     this.tip.hidden = lesion === null || this.root.classList.contains("plain");
@@ -131,7 +131,7 @@ class Stage {
     this.tip.style.top = `${clamp(top, 4, stage.height - high - 4)}px`;
   }
 
-  /** Zoom by a factor; the point at x, y on the screen stays where it is. */
+  /** Zoom by a factor; the point at x, y on the screen stays in place. */
   zoomBy(factor, x = null, y = null) {
     const before = this.zoom;
     this.zoom = clamp(before * factor, 1, MOST_ZOOM);
@@ -149,7 +149,7 @@ class Stage {
     this.place();
   }
 
-  /** Lay the image out; at zoom 1 all of it just fits. */
+  /** Lay the image out; at zoom 1 it fits the stage. */
   place() {
     const { clientWidth: wide, clientHeight: high } = this.root;
     const fitted = Math.min(wide, high * this.aspect);
@@ -180,7 +180,7 @@ class Stage {
       root.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
     }
     root.addEventListener("pointerleave", () => this.pointed(null));
-    root.addEventListener("click", (event) => this.point(event));  // a finger's tap
+    root.addEventListener("click", (event) => this.point(event));  // a tap on a touch screen
     root.addEventListener("dblclick", () => this.fit());
   }
 
@@ -189,7 +189,7 @@ class Stage {
     event.preventDefault();
     if (event.ctrlKey) return this.zoomBy(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
     this.wheel += event.deltaMode === 0 ? event.deltaY : event.deltaY * WHEEL_STEP;
-    // a mouse's notch is one slice, whatever number the system gives it
+    // a notch of a mouse wheel is one slice, whatever delta the system reports
     const steps = Math.abs(event.deltaY) >= WHEEL_STEP || event.deltaMode !== 0
       ? Math.sign(event.deltaY) : Math.trunc(this.wheel / WHEEL_STEP);
     if (steps === 0) return;

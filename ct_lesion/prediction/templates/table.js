@@ -1,4 +1,4 @@
-// The table of scans: one row a scan, sorted by any column.
+// The table of scans: one row per scan, sortable by any column.
 
 const ALL_COLUMNS = [
   { name: "Scan", value: (s) => s.scan, show: scanCell },
@@ -15,7 +15,7 @@ const ALL_COLUMNS = [
   { name: "Notes", value: (s) => remarks(s).length || null, show: remarksCell, wide: true },
 ];
 
-/** What no scan has, such as a class without a classifier, is left out. */
+/** Columns without any value, such as the class without a classifier, are left out. */
 const columns = ALL_COLUMNS.filter(
   (column) => column.name === "Scan" || page.scans.some((scan) => column.value(scan) !== null),
 );
@@ -40,7 +40,7 @@ function isNumeric(column) {
   return column.name !== "Notes" && page.scans.some((s) => typeof column.value(s) === "number");
 }
 
-/** Sorted scans; those without a value come last in either direction. */
+/** Sorted scans; scans without a value come last in both directions. */
 function sortedScans() {
   const wanted = table.filter.toLowerCase();
   const scans = page.scans.filter((scan) => scan.scan.toLowerCase().includes(wanted));
@@ -79,8 +79,8 @@ function tableView() {
 function overview() {
   const lesions = page.scans.filter((scan) => scan.lesions > 0).length;
   const count = plural(page.scans.length, "scan");
-  if (!page.scans.length) return "No scan.";
-  return `${count}, ${number(lesions)} with lesions. Open a scan to look at its slices.`;
+  if (!page.scans.length) return "No scans.";
+  return `${count}, ${number(lesions)} with lesions. Open a scan to view its slices.`;
 }
 
 function headerCell(column) {
@@ -98,7 +98,7 @@ function tableControls() {
   return element("div", { class: "controls" },
     element("label", {}, "Find ",
       element("input", { type: "search", id: "filter", value: table.filter, oninput: filter,
-        placeholder: "name of a scan" })),
+        placeholder: "scan name" })),
     element("label", { class: "phone" }, "Sort by ",
       element("select", { id: "sort", onchange: choose },
         columns.map((column, i) => element("option", { value: i }, column.name)))),
@@ -107,7 +107,7 @@ function tableControls() {
   );
 }
 
-/** Put the rows in, in the present order. */
+/** Fill in the rows in the current order. */
 function fillTable() {
   const scans = sortedScans();
   document.getElementById("scans").replaceChildren(...scans.map(row));

@@ -1,6 +1,6 @@
-"""FROC and precision-recall curves of segmentation runs."""
+"""Curves of runs: losses and metrics over the training, FROC, and precision against recall."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,14 +11,16 @@ from ct_lesion.pages.palette import LINE_COLOURS
 
 STYLES = {0.5: "-", 0.1: "--", 0.75: ":"}
 PR_IOUS = (0.5, 0.75)
+# metrics drawn over the training; with several test sets, their names start with the dataset
+TRAINING_METRICS = ("segm/AP50", "segm/AP", "classification/accuracy")
 LEAST_RATE, MOST_RATE = 0.05, 50.0
 
 
 def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
-    """Sensitivity against false detections a slice, on a logarithmic axis.
+    """Sensitivity against false detections per slice, on a logarithmic axis.
 
     Args:
-        curves: by the run's name, then by the IoU from which a lesion counts as found.
+        curves: by the name of the run, then by the IoU above which a lesion counts as found.
     """
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -36,7 +38,7 @@ def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
         xscale="log",
         xlim=(LEAST_RATE, MOST_RATE),
         ylim=(0, 1),
-        xlabel="false detections a slice",
+        xlabel="false detections per slice",
         ylabel="sensitivity (lesions found)",
     )
     axis.set_xticks([0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32])
@@ -48,10 +50,10 @@ def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
 
 
 def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
-    """COCO's interpolated precision against recall at IoU 0.5 and 0.75, a panel each.
+    """COCO's interpolated precision against recall, one panel per IoU of :data:`PR_IOUS`.
 
     Args:
-        evaluations: by the run's name.
+        evaluations: by the name of the run.
     """
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     for axis, iou in zip(figure.subplots(1, len(PR_IOUS)), PR_IOUS, strict=True):
@@ -68,4 +70,51 @@ def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
         )
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
+    return figure
+
+
+def series(curves: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
+    """Iterations and values of a key.
+
+    A resumed run logs some iterations twice; their last value counts.
+    """
+    values = {
+        line["iteration"]: line[key] for line in curves if key in line and "iteration" in line
+    }
+    iterations = sorted(values)
+    return iterations, [values[i] for i in iterations]
+
+
+def loss_names(curves: Sequence[Mapping]) -> list[str]:
+    """``total_loss``, then its parts if there are several."""
+    parts = sorted({k for line in curves for k in line if k.startswith("loss_")})
+    return ["total_loss", *(parts if len(parts) > 1 else [])]
+
+
+def metric_names(curves: Sequence[Mapping]) -> list[str]:
+    """The metrics of :data:`TRAINING_METRICS` that were evaluated, on any test set."""
+    return sorted({k for line in curves for k in line if k.endswith(TRAINING_METRICS)})
+
+
+def curves_figure(curves_by_run: Mapping[str, Sequence[Mapping]]) -> Figure:
+    """One row per run: losses (logarithmic) left, metrics in percent right.
+
+    Args:
+        curves_by_run: lines of ``metrics.json``, by the name of the run.
+    """
+    figure = Figure(figsize=(9, 2.9 * len(curves_by_run)), layout="constrained")
+    axes = figure.subplots(len(curves_by_run), 2, squeeze=False)
+    for (losses, metrics), (name, curves) in zip(axes, curves_by_run.items(), strict=True):
+        for colour, key in zip(LINE_COLOURS, loss_names(curves), strict=False):
+            width = 1.8 if key == "total_loss" else 1.0
+            losses.plot(*series(curves, key), color=colour, linewidth=width, label=key)
+        losses.set(title=f"{name}: losses", xlabel="iteration", yscale="log")
+        losses.legend(fontsize=7, ncols=2)
+        for colour, key in zip(LINE_COLOURS, metric_names(curves), strict=False):
+            metrics.plot(*series(curves, key), "o-", color=colour, markersize=4, label=key)
+        metrics.set(title=f"{name}: evaluations", xlabel="iteration", ylabel="%", ylim=(0, 100))
+        if metric_names(curves):
+            metrics.legend(fontsize=7)
+        for axis in (losses, metrics):
+            axis.grid(alpha=0.3)
     return figure

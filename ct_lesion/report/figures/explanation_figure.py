@@ -1,6 +1,6 @@
-"""Which regions of a slice drove its class, and whether the measure of that can be trusted.
+"""Regions that drove the class of a slice, and a deletion test of their importance.
 
-Shapes: N RoIs a slice, H x W pixels.
+Shapes: N RoIs per slice, H x W pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,45 +14,45 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ct_lesion.evaluation.region_importance import DeletionCurves
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import BLUE, VERMILION
 
 from .figure_2 import format_score, in_lines
 from .segmentation_figure import draw_box, write_label
 
 TOP = 6
-# blue to orange, which colour-blind readers tell apart; both ends stand out from a dark slice
+# colour-blind readers can tell blue from orange; both ends stand out on a dark slice
 IMPORTANCE_MAP = LinearSegmentedColormap.from_list("importance", ["#3b9dff", "#d9d9d9", "#ff8c00"])
 CURVES = {
     "most": ("most important first", VERMILION, "o-"),
-    "random": ("any rows", "0.4", "s--"),
+    "random": ("random rows", "0.4", "s--"),
     "least": ("least important first", BLUE, "^-"),
 }
 IMPORTANCE_CAPTION = (
-    "Regions that drove the class of a slice. Left: the regions of largest importance of either "
-    "sign with their rank in the RoI batch, and below the slice their scores. Right: importance of "
-    "all regions against their rank. Orange regions speak for the class, blue ones against it; the "
-    "unit is the logit of the class. Rows that repeat a region are counted with it. "
-    "Not for clinical use."
+    "Regions that drove the class of a slice. Left: the regions of largest absolute importance, "
+    "labelled with their rank in the RoI batch; their scores are listed below the slice. Right: "
+    "importance of all regions by rank. Orange regions raise the logit of the class, blue regions "
+    f"lower it. Rows that repeat a region count towards it. {DISCLAIMER}"
 )
 DELETION_CAPTION = (
-    "Check of the measure: the mean logit of the class after rows of the RoI batch were replaced "
-    "by the baseline row of their rank. If the measure is right, the logit falls faster when the "
-    "most important rows go first (orange) than when any rows go (grey, dashed)."
+    "Deletion test: mean logit of the class after rows of the RoI batch are replaced by the "
+    "baseline row of their rank. If the importance is right, the logit falls faster when the most "
+    "important rows go first (orange) than when random rows do (grey, dashed)."
 )
 
 
 @dataclass(frozen=True)
 class ExplainedSlice:
-    """A slice and what each row of its RoI batch did for its class.
+    """A slice with the importance of each row of its RoI batch.
 
     Attributes:
-        title: names the slice.
-        class_name: the class whose logit is explained.
+        title: name of the slice.
+        class_name: class whose logit is explained.
         logit: of that class.
         image: (H, W) uint8.
         boxes: (N, 4), x0, y0, x1, y1 in pixels.
         scores: (N,), 0..1, in decreasing order.
-        importance: (N,), in units of logit; NaN for rows that repeat the one above, see
+        importance: (N,), in units of logit; NaN for rows that repeat the row above, see
             :func:`ct_lesion.evaluation.region_importance.merge_copies`.
     """
 
@@ -66,17 +66,18 @@ class ExplainedSlice:
 
 
 def most_important(importance: np.ndarray, count: int) -> np.ndarray:
-    """Rows of largest absolute importance, that one first; never those of importance 0 or NaN."""
+    """Rows by decreasing absolute importance; rows of importance 0 or NaN are left out."""
     size = np.abs(np.nan_to_num(importance))
     return np.argsort(-size, kind="stable")[: min(count, int((size > 0).sum()))]
 
 
-def importance_figure(slices: Sequence[ExplainedSlice], top: int = TOP) -> Figure:
-    """A row a slice: its regions on the slice, and a bar a region; one colour scale for all.
+def importance_figure(slices: Sequence[ExplainedSlice]) -> Figure:
+    """One row per slice: its :data:`TOP` regions on the slice, and one bar per region.
+
+    All rows share one colour scale.
 
     Args:
-        slices: at least one, commonly one a class.
-        top: how many regions are drawn on a slice.
+        slices: at least one, usually one per class.
 
     Raises:
         ValueError: no slices.
@@ -90,14 +91,14 @@ def importance_figure(slices: Sequence[ExplainedSlice], top: int = TOP) -> Figur
     figure = Figure(figsize=(10, 3.3 * len(slices) + 0.5), layout="constrained")
     axes = figure.subplots(len(slices), 2, squeeze=False, width_ratios=(1, 1.6))
     for (left, right), piece in zip(axes, slices, strict=True):
-        chosen = most_important(piece.importance, top)
+        chosen = most_important(piece.importance, TOP)
         _draw_regions(left, piece, chosen, colours)
         _draw_bars(right, piece, chosen, colours)
         right.set_ylim(span)
     axes[-1, 1].set_xlabel("rank in the RoI batch", fontsize=10)
     bar = figure.colorbar(colours, ax=axes[:, 1], location="bottom", fraction=0.04, aspect=40)
     bar.set_label("against the class   ◀   importance (logit)   ▶   for the class", fontsize=9)
-    figure.suptitle("Regions that drove the class. Not for clinical use.", fontsize=11)
+    figure.suptitle(f"Regions that drove the class. {DISCLAIMER}", fontsize=11)
     return figure
 
 
@@ -107,15 +108,15 @@ def _draw_regions(
     axis.imshow(piece.image, cmap="gray", vmin=0, vmax=255)
     axis.set(xticks=[], yticks=[])
     axis.set_title(piece.title, fontsize=9)
-    # the most important one is drawn last, on top
+    # the most important region is drawn last, on top
     for turn, row in reversed(list(enumerate(chosen))):
         x0, y0, x1, y1 = piece.boxes[row]
         draw_box(axis, piece.boxes[row], colours.to_rgba(piece.importance[row]), 1.6)
-        # boxes of one lesion have much the same corners: their labels take turns
+        # boxes of one lesion nearly coincide, so their labels rotate through the corners
         corner = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))[turn % 4]
         write_label(axis, *corner, str(row + 1), "white", 8)
     words = [f"rank {row + 1}: score {format_score(piece.scores[row])}" for row in chosen]
-    axis.set_xlabel(in_lines(words) or "no region has any importance", fontsize=8)
+    axis.set_xlabel(in_lines(words) or "no region has an importance other than 0", fontsize=8)
 
 
 def _draw_bars(
@@ -124,7 +125,7 @@ def _draw_bars(
     rows = np.flatnonzero(np.isfinite(piece.importance))
     values = piece.importance[rows]
     drawn = np.isin(rows, chosen)
-    # an edge marks the bars whose regions are on the slice
+    # a black edge marks the regions that are drawn on the slice
     axis.bar(
         rows + 1,
         values,
@@ -154,10 +155,10 @@ def _draw_bars(
 
 
 def deletion_figure(curves: Mapping[str, DeletionCurves]) -> Figure:
-    """A panel an entry: the mean target logit against the number of deleted rows.
+    """One panel per entry: the mean target logit against the number of deleted rows.
 
     Args:
-        curves: by what is above the panel, e.g. a class or a measure.
+        curves: by the title of the panel, e.g. a class.
 
     Raises:
         ValueError: no curves.
@@ -167,7 +168,7 @@ def deletion_figure(curves: Mapping[str, DeletionCurves]) -> Figure:
     figure = Figure(figsize=(max(3.2 * len(curves), 5.5), 3.6), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, (title, curve) in zip(axes, curves.items(), strict=True):
-        places = np.arange(len(curve.steps))  # steps double, so they stand at equal distances
+        places = np.arange(len(curve.steps))  # equidistant, because the steps double
         for name, (label, colour, style) in CURVES.items():
             axis.plot(places, getattr(curve, name), style, color=colour, label=label, markersize=4)
         axis.set_xticks(places, [str(step) for step in curve.steps], fontsize=8)
@@ -175,7 +176,7 @@ def deletion_figure(curves: Mapping[str, DeletionCurves]) -> Figure:
         axis.tick_params(axis="y", labelsize=8)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mean logit of the class", fontsize=9)
-    figure.supxlabel("rows of the RoI batch replaced by the baseline", fontsize=9)
+    figure.supxlabel("rows of the RoI batch replaced by their baseline", fontsize=9)
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3, fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: what the detector sees in a slice, and what the classifier makes of it.
+"""Figure 2 of the paper: detections, mask logits, ground truth and class logits of slices.
 
 Shapes: R regions of a slice, C classes, H x W pixels.
 """
@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import PREDICTION, TRUTH
 
 from .figure_4 import class_colours
@@ -20,31 +21,31 @@ from .segmentation_figure import draw_box, outline, write_label
 LUNG_COLOUR = "#2a7a4b"
 TRUE_COLOUR, LOGIT_COLOUR = "#00662b", "#b30000"
 BOX_COLOUR = "white"
-SCORE_MAP = "PuOr_r"  # diverging, and told apart by colour-blind readers
-LABELLED = 5  # labels of more regions hide the slice
+SCORE_MAP = "PuOr_r"  # diverging, and safe for colour-blind readers
+MIN_SCORE = 0.05  # boxes with this score or less are dashed
+LABELLED = 5  # more labels would hide the slice
 NO_TRUTH = "no ground truth\nfor this slice"
-NO_LESION, NO_LUNGS = "no lesion", "lungs not known"
+NO_LESION, NO_LUNGS = "no lesion", "lungs unknown"
 PREDICTED = "▶"
 CAPTION = (
     "Column 1: the slice with masks (blue), boxes, classes and scores of its highest-ranking "
-    f"regions; the first {LABELLED} are numbered. A dashed box has a score too low to count as a "
-    "detection: it is shown because it ranks highest in its slice. Column 2: raw mask logits, "
-    "before the sigmoid; each region is resized to its box on its own, and where boxes overlap the "
-    "largest logit is shown. What is above 0 (thin line) is lesion; outside all boxes the slice "
-    "shows through, faint. Column 3: ground truth, lesions yellow on lungs green. Column 4: logits "
-    "of the classifier (red) with the true class in green and the predicted class marked. "
-    "Not for clinical use."
+    f"regions; the first {LABELLED} are numbered. A dashed box scores too low to count as a "
+    "detection; it is the highest-ranking region of its slice. Column 2: raw mask logits, before "
+    "the sigmoid, each region resized to its box; where boxes overlap, the largest logit is shown. "
+    "Above 0 (thin line) is lesion; outside all boxes the slice is shown faintly. Column 3: ground "
+    "truth, lesions in yellow and lungs in green. Column 4: logits of the classifier (red), with "
+    f"the true class in green and the predicted class marked. {DISCLAIMER}"
 )
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of a slice in decreasing score.
+    """The regions of a slice, by decreasing score.
 
     Attributes:
         boxes: (R, 4), x0, y0, x1, y1 in pixels.
         scores: (R,), 0..1.
-        names: class of each.
+        names: lesion class of each region.
         masks: (R, H, W) bool.
     """
 
@@ -56,18 +57,18 @@ class Regions:
 
 @dataclass(frozen=True)
 class ScoredSlice:
-    """A row of the figure.
+    """A slice, drawn as one row of the figure.
 
     Attributes:
-        title: names the slice.
+        title: name of the slice.
         image: (H, W) uint8.
-        regions: what was detected, at least the highest-ranking region.
+        regions: the detections; at least the highest-ranking region.
         score_map: (H, W) raw mask logits, NaN outside all boxes.
-        class_names: C of them.
-        lesion_mask: (H, W) bool, nowhere true in a slice without lesions; ``None`` if unknown.
+        class_names: of the C classes.
+        lesion_mask: (H, W) bool, all false in a slice without lesions; ``None`` if unknown.
         lung_mask: (H, W) bool, ``None`` if unknown.
         true_class: index, ``None`` if unknown.
-        logits: (C,) of the classifier, ``None`` without one.
+        logits: (C,) of the classifier; ``None`` without a classifier.
     """
 
     title: str
@@ -81,14 +82,13 @@ class ScoredSlice:
     logits: np.ndarray | None = None
 
 
-def figure_2(slices: Sequence[ScoredSlice], min_score: float = 0.05) -> Figure:
-    """A row a slice; see :data:`CAPTION` for the columns.
+def figure_2(slices: Sequence[ScoredSlice]) -> Figure:
+    """One row per slice; see :data:`CAPTION` for the columns.
 
-    All score maps have one scale, symmetric about 0, and all bar charts have one axis.
+    All score maps share one scale, symmetric about 0, and all bar charts share one axis.
 
     Args:
         slices: at least one.
-        min_score: regions scored at or below it are drawn dashed.
 
     Raises:
         ValueError: no slices.
@@ -104,7 +104,7 @@ def figure_2(slices: Sequence[ScoredSlice], min_score: float = 0.05) -> Figure:
     limit = _limit([s.score_map for s in slices])
     reach = _limit([s.logits for s in slices if s.logits is not None])
     for row, piece in zip(axes, slices, strict=True):
-        _detections(row[0], piece, min_score)
+        _detections(row[0], piece)
         drawn = _score_map(row[1], piece, limit)
         _ground_truth(row[2], piece)
         _classes(row[3], piece, reach)
@@ -112,12 +112,12 @@ def figure_2(slices: Sequence[ScoredSlice], min_score: float = 0.05) -> Figure:
         drawn, ax=axes[:, 1], location="bottom", fraction=0.05, aspect=18, pad=0.01
     )
     bar.set_label("logit (above 0: lesion)", fontsize=9)
-    figure.suptitle("Regions, mask logits and class logits. Not for clinical use.", fontsize=11)
+    figure.suptitle(f"Regions, mask logits and class logits. {DISCLAIMER}", fontsize=11)
     return figure
 
 
 def _limit(arrays: Sequence[np.ndarray]) -> float:
-    """The largest absolute value, or 1 where there is none: a scale needs a length."""
+    """The largest absolute value; 1 if all values are 0 or NaN, because a scale needs a range."""
     values = np.concatenate([np.abs(np.ravel(a)) for a in arrays] or [np.zeros(0)])
     return float(np.nanmax(values, initial=0.0, where=np.isfinite(values))) or 1.0
 
@@ -127,14 +127,14 @@ def _show(axis: Axes, image: np.ndarray, **kwargs: object) -> AxesImage:
     return axis.imshow(image, **kwargs)
 
 
-def _detections(axis: Axes, piece: ScoredSlice, min_score: float) -> None:
+def _detections(axis: Axes, piece: ScoredSlice) -> None:
     _show(axis, piece.image, cmap="gray", vmin=0, vmax=255)
     axis.set_ylabel(piece.title, fontsize=9)
     found = piece.regions
     for mask in found.masks:
         outline(axis, mask, PREDICTION)
     for box, score in zip(found.boxes, found.scores, strict=True):
-        draw_box(axis, box, BOX_COLOUR, 0.7, "-" if score > min_score else "--")
+        draw_box(axis, box, BOX_COLOUR, 0.7, "-" if score > MIN_SCORE else "--")
     labelled = list(zip(found.boxes, found.scores, found.names, strict=True))[:LABELLED]
     for rank, (box, _, _) in enumerate(labelled, start=1):
         write_label(axis, box[0], box[1], str(rank), BOX_COLOUR, 7)
@@ -145,19 +145,19 @@ def _detections(axis: Axes, piece: ScoredSlice, min_score: float) -> None:
 
 
 def in_lines(words: Sequence[str], left_out: int = 0, a_line: int = 2) -> str:
-    """Words below a slice, some a line, and how many more there are."""
+    """Labels below a slice in lines of ``a_line`` each, and how many are left out."""
     words = [*words, *([f"and {left_out} more"] if left_out else [])]
     lines = (words[i : i + a_line] for i in range(0, len(words), a_line))
     return "\n".join("   ".join(line) for line in lines)
 
 
 def format_score(score: float) -> str:
-    """A score with two digits; a low one must not read as 0.00."""
+    """A score with two decimals; one significant digit below 0.01, instead of "0.00"."""
     return f"{score:.2f}" if score >= 0.01 else f"{score:.1g}"
 
 
 def _score_map(axis: Axes, piece: ScoredSlice, limit: float) -> AxesImage:
-    # the slice, faint, says where in the body a region is
+    # the faint slice shows where in the body a region is
     _show(axis, piece.image, cmap="gray", vmin=0, vmax=255, alpha=0.35)
     drawn = _show(axis, piece.score_map, cmap=SCORE_MAP, vmin=-limit, vmax=limit)
     outline(axis, np.nan_to_num(piece.score_map, nan=-limit) > 0, "black", 0.6)
@@ -195,7 +195,7 @@ def _classes(axis: Axes, piece: ScoredSlice, reach: float) -> None:
     axis.spines[["left", "right", "top"]].set_visible(False)
     winner = int(np.argmax(piece.logits))
     for place, (name, logit) in enumerate(zip(piece.class_names, piece.logits, strict=True)):
-        # the words stand above their bar, from the left and from the right edge of the panel
+        # name and value stand above their bar, at the left and right edge of the panel
         words = {
             "y": place - 0.3,
             "fontsize": 9,

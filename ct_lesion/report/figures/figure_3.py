@@ -1,6 +1,6 @@
 """Figure 3 of the paper: scores and areas of the RoIs of one slice of each class.
 
-Shapes: M slices, C classes, N RoIs a slice.
+Shapes: M slices, C classes, N RoIs per slice.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from .figure_4 import class_colours
 
 TOP = 16
 BINS = 20
-FEW_DECADES = 30  # an axis whose ends differ by less has more than a number a decade
-LOWEST = 1e-6  # scores below it are drawn on it
+FEW_DECADES = 30  # an axis whose ends have a smaller ratio is labelled at 1, 2 and 5
+LOWEST = 1e-6  # lower scores are drawn at this value
 CAPTION = (
-    "One slice of each class: histogram of the scores of its RoIs, and their box area against "
-    f"their score; left the top {TOP} RoIs, right all of them. A slice with fewer regions than "
-    "RoIs repeats some of them: the histogram counts every RoI that the classifier reads, copies "
-    "too (hatched); the scatter plot shows each region once. Scores in the scatter plot and areas "
-    f"are on logarithmic axes; scores below {LOWEST:f} are drawn there."
+    "One slice of each class: histogram of the scores of its RoIs, and their scores against their "
+    f"box areas; top {TOP} RoIs left, all RoIs right. A slice with fewer regions than RoIs repeats "
+    "some regions. The histogram counts every RoI that the classifier reads, including copies "
+    "(hatched); the scatter plot shows each region once. The axes of the scatter plot are "
+    f"logarithmic; scores below {LOWEST:f} are drawn at that value."
 )
 
 
@@ -33,7 +33,7 @@ class RankedSlice:
 
     Attributes:
         class_name: true class.
-        title: names the slice.
+        title: name of the slice.
         scores: (N,), 0..1, in decreasing order.
         boxes: (N, 4), x0, y0, x1, y1 in pixels.
         is_copy: (N,) bool, rows that repeat the row above.
@@ -49,17 +49,17 @@ class RankedSlice:
 def choose_slices(
     labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, int]:
-    """An index of a typical slice by class name, in class order.
+    """The index of a typical slice of each class, by class name in class order.
 
-    The margin of a slice is its true class's logit minus the largest other one. Chosen is the
-    correctly classified slice of median margin (the lower one of an even number; the first of
-    equal ones); if none is correct, the slice of largest margin, which is the least wrong. A class
-    without slices is left out.
+    The margin of a slice is the logit of its true class minus the largest other logit. The
+    function chooses the correctly classified slice of median margin (the lower median; the first
+    of equal slices), or if no slice is correct, the slice of largest margin. A class without
+    slices is left out.
 
     Args:
         labels: (M,) true class indices.
         logits: (M, C).
-        class_names: C of them, at least two.
+        class_names: of the C classes, at least two.
     """
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
     others = logits.copy()
@@ -85,16 +85,15 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def figure_3(slices: Sequence[RankedSlice], class_names: Sequence[str], top: int = TOP) -> Figure:
-    """A row a slice: histogram and scatter plot of the top RoIs, then of all.
+def figure_3(slices: Sequence[RankedSlice], class_names: Sequence[str]) -> Figure:
+    """One row per slice: histogram and scatter plot of the top RoIs, then of all.
 
     Args:
-        slices: at least one, commonly one a class.
-        class_names: all classes, which choose the colours.
-        top: how many RoIs the first two columns show.
+        slices: at least one, usually one per class.
+        class_names: all classes, in the order that fixes their colours.
 
     Raises:
-        ValueError: no slices, or a class name that is none of ``class_names``.
+        ValueError: no slices, or a class that is not in ``class_names``.
     """
     if not slices:
         raise ValueError("Figure 3 needs at least one slice")
@@ -105,21 +104,21 @@ def figure_3(slices: Sequence[RankedSlice], class_names: Sequence[str], top: int
     figure = Figure(figsize=(10, 2.2 * len(slices) + 0.7), layout="constrained")
     axes = figure.subplots(len(slices), 4, squeeze=False)
     for row, piece in zip(axes, slices, strict=True):
-        for pair, number in ((row[:2], min(top, len(piece.scores))), (row[2:], len(piece.scores))):
+        for pair, number in ((row[:2], min(TOP, len(piece.scores))), (row[2:], len(piece.scores))):
             _histogram(pair[0], piece, number, colours[piece.class_name])
             _scatter(pair[1], piece, number, colours[piece.class_name])
         row[0].set_ylabel(f"{piece.class_name}\n{piece.title}\nRoIs", fontsize=9)
     for column, axis in enumerate(axes[0]):
-        axis.set_title(_title(column, [len(s.scores) for s in slices], top), fontsize=10)
+        axis.set_title(_title(column, [len(s.scores) for s in slices]), fontsize=10)
     _share_scales(axes)
     figure.suptitle("Scores and box areas of the RoIs of a slice", fontsize=11)
     return figure
 
 
-def _title(column: int, numbers: Sequence[int], top: int) -> str:
+def _title(column: int, numbers: Sequence[int]) -> str:
     what = "area, score" if column % 2 else "scores"
     if column < 2:
-        return f"Top {min(top, max(numbers))}: {what}"
+        return f"Top {min(TOP, max(numbers))}: {what}"
     return f"All {numbers[0]}: {what}" if len(set(numbers)) == 1 else f"All RoIs: {what}"
 
 
@@ -134,7 +133,7 @@ def _histogram(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None
         hatch=["", "/////"],
         linewidth=0.6,
     )
-    axis.set(xlim=(0, 1), ylim=(0, 1.4 * max(axis.get_ylim()[1], 1)))  # room for the words
+    axis.set(xlim=(0, 1), ylim=(0, 1.4 * max(axis.get_ylim()[1], 1)))  # leaves room for the text
     axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.text(
         0.97, 0.93, _summary(scores, copies), ha="right", va="top", fontsize=8,
@@ -157,19 +156,22 @@ def _scatter(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None:
 
 
 def _thin_out_labels(axis: Axis) -> None:
-    """Few and plain numbers on a logarithmic axis, also where it spans less than a decade."""
+    """Few plain labels on a logarithmic axis, even if it spans less than a decade."""
     low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > FEW_DECADES else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    within_a_decade = high / low < 10
+    axis.set_major_locator(
+        MaxNLocator(4) if within_a_decade else LogLocator(subs=steps, numticks=8)
+    )
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def _share_scales(axes: np.ndarray) -> None:
-    """One axis for all areas and one for all scores, so that the classes can be compared."""
+    """Equal axes in all scatter plots, so that the classes can be compared."""
     scatters = axes[:, 1::2].ravel()
     points = np.concatenate([axis.collections[0].get_offsets() for axis in scatters])
-    points = points[points[:, 0] > 0]  # a box without area has no place on a logarithmic axis
+    points = points[points[:, 0] > 0]  # a logarithmic axis cannot show an area of 0
     areas, scores = points.T if len(points) else ([1, 1e4], [LOWEST, 1])
     for axis in scatters:
         axis.set(xscale="log", yscale="log", ylabel="score")

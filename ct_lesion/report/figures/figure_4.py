@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: how many RoIs of a slice are scored above a threshold, by class.
+"""Figure 4 of the paper: number of RoIs of a slice with a score above a threshold, by class.
 
 Shapes: M slices, T thresholds, C classes.
 """
@@ -12,19 +12,18 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ct_lesion.evaluation.region_statistics import THRESHOLDS
 from ct_lesion.pages.palette import CLASS_COLOURS
 
 CAPTION = (
-    "Number of RoIs of a slice whose score is above a threshold, by class. A box spans the "
-    "quartiles and its line is the median; the whiskers reach to the last slice within 1.5 times "
-    "the box's length, dots are slices beyond, and the diamond and the number below the class are "
-    "the mean. Copies that fill an RoI batch count, as published."
+    "Number of RoIs of a slice whose score is above a threshold, by class. Boxes span the "
+    "quartiles, with a line at the median; whiskers reach to the last slice within 1.5 times the "
+    "interquartile range, dots are slices beyond. The diamond, and the number below the class, are "
+    "the mean. Copies that fill an RoI batch are counted, as in the paper."
 )
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
-    """A colour for each class: those of the paper's classes are fixed, others from "tab10"."""
+    """One colour per class: fixed for the paper's classes, from "tab10" for others."""
     others = matplotlib.colormaps["tab10"]
     return [CLASS_COLOURS.get(name, to_hex(others(i % 10))) for i, name in enumerate(class_names)]
 
@@ -33,15 +32,15 @@ def figure_4(
     counts: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float],
 ) -> Figure:
-    """A panel a threshold with a boxplot a class.
+    """One panel per threshold, with one boxplot per class.
 
     Args:
         counts: (M, T), number of RoIs of a slice with a score above each threshold.
         labels: (M,) true class indices.
-        class_names: C of them; a class without slices keeps its place and says so.
-        thresholds: T of them.
+        class_names: of the C classes; a class without slices is labelled "no slices".
+        thresholds: the T thresholds.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -85,7 +84,7 @@ def _panel(axis: Axes, samples: Sequence[np.ndarray], class_names: Sequence[str]
 
 
 def _tick_labels(samples: Sequence[np.ndarray], class_names: Sequence[str]) -> list[str]:
-    """A class's name, a word a line, and its mean, on one line for all classes."""
+    """The words of each class name on lines of their own, and the means on a common last line."""
     lines = max(len(name.split()) for name in class_names)
     labels = []
     for name, sample in zip(class_names, samples, strict=True):
@@ -99,6 +98,6 @@ def _sample_size(labels: np.ndarray, class_names: Sequence[str]) -> str:
     sizes = np.bincount(labels, minlength=len(class_names))
     text = f"Sample size: {len(labels):,} slices"
     if len(labels) and (sizes == sizes[0]).all():
-        return f"{text}, {sizes[0]:,} a class"
+        return f"{text}, {sizes[0]:,} per class"
     each = ", ".join(f"{name} {size:,}" for name, size in zip(class_names, sizes, strict=True))
     return f"{text}\n({each})"

@@ -1,4 +1,4 @@
-"""A picture of slices with ground truth and predictions side by side."""
+"""Slices with ground truth and predictions side by side."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from ct_lesion.evaluation.segmentation_metrics import above_score, lesion_counts
+from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import PREDICTION, TRUTH
 
 Colour = str | tuple[float, ...]  # as matplotlib takes them
@@ -26,7 +27,7 @@ class SlicePicture:
         image: ``(H, W)`` uint8.
         truth: masks of the lesions, each ``(H, W)``.
         predictions: masks of the detections, each ``(H, W)``.
-        scores: one a detection.
+        scores: one per detection.
         title: above the slice.
         summary: above the predictions.
     """
@@ -40,10 +41,9 @@ class SlicePicture:
 
 
 def choose_slices(truth: COCO, count: int) -> list[int]:
-    """Image ids to show: patients in turn, their slices by falling lesion area, then the rest.
+    """Image ids to show: patients in turn; of each patient slices with lesions first.
 
-    From each patient the slice of median lesion area comes first, so that neither the worst nor
-    the emptiest slice stands for a patient.
+    The slice of median lesion area represents a patient best and comes first.
     """
     by_patient = defaultdict(list)
     for image in truth.loadImgs(truth.getImgIds()):
@@ -113,7 +113,7 @@ def segmentation_figure(pictures: Sequence[SlicePicture], score_threshold: float
         _draw_slice(axes[row, 3 * first : 3 * first + 3], picture)
     figure.suptitle(
         f"Ground truth (yellow) and detections with score > {score_threshold:g} (blue). "
-        "A lesion is found at mask IoU > 0.5. Not for clinical use.",
+        f"A lesion counts as found at mask IoU > 0.5. {DISCLAIMER}",
         fontsize=11,
     )
     return figure
@@ -140,7 +140,7 @@ def _label_mask(axis: Axes, mask: np.ndarray, score: float) -> None:
 
 def outline(axis: Axes, mask: np.ndarray, colour: str, width: float = 1.0) -> None:
     """Draw the border of a mask (H, W), ``width`` points wide, on a slice."""
-    # a mask that is empty or fills the slice has no outline
+    # an empty mask, or one that fills the slice, has no outline
     if 0 < mask.sum() < mask.size:
         axis.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
 
@@ -148,8 +148,10 @@ def outline(axis: Axes, mask: np.ndarray, colour: str, width: float = 1.0) -> No
 def draw_box(
     axis: Axes, box: np.ndarray, colour: Colour, width: float = 1.0, style: str = "-"
 ) -> None:
-    """Draw a box x0, y0, x1, y1 in pixels, whose edges count from the corner of a pixel."""
-    x0, y0, x1, y1 = (float(edge) - 0.5 for edge in box)  # imshow has a pixel's centre at 0
+    """Draw a box x0, y0, x1, y1 in pixels; coordinate 0 is the corner of the first pixel."""
+    x0, y0, x1, y1 = (
+        float(edge) - 0.5 for edge in box
+    )  # in imshow, 0 is the centre of the first pixel
     axis.add_patch(
         Rectangle(
             (x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, lw=width, linestyle=style
@@ -158,6 +160,6 @@ def draw_box(
 
 
 def write_label(axis: Axes, x: float, y: float, text: str, colour: Colour, size: float = 6) -> None:
-    """Write on a slice, from a point in pixels to the right and up, legible on bright tissue."""
+    """Write to the upper right of a point in pixels, shaded to be legible on bright tissue."""
     shade = {"facecolor": "black", "alpha": 0.55, "pad": 0.4, "linewidth": 0}
     axis.text(x, y, text, color=colour, fontsize=size, va="bottom", clip_on=True, bbox=shade)

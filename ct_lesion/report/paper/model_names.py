@@ -1,7 +1,5 @@
 """The paper's name of a model, from its config: ``ResNet18_T1+FPN``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import PurePath
@@ -16,35 +14,35 @@ from ct_lesion.modeling.backbone import BASIC_BLOCK_DEPTHS, STAGES
 
 # the paper's truncations by the last stage that is kept (Figure 1a)
 TRUNCATIONS = {"res5": "", "res4": "_T1", "res3": "_T2"}
-BASELINE_DEPTH = 50  # the one model whose masks the paper names, merged or separate
+BASELINE_DEPTH = 50  # the paper names the masks, merged or separate, of this model only
 MASKS = {"merge": "merged masks", "both": "separate masks", "ggo": "GGO masks"}
 
 
 def model_name(cfg: CfgNode, region_classes: Sequence[str] | None = None) -> str:
-    """Name of a model: the paper's, followed by what is not the paper's, if anything is.
+    """Name of a model: the paper's, followed by the parts that differ from the paper's model.
 
     ``ResNet34_T1+FPN``, ``ResNet50+FPN (merged masks)``, ``ResNet18_T1+FPN (GGO masks)``,
-    ``ResNet18_T1+FPN, 12 anchors a location``.
+    ``ResNet18_T1+FPN, 12 anchors per location``.
 
     Args:
         cfg: of a segmentation model or a classifier.
-        region_classes: names of the lesion classes. Without them those of the training data count;
-            the config of a classifier only has their number, and the folder of its weights.
+        region_classes: names of the lesion classes; default: those of the training data. The
+            config of a classifier has only their number and the folder of its weights.
     """
     return ", ".join([paper_row(cfg, region_classes), *_differences(cfg)])
 
 
 def paper_row(cfg: CfgNode, region_classes: Sequence[str] | None = None) -> str:
-    """The part of :func:`model_name` that rows of the paper are named by: backbone and masks."""
+    """The part of :func:`model_name` that identifies a row of the paper: backbone and masks."""
     masks = _masks(cfg, region_classes)
     usual = MASKS["merge"]
     if masks == usual and cfg.MODEL.RESNETS.DEPTH != BASELINE_DEPTH:
-        return backbone_name(cfg)  # the lightweight models use nothing else
+        return backbone_name(cfg)  # all lightweight models use merged masks
     return f"{backbone_name(cfg)} ({masks})"
 
 
 def backbone_name(cfg: CfgNode) -> str:
-    """``ResNet18_T1+FPN``, or in as many words what is not one of the paper's backbones."""
+    """``ResNet18_T1+FPN``, or a description of a backbone that the paper does not have."""
     depth, stages = cfg.MODEL.RESNETS.DEPTH, list(cfg.MODEL.RESNETS.OUT_FEATURES)
     if not cfg.MODEL.BACKBONE.NAME.endswith("resnet_fpn_backbone"):
         return cfg.MODEL.BACKBONE.NAME
@@ -56,7 +54,7 @@ def backbone_name(cfg: CfgNode) -> str:
 
 
 def _masks(cfg: CfgNode, region_classes: Sequence[str] | None) -> str:
-    """Which of the paper's ways to read a mask; one class that is not GGO alone is merged masks."""
+    """How lesion masks become classes; a single class that is not GGO means merged masks."""
     classes = _segmentation_classes(cfg) if region_classes is None else tuple(region_classes)
     if not classes and PurePath(cfg.MODEL.WEIGHTS).parent.name.endswith("_ggo"):
         classes = tuple(MASK_TYPES["ggo"].classes)
@@ -70,20 +68,20 @@ def _masks(cfg: CfgNode, region_classes: Sequence[str] | None) -> str:
 
 
 def _segmentation_classes(cfg: CfgNode) -> tuple[str, ...]:
-    """Lesion classes of a segmentation model's training data; empty if they are not known."""
+    """Lesion classes of a segmentation model's training data; empty if unknown."""
     if is_classifier(cfg):
         return ()
     found = [MetadataCatalog.get(name).get("thing_classes") for name in cfg.DATASETS.TRAIN]
     return tuple(found[0]) if found and found[0] else ()
 
 
-# ---- what is not the paper's --------------------------------------------------------------------
+# ---- differences from the paper's model ---------------------------------------------------------
 def _anchors(cfg: CfgNode) -> str:
     generator = cfg.MODEL.ANCHOR_GENERATOR
-    return f"{len(generator.SIZES[0]) * len(generator.ASPECT_RATIOS[0])} anchors a location"
+    return f"{len(generator.SIZES[0]) * len(generator.ASPECT_RATIOS[0])} anchors per location"
 
 
-# Parts of the network whose size or content the configs choose, each as a reader would call it.
+# Parts of the network whose size or content a config sets, in words.
 PARTS: tuple[Callable[[CfgNode], str], ...] = (
     lambda cfg: f"{cfg.MODEL.FPN.OUT_CHANNELS} FPN maps",
     _anchors,
@@ -102,7 +100,7 @@ CLASSIFIER_PARTS: tuple[Callable[[CfgNode], str], ...] = (
 
 
 def _differences(cfg: CfgNode) -> list[str]:
-    """What differs from the shipped config of the paper's model on this backbone, in words."""
+    """Differences from the shipped config of the paper's model on this backbone, in words."""
     parts = (*PARTS, *(CLASSIFIER_PARTS if is_classifier(cfg) else SEGMENTATION_PARTS))
     theirs = _paper_parts(backbone_name(cfg), is_classifier(cfg))
     ours = [part(cfg) for part in parts]
@@ -111,7 +109,7 @@ def _differences(cfg: CfgNode) -> list[str]:
 
 @cache
 def _paper_parts(backbone: str, classifier: bool) -> tuple[str, ...]:
-    """The parts of the shipped config of this backbone; empty if there is none."""
+    """The parts of the shipped config of this backbone; empty without such a config."""
     folder = "classification" if classifier else "segmentation"
     try:
         cfg = load_config(f"{folder}/{backbone.removesuffix('+FPN').lower()}.yaml")

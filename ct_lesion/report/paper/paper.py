@@ -1,10 +1,8 @@
-"""The figures of the paper's Tables 1 to 5, for reports that put them beside a run's.
+"""The figures of the paper's Tables 1 to 5, which reports show beside those of a run.
 
-They stand in ``paper_results.json``, as printed, and nowhere else. Here Tables 1 to 3 are read as
-numbers; what Tables 4 and 5 have in a cell stays text.
+``paper_results.json`` holds them as printed. Tables 1 to 3 are parsed into numbers; cells of
+Tables 4 and 5 stay text.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Mapping
@@ -26,9 +24,14 @@ class PaperSize:
     Attributes:
         task: "segmentation", "classification" or "third party".
         printed: the model's name in the table.
-        model: its name by :func:`ct_lesion.report.paper.model_names.model_name`.
+        model: the architecture, named by
+            :func:`ct_lesion.report.paper.model_names.model_name`.
         total, trainable: parameters in millions; ``None`` where the cell is empty.
         training, validation, test, ratio: the splits in slices and test / train, as printed.
+        released: parameters of the model in the paper's release; ``None`` for third parties.
+        background: how many of ``released`` are rows for the background of the box regressor and
+            mask predictor, which Detectron2's heads do not have.
+        explanation: why the printed figures differ from the release.
     """
 
     task: str
@@ -40,6 +43,9 @@ class PaperSize:
     validation: str | None
     test: str | None
     ratio: str | None
+    released: int | None
+    background: int | None
+    explanation: str
 
     @property
     def splits(self) -> str:
@@ -54,10 +60,11 @@ class PaperScores:
 
     Attributes:
         printed: the model's name in the table.
-        model: its name by :func:`ct_lesion.report.paper.model_names.model_name`.
+        model: the architecture, named by
+            :func:`ct_lesion.report.paper.model_names.model_name`.
         values: Table 2: mask AP in 0..1 by :data:`AP_KEYS`; Table 3: percent by
             :data:`ACCURACY_KEYS`.
-        minutes: of training.
+        minutes: training time.
     """
 
     printed: str
@@ -73,17 +80,15 @@ class PaperResults:
     Attributes:
         citation: ``title``, ``author``, ``affiliation``, ``tables``.
         sizes: Table 1.
-        released_parameters: counted in the release, by task and model name; not printed.
         segmentation: Table 2.
         classification: Table 3.
         region_counts: Table 4, text by (class name, threshold), e.g. "0.65 ± 3.15".
         ks_tests: Table 5, text by (first class, second class, threshold), e.g. "0.18/2e-08".
-        notes: what does not add up, by what it concerns, e.g. "Table 1".
+        notes: inconsistencies in the paper, by the table or figure they concern, e.g. "Table 1".
     """
 
     citation: Mapping[str, Any]
     sizes: tuple[PaperSize, ...]
-    released_parameters: Mapping[str, Mapping[str, int]]
     segmentation: tuple[PaperScores, ...]
     classification: tuple[PaperScores, ...]
     region_counts: Mapping[tuple[str, float], str]
@@ -91,31 +96,29 @@ class PaperResults:
     notes: Mapping[str, tuple[str, ...]]
 
     def size(self, task: str, model: str) -> PaperSize | None:
-        """The row of Table 1 of a model, ``None`` if there is none."""
+        """The row of Table 1 of a model; ``None`` if Table 1 lacks the model."""
         return next((s for s in self.sizes if (s.task, s.model) == (task, model)), None)
 
     def notes_on(self, what: str) -> list[str]:
-        """What does not add up about a table or a figure, e.g. "Table 1"."""
+        """Inconsistencies in the paper that concern a table or figure, e.g. "Table 1"."""
         return [f"On the paper: {text}" for text in self.notes.get(what, ())]
 
     def reference(self, what: str) -> str:
-        """Where the paper's figures of a table are from, as a note below it."""
+        """The citation of a table or figure, as a note below ours."""
         return f"Paper: {self.citation['author']}, {self.citation['title']}, {what}."
 
 
 @cache
 def load_paper() -> PaperResults:
-    """The figures of the paper."""
+    """Read ``paper_results.json``."""
     data = json.loads(DATA.read_text(encoding="utf-8"))
     notes: dict[str, tuple[str, ...]] = {}
     for note in data["notes"]:
         for what in note["concerns"]:
             notes[what] = (*notes.get(what, ()), note["text"])
-    released = data["released_parameters"]
     return PaperResults(
         citation=data["citation"],
         sizes=tuple(_size(row) for row in data["sizes"]["rows"]),
-        released_parameters={task: released[task] for task in (SEGMENTATION, CLASSIFICATION)},
         segmentation=tuple(_scores(row, AP_KEYS) for row in data["segmentation"]["rows"]),
         classification=tuple(_scores(row, ACCURACY_KEYS) for row in data["classification"]["rows"]),
         region_counts={
@@ -133,11 +136,9 @@ def load_paper() -> PaperResults:
 
 
 def _size(row: Mapping[str, Any]) -> PaperSize:
-    texts = {key: row[key] for key in ("task", "printed", "model")}
-    splits = {key: row[key] for key in ("training", "validation", "test", "ratio")}
-    return PaperSize(
-        **texts, total=_millions(row["total"]), trainable=_millions(row["trainable"]), **splits
-    )
+    cells = {key: value for key, value in row.items() if key != "merged"}
+    millions = {key: _millions(row[key]) for key in ("total", "trainable")}
+    return PaperSize(**cells | millions)
 
 
 def _scores(row: Mapping[str, str], keys: tuple[str, ...]) -> PaperScores:

@@ -1,7 +1,5 @@
 """Counts of RoIs above a score beside the paper's Tables 4 and 5."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from ct_lesion.evaluation.patient_bootstrap import CONFIDENCE
@@ -11,18 +9,15 @@ from ct_lesion.pages.tables import Cell, Table
 from .paper import load_paper
 
 
-def region_count_table(
-    results: Mapping[str, Sequence[CountSummary]], confidence: float = CONFIDENCE
-) -> Table:
+def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
     """The paper's Table 4: RoIs of a slice above a score, by class.
 
     Args:
-        results: by the run's name, of ``describe_counts`` in
-            :mod:`ct_lesion.evaluation.region_statistics`.
-        confidence: that the intervals were made with.
+        results: by the name of the run, from
+            :func:`ct_lesion.evaluation.region_statistics.describe_counts`.
     """
     paper = load_paper()
-    interval = f"{100 * confidence:g} % CI of the mean"
+    interval = f"{100 * CONFIDENCE:g} % CI of the mean"
     columns = [
         "run",
         "class",
@@ -58,22 +53,20 @@ def region_count_table(
         rows,
         dict.fromkeys(columns[6:], ".3f"),
         [
-            'The "±" of the paper appears to be 1.96 standard deviations of the counts: it says '
-            "how much slices differ. How well the mean is known is said by its confidence "
-            "interval, by bootstrap over patients.",
+            'The "±" of the paper appears to be 1.96 standard deviations of the counts, the spread '
+            "of the slices. The confidence interval, by bootstrap over patients, is of the mean.",
             paper.reference("Table 4"),
             *paper.notes_on("Table 4"),
         ],
     )
 
 
-def region_test_table(results: Mapping[str, Sequence[KSTest]], alpha: float = ALPHA) -> Table:
+def region_test_table(results: Mapping[str, Sequence[KSTest]]) -> Table:
     """The paper's Table 5: one-sided Kolmogorov-Smirnov tests of the counts, by pair of classes.
 
     Args:
-        results: by the run's name, of ``ks_tests`` in
-            :mod:`ct_lesion.evaluation.region_statistics`.
-        alpha: that the tests were made with.
+        results: by the name of the run, from
+            :func:`ct_lesion.evaluation.region_statistics.ks_tests`.
     """
     paper = load_paper()
     columns = [
@@ -84,8 +77,8 @@ def region_test_table(results: Mapping[str, Sequence[KSTest]], alpha: float = AL
         "statistic",
         "p",
         "p, Holm",
-        f"p < {alpha:g}",
-        f"p, Holm < {alpha:g}",
+        f"p < {ALPHA:g}",
+        f"p, Holm < {ALPHA:g}",
         "alternative",
     ]
     rows: list[list[Cell]] = [
@@ -111,10 +104,10 @@ def region_test_table(results: Mapping[str, Sequence[KSTest]], alpha: float = AL
         rows,
         {"statistic": ".3f", "p": ".2g", "p, Holm": ".2g"},
         [
-            "One-sided two-sample Kolmogorov-Smirnov tests on the numbers of RoIs in a slice. The "
-            "alternative of each is in its row; in other words, that the distribution function of "
-            "the first class lies below that of the second. Holm: corrected for all tests of the "
-            "run. N/A: a sample is constant, or there are no slices.",
+            "One-sided two-sample Kolmogorov-Smirnov tests of the numbers of RoIs in a slice. Each "
+            "row states its alternative; equivalently, the distribution function of the first "
+            "class lies below that of the second. Holm: corrected for all tests of the run. N/A: a "
+            "sample is constant, or there are no slices.",
             KS_NOTE,
             paper.reference("Table 5"),
             *paper.notes_on("Table 5"),

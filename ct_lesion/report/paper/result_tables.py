@@ -1,7 +1,5 @@
 """Results of runs beside the paper's Tables 2 and 3."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +18,8 @@ MINUTES = ("minutes, paper", "minutes, run")
 MINUTES_FORMATS = {"minutes, paper": "g", "minutes, run": ".1f"}
 FIRST = ("model", "run", "data")
 ROW_NOTE = (
-    "A run stands in the paper's row of the same backbone and mask classes; what else of its "
-    "network is not the paper's is in its model's name. Only runs on the paper's data can be "
-    "compared with it."
+    "A run shares the row of the paper's model with the same backbone and mask classes; the model "
+    "name lists other differences. Only runs on the paper's data can be compared with the paper."
 )
 
 
@@ -34,8 +31,8 @@ class RunMetrics:
         name: of the run.
         cfg: of its model.
         metrics: content of ``segmentation_metrics.json`` or ``classification_metrics.json``.
-        minutes: in training; ``None`` if not known.
-        dataset: that it was evaluated on.
+        minutes: training time; ``None`` if unknown.
+        dataset: the dataset of the evaluation.
         region_classes: names of the lesion classes, if known; see
             :func:`ct_lesion.report.paper.model_names.model_name`.
     """
@@ -51,7 +48,7 @@ class RunMetrics:
 def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
     """The paper's Table 2: mask AP in 0..1 and training time, paper and run side by side.
 
-    Of a run it has AP by COCO's rules and by the release's, of detections above the score
+    Runs have AP by COCO and by the rule of the paper's release, of detections above the score
     threshold, and COCO AP of all detections. Rows of the paper without a run come last.
     """
     paper = load_paper()
@@ -85,12 +82,12 @@ def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
     scores = " or ".join(f"{threshold:g}" for threshold in thresholds)
     notes = [
         f"Average precision of masks, 0 to 1, of detections with a score above {scores}. "
-        '"As released": the average over slices of an AP of each slice, which is what the '
-        'paper\'s release computes; "by COCO": pycocotools, over all slices together. Lesions '
-        "found: overlapped by such a detection with IoU > 0.5. COCO AP needs low-scored "
-        "detections too: that of all detections is the one to compare with other work."
+        '"As released": the mean AP of single slices, which the paper\'s release computes; "by '
+        'COCO": pycocotools, over all slices together. A lesion counts as found if such a '
+        "detection overlaps it with IoU > 0.5. Compare the COCO AP of all detections with other "
+        "work, because AP needs low-scored detections too."
         if runs
-        else "There is no run.",
+        else "No run.",
         ROW_NOTE,
         paper.reference("Table 2"),
         *paper.notes_on("Table 2"),
@@ -101,10 +98,9 @@ def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
 
 
 def classification_table(runs: Sequence[RunMetrics]) -> Table:
-    """The paper's Table 3, in its words: class sensitivity and accuracy in %, training time.
+    """The paper's Table 3, with its class names: sensitivity and accuracy in %, training time.
 
-    Rows of the paper without a run come last. A run without one of the paper's classes has no
-    value there.
+    Rows of the paper without a run come last. Classes that a run lacks have no value.
     """
     paper = load_paper()
     value_columns = [f"{key}, {kind}" for key in ACCURACY_KEYS for kind in ("paper", "run")]
@@ -123,7 +119,7 @@ def classification_table(runs: Sequence[RunMetrics]) -> Table:
         rows.append([*_first(run), *values, minutes, run.minutes])
         other = [name for name in run.metrics["classes"] if name not in PAPER_COLUMNS]
         if other:
-            notes.append(f"{run.name} has classes that the paper has not: {', '.join(other)}.")
+            notes.append(f"{run.name} has classes that are not in the paper: {', '.join(other)}.")
     rows += _paper_rows(paper.classification, runs, columns)
     notes = [
         "In % of slices. COVID-19, Pneumonia and Normal: the sensitivity of the class COVID-19, "
@@ -139,7 +135,7 @@ def classification_table(runs: Sequence[RunMetrics]) -> Table:
 
 
 def class_metrics_table(runs: Sequence[RunMetrics]) -> Table:
-    """Sensitivity, specificity, PPV, F1 and AUC of each class of each run in %, by their names."""
+    """Sensitivity, specificity, PPV, F1 and AUC in % of each class of each run."""
     rows, notes = [], []
     for run in runs:
         metrics = run.metrics["metrics"]
@@ -157,10 +153,10 @@ def class_metrics_table(runs: Sequence[RunMetrics]) -> Table:
         rows,
         dict.fromkeys(PER_CLASS, ".2f"),
         [
-            "In %, of slices. Sensitivity: of the slices of the class, those predicted as it. "
-            "Specificity (true negative rate): of the slices of the other classes, those not "
-            "predicted as it. PPV: of the slices predicted as the class, those of it. AUC: of the "
-            "class's own logit.",
+            "In % of slices. Sensitivity: share of the slices of the class that are predicted as "
+            "it. Specificity (true negative rate): share of the slices of other classes that are "
+            "not predicted as it. PPV: share of the slices predicted as the class that belong to "
+            "it. AUC: of the logit of the class.",
             *notes,
         ],
     )
@@ -184,7 +180,7 @@ def _paper_rows(
     runs: Sequence[RunMetrics],
     columns: Sequence[str],
 ) -> list[list[Cell]]:
-    """Rows of the paper that no run stands in, with a value in the columns "..., paper"."""
+    """Rows of the paper that no run shares, with values in the columns "..., paper"."""
     taken = {paper_row(run.cfg, run.region_classes) for run in runs}
     result = []
     for row in rows:

@@ -1,20 +1,21 @@
-"""Whether the JSON files of a run have the parts that reports read."""
+"""Checks that the JSON files of a run have the parts that reports read."""
 
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from ct_lesion.errors import UserError
+from ct_lesion.json_files import read_json
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
 
 
 class RunError(UserError):
-    """A run's folder that lacks something or does not fit another; one clear line."""
+    """A run's folder is incomplete or does not fit another run."""
 
 
-# A form is a type, or a dict of forms by key ("*": of all keys, "key?": may be missing), or a list
-# of one form, of all items. NUMBER is a finite number or null.
+# A form describes a JSON value: a type; NUMBER, a finite number or null; a list with the form of
+# its items; or a dict with forms by key. "*" stands for all other keys, and "key?" may be missing.
 NUMBER = "number"
 _PROVENANCE = {
     "versions?": {"*": str},
@@ -44,11 +45,19 @@ CLASSIFICATION = {
 }
 
 
+def read_object(path: Path, form: dict, optional: bool = False) -> dict:
+    if optional and not path.is_file():
+        return {}
+    content = read_json(path, dict, RunError, ADVICE)
+    check_form(path, content, form)
+    return content
+
+
 def check_form(path: Path, content: Any, form: Any) -> None:
-    """Compare what a file holds with a form.
+    """Compare the content of a file with a form.
 
     Raises:
-        RunError: names the file and the part that is missing or something else.
+        RunError: names the file and the first part that is missing or of another form.
     """
     problem = _problem(content, form, "")
     if problem:
@@ -56,7 +65,7 @@ def check_form(path: Path, content: Any, form: Any) -> None:
 
 
 def _problem(value: Any, form: Any, place: str) -> str:
-    """What does not fit, or nothing."""
+    """The first part that does not fit the form; empty if all parts fit."""
     if form == NUMBER:
         fits = value is None or (_is(value, Real) and abs(value) < float("inf"))
     elif isinstance(form, list):

@@ -1,114 +1,44 @@
-"""What training and evaluation left in a run's folder, read back for a report.
+"""The runs of a report, read back from the folders that training and evaluation left.
 
-A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; each evaluation is in
-``inference/<dataset>`` of it. Shapes: M slices, C classes.
+A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; its evaluations are in
+``inference/<dataset>``.
 """
 
 import contextlib
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 from detectron2.config import CfgNode
-from pycocotools.coco import COCO
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
-from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
-from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.fingerprint import hash_weights
-from ct_lesion.engine.run_record import EVALUATION_RECORD, TRAINING_RECORD
+from ct_lesion.engine.metrics_files import METRICS_FILE
+from ct_lesion.engine.run_record import TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
-from ct_lesion.evaluation.classification import (
-    CLASSIFICATION_METRICS_FILE,
-    PREDICTIONS_FILE,
-    ROI_BATCHES_FILE,
+from ct_lesion.evaluation.classification import PREDICTIONS_FILE
+from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
+
+from .results import (
+    ClassificationResult,
+    SegmentationResult,
+    read_classification,
+    read_segmentation,
 )
-from ct_lesion.evaluation.lesion_evaluator import (
-    GROUND_TRUTH_FILE,
-    RESULTS_FILE,
-    SEGMENTATION_METRICS_FILE,
-)
-from ct_lesion.json_files import read_json
-
-from .run_checks import (
-    ADVICE,
-    CLASSIFICATION,
-    EVALUATION,
-    SEGMENTATION,
-    TRAINING,
-    RunError,
-    check_form,
-)
-
-LOGIT_PREFIX = "logit_"
-TEXT_COLUMNS = ("image_id", "file", "patient", "scan")
-
-
-@dataclass(frozen=True)
-class SegmentationResult:
-    """An evaluation of a segmentation model.
-
-    Attributes:
-        truth: ground truth, with patients in the image records.
-        detections: COCO results.
-        metrics: of ``segmentation_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
-    """
-
-    dataset: str
-    truth: COCO
-    detections: list[dict]
-    metrics: dict
-    record: dict
-
-    def image_file(self, image_id: int) -> Path:
-        """Where a slice's image was when the run was evaluated."""
-        return Path(self.record.get("image_root") or "") / self.truth.imgs[image_id]["file_name"]
-
-
-@dataclass(frozen=True)
-class ClassificationResult:
-    """An evaluation of a classifier; its arrays have the same order.
-
-    Attributes:
-        image_ids, files, patients, scans: (M,) text.
-        labels: (M,) true classes.
-        logits: (M, C).
-        metrics: of ``classification_metrics.json``.
-        record: of ``evaluation.json``; empty if there is none.
-        roi_batches: of the M slices; ``None`` if the evaluation left none.
-    """
-
-    dataset: str
-    class_names: tuple[str, ...]
-    image_ids: np.ndarray
-    files: np.ndarray
-    patients: np.ndarray
-    scans: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    metrics: dict
-    record: dict
-    roi_batches: RoIBatches | None
-
-
-Result = TypeVar("Result", SegmentationResult, ClassificationResult)
+from .run_checks import TRAINING, RunError, read_object
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder.
+    """A run.
 
     Attributes:
-        name: short, different from that of every other run of the report.
-        cfg: of the last training or evaluation in this folder.
-        training: of ``training.json``; empty if there is none.
-        curves: lines of ``metrics.json``, by falling age.
+        folder: of the run.
+        name: short and unique among the runs of the report.
+        cfg: of the last training or evaluation in the folder.
+        training: content of ``training.json``; empty without the file.
+        curves: lines of ``metrics.json``, the oldest first.
         segmentation, classification: evaluations by dataset.
     """
 
@@ -122,10 +52,10 @@ class Run:
 
     @property
     def training_cfg(self) -> CfgNode | None:
-        """The config of the training, if there was one in this folder.
+        """The config of the training; ``None`` without a training record.
 
         Raises:
-            CheckpointError: ``training.json`` holds one that cannot be read.
+            CheckpointError: the config in ``training.json`` cannot be read.
         """
         if not self.training:
             return None
@@ -133,44 +63,47 @@ class Run:
 
     @property
     def minutes(self) -> float | None:
-        """Time in training, with what had to be computed before it."""
+        """Training time with its preparation (cached RoI batches); ``None`` without a record."""
         if not self.training:
             return None
         return (self.training["seconds"] + self.training.get("preparation_seconds", 0)) / 60
 
     def weights_files(self, record: Mapping) -> list[Path]:
-        """The files in this folder that hold the weights of an evaluation, at least one.
+        """The files in the folder that hold the weights of an evaluation, at least one.
+
+        Args:
+            record: of the evaluation.
 
         Raises:
-            RunError: there is none; it was deleted, or the weights are elsewhere.
+            RunError: no file holds them.
         """
         wanted, found = record.get("weights_sha256"), []
         for path in sorted(self.folder.glob("*.safetensors")):
-            with contextlib.suppress(CheckpointError):  # a damaged file holds them least of all
+            with contextlib.suppress(CheckpointError):  # a damaged file does not hold the weights
                 if hash_weights(read_checkpoint(path).model) == wanted:
                     found.append(path)
         if found:
             return found
         raise RunError(
-            f"{self.folder}: no .safetensors file in it holds the weights that "
-            f"{record.get('dataset', 'the dataset')} was evaluated with."
+            f"{self.folder}: holds no .safetensors file with the weights that "
+            f"{record.get('dataset', 'the dataset')} was evaluated with. Evaluate the run again."
         )
 
 
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read runs, and name them by their folders.
+    """Read the runs in folders, which also name them.
 
     Raises:
-        RunError: a folder is no run, or holds no complete evaluation.
+        RunError: a folder is given twice, is not a run, or holds no complete evaluation.
     """
     paths = [Path(folder).resolve() for folder in folders]
     if len(set(paths)) < len(paths):
-        raise RunError("A run is given twice.")
+        raise RunError("A run is given twice. Name each folder once.")
     return [_load_run(path, name) for path, name in zip(paths, _short_names(paths), strict=True)]
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as few as tell all of them apart."""
+    """The shortest tails of the paths that are unique."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
@@ -181,16 +114,16 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
-        raise RunError(f"{folder}: is no run of tools/train_net.py, there is no config.yaml in it.")
+        raise RunError(f"{folder}: is not a run of tools/train_net.py; it holds no config.yaml.")
     evaluations = sorted(p for p in folder.glob("inference/*") if p.is_dir())
     run = Run(
         folder,
         name,
         read_config(str(config), []),
-        _read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
-        _read_lines(folder / "metrics.json"),
-        {p.name: _segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
-        {p.name: _classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
+        read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
+        _read_lines(folder / METRICS_FILE),
+        {p.name: read_segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
+        {p.name: read_classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
     )
     if not run.segmentation and not run.classification:
         raise RunError(
@@ -201,114 +134,11 @@ def _load_run(folder: Path, name: str) -> Run:
     return run
 
 
-def _segmentation(folder: Path) -> SegmentationResult:
-    content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
-    check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
-    detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
-    check_detections(folder / RESULTS_FILE, detections, content)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports each step
-        truth = COCO()
-        truth.dataset = content
-        truth.createIndex()
-    unknown = {d["image_id"] for d in detections} - set(truth.imgs)
-    if unknown:
-        raise RunError(
-            f"{folder / RESULTS_FILE}: has detections in {len(unknown)} images that are not in "
-            f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
-        )
-    metrics = _read_object(folder / SEGMENTATION_METRICS_FILE, SEGMENTATION)
-    record = _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
-    return SegmentationResult(folder.name, truth, detections, metrics, record)
-
-
-def _classification(folder: Path) -> ClassificationResult:
-    path = folder / PREDICTIONS_FILE
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path}: is damaged ({error}). {ADVICE}") from None
-    columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
-    class_names = tuple(column.partition(" ")[2] for column in columns)
-    try:
-        texts = [np.array([row[key] for row in rows]) for key in TEXT_COLUMNS]
-        labels = np.array([class_names.index(row["true_class"]) for row in rows])
-        logits = np.array([[float(row[column]) for column in columns] for row in rows])
-        if not rows or not np.isfinite(logits).all():
-            raise ValueError("no slices, or logits that are not finite")
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunError(
-            f"{path}: is not complete ({type(error).__name__}: {error}). Evaluate the run again."
-        ) from None
-    return ClassificationResult(
-        folder.name,
-        class_names,
-        *texts,
-        labels,
-        logits,
-        _read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION),
-        _read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
-        _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
-    )
-
-
-def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
-    if not path.is_file():
-        return None
-    try:
-        batches = RoIBatches.load(path)
-    except StaleCacheError as error:
-        raise RunError(f"{error} Evaluate the run again.") from None
-    if batches.image_id.tolist() != list(image_ids):
-        raise RunError(
-            f"{path}: is of other slices than {PREDICTIONS_FILE} beside it. Evaluate the run again."
-        )
-    return batches
-
-
-def _read_object(path: Path, form: dict, optional: bool = False) -> dict:
-    if optional and not path.is_file():
-        return {}
-    content = read_json(path, dict, RunError, ADVICE)
-    check_form(path, content, form)
-    return content
-
-
 def _read_lines(path: Path) -> list[dict]:
-    """Lines of JSON; one that a killed process left incomplete is passed over."""
+    """Lines of JSON; a line that a killed process left incomplete is skipped."""
     lines = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 lines.append(json.loads(line))
     return [line for line in lines if isinstance(line, dict)]
-
-
-# ---- choosing among evaluations -----------------------------------------------------------------
-def choose_test(results: Mapping[str, Result], wanted: str | None = None) -> Result | None:
-    """The evaluation to report: the wanted dataset, or the one whose name ends in "_test".
-
-    Otherwise the only one there is; ``None`` if there is none, or the wanted one is missing.
-
-    Raises:
-        RunError: several, and none of them is wanted or named so.
-    """
-    if wanted:
-        return results.get(wanted)
-    named = [r for name, r in results.items() if name.endswith("_test")]
-    found = named if named else list(results.values())
-    if len(found) > 1:
-        raise RunError(
-            f"Several datasets were evaluated: {', '.join(r.dataset for r in found)}. "
-            "Choose one with --dataset."
-        )
-    return found[0] if found else None
-
-
-def choose_validation(
-    results: Mapping[str, ClassificationResult], wanted: str | None = None
-) -> ClassificationResult | None:
-    """The evaluation to fit on: the wanted dataset, or the one whose name ends in "_val"."""
-    if wanted:
-        return results.get(wanted)
-    return next((r for name, r in results.items() if name.endswith("_val")), None)

@@ -1,4 +1,4 @@
-"""Calibration on the page: reliability plots, and what a temperature changes."""
+"""Calibration: reliability plots and errors, with and without a temperature."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from ct_lesion.pages.blocks import Block, Picture
 from ct_lesion.pages.palette import SKY_BLUE, VERMILION
 from ct_lesion.pages.tables import Table
 
-from ..runs.runs import ClassificationResult
+from ..runs.results import ClassificationResult
 
 PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliability
 
@@ -28,8 +28,8 @@ def calibration_blocks(
     """Table and reliability plots, before and after the temperature.
 
     Args:
-        results: test and validation evaluation by the run's name; without validation, or with
-            the same slices as the test, nothing is fitted.
+        results: test and validation evaluation, by the name of the run. No temperature is fitted
+            without a validation evaluation, or if it shares slices with the test evaluation.
     """
     rows, notes, panels = [], [], {}
     for name, (test, validation) in results.items():
@@ -38,8 +38,8 @@ def calibration_blocks(
         panels[f"{name}, as trained"] = before.reliability
         if validation is None or set(validation.image_ids) & set(test.image_ids):
             notes.append(
-                f"{name}: no temperature, because no other slices than the test's were "
-                "evaluated. Evaluate the validation set too."
+                f"{name}: no temperature, because only slices of the test set were evaluated. "
+                "Evaluate the validation set too."
             )
             continue
         temperature = fit_temperature(validation.labels, validation.logits)
@@ -48,8 +48,8 @@ def calibration_blocks(
         panels[f"{name}, T = {temperature:.2f}"] = after.reliability
         if at_limit(temperature):
             notes.append(
-                f"{name}: the temperature is at the limit of the search, so it says "
-                "little about the model."
+                f"{name}: the temperature is at the limit of the search range and so says little "
+                "about the model."
             )
     table = Table(
         "calibration",
@@ -60,16 +60,16 @@ def calibration_blocks(
         [
             "Probabilities are the softmax of the logits. ECE: expected calibration error, the "
             "mean gap between confidence and accuracy in 15 bins. Brier: 0 is perfect, 2 is worst. "
-            "Of all three, less is better. A temperature changes no predicted class.",
+            "Lower is better for all three. A temperature changes no predicted class.",
             *notes,
         ],
     )
     picture = Picture(
         "reliability",
         reliability_figure(panels),
-        "Reliability: accuracy of the slices in each bin of the confidence. On the diagonal a "
-        "probability means what it says; below it the model is too sure. The figure at the foot "
-        "of a bar is its number of slices.",
+        "Reliability: accuracy of the slices in each bin of confidence. On the diagonal, "
+        "probabilities are calibrated; below it, the model is overconfident. The number at the "
+        "foot of a bar counts its slices.",
         {label: {key: getattr(panel, key) for key in PLOTTED} for label, panel in panels.items()},
     )
     return [table, picture]
@@ -79,11 +79,11 @@ def _measures(found: Calibration) -> tuple[float, float, float]:
     return found.ece, found.brier, found.nll
 
 
-def reliability_figure(panels: Mapping[str, Reliability], columns: int = 2) -> Figure:
-    """A reliability plot each."""
-    rows = max(-(-len(panels) // columns), 1)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+def reliability_figure(panels: Mapping[str, Reliability]) -> Figure:
+    """One reliability plot per panel, two in a row."""
+    rows = max(-(-len(panels) // 2), 1)
+    figure = Figure(figsize=(8.4, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, (title, panel) in zip(axes, panels.items(), strict=False):

@@ -1,6 +1,7 @@
-"""Classification on the page: metrics by slice, scan and patient, confusions, subgroups."""
+"""Classification: metrics by slice, scan and patient, confusions, comparisons, subgroups."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -8,12 +9,14 @@ from ct_lesion.evaluation.aggregation import RULE, aggregate, scan_units
 from ct_lesion.evaluation.classification_intervals import classification_intervals
 from ct_lesion.evaluation.classification_metrics import confusion_matrix
 from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
+from ct_lesion.evaluation.run_comparison import MCNEMAR_NOTE, check_same_slices, compare_runs
 from ct_lesion.evaluation.subgroups import read_metadata, subgroup_metrics, subgroup_names
 from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
 from ..options import ReportOptions
-from ..runs.runs import ClassificationResult
+from ..runs.results import ClassificationResult
+from ..runs.run_checks import RunError
 from .worst_slices import (
     classified_slices_figure,
     read_grey,
@@ -23,13 +26,17 @@ from .worst_slices import (
 
 LEVELS = ("slices", "scans", "patients")
 WORST = 8
-Results = Mapping[str, ClassificationResult]  # by the run's name
+Results = Mapping[str, ClassificationResult]  # by the name of the run
 
 
 def at_level(
     result: ClassificationResult, level: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Labels (U,), logits (U, C) and patients (U,) of slices, scans or patients; those left out."""
+    """Labels (U,), logits (U, C) and patients (U,) of U slices, scans or patients.
+
+    Also returns the names of the scans or patients that are left out, because their slices have
+    several true classes.
+    """
     if level == "slices":
         return result.labels, result.logits, result.patients, ()
     units = result.patients
@@ -40,7 +47,7 @@ def at_level(
 
 
 def level_table(results: Results, options: ReportOptions) -> Table:
-    """All metrics with intervals, for slices, scans and patients."""
+    """All metrics with intervals by slice, scan and patient."""
     rows, notes = [], [RULE, describe_bootstrap(options.resamples)]
     for name, result in results.items():
         levels: dict[str, dict[str, Interval]] = {}
@@ -57,8 +64,8 @@ def level_table(results: Results, options: ReportOptions) -> Table:
             notes.append(f"{name}: {len(labels)} {level} of {len(np.unique(patients))} patients.")
             if mixed:
                 notes.append(
-                    f"{name}: {len(mixed)} {level} have slices of several classes and are left "
-                    f"out, e.g. {mixed[0]}."
+                    f"{name}: {len(mixed)} {level} are left out, because their slices have several "
+                    f"true classes, e.g. {mixed[0]}."
                 )
         for metric in levels["slices"]:
             values = [_percent(levels[level][metric]) for level in LEVELS]
@@ -79,7 +86,7 @@ def _percent(interval: Interval) -> tuple[float, float, float]:
 
 
 def confusion_table(results: Results) -> Table:
-    """Counts of slices, a row a run and true class."""
+    """Counts of slices; one row per run and true class."""
     classes = next(iter(results.values())).class_names
     rows = []
     for name, result in results.items():
@@ -90,23 +97,83 @@ def confusion_table(results: Results) -> Table:
 
 
 def cautions(results: Results) -> list[Caution]:
-    """What a reader must know about the data before any number."""
+    """Warnings about test sets that lack a class, or have a single patient."""
     texts = []
     for name, result in results.items():
         missing = [c for i, c in enumerate(result.class_names) if not (result.labels == i).any()]
         if missing:
             texts.append(
                 f"{name}: {result.dataset} holds no slice of {' or '.join(missing)}, so "
-                "sensitivity and AUC of that class are not defined."
+                "sensitivity and AUC of that class are undefined."
             )
         patients = len(np.unique(result.patients))
         if patients < 2:
-            texts.append(f"{name}: {result.dataset} holds one patient only, so no intervals.")
+            texts.append(f"{name}: {result.dataset} holds only one patient, so no intervals.")
     return [Caution(text) for text in texts]
 
 
+def check_comparable(results: Results) -> None:
+    """Refuse runs that were evaluated on different slices or with different numbers of regions.
+
+    Raises:
+        SliceMismatch: the slices differ; says how many and names one.
+        RunError: the true classes or MODEL.ROI_BATCH.SIZE differ.
+    """
+    for (name_a, a), (name_b, b) in combinations(results.items(), 2):
+        order = check_same_slices(a.image_ids, b.image_ids, name_a, name_b)
+        if a.class_names != b.class_names or (a.labels != b.labels[order]).any():
+            raise RunError(f"{name_a} and {name_b} differ in the true classes of the same slices.")
+        sizes = {
+            name: r.roi_batches.roi_batch.shape[1]
+            for name, r in ((name_a, a), (name_b, b))
+            if r.roi_batches is not None
+        }
+        if len(set(sizes.values())) > 1:
+            said = " and ".join(
+                f"{size} regions per slice in {name}" for name, size in sizes.items()
+            )
+            raise RunError(
+                f"MODEL.ROI_BATCH.SIZE differs ({said}), so counts of regions cannot be compared. "
+                "Report the runs separately."
+            )
+
+
+def comparison_table(results: Results, options: ReportOptions) -> Table | None:
+    """One row per pair of comparable runs; ``None`` for a single run."""
+    rows = []
+    for (name_a, a), (name_b, b) in combinations(results.items(), 2):
+        order = check_same_slices(a.image_ids, b.image_ids, name_a, name_b)
+        found = compare_runs(
+            a.labels,
+            a.logits,
+            b.logits[order],
+            a.patients,
+            resamples=options.resamples,
+            seed=options.seed,
+        )
+        difference = [
+            100 * v
+            for v in (found.difference.estimate, found.difference.low, found.difference.high)
+        ]
+        counts = (found.both, found.only_a, found.only_b, found.neither)
+        accuracies = (100 * found.accuracy_a, 100 * found.accuracy_b)
+        rows.append([name_a, name_b, *accuracies, *difference, *counts, found.mcnemar_p])
+    if not rows:
+        return None
+    percent = ["accuracy A, %", "accuracy B, %", "A - B", "A - B: low", "A - B: high"]
+    counted = ["both right", "only A right", "only B right", "neither right"]
+    return Table(
+        "comparison",
+        "Runs compared on the same slices",
+        ["A", "B", *percent, *counted, "McNemar p"],
+        rows,
+        {**dict.fromkeys(percent, ".1f"), "McNemar p": ".2g"},
+        [MCNEMAR_NOTE, describe_bootstrap(options.resamples)],
+    )
+
+
 def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
-    """A table a column of the metadata file.
+    """One table per chosen column of the metadata file.
 
     Raises:
         MetadataError: the file or a column cannot be used.
@@ -147,7 +214,7 @@ def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
 
 
 def worst_blocks(results: Results) -> list[Block]:
-    """The slices that each run was wrong and surest about: tables, and pictures where there are."""
+    """The slices that each run classified wrongly with most confidence: tables and pictures."""
     blocks: list[Block] = []
     for number, (name, result) in enumerate(results.items(), start=1):
         worst = worst_classified(result.labels, result.logits, WORST)
@@ -157,6 +224,7 @@ def worst_blocks(results: Results) -> list[Block]:
         blocks.append(
             worst_classified_table(
                 f"worst_slices_{number}",
+                f"{name}: the worst classified slices",
                 worst,
                 files=result.files,
                 patients=result.patients,
@@ -174,12 +242,14 @@ def _worst_picture(
 ) -> list[Block]:
     drawn = [(i, image) for i in worst if (image := read_grey(result.files[i])) is not None]
     if not drawn:
-        return [f"The images of {result.dataset} are no longer where they were, so none is drawn."]
+        return [
+            f"The images of {result.dataset} were moved or deleted; no slice of {name} is drawn."
+        ]
     predicted = result.logits.argmax(axis=1)
     titles = [
-        f"{result.class_names[result.labels[i]]}\nsaid to be {result.class_names[predicted[i]]}"
+        f"{result.class_names[result.labels[i]]}\npredicted {result.class_names[predicted[i]]}"
         for i, _ in drawn
     ]
     figure = classified_slices_figure([image for _, image in drawn], titles)
-    caption = f"{name}: slices classified wrongly, those it was surest about first."
+    caption = f"{name}: wrongly classified slices, the most confident first."
     return [Picture(f"worst_slices_{number}", figure, caption)]

@@ -1,4 +1,4 @@
-"""Regions explained, on the page: what drove the class of a slice, and whether that is so.
+"""Regions that drove the class of slices, and a deletion test of their importance.
 
 Shapes: M slices with N RoIs each.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ct_lesion.engine.trainer import load_trained
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.evaluation.region_importance import (
     DeletionCurves,
     deletion_curve,
@@ -29,28 +29,31 @@ from ..figures.explanation_figure import (
 )
 from ..figures.figure_3 import choose_slices
 from ..options import ReportOptions
-from ..runs.runs import ClassificationResult, Run, RunError
+from ..runs.results import ClassificationResult
+from ..runs.run_checks import RunError
+from ..runs.runs import Run
 from .worst_slices import read_grey
 
-CHECKED = 100  # slices a class in the check of the method
+CHECKED = 100  # slices per class in the deletion test
 
 
 def explanation_blocks(
     name: str, number: int, run: Run, result: ClassificationResult, options: ReportOptions
 ) -> list[Block]:
-    """A slice of each class with its important regions, and the check by deletion.
+    """One slice of each class with its important regions, and a deletion test.
 
     Args:
         name: of the run.
-        number: of the run on the page, for the names of files.
-        run: whose checkpoint is loaded.
-        result: with RoI batches.
-        options: for the seed of the sample that the check is made on.
+        number: of the run on the page; part of file names.
+        run: its checkpoint is loaded.
+        result: an evaluation with RoI batches.
+        options: size and seed of the sample for the deletion test.
     """
     try:
-        classifier = _load_module_s(run, result)
+        weights = run.weights_files(result.record)[0]
     except RunError as error:
-        return [f"{name}: the regions are not explained. {error}"]
+        return [f"{name}: the importance of regions is left out. {error}"]
+    classifier = load_trained(run.cfg, weights, device="cpu").classifier  # S is small
     batch = result.roi_batches.roi_batch
     baseline = mean_rows(batch, result.labels)
     blocks: list[Block] = []
@@ -70,23 +73,15 @@ def explanation_blocks(
             curves[class_name] = deletion_curve(
                 classifier, batch[own], importance, index, baseline, seed=options.seed
             )
-    caption = f"{name}, at most {CHECKED} slices a class. {DELETION_CAPTION}"
+    caption = f"{name}, at most {CHECKED} slices per class. {DELETION_CAPTION}"
     blocks.append(Picture(f"deletion_{number}", deletion_figure(curves), caption))
     return [*blocks, _deletion_table(number, name, curves)]
-
-
-def _load_module_s(run: Run, result: ClassificationResult) -> torch.nn.Module:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(result.record)[0])
-    cfg.MODEL.DEVICE = "cpu"  # S is small
-    return load_trained(cfg).eval().classifier
 
 
 def _explained_slices(
     classifier: torch.nn.Module, result: ClassificationResult, baseline: np.ndarray
 ) -> list[ExplainedSlice]:
-    """A typical slice of each class whose image is still there."""
+    """A typical slice of each class; classes whose image is missing are left out."""
     batches, slices = result.roi_batches, []
     chosen = choose_slices(result.labels, result.logits, result.class_names)
     for class_name, i in chosen.items():
@@ -118,9 +113,9 @@ def _deletion_table(number: int, name: str, curves: dict[str, DeletionCurves]) -
     ]
     return Table(
         f"deletion_{number}",
-        f"{name}: mean logit of a slice's own class after rows were deleted",
+        f"{name}: mean logit of the true class after deletion of rows",
         ["class", "rows deleted", *columns],
         rows,
         dict.fromkeys(columns, ".2f"),
-        ["The method is right where deleting the most important rows makes the logit fall most."],
+        ["The importance is right if deleting the most important rows lowers the logit most."],
     )

@@ -1,35 +1,34 @@
-"""Figure 2 on the page: which slices, and what the two models say about them.
+"""Figure 2: the choice of slices, and the predictions of both models for them.
 
-This loads checkpoints and the images of the slices; everything else on the page reads files that
-evaluation left.
+This section loads checkpoints and images; most others read only the files of the evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from pycocotools import mask as coco_mask
 
-from ct_lesion.engine.trainer import build_mapper, load_trained
+from ct_lesion.engine.builders import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
 from ct_lesion.pages.blocks import Block, Picture
 
-from ..figures.figure_2 import CAPTION, Regions, ScoredSlice, figure_2
+from ..figures.figure_2 import CAPTION, MIN_SCORE, Regions, ScoredSlice, figure_2
 from ..figures.segmentation_figure import choose_slices
-from ..runs.runs import ClassificationResult, Run, RunError, SegmentationResult
+from ..runs.results import ClassificationResult, SegmentationResult
+from ..runs.run_checks import RunError
+from ..runs.runs import Run
 from .worst_slices import read_grey
 
-PAIR = 2
-MIN_SCORE = 0.05
+PAIR = 2  # slices with lesions, and as many without
 COVID, CONTROL = "COVID-19", "Control"
 
 
 @dataclass(frozen=True)
 class ChosenSlice:
-    """A slice to draw, and what is known about it."""
+    """A slice to draw, with its ground truth; ``None`` where it is unknown."""
 
     title: str
     file: Path
@@ -42,17 +41,19 @@ def figure_2_blocks(
     segmentation: tuple[Run, SegmentationResult],
     classification: tuple[Run, ClassificationResult] | None,
 ) -> list[Block]:
-    """Two slices with lesions and two without; what cannot be drawn is said in a sentence.
+    """Two slices with lesions and two without; a sentence for each that cannot be drawn.
 
     Slices with lesions come from the segmentation test set, whose patients have COVID-19; Control
-    slices from the classification test set, or without a classifier lesion-free slices from the
-    former.
+    slices from the classification test set. Without a classifier, slices without lesions from the
+    segmentation test set take their place.
     """
     run, result = segmentation
     wanted = [*_with_lesions(result), *_controls(result, classification)]
     chosen = [c for c in wanted if c.file.is_file()]
     gone = [
-        f"{c.title} is left out: {c.file} is not there." for c in wanted if not c.file.is_file()
+        f"{c.title} is left out, because {c.file} is missing."
+        for c in wanted
+        if not c.file.is_file()
     ]
     if not chosen:
         return gone
@@ -67,12 +68,12 @@ def figure_2_blocks(
     numbers = [
         {
             "slice": s.title,
-            "scores": s.regions.scores.tolist(),
-            "logits": None if s.logits is None else s.logits.tolist(),
+            "scores": s.regions.scores,
+            "logits": s.logits,
         }
         for s in slices
     ]
-    return [Picture("figure_2", figure_2(slices, MIN_SCORE), CAPTION, numbers), *gone]
+    return [Picture("figure_2", figure_2(slices), CAPTION, numbers), *gone]
 
 
 def _with_lesions(result: SegmentationResult) -> list[ChosenSlice]:
@@ -106,7 +107,7 @@ def _controls(
         return [_lesion_slice(result, i, None) for i in _of_patients_in_turn(result, lesions=False)]
     found = classification[1]
     own = np.flatnonzero(found.labels == found.class_names.index(CONTROL))
-    # the middle slice of the first patients, which is neither the lungs' tip nor their base
+    # the middle slice of the first patients, neither the apex nor the base of the lungs
     patients = dict.fromkeys(found.patients[own].tolist())
     middles = [own[found.patients[own] == p] for p in patients]
     return [
@@ -121,17 +122,15 @@ def _controls(
 
 @dataclass(frozen=True)
 class _Model:
-    cfg: CfgNode
+    """A network with the mapper that prepares its input."""
+
+    mapper: Callable[[dict], dict]
     network: torch.nn.Module
 
 
 def _load(run: Run, record: dict) -> _Model:
-    cfg = run.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(run.weights_files(record)[0])
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return _Model(cfg, load_trained(cfg).eval())
+    network = load_trained(run.cfg, run.weights_files(record)[0])
+    return _Model(build_mapper(run.cfg, is_train=False), network)
 
 
 def _scored(
@@ -144,11 +143,11 @@ def _scored(
     grey = read_grey(chosen.file)
     height, width = grey.shape
     record = {"file_name": str(chosen.file), "height": height, "width": width}
-    image = build_mapper(detector.cfg, is_train=False)(dict(record))["image"]
+    image = detector.mapper(dict(record))["image"]
     found = detect_with_mask_logits(detector.network, image, height, width, min_score=MIN_SCORE)
     logits = None
     if classifier is not None:
-        item = build_mapper(classifier.cfg, is_train=False)(dict(record))
+        item = classifier.mapper(dict(record))
         with torch.no_grad():
             logits = classifier.network([item])[0]["logits"].cpu().numpy()
     names = list(class_names)

@@ -1,6 +1,6 @@
-"""A model card for each run, and the CLAIM checklist with what a run can fill in.
+"""A model card of the runs, and the CLAIM checklist with the answers that runs can give.
 
-The checklist's items are in ``claim_checklist.json``, with their source.
+``claim_checklist.json`` holds the items of the checklist and their source.
 """
 
 import json
@@ -17,27 +17,28 @@ from ct_lesion.pages.tables import Table
 
 from ..options import ReportOptions
 from ..paper.model_names import model_name
-from ..runs.runs import ClassificationResult, Run, SegmentationResult, choose_test
+from ..runs.results import ClassificationResult, SegmentationResult, choose_test
+from ..runs.runs import Run
 
 CHECKLIST = Path(__file__).with_name("claim_checklist.json")
-FOR_AUTHORS = "to be answered by the authors"
+FOR_AUTHORS = "to be completed by the authors"
 INTENDED = (
-    "Intended for research on lesions in axial chest CT slices: finding and outlining "
-    "ground-glass opacity and consolidation, and studying what regions say about COVID-19, other "
+    "Intended for research on lesions in axial chest CT slices: detecting and segmenting "
+    "ground-glass opacity and consolidation, and studying how regions relate to COVID-19, other "
     "pneumonia and healthy lungs. Not intended for diagnosis, triage or any decision about a "
-    "patient, and not for other organs, other modalities or slices that are not axial."
+    "patient, nor for other organs, other modalities or slices that are not axial."
 )
 LIMITS = (
-    "Limits to keep in mind: the slices are 8-bit images whose display window is not always known; "
-    "labels of slices come from their scan or from a few readers; data from few hospitals and "
-    "scanners say little about others; slices of a patient are not independent; the frequency of "
-    "the classes in the test set is not that of any clinic, so PPV does not carry over; a disease "
-    "that is not among the classes is still given one of them."
+    "Limitations: the slices are 8-bit images whose display window is not always known; labels of "
+    "slices come from their scan or from a few readers; data from few hospitals and scanners say "
+    "little about others; slices of a patient are not independent; class frequencies in the test "
+    "set differ from those of any clinic, so PPV does not carry over; diseases that are not among "
+    "the classes are assigned to one of them."
 )
 
 
 def model_card_table(runs: list[Run], options: ReportOptions) -> Table:
-    """What each run is: a line a fact, a column a run."""
+    """One row per fact, one column per run."""
     facts = [_facts(run, options) for run in runs]
     names = list(dict.fromkeys(name for one in facts for name in one))
     rows = [[name, *(one.get(name, "") for one in facts)] for name in names]
@@ -45,11 +46,11 @@ def model_card_table(runs: list[Run], options: ReportOptions) -> Table:
 
 
 def shared_patient_cautions(runs: list[Run]) -> list[Caution]:
-    """A warning for each run that was trained on patients of a test set."""
+    """Warnings about runs that were trained on patients of a test set."""
     return [
         Caution(
             f"{run.name}: {describe_overlap(run.training['patients'])}. Results on these patients "
-            "are too good."
+            "are too optimistic."
         )
         for run in runs
         if run.training.get("patients", {}).get("shared")
@@ -57,7 +58,7 @@ def shared_patient_cautions(runs: list[Run]) -> list[Caution]:
 
 
 def claim_table(runs: list[Run], options: ReportOptions) -> Table:
-    """The CLAIM checklist; what the runs cannot know is left to the authors."""
+    """The CLAIM checklist; items that runs cannot answer are left to the authors."""
     checklist = json.loads(CHECKLIST.read_text(encoding="utf-8"))
     answers = [(run.name, _answers(run, options)) for run in runs]
     rows = []
@@ -71,7 +72,7 @@ def claim_table(runs: list[Run], options: ReportOptions) -> Table:
     return Table(
         "claim",
         "Checklist for Artificial Intelligence in Medical Imaging (CLAIM)",
-        ["item", "part", "asks for", "what the runs say"],
+        ["item", "part", "asks for", "answer of the runs"],
         rows,
         notes=[checklist["citation"]],
     )
@@ -101,7 +102,7 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
         "trained on": answers["datasets"],
         "evaluated on": answers.get("partitions", ""),
         "result": answers.get("headline", ""),
-        "patients in training and test": describe_overlap(training.get("patients", {})),
+        "patients in training and test": answers["disjoint"],
         "training": answers["training"],
         "start": answers["initialisation"],
         "training time": "" if run.minutes is None else f"{run.minutes:.1f} min",
@@ -114,6 +115,10 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
     hashes = {**training.get("dataset_sha256", {}), **record.get("dataset_sha256", {})}
     facts |= {f"{name}, SHA-256": value for name, value in hashes.items()}
     return {name: value for name, value in facts.items() if value}
+
+
+def _percent(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.1f} %"
 
 
 def _text(value: object) -> str:
@@ -136,6 +141,7 @@ def _answers(run: Run, options: ReportOptions) -> dict[str, str]:
     answers = {
         "datasets": ", ".join((trained or cfg).DATASETS.TRAIN),
         "preprocessing": _preprocessing(cfg),
+        "disjoint": describe_overlap(run.training.get("patients", {})),
         "model": _model(cfg),
         "software": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "initialisation": (trained.MODEL.WEIGHTS or "random") if trained else "",
@@ -182,9 +188,9 @@ def _training(cfg: CfgNode) -> str:
 
 def _selection(cfg: CfgNode, reported: str) -> str:
     dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "no dataset"
-    text = f"the best by {cfg.TEST.BEST_METRIC} on {dataset}, and the last, are kept"
+    text = f"the best by {cfg.TEST.BEST_METRIC} on {dataset} and the last are kept"
     if dataset == reported and 0 < cfg.TEST.EVAL_PERIOD < cfg.SOLVER.MAX_ITER:
-        text += "; the results of the best are of the slices that it was chosen on, and so too good"
+        text += "; the best was chosen on the reported slices, so its results are too optimistic"
     return text
 
 
@@ -203,7 +209,7 @@ def _result_answers(
             "partitions": f"{result.dataset}: {len(result.labels):,} slices of {patients} patients",
             "metrics": "sensitivity, specificity, PPV, F1 and AUC of each class, accuracy, "
             "calibration; by slice, scan and patient",
-            "explanation": "occlusion of regions, checked by deleting the highest-ranked ones",
+            "explanation": "occlusion of regions, with a deletion test",
             "headline": f"accuracy by slice {result.metrics['metrics']['accuracy']:.1f} %",
         }
     images = result.truth.loadImgs(result.truth.getImgIds())
@@ -214,5 +220,5 @@ def _result_answers(
         "classes": ", ".join(names),
         "partitions": f"{result.dataset}: {len(images):,} slices of {patients} patients",
         "metrics": "COCO AP of masks and boxes, per-image AP as published, FROC, Dice",
-        "headline": f"mask AP {scores['AP']:.1f}, AP50 {scores['AP50']:.1f} (percent)",
+        "headline": ", ".join(f"mask {k} {_percent(scores[k])}" for k in ("AP", "AP50")),
     }

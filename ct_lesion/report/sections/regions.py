@@ -1,4 +1,4 @@
-"""The analysis of regions on the page: Figures 3 and 4, Tables 4 and 5 (paper, section 3.2).
+"""Regions behind the decision: Figures 3 and 4, Tables 4 and 5 (paper, section 3.2).
 
 Shapes: M slices with N RoIs each, C classes.
 """
@@ -23,18 +23,18 @@ from ..figures.figure_4 import CAPTION as FIGURE_4_CAPTION
 from ..figures.figure_4 import figure_4
 from ..options import ReportOptions
 from ..paper.region_tables import region_count_table, region_test_table
-from ..runs.runs import ClassificationResult
+from ..runs.results import ClassificationResult
 
-MANY_COPIES = 0.1  # share of the rows from which a reader is warned
+MANY_COPIES = 0.1  # share of copied rows from which the reader is warned
 
 
 def region_blocks(
     results: Mapping[str, ClassificationResult], options: ReportOptions
 ) -> list[Block]:
-    """Figures 3 and 4 of each run, and Tables 4 and 5 with a row a run.
+    """Figures 3 and 4 of each run, and Tables 4 and 5 of all runs.
 
     Args:
-        results: evaluations with RoI batches, by the run's name.
+        results: evaluations with RoI batches, by the name of the run.
     """
     blocks: list[Block] = []
     summaries, tests = {}, {}
@@ -64,7 +64,7 @@ def region_blocks(
 def _describe_sample(name: str, result: ClassificationResult, labels: np.ndarray, seed: int) -> str:
     classes = len(np.unique(labels))
     return (
-        f"{name}: Figure 4 and Tables 4 and 5 are of a sample of {len(labels):,} slices of "
+        f"{name}: Figure 4 and Tables 4 and 5 describe a sample of {len(labels):,} slices of "
         f"{result.dataset}, {len(labels) // max(classes, 1):,} of each of {classes} classes "
         f"(seed {seed})."
     )
@@ -78,7 +78,7 @@ def _caution_about_copies(name: str, is_copy: np.ndarray) -> list[Caution]:
         Caution(
             f"{name}: {100 * share:.0f} % of the rows are copies of other rows, because fewer than "
             f"{is_copy.shape[1]} regions of a slice passed MODEL.ROI_BATCH.SCORE_THRESH and NMS. "
-            "Counts of RoIs then say more about the filling of the batch than about the slice."
+            "Counts of RoIs then reflect the filling of the batch more than the slice."
         )
     ]
 
@@ -97,8 +97,7 @@ def _figure_3(name: str, number: int, result: ClassificationResult) -> Picture:
         for class_name, i in chosen.items()
     ]
     numbers = {
-        s.class_name: {"slice": s.title, "scores": s.scores.tolist(), "boxes": s.boxes.tolist()}
-        for s in slices
+        s.class_name: {"slice": s.title, "scores": s.scores, "boxes": s.boxes} for s in slices
     }
     figure = figure_3(slices, result.class_names)
     return Picture(f"figure_3_{number}", figure, f"{name}. {FIGURE_3_CAPTION}", numbers)
@@ -114,7 +113,7 @@ def _figure_4(
     columns = np.stack(list(counts.values()), axis=1)
     figure = figure_4(columns, labels, result.class_names, tuple(counts))
     numbers = {
-        class_name: {str(t): counts[t][labels == index].tolist() for t in counts}
+        class_name: {str(t): counts[t][labels == index] for t in counts}
         for index, class_name in enumerate(result.class_names)
     }
     return Picture(f"figure_4_{number}", figure, f"{name}. {FIGURE_4_CAPTION}", numbers)

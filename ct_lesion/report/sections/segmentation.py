@@ -1,4 +1,4 @@
-"""Segmentation on the page: AP with intervals, by patient and by size, FROC, Dice, worst slices."""
+"""Segmentation: AP with intervals, by patient and by size, FROC, Dice, worst slices."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -10,7 +10,7 @@ from ct_lesion.evaluation.lesion_overlap import (
     DiceScores,
     dice_scores,
     lesion_froc,
-    sensitivity_at,
+    sensitivity_at_rates,
 )
 from ct_lesion.evaluation.mask_ap import (
     AP_METRICS,
@@ -27,21 +27,22 @@ from ct_lesion.pages.tables import Table
 from ..figures.curves import PR_IOUS, froc_figure, precision_recall_figure
 from ..figures.segmentation_figure import describe_slices, segmentation_figure
 from ..options import ReportOptions
-from ..runs.runs import RunError, SegmentationResult
+from ..runs.results import SegmentationResult
+from ..runs.run_checks import RunError
 from .worst_slices import read_grey, worst_dice
 
 FROC_IOUS = (0.5, 0.1)
 FROC_PLOTTED = ("thresholds", "sensitivity", "false_per_slice")  # attributes of FrocCurve
 WORST = 6
 FEW_PATIENTS = 20
-Results = Mapping[str, SegmentationResult]  # by the run's name
+Results = Mapping[str, SegmentationResult]  # by the name of the run
 
 
 def check_same_truth(results: Results) -> None:
-    """Refuse runs whose evaluations of one dataset are of different slices.
+    """Refuse runs that were evaluated on different slices of one dataset.
 
     Raises:
-        RunError: names the runs and a slice that only one of them has.
+        RunError: names the runs and a slice that only one of them was evaluated on.
     """
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         different = _files(a) ^ _files(b)
@@ -57,7 +58,7 @@ def _files(result: SegmentationResult) -> set[str]:
 
 
 def segmentation_blocks(results: Results, options: ReportOptions) -> list[Block]:
-    """What comes after Table 2; see the module."""
+    """Tables, figures and warnings that follow Table 2."""
     dice = {
         name: dice_scores(r.truth, r.detections, options.score_threshold)
         for name, r in results.items()
@@ -88,8 +89,8 @@ def _cautions(results: Results) -> list[Caution]:
             cautions.append(
                 Caution(
                     f"{name}: {result.dataset} holds {patients} patient{'s' * (patients != 1)}. "
-                    "Intervals by bootstrap over so few patients are too narrow, and the result "
-                    "says little about other patients."
+                    "Bootstrap intervals over so few patients are too narrow, and the result says "
+                    "little about other patients."
                 )
             )
     return cautions
@@ -117,7 +118,7 @@ def _interval_table(results: Results, options: ReportOptions) -> Table:
 
 
 def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
-    """AP differences of the pairs with the same ground truth."""
+    """Differences in AP of each pair of runs with the same ground truth."""
     columns = [f"{metric}, A - B{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
     rows = []
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
@@ -164,7 +165,7 @@ def _size_table(results: Results) -> Table:
     ]
     return Table(
         "ap_sizes",
-        "COCO mask AP by the size of the lesions, a third of them each",
+        "COCO mask AP by lesion size, in thirds of the lesions",
         ["run", "lesions of size", "from px", "to px", "lesions", "AP", "AP50"],
         rows,
         {"from px": ".0f", "to px": ".0f", "AP": ".4f", "AP50": ".4f"},
@@ -178,21 +179,21 @@ def _froc_blocks(results: Results) -> list[Block]:
     }
     columns = [f"{rate:g}" for rate in FROC_RATES]
     rows = [
-        [name, iou, curve.lesions, *sensitivity_at(curve)]
+        [name, iou, curve.lesions, *sensitivity_at_rates(curve)]
         for name, by_iou in curves.items()
         for iou, curve in by_iou.items()
     ]
     table = Table(
         "froc",
-        "Sensitivity a lesion at a number of false detections a slice",
+        "Lesion sensitivity at a number of false detections per slice",
         ["run", "found at IoU above", "lesions", *columns],
         rows,
         dict.fromkeys(columns, ".3f"),
-        ["Slices without lesions count. Highest sensitivity at or below each rate."],
+        ["Highest sensitivity at or below each rate. Slices without lesions are included."],
     )
     caption = (
-        "Free-response ROC: lesions found against false detections a slice, over all scores. A "
-        "detection is false when it overlaps no lesion by more than the IoU."
+        "Free-response ROC: lesions found against false detections per slice, over all scores. A "
+        "detection is false if it overlaps no lesion with more than the IoU."
     )
     numbers = {
         name: {
@@ -209,7 +210,7 @@ def _precision_recall(results: Results) -> Picture:
     numbers = {
         name: {str(iou): e.precision_at(iou) for iou in PR_IOUS} for name, e in evaluations.items()
     }
-    caption = "Precision against recall of all detections, as COCO interpolates it."
+    caption = "COCO's interpolated precision against recall, of all detections."
     figure = precision_recall_figure(evaluations)
     return Picture("precision_recall", figure, caption, numbers)
 
@@ -243,9 +244,9 @@ def _dice_table(dice: Mapping[str, DiceScores], options: ReportOptions) -> Table
         rows,
         {"mean over slices": ".3f", "mean over patients": ".3f"},
         [
-            "Of all that is detected with all that is lesion. A slice with neither has no Dice and "
-            "is left out; one with only one of them has 0. A patient's Dice is of the pixels of "
-            "all slices together."
+            "Of the union of detections with the union of lesions. A slice with neither has no "
+            "Dice and is left out; a slice with only one of them has 0. The Dice of a patient "
+            "pools the pixels of all slices."
         ],
     )
 
@@ -264,7 +265,9 @@ def _worst_blocks(
         images = {i: read_grey(result.image_file(i)) for i in worst}
         drawn = [i for i in worst if images[i] is not None]
         if not drawn:
-            blocks.append(f"{name}: no slices of {result.dataset} are there to be drawn.")
+            blocks.append(
+                f"{name}: the images of {result.dataset} were moved or deleted; no slice is drawn."
+            )
             continue
         pictures = describe_slices(
             result.truth, result.detections, drawn, images, options.score_threshold
@@ -273,7 +276,7 @@ def _worst_blocks(
             Picture(
                 f"worst_segmented_{number}",
                 segmentation_figure(pictures, options.score_threshold),
-                f"{name}: the slices of lowest Dice.",
+                f"{name}: the slices with the lowest Dice.",
                 {str(i): dice[name].by_image[i] for i in drawn},
             )
         )

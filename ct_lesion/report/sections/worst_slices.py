@@ -1,4 +1,4 @@
-"""The slices that a model did worst on.
+"""The slices with the worst predictions.
 
 Shapes: M slices, C classes.
 """
@@ -6,23 +6,22 @@ Shapes: M slices, C classes.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.image_header import read_image_header
 from ct_lesion.pages.tables import Table
+from ct_lesion.pictures import read_8_bit
 
 
 def classification_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each slice's softmax, (M,): large where the model was sure and wrong."""
+    """Cross-entropy per slice, (M,): large for confident wrong predictions."""
     return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
 
 
 def worst_classified(labels: np.ndarray, logits: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the wrongly classified slices of largest loss, the worst first."""
+    """Indices of the ``count`` wrongly classified slices of largest loss, the worst first."""
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     losses = classification_losses(labels, logits)[wrong]
     return wrong[np.argsort(-losses, kind="stable")][:count]
@@ -30,6 +29,7 @@ def worst_classified(labels: np.ndarray, logits: np.ndarray, count: int) -> np.n
 
 def worst_classified_table(
     name: str,
+    title: str,
     indices: Sequence[int],
     *,
     files: np.ndarray,
@@ -38,7 +38,7 @@ def worst_classified_table(
     logits: np.ndarray,
     class_names: Sequence[str],
 ) -> Table:
-    """File, patient, true and predicted class and logits of some slices; arrays are (M, ...)."""
+    """File, patient, true and predicted class, and logits of slices; arrays are (M, ...)."""
     rows = [
         [
             Path(files[i]).name,
@@ -52,7 +52,7 @@ def worst_classified_table(
     logit_columns = [f"logit {c}" for c in class_names]
     return Table(
         name,
-        "The worst classified slices",
+        title,
         ["file", "patient", "true class", "predicted class", *logit_columns],
         rows,
         dict.fromkeys(logit_columns, ".2f"),
@@ -60,23 +60,21 @@ def worst_classified_table(
 
 
 def worst_dice(dice_by_image: Mapping[int, float], count: int) -> list[int]:
-    """Image ids of lowest Dice, the worst first; slices whose Dice is undefined are left out."""
+    """Image ids of the ``count`` lowest Dice, the worst first; undefined Dice is left out."""
     known = [(value, i) for i, value in dice_by_image.items() if not np.isnan(value)]
     return [i for _, i in sorted(known)[:count]]
 
 
-def classified_slices_figure(
-    images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 4
-) -> Figure:
-    """Slices in a grid, with a title each.
+def classified_slices_figure(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """Slices with their titles, four in a row.
 
     Args:
         images: (H, W) uint8 each.
         titles: true and predicted class.
     """
-    rows = max(-(-len(images) // columns), 1)
-    figure = Figure(figsize=(2.6 * columns, 2.95 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    rows = max(-(-len(images) // 4), 1)
+    figure = Figure(figsize=(10.4, 2.95 * rows), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, image, title in zip(axes, images, titles, strict=False):
@@ -86,9 +84,8 @@ def classified_slices_figure(
 
 
 def read_grey(path: str | Path) -> np.ndarray | None:
-    """A slice as (H, W) uint8; ``None`` if its file is no longer there, or no picture."""
+    """A slice as (H, W) uint8; ``None`` if its file is missing or unreadable."""
     try:
-        read_image_header(path)
-    except (DatasetError, OSError, ValueError):
+        return np.asarray(read_8_bit(path).convert("L"))
+    except DatasetError:
         return None
-    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

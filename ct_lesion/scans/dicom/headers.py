@@ -1,4 +1,4 @@
-"""What is read of a DICOM file before its pixels: enough to sort files into series of CT slices."""
+"""DICOM headers: sorting files into series, and the checked header of a CT slice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .values import DEFLATED, check_image_tags, check_pixel_data, number_of, num
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 LARGEST_SPACING = 1000.0  # mm, between pixels or slices
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
-_MOST_SCOUTS = 4  # files of a series that only its description calls a scout
+_MOST_SCOUTS = 4  # files of a series that is a scout only by its description
 _ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _TAGS = [
     "SOPClassUID",
@@ -57,7 +57,7 @@ _TAGS = [
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """One DICOM file of a CT slice; positions and orientation are LPS, lengths in mm."""
+    """Header of a CT slice; position and orientation are LPS, lengths in mm."""
 
     path: Path
     instance: int
@@ -68,11 +68,11 @@ class SliceHeader:
     pixel_spacing: tuple[float, float] | None  # between rows, between columns
     thickness: float | None
     tilt_degrees: float
-    inverted: bool  # MONOCHROME1: white is low
+    inverted: bool  # MONOCHROME1: low values are white
 
     @property
     def depth(self) -> float:
-        """Place along the normal of the slice."""
+        """Position along the normal of the slice, in mm."""
         return float(np.dot(np.cross(self.row, self.column), self.position))
 
 
@@ -82,8 +82,8 @@ class DicomSeries:
 
     Attributes:
         uid: SeriesInstanceUID.
-        number: SeriesNumber, as text; empty if it has none.
-        fault: why it is no CT scan; None if it may be one.
+        number: SeriesNumber as text; empty if there is none.
+        fault: why the series is not a CT scan; None if it may be one.
     """
 
     uid: str
@@ -94,62 +94,62 @@ class DicomSeries:
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """Text for messages."""
         about = f" ({self.description})" if self.description else ""
         return f"series {self.uid}{about}, {len(self.files)} files"
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file's name or its first bytes say DICOM."""
+    """Whether a file has a DICOM ending or preamble."""
     if path.suffix.lower() in DICOM_ENDINGS:
         return True
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:
-        return False  # unreadable, so it is skipped and named with the others
+        return False  # unreadable, so it is skipped and listed with the others
 
 
 def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
-    """The tags that are needed, without the pixels.
+    """Read the tags that we need, without the pixels.
 
     Args:
-        complete: also check what belongs to the pixels of a CT slice, and their length.
+        complete: also check the tags that describe a CT slice's pixels, and the pixels' length.
 
     Raises:
-        DatasetError: not DICOM, or damaged.
+        DatasetError: the file is not DICOM, or damaged.
     """
     try:
-        # a map of the file: a tag that claims any length reads no further than its end
+        # memory-mapped, so a tag with a false length cannot read beyond the file's end
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data.find(DEFLATED) >= 0:
                 raise InvalidDicomError(
                     "its transfer syntax is deflated, which is not supported: convert it, e.g. "
                     "with gdcmconv --raw"
                 )
-            # force: files without the preamble are common in old archives
+            # force: old archives often hold files without the preamble
             header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
             if not (header.get("SOPClassUID") or header.get("Modality")):
-                raise InvalidDicomError("no DICOM tags in it")
+                raise InvalidDicomError("it has no DICOM tags")
             for keyword in _TAGS:
-                header.get(keyword)  # values are only converted when they are asked for
+                header.get(keyword)  # pydicom converts values on access; fail here if damaged
             if complete:
                 check_image_tags(path, header)
                 check_pixel_data(header, data)
     except DatasetError:
         raise
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+    except Exception as error:  # damaged bytes can raise anything
         raise DatasetError(f"{path}: cannot be read as DICOM ({reason(error)}).") from None
     return header
 
 
 def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], list[str]]:
-    """Sort files into series, in the order of the first file of each.
+    """Sort files into series, ordered by the first file of each.
 
-    Scouts that stand in the series of a scan are left out of it.
+    Scouts within the series of a scan are left out.
 
     Returns:
-        The series, and a note for each that lost files. A damaged file is a series of its own.
+        The series, and a note for each series with scouts. A damaged file is a series of its own.
     """
     headers: dict[str, list[tuple[Path, pydicom.Dataset]]] = {}
     damaged, notes = [], []
@@ -160,7 +160,7 @@ def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], list[str]]:
             damaged.append(DicomSeries("", "", "", (path,), str(error)))
             continue
         if header.get("SOPClassUID") == MediaStorageDirectoryStorage:
-            continue  # DICOMDIR, an index of the others
+            continue  # DICOMDIR, an index of the other files
         headers.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
     series = []
     for uid, members in headers.items():
@@ -183,7 +183,7 @@ def _series(uid: str, members: list[tuple[Path, pydicom.Dataset]]) -> DicomSerie
 
 
 def _fault(header: pydicom.Dataset, files: int) -> str | None:
-    """Why a series is no CT scan, by its first file."""
+    """Why a series is not a CT scan, judged by its first file; None if it may be one."""
     modality = str(header.get("Modality") or "unknown")
     if modality != "CT":
         return f"modality {modality}, not CT"
@@ -207,10 +207,10 @@ def _is_scout(header: pydicom.Dataset) -> bool:
 
 
 def slice_header(path: Path) -> SliceHeader:
-    """The header of a CT slice.
+    """Read and check the header of a CT slice.
 
     Raises:
-        DatasetError: damaged, or without position or orientation.
+        DatasetError: the file is damaged, or has no position or orientation.
     """
     header = read_header(path, complete=True)
     try:
@@ -225,17 +225,17 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
     if position is None or orientation is None:
         raise DatasetError(
             f"{path}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
-            "slices is not known."
+            "slices is unknown."
         )
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.5 or max(lengths) > 2 or abs(row @ column) > 0.1:
-        raise InvalidDicomError(f"ImageOrientationPatient {orientation} are not two axes")
+        raise InvalidDicomError(f"ImageOrientationPatient {orientation} does not give two axes")
     if max(map(abs, position)) > LARGEST_NUMBER:
-        raise InvalidDicomError(f"ImagePositionPatient {position} is not a place in a room")
+        raise InvalidDicomError(f"ImagePositionPatient {position} is impossibly far away")
     spacing = numbers_of(header, "PixelSpacing", 2)
     if spacing is not None and not 0 < min(spacing) <= max(spacing) <= LARGEST_SPACING:
-        raise InvalidDicomError(f"PixelSpacing {spacing} is not above 0 mm")
+        raise InvalidDicomError(f"PixelSpacing {spacing} is not within 0 to {LARGEST_SPACING:g} mm")
     thickness = number_of(header, "SpacingBetweenSlices") or number_of(header, "SliceThickness")
     if thickness is not None and abs(thickness) > LARGEST_SPACING:
         raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
@@ -254,5 +254,5 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
 
 
 def patient_of(path: Path) -> str | None:
-    """The patient id in a file, or None."""
+    """PatientID of a file; None if it has none."""
     return str(read_header(path).get("PatientID") or "") or None

@@ -1,7 +1,7 @@
-"""Reading a scan from a DICOM series, one file a slice.
+"""Reading a scan from a DICOM series with one file a slice.
 
-Pixels are decoded by SimpleITK (GDCM), which knows the compressed transfer syntaxes and applies
-rescale slope and intercept. It is read slice by slice, so memory does not grow with its length.
+SimpleITK (GDCM) decodes the pixels, including compressed transfer syntaxes, and applies the rescale
+slope and intercept. Slices are decoded on demand, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ct_lesion.errors import DatasetError, reason
 
 from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
-from ..quality import sample_indices
+from ..quality import sampled_range
 from ..scan import (
     DEFAULT_WINDOW,
     HU_NOTE,
-    STORABLE,
     QCFinding,
     ReadOptions,
     Scan,
     check_hu_range,
     place_slices,
+    to_hu,
 )
 from .headers import SliceHeader, group_series, patient_of, slice_header
 
 SAME_POSITION_MM = 0.02
-UNEVEN = 0.05  # of the usual step
+UNEVEN = 0.05  # of the median step
 LEAST_TILT_DEGREES = 0.5
 
 
@@ -40,8 +40,8 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     """Open the files of one series.
 
     Raises:
-        DatasetError: no CT, a damaged file, slices that do not belong together, or values that
-            cannot be HU.
+        DatasetError: the series is not CT, a file is damaged, slices do not fit together, or the
+            values cannot be HU.
     """
     series, notes = group_series(files)
     faults = [
@@ -56,18 +56,21 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     geometry, irregular = _geometry(headers)
     window = options.window or DEFAULT_WINDOW
     stored = SeriesSlices(headers)
-    _check_values(files[0] if len(files) == 1 else files[0].parent, stored, len(headers))
+    check_hu_range(
+        files[0] if len(files) == 1 else files[0].parent,
+        *sampled_range(stored, len(headers)),
+        "Rescale slope and intercept of this series are missing or wrong.",
+    )
     axial = geometry.acquired_axially
     internal = [headers[geometry.input_slice(i)] for i in range(len(headers))] if axial else None
-    count = geometry.shape[0]
     fields = place_slices(geometry)
     if internal:
+        fields["slice_names"] = unique_names(h.path.stem for h in internal)
         fields["z_mm"] = [float(np.dot(geometry.slice_normal, h.position)) for h in internal]
         if len(internal) > 2:
             fields["spacing_mm"] = (_usual_step(headers), *geometry.spacing_zyx[1:])
     if headers[0].pixel_spacing is None:
         fields["spacing_mm"] = None
-    names = [h.path.stem for h in internal] if internal else [f"{i:04d}" for i in range(count)]
     return Scan(
         name=name,
         kind="dicom",
@@ -75,7 +78,6 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         is_hu=True,
         window=window,
         read_slice=OrientedSlices(geometry, stored),
-        slice_names=unique_names(names),
         patient=patient_of(headers[0].path),
         notes=[
             *notes,
@@ -90,7 +92,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
 
 
 class SeriesSlices:
-    """Slices ``(y, x)`` of HU, decoded when they are asked for."""
+    """Slices ``(y, x)`` in HU, decoded on demand."""
 
     def __init__(self, headers: list[SliceHeader]) -> None:
         self._headers = headers
@@ -100,21 +102,21 @@ class SeriesSlices:
         pixels = read_hu(header.path, header.inverted)
         if pixels.shape != header.size[::-1]:
             raise DatasetError(
-                f"{header.path}: holds {pixels.shape[1]} x {pixels.shape[0]} pixels, but its tags "
-                f"say {header.size[0]} x {header.size[1]}."
+                f"{header.path}: contains {pixels.shape[1]} x {pixels.shape[0]} pixels, but its "
+                f"tags say {header.size[0]} x {header.size[1]}."
             )
         return pixels
 
 
 def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
-    """HU of one DICOM file, ``(H, W)``: int16 where they are whole numbers and fit, else float32.
+    """Read one DICOM file in HU, ``(H, W)``: int16 if all values are whole and fit, else float32.
 
     Args:
-        inverted: MONOCHROME1. That only says how to show the values; the HU are the rescaled stored
-            values all the same. GDCM inverts these, so it is given the file as MONOCHROME2.
+        inverted: the file is MONOCHROME1. This only affects display: HU are the rescaled stored
+            values as in MONOCHROME2. GDCM would invert them, so it gets a MONOCHROME2 copy.
 
     Raises:
-        DatasetError: it cannot be decoded.
+        DatasetError: the pixels cannot be decoded.
     """
     try:
         if inverted:
@@ -126,13 +128,11 @@ def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
                 values = _decode(plain)
         else:
             values = _decode(path)
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+    except Exception as error:  # damaged bytes can raise anything
         raise DatasetError(f"{path}: pixels cannot be decoded ({reason(error)}).") from None
     if values.ndim != 2:
         raise DatasetError(f"{path}: a colour or multi-frame image, not a CT slice.")
-    if values.dtype.kind in "iu" and values.min() >= STORABLE[0] and values.max() <= STORABLE[1]:
-        return values.astype(np.int16)
-    return values.astype(np.float32)
+    return to_hu(values)
 
 
 def _decode(path: Path) -> np.ndarray:
@@ -141,7 +141,7 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _in_order(headers: list[SliceHeader]) -> list[SliceHeader]:
-    """Along the normal of the slices, after checking that they belong together."""
+    """Sort slices along their normal, after checking that they fit together."""
     first = headers[0]
     for header in headers:
         if header.size != first.size:
@@ -154,11 +154,12 @@ def _in_order(headers: list[SliceHeader]) -> list[SliceHeader]:
         )
         if turned > 1e-2:
             raise DatasetError(
-                f"{header.path}: another orientation than {first.path.name} of the same series."
+                f"{header.path}: its orientation differs from {first.path.name} of the same series."
             )
         if not _same_spacing(header, first):
             raise DatasetError(
-                f"{header.path}: another pixel spacing than {first.path.name} of the same series."
+                f"{header.path}: its pixel spacing differs from {first.path.name} of the same "
+                "series."
             )
     return sorted(headers, key=lambda h: (round(h.depth, 2), h.instance, h.path))
 
@@ -170,7 +171,7 @@ def _same_spacing(a: SliceHeader, b: SliceHeader) -> bool:
 
 
 def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[str]]:
-    """One slice at each position, and what was dropped."""
+    """Keep one slice at each position; the notes say what was dropped."""
     kept, differing = [headers[0]], 0
     for header in headers[1:]:
         if header.depth - kept[-1].depth > SAME_POSITION_MM:
@@ -180,11 +181,11 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
         differing += not np.array_equal(*pixels)
     notes = []
     if dropped := len(headers) - len(kept):
-        what = f"{differing} of them with other pixels" if differing else "all with the same pixels"
+        what = f"{differing} with different pixels" if differing else "all with identical pixels"
         warning = "warning: " if differing else ""
         notes.append(
-            f"{warning}{dropped} slices lie where another does, {what}; the one with the lowest "
-            "instance number was kept"
+            f"{warning}{dropped} duplicate slices at the position of another, {what}; the one with "
+            "the lowest instance number was kept"
         )
     return kept, notes
 
@@ -194,7 +195,7 @@ def _usual_step(headers: list[SliceHeader]) -> float:
 
 
 def _geometry(headers: list[SliceHeader]) -> tuple[Geometry, list[QCFinding]]:
-    """The grid of the series, with the mean step where steps differ, as SimpleITK makes it."""
+    """The grid of the series; if steps differ, with the mean step, as SimpleITK does."""
     first, findings = headers[0], []
     rows, columns = first.pixel_spacing or (1.0, 1.0)
     if len(headers) > 1:
@@ -223,7 +224,7 @@ def _uneven_steps(headers: list[SliceHeader]) -> list[QCFinding]:
             QCFinding(
                 "missing_slices",
                 f"{missing} slices seem to be missing: {len(uneven)} steps of up to "
-                f"{max(steps):.2f} mm where {usual:.2f} mm is usual",
+                f"{max(steps):.2f} mm where the median is {usual:.2f} mm",
             )
         ]
     if uneven:
@@ -231,14 +232,14 @@ def _uneven_steps(headers: list[SliceHeader]) -> list[QCFinding]:
             QCFinding(
                 "uneven_slices",
                 f"{len(uneven)} of {len(steps)} steps between slices differ: {min(steps):.2f} to "
-                f"{max(steps):.2f} mm, usually {usual:.2f} mm",
+                f"{max(steps):.2f} mm, median {usual:.2f} mm",
             )
         ]
     return []
 
 
 def _tilt_notes(headers: list[SliceHeader]) -> list[str]:
-    """A warning where slices are sheared against each other, which a regular grid cannot hold."""
+    """A warning if slices are sheared against each other, which a regular grid cannot represent."""
     shift = headers[-1].position - headers[0].position
     length = float(np.linalg.norm(shift))
     depth = headers[-1].depth - headers[0].depth
@@ -247,16 +248,6 @@ def _tilt_notes(headers: list[SliceHeader]) -> list[str]:
     if tilt <= LEAST_TILT_DEGREES:
         return []
     return [
-        f"warning: gantry tilt of {tilt:.1f} degrees: slices are sheared against each other, and a "
-        "mask volume, whose grid is straight, is off by that between its ends"
+        f"warning: gantry tilt of {tilt:.1f} degrees: slices are sheared against each other, but a "
+        "mask volume has a straight grid, so its slices are shifted against the patient"
     ]
-
-
-def _check_values(place: Path, read: SeriesSlices, count: int) -> None:
-    sampled = [read(z) for z in sample_indices(count)]
-    check_hu_range(
-        place,
-        float(min(pixels.min() for pixels in sampled)),
-        float(max(pixels.max() for pixels in sampled)),
-        "Rescale slope and intercept of this series are missing or wrong.",
-    )

@@ -1,4 +1,4 @@
-"""Values of a DICOM header, checked: whatever is in a tag, what comes out can be computed with."""
+"""Checked values of a DICOM header: finite numbers, plausible image tags, complete pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ct_lesion.pictures import check_picture_size
 from ..geometry import LARGEST_NUMBER
 
 BITS_ALLOCATED = (8, 16, 32)
-# pydicom and GDCM would unpack such a file whole, to any size, to read its first tag
+# pydicom and GDCM unpack such a file completely, to any size, to read its first tag
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # the tag, by byte order
 _LONG_VRS = (b"OW", b"OB", b"UN")
@@ -23,10 +23,10 @@ _UNDEFINED = 0xFFFFFFFF
 
 
 def number_of(header: pydicom.Dataset, keyword: str, default: float | None = None) -> float | None:
-    """A tag's only value as a finite number; ``default`` where it is missing or empty.
+    """A tag's only value as a finite number; ``default`` if it is missing or empty.
 
     Raises:
-        InvalidDicomError: it is something else.
+        InvalidDicomError: the value is not a usable number.
     """
     value = header.get(keyword)
     if value is None or value == "":
@@ -35,22 +35,22 @@ def number_of(header: pydicom.Dataset, keyword: str, default: float | None = Non
 
 
 def whole_of(header: pydicom.Dataset, keyword: str, default: int = 0) -> int:
-    """A tag's only value as a whole number from 0 up.
+    """A tag's only value as a non-negative integer; ``default`` if it is missing or empty.
 
     Raises:
-        InvalidDicomError: it is something else.
+        InvalidDicomError: the value is not a non-negative integer.
     """
     value = number_of(header, keyword, default)
     if value != int(value) or value < 0:
-        raise InvalidDicomError(f"{keyword} is {value:g}, not a whole number from 0 up")
+        raise InvalidDicomError(f"{keyword} is {value:g}, not a non-negative integer")
     return int(value)
 
 
 def numbers_of(header: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """A tag's values as finite numbers; ``None`` where it is missing or empty.
+    """A tag's values as finite numbers; ``None`` if it is missing or empty.
 
     Raises:
-        InvalidDicomError: there are more or fewer, or they are something else.
+        InvalidDicomError: there are not ``count`` values, or one is not a usable number.
     """
     value = header.get(keyword)
     if value is None or value == "":
@@ -59,7 +59,7 @@ def numbers_of(header: pydicom.Dataset, keyword: str, count: int) -> tuple[float
         list(value) if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
     )
     if len(values) != count:
-        raise InvalidDicomError(f"{keyword} has {len(values)} values in place of {count}")
+        raise InvalidDicomError(f"{keyword} has {len(values)} values, expected {count}")
     return tuple(_number(keyword, item) for item in values)
 
 
@@ -80,8 +80,8 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
         path: for messages.
 
     Raises:
-        InvalidDicomError: a value that no CT slice can have.
-        DatasetError: it is larger than any.
+        InvalidDicomError: a value is impossible for a CT slice.
+        DatasetError: the slice is larger than any CT slice.
     """
     rows, columns = whole_of(header, "Rows"), whole_of(header, "Columns")
     if not rows or not columns:
@@ -103,20 +103,22 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
     slope = number_of(header, "RescaleSlope", 1.0)
     intercept = number_of(header, "RescaleIntercept", 0.0)
     if not 0 < abs(slope) <= LARGEST_NUMBER or abs(intercept) > LARGEST_NUMBER:
-        raise InvalidDicomError(f"HU = {slope:g} x stored + {intercept:g} is no rescaling")
+        raise InvalidDicomError(
+            f"HU = {slope:g} x stored + {intercept:g} is not a usable rescaling"
+        )
 
 
 def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
-    """Compare the length of a slice's pixels with what its tags say.
+    """Compare the length of a slice's pixels with its tags.
 
-    GDCM fills up what is missing with whatever it finds, and passes over what is too much.
+    GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
     Args:
         header: after :func:`check_image_tags`.
-        content: the file, standing where its pixels begin.
+        content: the file, positioned where its pixels begin.
 
     Raises:
-        InvalidDicomError: they differ by a row or more, or there are none.
+        InvalidDicomError: the lengths differ by a row or more, or there are no pixels.
     """
     start = content.tell()
     head = content[start : start + 12]
@@ -126,7 +128,7 @@ def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
     long = head[4:6] in _LONG_VRS
     (length,) = struct.unpack_from(f"{order}I", head, 8 if long else 4)
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    # of compressed pixels the length is not known, but their decoder notices
+    # the length of compressed pixels is unknown, but their decoder notices damage
     if syntax is not None and syntax.is_compressed:
         return
     left = len(content) - start - (12 if long else 8)

@@ -24,7 +24,7 @@ def test_classes_are_counted_in_patients_scans_and_slices(make_input):
     assert (ncp.patients, ncp.scans, ncp.slices) == (1, 1, 1)
 
 
-def test_few_patients_and_imbalance_are_told_whatever_the_number_of_slices(make_input):
+def test_few_patients_and_imbalance_are_reported_despite_many_slices(make_input):
     slices = people("CP", range(60)) + people("NCP", range(9), slices=50)
     found = {f.code: f for f in find_imbalance(count_classes([make_input("train", slices)]))}
     assert found["few_patients_of_a_class"].where == ["NCP: 9 patients"]
@@ -32,20 +32,20 @@ def test_few_patients_and_imbalance_are_told_whatever_the_number_of_slices(make_
     assert "slices_and_patients_disagree" in found
 
 
-def test_balanced_classes_and_slices_of_nobody_give_no_findings(make_input):
+def test_balanced_classes_and_slices_without_patients_have_no_findings(make_input):
     balanced = make_input("train", people("CP", range(12)) + people("NCP", range(12)))
     unnamed = make_input("test", [(None, None, str(i), "CP") for i in range(3)])
     assert list(find_imbalance(count_classes([balanced, unnamed]))) == []
 
 
-def test_the_p_value_is_that_of_fishers_exact_test():
-    # two-sided for equal rows: tables as far from independence are those as improbable
+def test_the_p_value_matches_fishers_exact_test():
+    # two-sided with equal rows: tables equally far from independence are equally improbable
     table = np.array([[8, 2], [3, 7]])
     exact = fisher_exact(table).pvalue
     assert independence_p_value(table) == pytest.approx(exact, abs=0.01)
 
 
-def test_a_class_of_one_origin_only_is_told(make_input):
+def test_a_class_from_a_single_origin_is_reported(make_input):
     apart = [
         make_input("train", people("CP", range(12)), source="here", name="a"),
         make_input("train", people("NCP", range(12)), source="there", name="b"),
@@ -58,7 +58,7 @@ def test_a_class_of_one_origin_only_is_told(make_input):
     assert skipped == []
 
 
-def test_classes_alike_in_groups_and_one_origin(make_input):
+def test_equal_class_frequencies_in_two_groups_have_no_findings(make_input):
     inputs = [
         make_input(
             group, people("CP", range(start, start + 12)) + people("NCP", range(start, start + 12))
@@ -69,4 +69,14 @@ def test_classes_alike_in_groups_and_one_origin(make_input):
     assert [a.with_what for a in found] == ["group"]
     assert found[0].cramers_v == 0
     assert list(find_associations(found)) == []
-    assert all("one origin only" in one.why for one in skipped)
+    assert all("one origin only" in item.why for item in skipped)
+
+
+def test_a_class_alone_in_a_group_of_two_origins_is_not_checked(make_input):
+    inputs = [
+        make_input("train", people("CP", range(start, start + 3)), source=source, name=source)
+        for start, source in ((0, "here"), (3, "there"))
+    ]
+    measured, (skipped,) = associations(inputs)
+    assert measured == []
+    assert (skipped.check, skipped.why) == ("classes of train by origin", "one class only")

@@ -12,12 +12,12 @@ def _fewer_resamples(monkeypatch):
 
 
 def cohort(patients: int = 20, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and patients of slices; patients of the two classes in turn."""
+    """Labels and patients of slices; the patients alternate between two classes."""
     who = np.repeat(np.arange(2 * patients), slices)
     return np.where(who % 2, "NCP", "CP"), who.astype(str)
 
 
-def test_a_property_that_goes_with_the_class_is_named():
+def test_a_property_that_predicts_the_class_is_named():
     labels, patients = cohort()
     rng = np.random.default_rng(0)
     features = {
@@ -34,16 +34,16 @@ def test_a_property_that_goes_with_the_class_is_named():
     assert {r.label for r in results} == {"CP or NCP"}
 
 
-def test_properties_of_patients_that_have_nothing_to_do_with_the_class_tell_nothing():
+def test_properties_of_patients_unrelated_to_the_class_do_not_predict_it():
     labels, patients = cohort(slices=8)
-    # a size for each patient: only a split by patient keeps trees from learning them by heart
+    # a size for each patient: only cross-validation by patient prevents memorising them
     own = np.random.default_rng(1).normal(size=(40, 2))[patients.astype(int)]
     (result,), _ = probe_classes({"image size": own}, labels, patients)
     assert not result.is_shortcut
     assert result.auc.low < 0.5
 
 
-def test_of_three_classes_only_the_one_that_can_be_told_is_a_shortcut():
+def test_of_three_classes_only_the_predictable_class_is_a_shortcut():
     patients = np.repeat(np.arange(45), 2)
     labels = np.array(["CP", "NCP", "Normal"])[patients % 3]
     wide = (labels == "Normal").astype(float)[:, None]
@@ -56,15 +56,15 @@ def test_of_three_classes_only_the_one_that_can_be_told_is_a_shortcut():
     ("labels", "reason"),
     [(["CP"] * 40, "one class only"), (["CP"] * 31 + ["NCP"] * 9, "9 patients of NCP")],
 )
-def test_what_cannot_be_measured_says_why(labels, reason):
+def test_classes_that_cannot_be_measured_have_a_reason(labels, reason):
     who = np.arange(40).astype(str)
     results, why = probe_classes({"x": np.arange(40.0)[:, None]}, np.array(labels), who)
     assert results == []
     assert reason in why
 
 
-def test_where_all_files_are_alike_there_is_nothing_to_tell_classes_by():
+def test_equal_properties_of_all_files_are_not_measured():
     labels, patients = cohort()
     results, why = probe_classes({"image size": np.full((len(labels), 2), 512.0)}, labels, patients)
     assert results == []
-    assert "all files are alike" in why
+    assert "same properties" in why

@@ -1,4 +1,4 @@
-"""How much two images differ beyond brightness and contrast."""
+"""Differences of images after fitting brightness and contrast."""
 
 import numpy as np
 import pytest
@@ -34,14 +34,14 @@ def test_fingerprint_holds_means_and_saturated_shares() -> None:
     assert shares.sum() == pytest.approx(1.5, abs=0.05)
 
 
-def test_no_fingerprint_of_what_shows_too_little() -> None:
+def test_images_with_too_little_detail_have_no_fingerprint() -> None:
     assert make_fingerprint(np.full((64, 64), 100, np.uint8)) is None
     assert make_fingerprint(np.zeros((12, 500), np.uint8)) is None
     black_and_white = np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8) * 255
     assert make_fingerprint(black_and_white) is None
 
 
-def test_brightness_and_contrast_do_not_count() -> None:
+def test_brightness_and_contrast_are_ignored() -> None:
     image = thin_slices()[0] // 2 + 60
     darker = (image * 0.8 + 3).astype(np.uint8)
     assert apart(image, image) < 1e-3
@@ -49,26 +49,26 @@ def test_brightness_and_contrast_do_not_count() -> None:
     assert apart(image, 255 - image) == FAR
 
 
-def test_a_movement_is_measured_in_thumbnail_pixels() -> None:
+def test_a_displacement_is_measured_in_thumbnail_pixels() -> None:
     rows, columns = np.mgrid[:256, :256] / 256
     waves = 110 + 45 * np.sin(12 * rows) + 45 * np.sin(9 * columns)
     for pixels in (0.2, 0.4):
         moved = shift(waves, pixels * 256 / SIDE, order=3, mode="nearest")
-        # by ``pixels`` along either axis: the residual is that times the slope; half as many pixels
-        # at half the resolution, and the geometric mean of the two
+        # moved by ``pixels`` along both axes: the residual is that times the slope; half as much at
+        # half the resolution; the result is the geometric mean of the two
         found = apart(waves.astype(np.uint8), moved.astype(np.uint8))
         assert found == pytest.approx(pixels / np.sqrt(2), rel=0.1)
 
 
-def test_copies_are_nearer_than_neighbours() -> None:
+def test_copies_are_closer_than_neighbouring_slices() -> None:
     one, neighbour = thin_slices()[:2]
     between = apart(one, neighbour)
     assert apart(one, jpeg(75)(one)) < 0.5 * between
-    # what the window has cut off is left out: most of the chest wall
+    # pixels that the window clips, most of the chest wall, are ignored
     assert apart(one, rewindow(-600, 1200)(one)) < 0.5 * between
 
 
-def test_the_orientation_is_applied_to_the_first() -> None:
+def test_the_orientation_is_applied_to_the_first_image() -> None:
     image = thin_slices()[0]
     for orientation in range(1, 8):
         turned = turn(orientation)(image)
@@ -76,7 +76,7 @@ def test_the_orientation_is_applied_to_the_first() -> None:
         assert apart(image, turned, 0) > 0.2
 
 
-def test_pairs_are_measured_alike_alone_and_among_many() -> None:
+def test_a_difference_is_the_same_alone_and_in_a_batch() -> None:
     images = thin_slices()[:12]
     prints = np.stack([make_fingerprint(image) for image in images])
     i, j = np.triu_indices(len(images), 1)

@@ -18,7 +18,7 @@ from ct_lesion.audit.inputs.arguments import read_inputs
 
 @pytest.fixture
 def search(tmp_path: Path):
-    """Folders of pictures as groups, and the pairs of patients found between or within them."""
+    """Writes a folder of pictures for each group, and searches them for pairs of patients."""
 
     def run(how, **groups: dict[str, np.ndarray]):
         for group, pictures in groups.items():
@@ -38,7 +38,7 @@ def scan(patient: str, seeds: range, ending: str = "png") -> dict[str, np.ndarra
     return {f"{patient}/{seed}.{ending}": textured(seed, 128) for seed in seeds}
 
 
-def test_the_same_images_of_two_patients_are_told_as_a_pair_of_patients(search):
+def test_identical_images_of_two_patients_are_reported_as_a_pair_of_patients(search):
     train = {**scan("12", range(5)), **scan("13", range(10, 13))}
     test = {**scan("845", range(3)), **scan("846", range(20, 23))}
     pairs, plain = search(search_between_groups, train=train, test=test)
@@ -47,46 +47,46 @@ def test_the_same_images_of_two_patients_are_told_as_a_pair_of_patients(search):
     assert len(pair.copies) == pair.exact == 3
     (finding,) = find_copied(pairs)
     assert (finding.severity, finding.code) == (Severity.ERROR, "copies_between_groups")
-    assert finding.what == "3 images of train have copies in test, of 1 pair of patients."
+    assert finding.what == "3 images of train copied in test, between 1 pair of patients."
     assert "patient 12 of" in finding.where[0]
     assert "looks like patient 845 of" in finding.where[0]
-    assert "3 slices (3 the same)" in finding.where[0]
+    assert "3 slices (3 identical)" in finding.where[0]
     assert {(s["a"], s["b"]) for s in plain[0]["slices"]} == {
         (f"12/{seed}.png", f"845/{seed}.png") for seed in range(3)
     }
 
 
-def test_the_earlier_group_comes_first_whatever_its_name(search):
+def test_the_group_named_first_comes_first(search):
     pairs, _ = search(search_between_groups, zebra=scan("z", range(2)), ape=scan("a", range(2)))
     assert pairs[0].groups == ("zebra", "ape")
     assert pairs[0].patients == ("z", "a")
 
 
-def test_one_near_copy_alone_is_a_warning(search):
+def test_a_single_near_copy_is_a_warning(search):
     train, test = scan("12", range(4)), scan("845", range(20, 24))
     test["845/copy.jpg"] = train["12/0.png"]
     pairs, _ = search(search_between_groups, train=train, test=test)
     (finding,) = find_copied(pairs)
     assert (finding.severity, finding.code) == (Severity.WARNING, "single_copies_between_groups")
-    assert "1 slice (none the same, all alike)" in finding.where[0]
+    assert "1 slice (no identical images, only near copies)" in finding.where[0]
 
 
-def test_slices_of_nobody_are_somebodys(search):
+def test_slices_without_a_patient_are_searched_too(search):
     loose = {f"{seed}.png": textured(seed, 128) for seed in range(3)}
     pairs, _ = search(search_between_groups, train=scan("12", range(3)), external=loose)
     assert str(pairs[0]) == (
-        "patient 12 of train looks like someone of external: 3 slices (3 the same)"
+        "patient 12 of train looks like an unnamed patient of external: 3 slices (3 identical)"
     )
 
 
-def test_groups_without_copies(search):
+def test_groups_without_copies_have_no_findings(search):
     pairs, plain = search(
         search_between_groups, train=scan("1", range(4)), test=scan("2", range(9, 12))
     )
     assert (pairs, plain, list(find_copied(pairs))) == ([], [], [])
 
 
-def test_within_a_group_only_the_same_image_of_two_patients_is_told(search):
+def test_within_a_group_only_identical_images_of_two_patients_are_reported(search):
     train = {**scan("b", range(3)), **scan("a", range(1)), **scan("c", range(7, 9))}
     pairs, _ = search(search_within_groups, train=train)
     (pair,) = pairs

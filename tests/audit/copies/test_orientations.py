@@ -1,4 +1,4 @@
-"""Flipping and turning by quarters."""
+"""Flips and quarter turns."""
 
 import numpy as np
 
@@ -17,13 +17,13 @@ BY_HAND = {
 }
 
 
-def test_each_orientation_by_hand() -> None:
+def test_each_orientation_matches_its_definition_by_hand() -> None:
     assert tuple(BY_HAND) == ORIENTATIONS
     for number, expected in enumerate(BY_HAND.values()):
         assert orient(IMAGE, number).tolist() == expected
 
 
-def test_inverses_undo_and_orders_take_the_same_pixels() -> None:
+def test_inverses_undo_orientations_and_orders_apply_them() -> None:
     image = np.arange(25).reshape(5, 5)
     for number, order in enumerate(orientation_orders(5)):
         turned = orient(image, number)

@@ -1,4 +1,4 @@
-"""Copies are found, neighbouring slices and other patients are not."""
+"""The search finds copies, but not neighbouring slices or other patients."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from thin_scans import facts_of, thin_slices
 
 from ct_lesion.audit.copies.candidates import MOST_CANDIDATES, find_candidates
 from ct_lesion.audit.copies.kinds import COPY_KINDS, jpeg, rewindow, turn
-from ct_lesion.audit.copies.near_copies import find_near_copies
 from ct_lesion.audit.copies.search import Copy, find_copies
 
 
@@ -16,18 +15,18 @@ def pairs(copies: list[Copy]) -> list[tuple[int, int]]:
     return [(copy.i, copy.j) for copy in copies]
 
 
-def test_neighbours_and_other_stacks_are_no_copies() -> None:
+def test_neighbouring_slices_and_other_stacks_are_not_copies() -> None:
     facts = facts_of(thin_slices())
     assert find_copies(facts) == []
-    # nor where every second slice is in another split
+    # also if every second slice is in another split
     assert find_copies(facts, [n % 2 for n in range(len(facts))]) == []
 
 
 def test_each_kind_of_copy_is_found_among_neighbours() -> None:
     images = thin_slices()
     originals = facts_of(images)
-    # one copy of each original at most
-    sources = list(range(0, len(images)))[: len(COPY_KINDS)]
+    # at most one copy of each original
+    sources = range(len(COPY_KINDS))
     made = [kind.copy(images[n]) for kind, n in zip(COPY_KINDS, sources, strict=True)]
     copies = find_copies(originals + facts_of(made))
     assert pairs(copies) == [(n, len(images) + k) for k, n in enumerate(sources)]
@@ -38,7 +37,7 @@ def test_each_kind_of_copy_is_found_among_neighbours() -> None:
     assert 0.8 < turned.similarity < 1
 
 
-def test_kinds_are_told_apart() -> None:
+def test_copies_are_classified_by_bytes_pixels_and_likeness() -> None:
     image, other = thin_slices()[0], thin_slices()[-1]
     facts = facts_of([image, image, image, jpeg(75)(image), other])
     facts = [replace(f, sha256=s) for f, s in zip(facts, "aabcd", strict=True)]
@@ -51,11 +50,11 @@ def test_kinds_are_told_apart() -> None:
     assert pairs(find_copies(facts, near=False)) == [(0, 1), (0, 2)]
 
 
-def test_only_links_between_groups() -> None:
+def test_with_groups_only_images_of_different_groups_are_linked() -> None:
     image, other = thin_slices()[0], thin_slices()[-1]
     facts = facts_of([image, image, jpeg(75)(image), other, turn(1)(other)])
     assert find_copies(facts, ["a"] * 5) == []
-    # both of the equal images get a link, and those of one group none with each other
+    # both equal images are linked, but not with each other within their group
     assert pairs(find_copies(facts, ["a", "a", "b", "c", "c"])) == [(0, 2), (1, 2)]
     assert pairs(find_copies(facts, ["a", "b", "b", "c", "d"])) == [(0, 1), (0, 2), (3, 4)]
     with pytest.raises(ValueError, match="2 groups for 5 images"):
@@ -71,25 +70,24 @@ def test_several_copies_of_one_image_are_all_found() -> None:
     assert {n for link in links for n in link} == {5, *range(len(images), len(facts))}
 
 
-def test_a_crowd_of_equal_images_gives_one_link_each() -> None:
+def test_a_large_set_of_equal_images_gives_one_link_per_image() -> None:
     facts = facts_of([thin_slices()[0]] * 300)
     copies = find_copies(facts, [n % 3 for n in range(300)])
     assert len(copies) == 299
     assert all(c.i % 3 != c.j % 3 for c in copies)
 
 
-def test_a_crowd_of_near_copies_stays_linear() -> None:
+def test_a_large_cluster_of_near_copies_stays_linear() -> None:
     image = thin_slices()[0]
     rng = np.random.default_rng(0)
-    crowd = [np.clip(image + rng.integers(-1, 2, image.shape), 0, 255) for _ in range(200)]
-    prints = np.stack([f.fingerprint for f in facts_of([c.astype(np.uint8) for c in crowd])])
-    assert len(find_candidates(prints)[0]) <= MOST_CANDIDATES * len(crowd)
-    copies = find_near_copies(prints)
-    joined = set(copies.i) | set(copies.j)
-    assert len(joined) == len(crowd)
+    noisy = [np.clip(image + rng.integers(-1, 2, image.shape), 0, 255) for _ in range(200)]
+    facts = facts_of([n.astype(np.uint8) for n in noisy])
+    prints = np.stack([f.fingerprint for f in facts])
+    assert len(find_candidates(prints)[0]) <= MOST_CANDIDATES * len(noisy)
+    assert len(find_copies(facts)) == len(noisy) - 1
 
 
-def test_constant_and_unreadable_images_are_left_out() -> None:
+def test_constant_and_unreadable_images_are_skipped() -> None:
     black = np.zeros((64, 64), np.uint8)
     facts = facts_of([black, black, black])
     broken = [replace(f, pixels_sha256=None, problem="x", problem_kind="corrupt") for f in facts]
@@ -98,7 +96,7 @@ def test_constant_and_unreadable_images_are_left_out() -> None:
 
 
 def test_work_grows_about_linearly() -> None:
-    # candidates an image, not time: other patients add next to none
+    # counts candidates per image, not time: other patients add hardly any
     few, many = (
         np.stack([f.fingerprint for seed in seeds for f in facts_of(thin_slices(seed, 12, 4, 64))])
         for seeds in ((3,), (3, 4, 5, 6))

@@ -16,9 +16,9 @@ def of_files(*files: Path, size: tuple[int, int] | None = (64, 64)) -> AuditInpu
     )
 
 
-def look(one: AuditInput) -> dict:
+def look(dataset: AuditInput) -> dict:
     found = []
-    with see_images([one], found.append) as seen:
+    with see_images([dataset], found.append) as seen:
         return {f.code: f for f in [*found, *find_image_problems(seen)]}
 
 
@@ -27,19 +27,19 @@ def test_sound_images_of_the_recorded_size_have_no_findings(write_pictures):
     assert look(of_files(folder / "a.png", folder / "b.jpg")) == {}
 
 
-def test_damaged_images_are_told_with_their_paths(write_pictures):
+def test_damaged_images_are_reported_with_their_paths(write_pictures):
     folder = write_pictures("images", {"cut.png": textured(0), "good.png": textured(1)})
     cut = folder / "cut.png"
     cut.write_bytes(cut.read_bytes()[:-400])
     (folder / "text.png").write_text("no image")
     found = look(of_files(cut, folder / "good.png", folder / "text.png"))
     assert found["truncated_image"].where[0].startswith(str(cut))
-    assert found["truncated_image"].what == "mine: 1 image of 3 cut off."
+    assert found["truncated_image"].what == "mine: 1 image of 3 truncated."
     assert found["unreadable_image"].where[0].startswith(str(folder / "text.png"))
     assert found["unreadable_image"].severity is Severity.ERROR
 
 
-def test_16_bits_one_grey_value_and_another_size_are_told(write_pictures):
+def test_16_bits_a_single_grey_value_and_another_size_are_reported(write_pictures):
     deep = textured(0).astype(np.uint16) * 200
     flat = np.full((64, 64), 7, np.uint8)
     pictures = {"deep.png": deep, "flat.png": flat, "small.png": textured(2, 32)}
@@ -52,11 +52,11 @@ def test_16_bits_one_grey_value_and_another_size_are_told(write_pictures):
     ]
 
 
-def test_slices_of_a_volume_are_looked_at_through_files_that_are_gone_afterwards():
+def test_a_sample_of_the_slices_of_a_volume_is_written_to_temporary_files():
     slices = [AuditSlice(f"v/{i}", pixels=lambda i=i: textured(i), scan="v") for i in range(100)]
     one = AuditInput("train", "volumes", "scans", "here", slices)
     with see_images([one], pytest.fail) as seen:
-        assert len(seen) == 60  # spread over the scan
+        assert len(seen) == 60  # evenly spaced
         assert (seen[0].slice.key, seen[-1].slice.key) == ("v/0", "v/99")
         assert seen[0].facts.width == 64
         picture = seen[0].picture
@@ -64,7 +64,7 @@ def test_slices_of_a_volume_are_looked_at_through_files_that_are_gone_afterwards
     assert not picture.exists()
 
 
-def test_a_slice_of_a_volume_that_cannot_be_read_is_a_finding():
+def test_an_unreadable_slice_of_a_volume_is_a_finding():
     def broken() -> np.ndarray:
         raise DatasetError("scan.nii: ends early")
 

@@ -1,4 +1,4 @@
-"""What is read from an image file, sound or not."""
+"""Facts read from image files, sound and damaged."""
 
 import hashlib
 import os
@@ -44,8 +44,6 @@ def test_a_sound_image(tmp_path: Path, image: np.ndarray) -> None:
     assert facts.file_bytes == path.stat().st_size
     assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts.fingerprint.dtype == np.uint8 and facts.fingerprint.nbytes < 8192
-    assert facts.border.mean == pytest.approx(image.mean() / 255, abs=1e-6)
-    assert facts.border.std == pytest.approx(image.std() / 255, abs=1e-6)
 
 
 def test_lossless_copies_have_the_same_pixels(tmp_path: Path, image: np.ndarray) -> None:
@@ -65,7 +63,7 @@ def test_lossless_copies_have_the_same_pixels(tmp_path: Path, image: np.ndarray)
     assert other.pixels_sha256 != facts[0].pixels_sha256
 
 
-def test_pixels_of_another_shape_are_others() -> None:
+def test_the_hash_of_pixels_depends_on_their_shape() -> None:
     line = np.arange(256, dtype=np.uint8)
     one, two = facts_of_pixels(line.reshape(16, 16), "a"), facts_of_pixels(line.reshape(8, 32), "b")
     assert one.pixels_sha256 != two.pixels_sha256
@@ -74,7 +72,7 @@ def test_pixels_of_another_shape_are_others() -> None:
 def test_border_numbers_by_hand() -> None:
     pixels = np.random.default_rng(0).integers(60, 200, (32, 64)).astype(np.uint8)
     pixels[:8] = 10  # a quarter of the height
-    pixels[:, 60:] = 11  # a sixteenth of the width, JPEG's tolerance off the other
+    pixels[:, 60:] = 11  # a sixteenth of the width, within the tolerance for JPEG
     border = facts_of_pixels(pixels, "a").border
     assert (border.top, border.bottom) == (0.25, 0.0)
     assert (border.left, border.right) == (0.0, 4 / 64)
@@ -94,7 +92,7 @@ def test_a_file_cut_anywhere_is_truncated(tmp_path: Path, image: np.ndarray, end
         assert facts.sha256 is not None and facts.width == SIZE
 
 
-def test_every_damaged_byte_of_a_png_is_seen(tmp_path: Path, image: np.ndarray) -> None:
+def test_any_damaged_byte_of_a_png_is_detected(tmp_path: Path, image: np.ndarray) -> None:
     whole = save(tmp_path / "whole.png", image).read_bytes()
     path = tmp_path / "damaged.png"
     for place in np.random.default_rng(0).integers(8, len(whole) - 12, 40):
@@ -105,7 +103,7 @@ def test_every_damaged_byte_of_a_png_is_seen(tmp_path: Path, image: np.ndarray) 
         assert facts.problem is not None and facts.pixels_sha256 is None, place
 
 
-def test_what_is_no_image(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_reported(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello " * 100)
     (tmp_path / "empty.png").touch()
     (tmp_path / "evil.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
@@ -125,19 +123,19 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         assert "\n" not in facts.problem and facts.pixels_sha256 is None
 
 
-def test_a_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
-    # the data behind the header would fail in another way if they were decoded
+def test_a_decompression_bomb_is_rejected_by_its_header(tmp_path: Path) -> None:
+    # decoding the data behind the header would give another error
     path = tmp_path / "bomb.png"
     data = png_chunk(b"IDAT", b"no pixels") + png_chunk(b"IEND", b"")
     path.write_bytes(png_header(10_000, 10_000) + data)
     facts = read_image_facts(path)
     assert facts.problem_kind == "too large"
-    assert facts.problem == "10000 x 10000 pixels, more than 16 million"
+    assert "10000 x 10000 pixels" in facts.problem and "16 million" in facts.problem
     path.write_bytes(png_header(60_000, 60_000) + data)
     assert read_image_facts(path).problem_kind == "too large"
 
 
-def test_a_jpeg_of_a_thousand_scans_is_refused(tmp_path: Path, image: np.ndarray) -> None:
+def test_a_jpeg_with_a_thousand_scans_is_rejected(tmp_path: Path, image: np.ndarray) -> None:
     path = save(tmp_path / "scans.jpg", image)
     whole = path.read_bytes()
     scan = whole[whole.rfind(b"\xff\xda") : -2]
@@ -158,41 +156,49 @@ def test_wrong_modes_are_decoded_and_reported(tmp_path: Path, image: np.ndarray)
         facts = read_image_facts(save(tmp_path / name, pixels))
         assert (facts.problem_kind, facts.bits) == ("wrong mode", bits), name
         assert facts.pixels_sha256
-        # of black and white nothing is left that a window has not cut off
+        # all pixels of a black and white image count as saturated
         assert (facts.fingerprint is None) == (name == "bits.png")
+
+
+def test_a_turned_image_is_upright(tmp_path: Path, image: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    save(tmp_path / "turned.png", image[: SIZE // 2], exif=exif)
+    save(tmp_path / "upright.png", np.rot90(image[: SIZE // 2], -1))
+    turned, upright = (read_image_facts(tmp_path / f"{n}.png") for n in ("turned", "upright"))
+    assert (turned.width, turned.height) == (SIZE // 2, SIZE)
+    assert turned.pixels_sha256 == upright.pixels_sha256
 
 
 def test_a_constant_image(tmp_path: Path) -> None:
     facts = read_image_facts(save(tmp_path / "a.png", np.full((40, 40), 7, np.uint8)))
     assert facts.problem == "constant: all pixels are 7" and facts.problem_kind == "constant"
-    assert facts.fingerprint is None and facts.border.mean == pytest.approx(7 / 255)
+    assert facts.fingerprint is None and facts.border.corners == pytest.approx(7 / 255)
 
 
-def test_values_that_are_not_finite(tmp_path: Path) -> None:
+def test_nan_in_an_image_is_reported(tmp_path: Path) -> None:
     pixels = np.ones((32, 32), np.float32)
     pixels[3, 3] = np.nan
     facts = read_image_facts(save(tmp_path / "a.tif", pixels))
     assert (facts.problem_kind, facts.problem) == ("corrupt", "holds NaN or infinite values")
 
 
-def test_many_files_keep_their_order_and_are_counted(tmp_path: Path, image: np.ndarray) -> None:
+def test_many_files_keep_their_order(tmp_path: Path, image: np.ndarray) -> None:
     paths = [save(tmp_path / f"{n}.png", np.roll(image, n)) for n in range(3)]
-    counts: list[int] = []
-    facts = read_all_image_facts(
-        [paths[2], str(paths[0]), paths[2], paths[1]], progress=counts.append
-    )
+    facts = read_all_image_facts([paths[2], str(paths[0]), paths[2], paths[1]])
     assert [f.path.name for f in facts] == ["2.png", "0.png", "2.png", "1.png"]
-    assert counts == [3]
     assert read_all_image_facts([]) == []
 
 
-def test_a_file_that_kills_its_reader_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_crashes_its_reader_affects_no_other_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from ct_lesion.audit.images import facts as image_facts
 
     monkeypatch.setattr(image_facts, "read_image_facts", read_or_die)
     monkeypatch.setattr(image_facts, "CHUNK", 2)
     names = ["0", "1", "2", "deadly", *map(str, range(4, 9))]
-    facts = read_all_image_facts(names, workers=2, progress=lambda _: None)
+    facts = read_all_image_facts(names, workers=2)
     assert [f.path.name for f in facts] == names
     assert [f.path.name for f in facts if f.problem] == ["deadly"]
     assert facts[3].problem_kind == "corrupt"

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audit_toys import good_annotation, textured
+from toy_scans import toy_grey, toy_hu, write_volume
 
 from ct_lesion.audit.inputs.arguments import parse_input, read_inputs
 from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
@@ -11,16 +12,16 @@ from ct_lesion.errors import DatasetError
 
 
 def read(text: object, **options: bool):
-    (one,) = read_inputs([str(text)], **options)
-    return one
+    (dataset,) = read_inputs([str(text)], **options)
+    return dataset
 
 
-def test_an_argument_is_taken_apart(tmp_path):
+def test_an_argument_is_parsed(tmp_path):
     json_file = tmp_path / "a=b.json"
     json_file.write_text("{}")
     spec = parse_input(f"train={json_file}:{tmp_path}")
     assert (spec.group, spec.name, spec.images) == ("train", str(json_file), tmp_path)
-    spec = parse_input(str(json_file))  # no group, in spite of the sign in its name
+    spec = parse_input(str(json_file))  # no group, despite the = in its name
     assert (spec.group, spec.name) == ("a=b", str(json_file))
     assert parse_input("test=covidx_ct_test").group == "test"
     assert parse_input("covidx_ct_test").group == "covidx_ct_test"
@@ -30,8 +31,8 @@ def test_an_argument_is_taken_apart(tmp_path):
     ("text", "message"),
     [
         ("train=nothing", "nothing: no registered dataset, file or folder.*cncb_lesion_train"),
-        ("{json}:nowhere", "nowhere is no folder of images"),
-        ("={json}", "no group before the ="),
+        ("{json}:nowhere", "nowhere is not an image folder"),
+        ("={json}", "name the group before the ="),
         ("{json}", "neither COCO json"),
         ("{broken}", "is damaged"),
         ("{array}", "holds a list, not an object"),
@@ -40,7 +41,7 @@ def test_an_argument_is_taken_apart(tmp_path):
         ("{folder}", "no scan found"),
     ],
 )
-def test_what_cannot_be_audited_is_one_line(tmp_path, text, message):
+def test_an_input_that_cannot_be_audited_gives_a_one_line_error(tmp_path, text, message):
     names = {"json": "a.json", "broken": "b.json", "array": "c.json", "empty": "d.txt"}
     paths = {key: tmp_path / name for key, name in {**names, "zip": "e.zip", "folder": "f"}.items()}
     for key, content in {
@@ -72,7 +73,7 @@ def test_a_lesion_archive_is_read_with_its_label_masks(lesion_archive):
     assert sorted(np.unique(one.slices[0].labels())) == [0, 1, 2, 3]
 
 
-def test_an_image_without_a_mask_is_told(tmp_path, write_pictures):
+def test_an_image_without_a_mask_is_reported(tmp_path, write_pictures):
     folder = write_pictures("archive", {"image/1/a.png": textured(0), "image/1/b.png": textured(1)})
     write_pictures("archive", {"mask/1/a.png": np.zeros((64, 64))})
     (finding,) = read(folder).findings
@@ -95,7 +96,7 @@ LINES = {
         ("split", "lesion split list", LESION_SOURCE, ["96/0032", "7/0001"]),
     ],
 )
-def test_the_form_of_a_list_is_told_from_its_lines(tmp_path, form, kind, source, keys):
+def test_the_format_of_a_list_is_recognised_by_its_lines(tmp_path, form, kind, source, keys):
     path = tmp_path / "list.txt"
     path.write_text(LINES[form])
     one = read(path)
@@ -106,14 +107,14 @@ def test_the_form_of_a_list_is_told_from_its_lines(tmp_path, form, kind, source,
     assert one.not_checked[0].check == "images of list.txt"
 
 
-def test_patients_of_a_list_may_be_numbered_by_class(tmp_path):
+def test_patient_ids_may_be_unique_within_a_class_only(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(LINES["covidx"])
     patients = [s.patient for s in read(path, ids_per_class=True).slices]
     assert patients == ["NCP_96", "CP_7"]
 
 
-def test_faulty_and_repeated_lines_are_findings_and_the_rest_is_read(tmp_path):
+def test_faulty_and_repeated_lines_are_findings_and_the_others_are_read(tmp_path):
     path = tmp_path / "list.txt"
     first = LINES["covidx"].splitlines()[0]
     path.write_text(f"{first}\n{first}\nNCP_1_2_3.png 0 1 2 3 4\n")
@@ -133,9 +134,7 @@ def test_faulty_and_repeated_lines_are_findings_and_the_rest_is_read(tmp_path):
         ("split", {"96_0032.jpg": 0}),
     ],
 )
-def test_a_list_finds_its_images_and_tells_those_that_are_not_there(
-    tmp_path, write_pictures, form, names
-):
+def test_a_list_finds_its_images_and_reports_missing_ones(tmp_path, write_pictures, form, names):
     path = tmp_path / "list.txt"
     path.write_text(LINES[form])
     folder = write_pictures("images", {name: textured(seed) for name, seed in names.items()})
@@ -157,7 +156,7 @@ def test_class_folders(tmp_path, write_pictures):
     assert one.findings[0].where == ["NCP/odd.png"]
 
 
-def test_pictures_are_of_the_patient_whose_folder_they_are_in(write_pictures):
+def test_the_folder_of_a_picture_names_its_patient(write_pictures):
     names = ("ann/1.png", "ann/2.png", "bob/first/1.png", "3.png")
     one = read(write_pictures("scans", {name: textured(0) for name in names}))
     who = {s.key: (s.patient, s.scan) for s in one.slices}
@@ -167,12 +166,24 @@ def test_pictures_are_of_the_patient_whose_folder_they_are_in(write_pictures):
     assert one.not_checked[0].check == f"patients of {one.name}"
 
 
+def test_volumes_are_read_slice_by_slice_and_a_damaged_one_is_a_finding(tmp_path):
+    write_volume(tmp_path / "scans/ann.nii.gz", toy_hu())
+    (tmp_path / "scans/bob.nii.gz").write_bytes(b"damaged")
+    dataset = read(tmp_path / "scans")
+    assert {(s.patient, s.scan) for s in dataset.slices} == {("ann", "ann")}
+    assert len(dataset.slices) == 12
+    pixels = [s.pixels() for s in dataset.slices]
+    assert np.array_equal(pixels, toy_grey())
+    damaged = {f.code: f for f in dataset.findings}["scan_cannot_be_read"]
+    assert damaged.where == [str(tmp_path / "scans/bob.nii.gz")]
+
+
 def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):
     images = [{"id": 1, "file_name": "gone.png", "width": 4, "height": 4}, {"id": 2}, "x"]
     one = read(write_coco(good_annotation(), images=images))
     found = {f.code: f for f in one.findings}
     assert found["missing_files"].where == [str(tmp_path / "gone.png")]
-    assert found["faulty_json"].where == ["lesions.json: images[1]", "lesions.json: images[2]"]
+    assert [s.key for s in one.slices] == ["gone.png"]
     assert one.not_checked[0].why == "1 record of 1 without a patient"
 
 
@@ -189,10 +200,10 @@ def test_a_classification_json(tmp_path, write_pictures):
     assert Path(ct_slice.image).is_file()
 
 
-def test_two_inputs_of_one_name_can_be_told_apart(tmp_path):
+def test_inputs_with_the_same_name_get_different_names(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "list.txt").write_text(LINES["split"])
     inputs = read_inputs([f"{g}={tmp_path / g / 'list.txt'}" for g in ("a", "b", "b")])
-    names = [one.name for one in inputs]
+    names = [dataset.name for dataset in inputs]
     assert names == ["list.txt (a)", "list.txt (b)", "list.txt (b)-2"]

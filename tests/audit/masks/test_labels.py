@@ -14,7 +14,7 @@ SIDE = 100
 
 
 def labels(lesion: tuple[slice, slice] | None = None) -> np.ndarray:
-    """Two lungs, and GGO where it is asked for."""
+    """Labels of two lungs, with an optional GGO."""
     labels = np.zeros((SIDE, SIDE), np.uint8)
     labels[25:75, 15:40] = labels[25:75, 60:85] = 1
     if lesion:
@@ -32,7 +32,7 @@ BELOW = (slice(85, 95), slice(45, 55))
 
 @pytest.fixture
 def check_archive(write_pictures):
-    """Summary and findings of an archive of slices ``{name: (image, mask)}`` of a patient."""
+    """Checks an archive of slices ``{name: (image, mask)}`` of a patient."""
 
     def check(**slices: tuple[np.ndarray, np.ndarray]):
         for name, (image, mask) in slices.items():
@@ -49,7 +49,7 @@ def pair(lesion=None, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.roll(image_of(mask), shift, axis=1), mask
 
 
-def test_masks_that_fit_are_summed_up(check_archive):
+def test_sound_masks_are_summarised(check_archive):
     summary, findings, unchecked = check_archive(a=pair(INSIDE), b=pair())
     assert (summary.slices, summary.lesion_free, summary.lesion_area) == (2, 1, 100)
     assert (summary.fitted, summary.outside_area) == (2, 0)
@@ -58,7 +58,7 @@ def test_masks_that_fit_are_summed_up(check_archive):
     assert unchecked == []
 
 
-def test_lesions_elsewhere_masks_elsewhere_and_lost_masks_are_told(check_archive):
+def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(check_archive):
     lost = (image_of(labels()), np.zeros((SIDE, SIDE), np.uint8))
     small = (image_of(labels()), labels(INSIDE)[:50])
     wrong = (image_of(labels()), labels(INSIDE) + 3)
@@ -66,19 +66,21 @@ def test_lesions_elsewhere_masks_elsewhere_and_lost_masks_are_told(check_archive
         below=pair(BELOW), moved=pair(INSIDE, shift=25), lost=lost, small=small, wrong=wrong
     )
     assert findings["lesion_apart_from_lung"].where == ["1/below: 100 px"]
-    assert findings["mask_beside_lung"].where[0].startswith("1/moved: darker with a chance of 0.")
+    assert (
+        findings["mask_beside_lung"].where[0].startswith("1/moved: darker with a probability of 0.")
+    )
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
     assert "100 x 50 pixels, but its image" in faults[0]
     assert "values 4, 5, expected only 0, 1, 2, 3" in faults[1]
 
 
-def test_a_lesion_that_touches_the_lung_but_lies_outside_is_told(check_archive):
+def test_a_lesion_that_touches_the_lung_but_lies_outside_is_reported(check_archive):
     outward = (slice(40, 60), slice(85, 100))
     summary, findings, _ = check_archive(a=pair(outward))
-    # 3 of 15 columns are within the tolerance
+    # the tolerance covers 3 of 15 columns
     assert summary.outside_area == 240
-    assert "lesion_outside_lung" not in findings  # consolidation may reach as far
+    assert "lesion_outside_lung" not in findings  # consolidation may extend this far
     _, findings, _ = check_archive(b=pair((slice(77, 99), slice(20, 40))))
     assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px"]
 
@@ -93,16 +95,20 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
         image["lung_segmentation"] = encode_mask(mask > 0)  # lesions count as lung there
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": lesion}
     annotation |= {"bbox": [45, 85, 10, 10], "area": 100, "iscrowd": 0}
-    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1}]}
+    content = {
+        "images": [image],
+        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "Lesion"}],
+    }
     (tmp_path / "a.json").write_text(json.dumps(content))
     (one,) = read_inputs([str(tmp_path / "a.json")])
     _, findings, unchecked = check_masks(one, check_annotations(one))
     assert [f.code for f in findings] == (["lesion_apart_from_lung"] if with_lung else [])
     assert len(unchecked) == (0 if with_lung else 1)
-    assert all("there is no lung field" in one.why for one in unchecked)
+    assert all("there is no lung field" in item.why for item in unchecked)
 
 
-def test_a_size_that_would_fill_the_memory_is_not_drawn(write_coco):
+def test_masks_of_an_impossible_size_are_not_decoded(write_coco):
     image = {"id": 1, "file_name": "7/1.png", "width": 10**6, "height": 10**6, "patient": 7}
     (one,) = read_inputs([str(write_coco(images=[image]))])
     summary, findings, _ = check_masks(one, check_annotations(one))

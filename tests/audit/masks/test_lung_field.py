@@ -28,15 +28,15 @@ def test_a_lesion_in_the_lung_is_inside(lung):
 
 
 def test_consolidation_at_the_pleura_is_within_the_tolerance(lung):
-    lesions = lesion(slice(75, 78), slice(15, 40))  # 3 px beyond the lung that is left
+    lesions = lesion(slice(75, 78), slice(15, 40))  # 3 px beyond the remaining lung
     assert fit_to_lung(lung, lesions).outside_share == 0
 
 
-def test_consolidation_of_the_dorsal_halves_of_both_lungs_is_not_held_to_be_elsewhere(lung):
+def test_consolidation_of_the_dorsal_halves_of_both_lungs_is_not_outside(lung):
     lesions = lung & (np.arange(SIDE) >= 50)[:, None]
     fit = fit_to_lung(lung & ~lesions, lesions)
     assert fit.apart == ()
-    assert fit.outside_share == 22 / 25  # 25 rows, of which the tolerance covers 3
+    assert fit.outside_share == 22 / 25  # the tolerance covers 3 of 25 rows
     assert fit.outside_share < LESION_OUTSIDE
 
 
@@ -46,16 +46,16 @@ def test_a_lesion_below_the_lungs_is_apart(lung):
     assert fit.apart == (100,)
 
 
-def test_a_few_stray_pixels_are_not_called_a_lesion(lung):
+def test_a_few_stray_pixels_do_not_count_as_a_lesion(lung):
     assert fit_to_lung(lung, lesion(slice(90, 94), slice(45, 50))).apart == ()
 
 
-def test_without_lung_nothing_is_said(lung):
+def test_without_lung_there_is_no_result(lung):
     assert fit_to_lung(np.zeros_like(lung), lesion(slice(30, 40), slice(20, 30))) is None
     assert lung_darkness(np.zeros((SIDE, SIDE), np.uint8), np.zeros_like(lung), lung) is None
 
 
-def test_lung_is_darker_than_what_is_around_it_unless_the_mask_is_elsewhere(lung):
+def test_lung_is_darker_than_the_tissue_around_it_unless_the_mask_is_shifted(lung):
     image = np.where(lung, 30, 150).astype(np.uint8)
     none = np.zeros_like(lung)
     assert lung_darkness(image, lung, none) == 1

@@ -34,7 +34,7 @@ def test_shipped_datasets_are_found_where_the_variable_points(images, lists, tmp
     assert len(get_detection_dataset_dicts(["covidx_ct_train", "covidx_ct_val"])) == 12
 
 
-def test_unset_variable_is_told(tmp_path, monkeypatch):
+def test_the_message_says_that_the_variable_is_not_set(tmp_path, monkeypatch):
     monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DatasetError, match=r"not set, so \./datasets is used"):
@@ -55,7 +55,7 @@ def test_reloading_the_module_is_harmless():
     assert DatasetCatalog["covidx_ct_val"].args == ("val",)
 
 
-def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
+def test_a_name_can_only_be_registered_for_one_dataset(images, lists, tmp_path):
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     json_file = tmp_path / "out/annotations/val.json"
     try:
@@ -63,9 +63,9 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
         register_covidx_ct("my_scans", json_file)
         assert len(DatasetCatalog.get("my_scans")) == 6
         assert MetadataCatalog.get("my_scans").image_classes[2] == "COVID-19"
-        with pytest.raises(DatasetError, match="'my_scans' is registered already"):
+        with pytest.raises(DatasetError, match="'my_scans' is already registered"):
             register_covidx_ct("my_scans", tmp_path / "out/annotations/test.json")
-        with pytest.raises(DatasetError, match="'covidx_ct_val' is registered already"):
+        with pytest.raises(DatasetError, match="'covidx_ct_val' is already registered"):
             register_covidx_ct("covidx_ct_val", json_file)
     finally:
         DatasetCatalog.remove("my_scans")
@@ -83,7 +83,7 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
             '"images": []}',
-            "holds no slices",
+            "contains no slices",
         ),
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
@@ -92,7 +92,7 @@ def test_own_dataset_registers_once_under_a_name(images, lists, tmp_path):
         ),
     ],
 )
-def test_file_that_is_no_dataset_is_named(tmp_path, content, message):
+def test_an_invalid_file_is_named(tmp_path, content, message):
     path = tmp_path / "my.json"
     if content is not None:
         path.write_text(content)
@@ -101,7 +101,7 @@ def test_file_that_is_no_dataset_is_named(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_file_says_what_it_was_made_from_without_the_paths_of_a_machine(images, lists, tmp_path):
+def test_the_file_records_its_sources_without_absolute_paths(images, lists, tmp_path):
     home = images.parent
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1, seed=3), home)
     text = (home / "annotations/train.json").read_text()

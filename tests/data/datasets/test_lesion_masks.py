@@ -41,7 +41,7 @@ def test_rle_gives_the_component_back():
     np.testing.assert_array_equal(coco_mask.decode(instance.rle), labels == 3)
 
 
-def test_lung_and_background_are_no_lesion():
+def test_lung_and_background_are_not_lesions():
     labels = np.ones((30, 30), np.uint8)
     labels[:10] = 0
     for mask_type in MASK_TYPES.values():

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper
+from PIL import Image
 
 from ct_lesion import load_config
 from ct_lesion.data.loading.augmentation import build_augmentations, build_lesion_mapper
+from ct_lesion.errors import DatasetError
 
 
 @pytest.fixture
@@ -44,3 +46,47 @@ def test_rotated_boxes_stay_tight_around_their_masks(cfg):
         rows, columns = np.nonzero(mask.numpy())
         tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         torch.testing.assert_close(box, torch.tensor(tight, dtype=torch.float32))
+
+
+def test_the_mapper_equals_detectron2s_and_decodes_once(cfg, monkeypatch):
+    record = DatasetCatalog.get("cncb_lesion_train")[0]
+    for is_train in (True, False):
+        expected = DatasetMapper(
+            cfg, is_train=is_train, augmentations=build_augmentations(cfg, is_train)
+        )(record)
+        monkeypatch.setattr(Image, "open", spy := CountingOpen(Image.open))
+        mapped = build_lesion_mapper(cfg, is_train)(record)
+        monkeypatch.undo()
+        assert spy.calls == 1
+        assert mapped.keys() == expected.keys()
+        torch.testing.assert_close(mapped["image"], expected["image"], rtol=0, atol=0)
+        assert ("instances" in mapped) == is_train
+        if is_train:
+            ours, theirs = mapped["instances"], expected["instances"]
+            assert torch.equal(ours.gt_boxes.tensor, theirs.gt_boxes.tensor)
+            assert torch.equal(ours.gt_masks.tensor, theirs.gt_masks.tensor)
+
+
+class CountingOpen:
+    """``Image.open`` that counts its calls."""
+
+    def __init__(self, original):
+        self.original, self.calls = original, 0
+
+    def __call__(self, *args, **options):
+        self.calls += 1
+        return self.original(*args, **options)
+
+
+def test_an_exif_rotated_picture_is_mapped_upright(cfg, tmp_path):
+    pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned: upright is a quarter turn clockwise
+    path = tmp_path / "turned.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    cfg.INPUT.MIN_SIZE_TEST = 4
+    record = {"file_name": str(path), "image_id": 1, "width": 6, "height": 4}
+    image = build_lesion_mapper(cfg, is_train=False)(record)["image"]
+    np.testing.assert_array_equal(image[0].numpy(), np.rot90(pixels, -1))
+    with pytest.raises(DatasetError, match=r"turned\.png: its size differs from the dataset"):
+        build_lesion_mapper(cfg, is_train=False)({**record, "width": 4, "height": 6})

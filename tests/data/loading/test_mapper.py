@@ -12,7 +12,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
 from ct_lesion import add_ct_lesion_config
-from ct_lesion.data.loading.mapper import ClassificationMapper, ImageHeader, read_image_header
+from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.errors import DatasetError
 
 
@@ -104,12 +104,14 @@ def test_format_orders_the_channels(cfg, record):
 @pytest.mark.parametrize("image_format", ["L", "YUV-BT.601"])
 def test_other_formats_are_refused(cfg, image_format):
     cfg.INPUT.FORMAT = image_format
-    with pytest.raises(ValueError, match=f"INPUT.FORMAT is '{image_format}'.*RGB or BGR"):
+    with pytest.raises(
+        ValueError, match=f"INPUT.FORMAT is '{image_format}', expected one of RGB, BGR"
+    ):
         ClassificationMapper(cfg, is_train=True)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3)])
-def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channels):
+def test_16_bit_images_are_refused_with_the_file_name(cfg, record, tmp_path, colour, channels):
     path = tmp_path / "wide.png"
     path.write_bytes(png(20, 10, 16, colour, channels))
     Image.open(path).load()  # it is a valid image
@@ -120,14 +122,14 @@ def test_16_bit_images_are_refused_by_name(cfg, record, tmp_path, colour, channe
     assert image.unique().tolist() == [128]
 
 
-def test_other_size_than_recorded_is_refused_by_name(cfg, record):
+def test_another_size_than_recorded_is_refused_with_the_file_name(cfg, record):
     with pytest.raises(SizeMismatchError, match=r"NCP_1_2_0003\.png.*\(20, 10\), expect \(21, 10"):
         ClassificationMapper(cfg, True)({**record, "width": 21})
 
 
 def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
     mapper = ClassificationMapper(cfg, is_train=True)
-    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+    with pytest.raises(DatasetError, match=r"gone\.png: .*No such file"):
         mapper({**record, "file_name": str(tmp_path / "gone.png")})
     whole = png(20, 10, 8, 0, 1)
     for name, content, message in (
@@ -142,26 +144,9 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
 
 def test_training_needs_a_label(cfg, record):
     del record["label"]
-    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a record without label"):
+    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a training record needs a label"):
         ClassificationMapper(cfg, is_train=True)(record)
     assert "label" not in ClassificationMapper(cfg, is_train=False)(record)
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "bits"),
-    [
-        ("a.png", "L", 8),
-        ("a.png", "RGB", 8),
-        ("a.png", "I;16", 16),
-        ("a.jpg", "L", 8),
-        ("a.jpg", "RGB", 8),
-        ("a.tif", "I;16", 16),
-        ("a.tif", "F", 16),
-    ],
-)
-def test_header_of_formats(tmp_path, name, mode, bits):
-    Image.new(mode, (20, 10)).save(tmp_path / name)
-    assert read_image_header(tmp_path / name) == ImageHeader(20, 10, bits)
 
 
 def test_detectron2s_loaders_batch_it(cfg, record):

@@ -58,7 +58,9 @@ def take(stream, count: int, start: int = 0) -> list[list[dict]]:
 
 @pytest.mark.parametrize("grouping", [False, True])
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "RandomSubsetTrainingSampler"])
-def test_it_goes_on_anywhere_with_any_number_of_workers(cfg, records, grouping, sampler) -> None:
+def test_the_stream_starts_at_any_iteration_with_any_number_of_workers(
+    cfg, records, grouping, sampler
+) -> None:
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouping
     cfg.DATALOADER.SAMPLER_TRAIN = sampler
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
@@ -72,7 +74,7 @@ def test_it_goes_on_anywhere_with_any_number_of_workers(cfg, records, grouping, 
 
 
 @pytest.mark.parametrize("grouping", [False, True])
-def test_order_is_that_of_detectron2_with_the_same_sampler(cfg, records, grouping) -> None:
+def test_the_order_equals_detectron2s_with_the_same_sampler(cfg, records, grouping) -> None:
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouping
     stream = build_training_stream(cfg, records, mapper, 3)
     theirs = build_detection_train_loader(
@@ -82,7 +84,7 @@ def test_order_is_that_of_detectron2_with_the_same_sampler(cfg, records, groupin
     assert [[x["grey"] for x in batch] for batch in take(stream, 9)] == expected
 
 
-def test_the_models_generators_are_left_alone(cfg, records) -> None:
+def test_the_global_random_state_is_not_changed(cfg, records) -> None:
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = (random.random(), np.random.rand(), torch.rand(1).item())
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
@@ -90,7 +92,7 @@ def test_the_models_generators_are_left_alone(cfg, records) -> None:
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
 
 
-def test_two_processes_share_the_batches_of_one(cfg, records, monkeypatch) -> None:
+def test_two_processes_divide_the_batches_of_one_process(cfg, records, monkeypatch) -> None:
     whole = take(build_training_stream(cfg, records, mapper, 3), 4)
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     monkeypatch.setattr(comm, "all_gather", lambda value: [value, value])
@@ -112,20 +114,18 @@ def damaged(records) -> list[dict]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_stop_names_file_reason_and_key(cfg, damaged, workers) -> None:
+def test_stop_reports_file_reason_and_key(cfg, damaged, workers) -> None:
     cfg.DATALOADER.NUM_WORKERS = workers
     with pytest.raises(DatasetError) as error:
         take(build_training_stream(cfg, damaged, mapper, 3), 12)
     message = str(error.value)
-    assert message.startswith(f"{damaged[4]['file_name']}: cannot be read (")
+    assert message.startswith(f"{damaged[4]['file_name']}: not a picture")
     assert "INPUT.ON_CORRUPT skip" in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_skip_puts_another_slice_in_its_place_and_says_so_once(
-    cfg, damaged, caplog, workers
-) -> None:
+def test_skip_replaces_the_slice_and_logs_it_once(cfg, damaged, caplog, workers) -> None:
     cfg.INPUT.ON_CORRUPT = "skip"
     cfg.DATALOADER.NUM_WORKERS = workers
     stream = build_training_stream(cfg, damaged, mapper, 3)
@@ -137,17 +137,15 @@ def test_skip_puts_another_slice_in_its_place_and_says_so_once(
     assert take(build_training_stream(cfg, damaged, mapper, 3), 5, start=7) == batches[7:]
 
 
-def test_skip_ends_where_nothing_can_be_read(cfg, records) -> None:
+def test_skip_stops_if_no_image_can_be_read(cfg, records) -> None:
     cfg.INPUT.ON_CORRUPT = "skip"
     for record in records:
         Path(record["file_name"]).unlink()
-    with pytest.raises(
-        DatasetError, match=r"10 slices in a row.*is the disk with the images there"
-    ):
+    with pytest.raises(DatasetError, match=r"10 slices in a row cannot be read: is the disk with"):
         take(build_training_stream(cfg, records, mapper, 3), 1)
 
 
-def test_a_fault_of_the_program_is_no_damaged_image(cfg, records) -> None:
+def test_a_bug_is_not_reported_as_a_damaged_image(cfg, records) -> None:
     cfg.INPUT.ON_CORRUPT = "skip"
 
     def broken(record: dict) -> dict:
@@ -157,7 +155,7 @@ def test_a_fault_of_the_program_is_no_damaged_image(cfg, records) -> None:
         take(build_training_stream(cfg, records, broken, 3), 1)
 
 
-def test_an_unknown_word_is_refused(cfg, records) -> None:
+def test_an_unknown_value_of_on_corrupt_is_refused(cfg, records) -> None:
     cfg.INPUT.ON_CORRUPT = "ignore"
     with pytest.raises(ConfigError, match=r"INPUT\.ON_CORRUPT is 'ignore', expected one of stop"):
         build_training_stream(cfg, records, mapper, 3)

@@ -7,9 +7,10 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from ct_lesion.data.datasets.lesion_coco import annotation_file
 from ct_lesion.data.datasets.splits import split_by_patients
 from ct_lesion.data.prepare import cncb as cncb_prepare
-from ct_lesion.data.prepare.cncb import annotation_file, find_slices, prepare_cncb
+from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
 from ct_lesion.errors import DatasetError
 
@@ -41,7 +42,7 @@ def test_each_mask_type_has_its_classes(lesion_root):
     assert {a["area"] for a in ggo["annotations"]} == {120}
 
 
-def test_val_is_the_test_split_without_a_list_of_its_own(lesion_root):
+def test_val_is_a_copy_of_test_if_it_has_no_list(lesion_root):
     val, test = (read(lesion_root, "cncb_lesion", name) for name in ("val", "test"))
     assert val["images"] == test["images"]
     assert val["info"]["split"] == "val"
@@ -82,7 +83,7 @@ def prepared(lesion_archive: Path, tmp_path: Path):
 def test_an_earlier_output_is_only_replaced_when_asked(prepared):
     output = prepared(min_area=100)
     (output / "notes.txt").write_text("mine")
-    with pytest.raises(DatasetError, match="holds images and annotations already"):
+    with pytest.raises(DatasetError, match="already holds images and annotations"):
         prepared()
     prepared(min_area=20, overwrite=True)
     info = json.loads((output / annotation_file("cncb_lesion", "train")).read_text("utf-8"))["info"]

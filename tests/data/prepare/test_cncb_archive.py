@@ -41,7 +41,7 @@ def test_a_zip_and_its_folder_read_the_same(lesion_archive, tmp_path):
         np.testing.assert_array_equal(read_labels(from_zip, a), read_labels(from_folder, b))
 
 
-def test_linked_patient_folders_are_entered(lesion_archive, tmp_path):
+def test_links_to_patient_folders_are_followed(lesion_archive, tmp_path):
     for kind in ("image", "mask"):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "0").symlink_to(lesion_archive / kind / "0")
@@ -76,14 +76,14 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
     assert "mask/2/2.png: has no image" in message
     assert "mask/0/0.png: 12 x 10 pixels, but its image image/0/0.jpg has 64 x 64" in message
     assert "mask/0/1.png: values 7, expected only 0, 1, 2, 3" in message
-    assert "image/1/0.jpg: empty file" in message
+    assert "image/1/0.jpg: is empty" in message
     assert "image/1/1.jpg: not a picture" in message
-    assert "mask/1/2.png: an image of more than 8 bits (mode I;16); save it with 8 bits" in message
+    assert "mask/1/2.png: is a 16-bit image; save it with 8 bits" in message
     assert "image/2/0.jpg: cannot be read as a picture" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_partners_and_doubles_are_named(folder):
+def test_missing_partners_and_repeated_slices_are_named(folder):
     (folder / "mask/0/1.png").unlink()
     (folder / "image/2/2.jpg").unlink()
     Image.open(folder / "image/3/0.jpg").save(folder / "image/3/0.png")

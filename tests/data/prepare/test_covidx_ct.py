@@ -1,5 +1,3 @@
-"""COVIDx-CT datasets: finding images, preparing."""
-
 import json
 import re
 import shutil
@@ -13,10 +11,8 @@ from covidx_files import HEIGHT, WIDTH, names_of, path_of, write_list
 from PIL import Image
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
-from ct_lesion.data.datasets.covidx_lists import Problems
-from ct_lesion.data.prepare.covidx_ct import CovidxSource, index_images, prepare_covidx_ct
+from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
 from ct_lesion.errors import DatasetError
-from ct_lesion.files import write_together
 
 
 def refused(source: CovidxSource, output: Path) -> str:
@@ -53,7 +49,7 @@ def test_both_layouts_make_the_same_records(images, lists, tmp_path):
     assert {r["image_id"] for r in sample} < {r["image_id"] for r in records}
 
 
-def test_counts_a_class_and_dataset(images, lists, tmp_path):
+def test_counts_by_class_and_dataset(images, lists, tmp_path):
     rows = prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out").counts
     assert len(rows) == 4 * 4
     assert rows[0] == ["train", "Control", 1, 1, 1]
@@ -87,7 +83,7 @@ def test_images_inside_the_dataset_move_with_it(images, lists, tmp_path):
     )
 
 
-def test_moved_images_are_told_and_found_again(images, lists, tmp_path):
+def test_moved_images_are_reported_and_can_be_given(images, lists, tmp_path):
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     images.rename(tmp_path / "elsewhere")
     json_file = tmp_path / "out/annotations/test.json"
@@ -97,7 +93,7 @@ def test_moved_images_are_told_and_found_again(images, lists, tmp_path):
     assert Path(record["file_name"]).is_file()
 
 
-def test_missing_images_stop_it_unless_allowed(images, lists, tmp_path):
+def test_missing_images_are_refused_unless_allowed(images, lists, tmp_path):
     gone = names_of("train")[0]
     path_of(images, gone).unlink()
     source = partial(CovidxSource, images, lists)
@@ -110,7 +106,7 @@ def test_missing_images_stop_it_unless_allowed(images, lists, tmp_path):
     assert len(load_covidx_ct(tmp_path / "out/annotations/train_full.json")) == 11
 
 
-def test_folder_without_the_slices_says_what_was_looked_for(lists, tmp_path):
+def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_path):
     (tmp_path / "empty").mkdir()
     message = refused(CovidxSource(tmp_path / "empty", lists), tmp_path / "out")
     assert "image folders without slices" in message and "NCP/<patient>/<scan>" in message
@@ -120,7 +116,7 @@ def test_folder_without_the_slices_says_what_was_looked_for(lists, tmp_path):
     assert "image folders without slices" in refused(
         CovidxSource(tmp_path / "empty"), tmp_path / "out"
     )
-    assert "that are not there (1):\n  nowhere" in refused(
+    assert "missing image folders (1):\n  nowhere" in refused(
         CovidxSource(Path("nowhere"), lists), tmp_path / "out"
     )
 
@@ -153,7 +149,7 @@ def test_slice_in_two_splits_is_refused_even_if_patients_may_overlap(images, lis
     assert "Normal_0_500_0000: train, val" in refused(source, tmp_path / "out")
 
 
-def test_published_sample_is_taken_as_it_is(images, lists, tmp_path):
+def test_published_sample_is_used_unchanged(images, lists, tmp_path):
     chosen = ["2_21_501_0001.png", "0_0_500_0000.png", "1_10_500_0001.png", "1_99_9_0001.png"]
     sample = tmp_path / "sample.txt"
     sample.write_text("\n".join(chosen))
@@ -181,7 +177,7 @@ def test_sample_too_large_is_refused(images, lists, tmp_path):
         CovidxSource(images, lists, per_class=0)
 
 
-def test_all_problems_are_told_at_once(images, lists, tmp_path):
+def test_all_problems_are_reported_at_once(images, lists, tmp_path):
     lists["val"].write_text(lists["val"].read_text() + "ABC_1_2_3.png 1 0 0 5 5\n")
     path_of(images, names_of("test")[0]).unlink()
     path_of(images, names_of("test")[1]).write_bytes(b"")
@@ -214,64 +210,11 @@ def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
 
 
 def test_lists_go_together(tmp_path):
-    with pytest.raises(DatasetError, match=r"\['val'\] are not given"):
+    with pytest.raises(DatasetError, match=r"\['val'\] are missing"):
         CovidxSource(tmp_path, {"train": tmp_path, "test": tmp_path})
-
-
-def test_failure_to_write_keeps_the_earlier_dataset(tmp_path, monkeypatch):
-    files = {tmp_path / "a.json": "new", tmp_path / "b.json": "new"}
-    for path in files:
-        path.write_text("old")
-    write_text = Path.write_text
-
-    def disk_full(self, text, **kwargs):
-        if "b.json" in self.name:
-            write_text(self, text[:1], **kwargs)
-            raise OSError(28, "No space left on device")
-        return write_text(self, text, **kwargs)
-
-    monkeypatch.setattr(Path, "write_text", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        write_together(files)
-    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.json": "old", "b.json": "old"}
 
 
 def test_output_that_cannot_be_written_is_told(images, lists, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match=r"file/annotations: cannot be written to"):
         prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "file")
-
-
-def test_index_finds_both_layouts_at_any_depth_and_names_the_rest(tmp_path):
-    wanted = ("a/b/NCP_1_2_0003.PNG", "x/NCP/NCP/1/2/0004.jpg", "CP/5/6/0007.jpeg")
-    others = ("NCP/1/0005.png", "x/y/z/0001.png", "NCP/p_1/2/0003.png", "overview.png")
-    for name in (*wanted, *others, "notes.txt", ".hidden/CP/5/6/0008.png", "CP/5/6/._0007.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    problems = Problems()
-    found, unknown = index_images(tmp_path, None, problems)
-    assert found == dict(zip(("NCP_1_2_0003", "NCP_1_2_0004", "CP_5_6_0007"), wanted, strict=True))
-    assert sorted(unknown) == sorted(others)
-    assert not problems
-    assert list(index_images(tmp_path, {"CP_5_6_0007"}, problems)[0]) == ["CP_5_6_0007"]
-
-
-def test_two_files_of_one_slice_are_a_problem_if_it_is_wanted(tmp_path):
-    for name in ("CP/5/6/0007.png", "CP_5_6_0007.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    problems = Problems()
-    index_images(tmp_path, {"CP_5_6_0008"}, problems)
-    assert not problems
-    index_images(tmp_path, None, problems)
-    assert "CP_5_6_0007: CP_5_6_0007.jpg, CP/5/6/0007.png" in str(problems)
-
-
-def test_link_that_leads_back_up_ends(tmp_path):
-    (tmp_path / "CP/5/6").mkdir(parents=True)
-    (tmp_path / "CP/5/6/0007.png").touch()
-    (tmp_path / "CP/5/6/up").symlink_to(tmp_path, target_is_directory=True)
-    problems = Problems()
-    assert index_images(tmp_path, None, problems)[0] == {"CP_5_6_0007": "CP/5/6/0007.png"}
-    assert not problems

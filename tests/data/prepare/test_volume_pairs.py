@@ -12,7 +12,7 @@ def touch(folder, *names):
     return folder
 
 
-def test_folders_are_paired_by_name_without_ending(tmp_path):
+def test_folders_are_paired_by_name_without_extension(tmp_path):
     images = touch(tmp_path / "i", "b.nii.gz", "a 1.nii", "notes.txt")
     masks = touch(tmp_path / "m", "a 1.nrrd", "b.mha", ".hidden.nii")
     pairs, problems = pair_folders(images, masks)
@@ -29,7 +29,7 @@ def test_every_file_without_partner_is_named(tmp_path):
     pairs, problems = pair_folders(images, masks)
     assert [p.scan for p in pairs] == ["a"]
     assert problems == [
-        f"{images}/c.nii: a second volume of this name, beside c.mha",
+        f"{images}/c.nii: has the same name as c.mha",
         f"{images}/b.nii: has no mask in {masks}",
         f"{images}/c.mha: has no mask in {masks}",
         f"{masks}/d.nii: has no image in {images}",
@@ -37,7 +37,7 @@ def test_every_file_without_partner_is_named(tmp_path):
     ]
 
 
-def test_folders_that_cannot_be(tmp_path):
+def test_missing_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="i: no such folder"):
         pair_folders(tmp_path / "i", tmp_path)
     with pytest.raises(DatasetError, match="no NIfTI, NRRD or MetaImage"):
@@ -76,7 +76,7 @@ def test_faulty_lines_of_a_list_are_all_named(tmp_path):
         ("\xff", "cannot be read"),
     ],
 )
-def test_what_is_no_list(tmp_path, text, message):
+def test_invalid_lists_are_refused(tmp_path, text, message):
     path = tmp_path / "pairs.csv"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DatasetError, match=message):
@@ -116,7 +116,7 @@ def test_mask_types_need_their_labels(items, allowed):
         (["x=ggo"], "--labels x=ggo"),
         (["ggo"], "--labels ggo"),
         (["1=ggo", "01=lung"], "value 1 is given twice"),
-        (["1=lung"], "no lesion among them"),
+        (["1=lung"], "name a lesion"),
     ],
 )
 def test_bad_labels_are_refused(items, message):

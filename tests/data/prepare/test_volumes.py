@@ -93,7 +93,7 @@ def test_training_can_load_them(folders, tmp_path):
     assert records[4]["patient"] == "a" and len(records[4]["annotations"]) == 2
 
 
-def test_lesions_of_no_kind_and_no_lung(folders, tmp_path):
+def test_lesions_of_unspecified_kind_without_a_lung_field(folders, tmp_path):
     labels = LabelMap(["1=background", "2=lesion", "4=lesion"])
     summaries = prepare(folders, tmp_path, labels)
     assert list(summaries) == ["cncb_lesion"]
@@ -103,7 +103,7 @@ def test_lesions_of_no_kind_and_no_lung(folders, tmp_path):
         prepare(folders, tmp_path, labels, mask_types=["ggo"], overwrite=True)
 
 
-def test_val_is_test_where_it_has_no_slices(folders, tmp_path):
+def test_val_is_a_copy_of_test_if_it_has_no_slices(folders, tmp_path):
     checked = check_pairs(*pair_folders(*folders), LABELS)
     split = split_by_patients([s for item in checked for s in item.slice_ids], ["b"])
     prepare_volumes(checked, split, LABELS, tmp_path / "cncb", mask_types=["merge"])
@@ -146,7 +146,7 @@ def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["spacing", "origin"])
-def test_a_mask_in_another_place_is_refused(folders, what):
+def test_a_mask_of_another_geometry_is_refused(folders, what):
     path = folders[1] / "a.nrrd"
     image = sitk.ReadImage(str(path))
     if what == "spacing":
@@ -158,8 +158,8 @@ def test_a_mask_in_another_place_is_refused(folders, what):
         check_pairs(*pair_folders(*folders), LABELS)
 
 
-def test_an_earlier_output_stays(folders, tmp_path):
+def test_an_earlier_output_is_not_replaced(folders, tmp_path):
     prepare(folders, tmp_path)
-    with pytest.raises(DatasetError, match="holds images and annotations already"):
+    with pytest.raises(DatasetError, match="already holds images and annotations"):
         prepare(folders, tmp_path)
     prepare(folders, tmp_path, overwrite=True)

@@ -35,8 +35,9 @@ def test_the_most_important_rows_are_those_of_largest_size():
     assert most_important(np.full(4, NAN), 3).tolist() == []
 
 
-def test_regions_and_bars_have_the_colour_of_their_importance():
-    figure = importance_figure([explained([0.5, -2, NAN, 0, 1])], top=2)
+def test_regions_and_bars_have_the_colour_of_their_importance(monkeypatch):
+    monkeypatch.setattr("ct_lesion.report.figures.explanation_figure.TOP", 2)
+    figure = importance_figure([explained([0.5, -2, NAN, 0, 1])])
     image, bars, _ = figure.axes
     assert "Not for clinical use" in figure.get_suptitle()
     # drawn from the least to the most important; -2 is the end of the scale, 1 in its upper half
@@ -63,10 +64,10 @@ def test_slices_share_their_scales():
 
 
 @pytest.mark.parametrize("importance", [[NAN] * 3, [0.0] * 3])
-def test_a_slice_without_importance_is_drawn_and_says_so(importance):
+def test_a_slice_without_importance_is_drawn_and_labelled(importance):
     figure = importance_figure([explained(importance)])
     figure.canvas.draw()
-    assert figure.axes[0].get_xlabel() == "no region has any importance"
+    assert figure.axes[0].get_xlabel() == "no region has an importance other than 0"
     assert not figure.axes[0].patches
 
 
@@ -82,8 +83,8 @@ def test_deletion_curves_are_drawn_at_equal_distances():
     axis = figure.axes[0]
     drawn = {line.get_label(): line for line in axis.lines}
     assert drawn["most important first"].get_ydata().tolist() == [5, 3, 1, -2]
-    assert drawn["any rows"].get_ydata().tolist() == [5, 4.8, 4.5, 3]
-    assert drawn["any rows"].get_xdata().tolist() == [0, 1, 2, 3]
+    assert drawn["random rows"].get_ydata().tolist() == [5, 4.8, 4.5, 3]
+    assert drawn["random rows"].get_xdata().tolist() == [0, 1, 2, 3]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "1", "2", "8"]
 
 

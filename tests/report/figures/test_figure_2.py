@@ -43,7 +43,7 @@ def texts(axis) -> list[str]:
     return [text.get_text() for text in axis.texts]
 
 
-def test_a_row_a_slice_and_one_scale_for_all_maps():
+def test_one_row_per_slice_and_one_scale_for_all_maps():
     figure = figure_2([scored_slice(), scored_slice(**WITH_TRUTH)])
     assert len(figure.axes) == 2 * 4 + 1  # and the colour bar
     assert "Not for clinical use" in figure.get_suptitle()
@@ -65,11 +65,11 @@ def test_every_region_is_drawn_and_the_first_are_named():
     assert (x, y) == (3.5, 3.5)  # the corner of the pixel whose centre is 4, 4
 
 
-def test_a_region_that_is_no_detection_is_dashed_and_its_score_is_not_0():
+def test_a_low_scoring_region_is_dashed_and_its_score_is_not_shown_as_0():
     axis = figure_2([scored_slice((0.0034,))]).axes[0]
     assert [p.get_linestyle() for p in axis.patches] == ["--"]
     assert axis.get_xlabel() == "1 Lesion 0.003"
-    axis = figure_2([scored_slice((0.9, 0.05, 0.04))], min_score=0.05).axes[0]
+    axis = figure_2([scored_slice((0.9, 0.05, 0.04))]).axes[0]
     assert [p.get_linestyle() for p in axis.patches] == ["-", "--", "--"]
 
 
@@ -83,11 +83,11 @@ def test_ground_truth_is_yellow_on_green():
 
 
 @pytest.mark.parametrize("lungs", [square(2, 28), None])
-def test_no_lesion_and_no_ground_truth_are_two_things(lungs):
+def test_no_lesion_is_not_the_same_as_no_ground_truth(lungs):
     nothing = np.zeros((SIZE, SIZE), bool)
     axis = figure_2([scored_slice(lesion_mask=nothing, lung_mask=lungs)]).axes[2]
     assert NO_LESION in axis.get_xlabel()
-    assert ("lungs not known" in axis.get_xlabel()) == (lungs is None)
+    assert ("lungs unknown" in axis.get_xlabel()) == (lungs is None)
     axis = figure_2([scored_slice(lung_mask=lungs)]).axes[2]
     assert texts(axis) == [NO_TRUTH]
     assert not axis.images
@@ -112,13 +112,13 @@ def test_logits_with_true_class_and_winner():
     assert axis.get_xlim() == unknown.get_xlim()
 
 
-def test_without_a_classifier_the_true_class_is_still_there():
+def test_the_true_class_is_shown_without_a_classifier():
     axis = figure_2([scored_slice(true_class=0)]).axes[3]
     assert texts(axis) == ["no classifier in this run", "Control (true)"]
     assert not axis.patches
 
 
-def test_an_empty_map_and_no_region_can_be_drawn():
+def test_slices_without_regions_can_be_drawn():
     nothing = Regions(np.zeros((0, 4)), np.zeros(0), [], np.zeros((0, SIZE, SIZE), bool))
     image = np.zeros((SIZE, SIZE), np.uint8)
     piece = ScoredSlice("slice", image, nothing, np.full((SIZE, SIZE), np.nan), NAMES)

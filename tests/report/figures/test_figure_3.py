@@ -35,7 +35,7 @@ def test_of_equal_margins_the_first_slice_is_chosen():
     assert choose_slices(np.zeros(5, int), logits, NAMES) == {"Control": 0}
 
 
-def test_where_none_is_correct_the_least_wrong_is_chosen():
+def test_without_a_correct_slice_the_least_wrong_is_chosen():
     labels = np.array([1, 1, 1])
     logits = np.array([[5.0, 1, 0], [2, 1, 0], [0, 1, 3]])
     assert choose_slices(labels, logits, NAMES) == {"Common Pneumonia": 1}
@@ -53,9 +53,10 @@ def count(patches) -> float:
     return sum(patch.get_height() for patch in patches)
 
 
-def test_top_and_all_rois():
+def test_top_and_all_rois(monkeypatch):
+    monkeypatch.setattr("ct_lesion.report.figures.figure_3.TOP", 2)
     pieces = [ranked("COVID-19", [0.9, 0.8, 0.7, 0.1, 0.01]), ranked("Control", [0.001] * 5)]
-    figure = figure_3(pieces, NAMES, top=2)
+    figure = figure_3(pieces, NAMES)
     assert len(figure.axes) == 8
     assert [a.get_title() for a in figure.axes[:4]] == [
         "Top 2: scores", "Top 2: area, score", "All 5: scores", "All 5: area, score",
@@ -82,7 +83,7 @@ def test_copies_are_counted_but_not_scattered():
     assert "copies" in CAPTION
 
 
-def test_a_slice_where_nothing_was_kept_is_drawn():
+def test_a_slice_without_kept_regions_is_drawn():
     """All rows are copies scored 0 of boxes without area."""
     nothing = RankedSlice("Control", "slice", np.zeros(4), np.zeros((4, 4)), np.ones(4, bool))
     figure = figure_3([nothing], NAMES)
@@ -90,7 +91,7 @@ def test_a_slice_where_nothing_was_kept_is_drawn():
     assert count(figure.axes[2].patches) == 4
 
 
-def test_what_cannot_be_drawn_is_named():
+def test_invalid_input_is_named():
     with pytest.raises(ValueError, match="at least one"):
         figure_3([], NAMES)
     with pytest.raises(ValueError, match="Tumour"):

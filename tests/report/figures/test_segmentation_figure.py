@@ -66,7 +66,7 @@ def test_patients_take_turns_from_their_median_slice_to_the_lesion_free(truth):
     assert everything[-1] == 4
 
 
-def test_pictures_hold_what_is_above_the_score(truth):
+def test_pictures_hold_detections_above_the_score(truth):
     images = dict.fromkeys((2, 4), np.zeros((32, 32), np.uint8))
     found, empty = describe_slices(truth, DETECTIONS, [2, 4], images, score_threshold=0.5)
     assert (len(found.truth), found.scores) == (1, [0.9])
@@ -75,7 +75,7 @@ def test_pictures_hold_what_is_above_the_score(truth):
     assert empty.summary == "0 of 0 found, 1 false"
 
 
-def test_the_figure_has_two_slices_a_row_and_says_what_it_is_not_for(truth):
+def test_two_slices_per_row_and_the_notice(truth):
     images = dict.fromkeys(range(1, 6), np.zeros((32, 32), np.uint8))
     pictures = describe_slices(truth, DETECTIONS, [1, 2, 4], images, 0.5)
     figure = segmentation_figure(pictures, 0.5)

@@ -16,7 +16,7 @@ from ct_lesion.report.paper.paper import load_paper
         ("classification/resnet50_both.yaml", "ResNet50+FPN (separate masks)"),
         ("segmentation/resnet18_t1_ggo.yaml", "ResNet18_T1+FPN (GGO masks)"),
         ("classification/resnet18_t1_ggo.yaml", "ResNet18_T1+FPN (GGO masks)"),
-        ("segmentation/resnet34_t1_recommended.yaml", "ResNet34_T1+FPN, 12 anchors a location"),
+        ("segmentation/resnet34_t1_recommended.yaml", "ResNet34_T1+FPN, 12 anchors per location"),
     ],
 )
 def test_shipped_configs(config, name):
@@ -30,14 +30,14 @@ def test_every_model_of_the_papers_tables_has_a_config_of_its_name():
     assert {row.model for row in paper.sizes if row.task != "third party"} <= names
 
 
-def test_what_is_not_the_papers_is_said():
+def test_differences_from_the_paper_are_in_the_name():
     overrides = ["MODEL.FPN.OUT_CHANNELS", "64", "MODEL.ROI_BATCH.SIZE", "32"]
     cfg = load_config("classification/resnet18_t1.yaml", overrides)
     assert model_name(cfg) == "ResNet18_T1+FPN, 64 FPN maps, 32 RoIs"
     assert paper_row(cfg) == "ResNet18_T1+FPN"
 
 
-def test_known_lesion_classes_decide_about_the_masks():
+def test_known_lesion_classes_determine_the_masks():
     cfg = load_config("classification/resnet18_t1.yaml")
     assert model_name(cfg, ["GGO"]) == "ResNet18_T1+FPN (GGO masks)"
     assert model_name(cfg, ["Lesion"]) == model_name(cfg, ["infection"]) == "ResNet18_T1+FPN"

@@ -63,7 +63,7 @@ def test_table_2_has_paper_and_run_side_by_side():
     }
 
 
-def test_ap_that_does_not_exist_is_a_dash_not_zero():
+def test_undefined_ap_is_a_dash_not_zero():
     nothing = dict.fromkeys(("AP", "AP50", "AP75"))
     table = {"score_threshold": 0.6, "coco": nothing, "release": nothing}
     run = segmentation_run(paper_table_2=table, segm=nothing)
@@ -74,20 +74,20 @@ def test_ap_that_does_not_exist_is_a_dash_not_zero():
     assert "above 0.6" in made.notes[0]
 
 
-def test_another_network_on_the_same_backbone_says_so():
+def test_another_network_on_the_same_backbone_is_named_as_such():
     row = segmentation_table([segmentation_run("quick/segmentation.yaml")]).records()[0]
-    assert row["model"] == "ResNet18_T2+FPN, 128 FPN maps, 12 anchors a location"
+    assert row["model"] == "ResNet18_T2+FPN, 128 FPN maps, 12 anchors per location"
     assert row["AP@0.5, paper"] is not None
 
 
-def test_a_model_that_the_paper_has_not_has_no_figures_of_it():
+def test_a_model_that_is_not_in_the_paper_has_no_figures_of_the_paper():
     run = segmentation_run("segmentation/resnet18_t1_ggo.yaml")
     row, *others = segmentation_table([run]).records()
     assert row["AP@0.5, paper"] is None and row["minutes, paper"] is None
     assert len(others) == len(load_paper().segmentation)
 
 
-def test_table_3_in_the_papers_words():
+def test_table_3_uses_the_class_names_of_the_paper():
     # Control 3 of 4, pneumonia 1 of 2, COVID-19 2 of 2
     run = classification_run([0, 0, 0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 0, 2, 2])
     table = classification_table([run])
@@ -99,7 +99,7 @@ def test_table_3_in_the_papers_words():
     assert any("true negative rate" in note for note in table.notes)
 
 
-def test_classes_by_their_proper_names():
+def test_the_class_table_uses_our_class_names():
     run = classification_run([0, 0, 0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 0, 2, 2])
     rows = {row["class"]: row for row in class_metrics_table([run]).records()}
     assert list(rows) == list(CLASSES)
@@ -118,13 +118,13 @@ def test_a_class_without_slices_has_no_value_and_a_reason():
     assert any("no image is Common Pneumonia" in note for note in table.notes)
 
 
-def test_other_classes_than_the_papers_are_named():
+def test_classes_that_are_not_in_the_paper_are_named():
     run = classification_run([0, 1], [0, 1], ("Control", "COVID-19"))
     table = classification_table([run])
     assert table.records()[0]["COVID-19, run"] == 100
     assert table.records()[0]["Pneumonia, run"] is None
     run = classification_run([0, 1], [0, 1], ("Control", "Cancer"))
-    assert "b has classes that the paper has not: Cancer." in classification_table([run]).notes
+    assert "b has classes that are not in the paper: Cancer." in classification_table([run]).notes
 
 
 def test_without_runs_the_papers_rows_remain():

@@ -1,133 +1,108 @@
-from dataclasses import replace
+import re
 
 import pytest
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from ct_lesion import load_config
-from ct_lesion.config import shipped_configs
-from ct_lesion.modeling.parameters import ParameterCounts, count_parameters
+from ct_lesion.modeling.parameters import count_parameters
+from ct_lesion.report.paper.model_names import model_name
 from ct_lesion.report.paper.paper import load_paper
-from ct_lesion.report.paper.size_table import (
-    ModelSize,
-    explain,
-    explain_paper,
-    explain_trainable,
-    measure_size,
-    size_table,
-)
+from ct_lesion.report.paper.result_tables import RunMetrics
+from ct_lesion.report.paper.size_table import measure_size, size_table
 
-SIZE = ModelSize(
-    config="mine.yaml",
-    task="segmentation",
-    model="ResNet18_T1+FPN",
-    counts=ParameterCounts(total=1_000_000, trainable=1_000_000),
-    box_background=516,
-    mask_background=129,
-    mask_head=361_000,
-    module_s=0,
-    wider_fpn=65_536,
-)
-PAPER = load_paper().size("segmentation", "ResNet18_T1+FPN")
+OF_THE_PAPER = [size for size in load_paper().sizes if size.released]
 
 
-@pytest.fixture(scope="module")
-def full_table() -> list[dict]:
-    return size_table().records()
+def shipped_config(task: str, model: str) -> CfgNode:
+    cfg = load_config(f"{task}/{model.partition('+FPN')[0].lower()}.yaml")
+    assert model_name(cfg) == model
+    return cfg
 
 
-def by_config(rows: list[dict], config: str) -> dict:
-    (row,) = (row for row in rows if row["config"] == config)
-    return row
+def table_of(*configs: str, overrides: tuple = ()):
+    runs = [RunMetrics(name, load_config(name, list(overrides)), {}) for name in configs]
+    return size_table(runs)
 
 
-def test_every_shipped_config_and_every_row_of_the_paper_is_in_it(full_table):
-    assert sorted(row["config"] for row in full_table if row["config"]) == shipped_configs()
-    printed = sorted(s.total for s in load_paper().sizes)
-    assert sorted(r["total, paper (M)"] for r in full_table if r["total, paper (M)"]) == printed
-    third = [r["model"] for r in full_table if r["explanation"] == "a third party's model"]
-    assert third == [s.printed for s in load_paper().sizes if s.task == "third party"]
-    assert third == [row["model"] for row in full_table][-3:]
+@pytest.mark.parametrize("size", OF_THE_PAPER, ids=lambda size: f"{size.task} {size.model}")
+def test_explanations_of_table_1_hold_for_the_shipped_models(size):
+    counts = measure_size(shipped_config(size.task, size.model))
+    assert size.released - counts.total == size.background
+    millions = re.match(r"([\d.]+)M above the release", size.explanation).group(1)
+    assert float(millions) == pytest.approx(size.total - size.released / 1e6, abs=0.006)
+    if size.trainable == 2.36:
+        assert "45,440 parameters of BatchNorm" in size.explanation
+        assert round((counts.trainable - 45_440) / 1e6, 2) == size.trainable
+    elif size.trainable is not None:
+        assert round(counts.trainable / 1e6, 1) == size.trainable
 
 
-def test_released_models_differ_by_the_background_rows_only(full_table):
-    compared = [row for row in full_table if row["here - release"] is not None]
-    assert len(compared) == 14
-    assert {row["here - release"] for row in compared} == {-516, -645, -773}
-    assert all("a row for the background" in row["explanation"] for row in compared)
+@pytest.mark.parametrize(("stages", "parameters"), [("T1", 65_536), ("T2", 98_304)])
+def test_a_wider_fpn_would_explain_the_truncated_models(stages, parameters):
+    # a 1 x 1 convolution to 256 maps from 512 instead of 256 or 128 maps
+    assert parameters == (512 - {"T1": 256, "T2": 128}[stages]) * 256
+    sizes = [s for s in OF_THE_PAPER if stages in s.model and "0.01M" not in s.explanation]
+    assert sizes
+    assert all(f"would add {parameters:,}." in size.explanation for size in sizes)
 
 
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ("segmentation/resnet18_t1.yaml", ["(645)", "+0.07M", "unexplained", "+65,536"]),
-        ("classification/resnet34_t2.yaml", ["(516)", "+0.10M", "unexplained", "+98,304"]),
-        ("segmentation/resnet18.yaml", ["(645)", "+0.01M", "unexplained"]),
-        ("classification/resnet50.yaml", ["mask head (+2.62M)", "+0.05M", "S alone; here 45,440"]),
-        ("classification/resnet18_t1.yaml", ["trainable as in the paper"]),
-        ("segmentation/resnet18_t1_both.yaml", ["not in the paper's Table 1"]),
-    ],
-)
-def test_differences_are_explained_or_said_to_be_unexplained(full_table, config, said):
-    explanation = by_config(full_table, config)["explanation"]
-    assert all(words in explanation for words in said), explanation
+def test_the_paper_s_classifier_size_includes_a_mask_head():
+    model = build_model(load_config("segmentation/resnet50.yaml", ["MODEL.DEVICE", "meta"]))
+    head = count_parameters(model.roi_heads.mask_head).total
+    assert (
+        "2.62M is a mask head"
+        in load_paper().size("classification", OF_THE_PAPER[0].model).explanation
+    )
+    assert round(head / 1e6, 2) == 2.62
 
 
 @pytest.mark.parametrize("config", ["segmentation/resnet18_t2.yaml", "quick/classification.yaml"])
 def test_counts_are_those_of_a_real_model(config):
     cfg = load_config(config, ["MODEL.DEVICE", "cpu"])
-    counts = count_parameters(build_model(cfg))
-    assert measure_size(config, cfg).counts == counts
+    assert measure_size(cfg) == count_parameters(build_model(cfg))
     assert cfg.MODEL.DEVICE == "cpu"
 
 
-def test_explanations_come_from_the_numbers():
-    assert explain(SIZE, PAPER, 1_000_645).startswith("the release's box regressor and mask")
-    assert explain(SIZE, PAPER, 1_000_000).startswith("as the release")
-    assert explain(SIZE, PAPER, 1_000_644).startswith("difference from the release unexplained")
-    without_mask = replace(SIZE, mask_background=0)
-    assert explain(without_mask, None, 1_000_516).startswith("the release's box regressor has")
-    assert explain(SIZE, None, None) == "not in the paper's Table 1"
+def test_runs_come_first_and_every_row_of_the_paper_is_shown():
+    table = table_of("segmentation/resnet18_t1.yaml", "quick/classification.yaml")
+    rows = table.records()
+    assert [row["run"] for row in rows[:3]] == [
+        "segmentation/resnet18_t1.yaml",
+        "quick/classification.yaml",
+        None,
+    ]
+    assert rows[0]["total, run (M)"] == 6.051165
+    assert (rows[0]["total, paper (M)"], rows[0]["run - release"]) == (6.12, -645)
+    assert rows[1]["paper's figures"] == "not in the paper's Table 1"
+    printed = sorted(size.total for size in load_paper().sizes)
+    assert sorted(r["total, paper (M)"] for r in rows if r["total, paper (M)"]) == printed
+    assert [row["paper's figures"] for row in rows[-3:]] == ["third-party model"] * 3
 
 
-@pytest.mark.parametrize(
-    ("printed", "words"),
-    [
-        (1.0, "is the release's"),
-        (1.07, "+0.07M from the release's, unexplained (an FPN"),
-        (1.09, "+0.09M from the release's, unexplained"),
-        (1.36, "a mask head (+0.36M), which the classifier does not have"),
-        (1.39, "(+0.36M), which the classifier does not have; +0.03M are unexplained"),
-        (1.30, "+0.30M from the release's, unexplained"),
-    ],
-)
-def test_the_papers_figure(printed, words):
-    text = explain_paper(SIZE, printed, 1_000_000, mask_branch=361_000)
-    assert words in text
-    assert ("(an FPN" in text) == (printed == 1.07)
+def test_a_network_with_another_parameter_count_is_reported_as_different():
+    overrides = ("MODEL.RPN.CONV_DIMS", [64])
+    (row, *_) = table_of("segmentation/resnet18_t1.yaml", overrides=overrides).records()
+    assert row["run - release"] < -645
+    assert row["paper's figures"].endswith("The run's network differs from the release's.")
 
 
-def test_the_papers_trainable_figure():
-    classifier = replace(SIZE, counts=ParameterCounts(9_000_000, 2_410_000), module_s=2_364_000)
-    assert explain_trainable(classifier, 2.41) == "trainable as in the paper"
-    assert "S alone; here 46,000 of BatchNorm" in explain_trainable(classifier, 2.36)
-    assert explain_trainable(classifier, 2.45) == "trainable figure unexplained"
-
-
-def test_splits_that_are_here_are_counted(datasets):
-    table = size_table(["segmentation/resnet18_t1.yaml", "classification/resnet18_t1.yaml"])
-    row = by_config(table.records(), "segmentation/resnet18_t1.yaml")
+def test_datasets_on_this_machine_are_counted(datasets):
+    table = table_of("segmentation/resnet18_t1.yaml", "classification/resnet18_t1.yaml")
+    segmentation, classification, *_ = table.records()
+    keys = ("train", "val", "test", "test / train")
     # two patients of three slices to train, two held out, which serve as val as well
-    assert [row[key] for key in ("train", "val", "test", "test / train")] == [6, None, 6, 1.0]
-    assert row["splits, paper"] == "650 / - / 100 (0.16)"
-    assert any("cncb_lesion has no validation split of its own" in note for note in table.notes)
-    row = by_config(table.records(), "classification/resnet18_t1.yaml")
-    assert [row[key] for key in ("train", "val", "test", "test / train")] == [None] * 4
-    (missing,) = (note for note in table.notes if note.startswith("Not on this machine"))
-    assert "covidx_ct_train" in missing and "cncb_lesion" not in missing
-    # models of the paper without a config here
-    assert "no config here" in [r["explanation"] for r in table.records()]
+    assert [segmentation[key] for key in keys] == [6, None, 6, 1.0]
+    assert segmentation["splits, paper"] == "650 / - / 100 (0.16)"
+    assert any("cncb_lesion has no validation split" in note for note in table.notes)
+    assert [classification[key] for key in keys] == [None] * 4
+    (missing,) = (note for note in table.notes if note.startswith("Not counted"))
+    assert "covidx_ct_train" in missing
+    assert "cncb_lesion" not in missing
 
 
-def test_footnotes_of_table_1_are_there():
-    notes = " ".join(size_table(["segmentation/resnet18_t2.yaml"]).notes)
-    assert "Aram Ter-Sarkisov" in notes and "mask head" in notes and "0.4269" not in notes
+def test_notes_on_table_1_stand_below_it():
+    notes = " ".join(size_table([]).notes)
+    assert "Aram Ter-Sarkisov" in notes
+    assert "mask head" in notes
+    assert "0.4269" not in notes

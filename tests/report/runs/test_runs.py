@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from ct_lesion.report.runs.runs import RunError, choose_test, choose_validation, load_runs
+from ct_lesion.report.runs.results import choose_test, choose_validation
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 
 
 def test_a_classification_run_is_read_back(classification_run):
@@ -40,21 +42,21 @@ def damage(folder, name: str, text: str) -> None:
     (folder / "inference/covidx_ct_test" / name).write_text(text)
 
 
-def test_faults_are_told_in_one_line(classification_run, tmp_path):
+def test_faulty_folders_are_refused(classification_run, tmp_path):
     folder = classification_run()
     with pytest.raises(RunError, match="given twice"):
         load_runs([folder, folder])
-    with pytest.raises(RunError, match=r"is no run of tools/train_net.py"):
+    with pytest.raises(RunError, match=r"is not a run of tools/train_net.py"):
         load_runs([tmp_path])
     damage(folder, "predictions.csv", "file,patient\nx,y\n")
-    with pytest.raises(RunError, match=r"predictions.csv: is not complete"):
+    with pytest.raises(RunError, match=r"predictions.csv: is incomplete"):
         load_runs([folder])
     damage(folder, "predictions.csv", "")
-    with pytest.raises(RunError, match=r"predictions.csv: is not complete"):
+    with pytest.raises(RunError, match=r"predictions.csv: is incomplete"):
         load_runs([folder])
 
 
-def test_a_run_without_predictions_says_how_to_make_them(classification_run):
+def test_a_run_without_predictions_is_refused_with_the_command_to_evaluate_it(classification_run):
     folder = classification_run()
     for path in (folder / "inference/covidx_ct_test").iterdir():
         path.unlink()
@@ -68,15 +70,15 @@ def test_roi_batches_of_other_slices_are_refused(classification_run):
     name = "inference/covidx_ct_test/predictions.csv"
     lines = (b / name).read_text().splitlines()
     (a / name).write_text("\n".join([lines[0], *lines[2:]]))
-    with pytest.raises(RunError, match="is of other slices than"):
+    with pytest.raises(RunError, match="holds other slices than"):
         load_runs([a])
 
 
-def test_weights_that_are_gone_are_told(segmentation_run):
+def test_missing_weights_are_reported(segmentation_run):
     folder = segmentation_run()
     (run,) = load_runs([folder])
     (folder / "model_final.safetensors").unlink()
-    with pytest.raises(RunError, match=r"no .safetensors file in it holds the weights"):
+    with pytest.raises(RunError, match=r"holds no .safetensors file with the weights"):
         run.weights_files(choose_test(run.segmentation).record)
 
 
@@ -99,7 +101,7 @@ def test_the_wanted_dataset_is_chosen(classification_run):
     assert choose_test({}) is None
 
 
-def test_a_line_that_a_killed_run_left_incomplete_is_passed_over(classification_run):
+def test_a_line_that_a_killed_run_left_incomplete_is_skipped(classification_run):
     folder = classification_run()
     with (folder / "metrics.json").open("a") as file:
         file.write('\n{"iteration": 3, "total')

@@ -1,42 +1,42 @@
 """Mean and spread over seeds; numbers by hand and from SciPy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 from scipy import stats
 
-from ct_lesion.report.runs.runs import RunError
-from ct_lesion.report.runs.seed_summary import read_seed_run, summarize, write_summary
+from ct_lesion import load_config
+from ct_lesion.report.runs.results import SegmentationResult
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import Run
+from ct_lesion.report.runs.seed_summary import summarize, write_summary
 
 APS = (40.0, 43.0, 46.0)
+DATASET = "cncb_lesion_test"
 
 
-def make_run(folder: Path, seed: int | None, ap: float, data: str = "d", **keys: object) -> Path:
-    config = {"SEED": seed, "OUTPUT_DIR": str(folder), "SOLVER": {"BASE_LR": 0.1, **keys}}
-    evaluation = folder / "inference/cncb_lesion_test"
-    evaluation.mkdir(parents=True)
-    record = {"seed": seed, "config": yaml.safe_dump(config)}
-    (folder / "training.json").write_text(json.dumps(record))
+def make_run(name: str, seed: int | None, ap: float, data: str = "d", lr: float = 0.1) -> Run:
+    overrides = ["SEED", -1 if seed is None else seed, "SOLVER.BASE_LR", lr, "OUTPUT_DIR", name]
+    cfg = load_config("segmentation/resnet18_t1.yaml", overrides)
     metrics = {
         "segm": {"AP": ap, "APl": None},
         "paper_table_2": {"score_threshold": 0.75, "coco": {"AP": ap / 100}},
         "patients": {"7": {"AP": 1.0}},
     }
-    (evaluation / "segmentation_metrics.json").write_text(json.dumps(metrics))
-    hashes = {"dataset_sha256": {"cncb_lesion_test": data}}
-    (evaluation / "evaluation.json").write_text(json.dumps(hashes))
-    return folder
+    record = {"dataset_sha256": {DATASET: data}}
+    result = SegmentationResult(DATASET, None, [], metrics, record)
+    training = {"seconds": 1.0, "seed": seed}
+    return Run(Path(name), name, cfg, training, [], {DATASET: result})
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> list[Path]:
-    return [make_run(tmp_path / str(i), i, ap) for i, ap in enumerate(APS)]
+def runs() -> list[Run]:
+    return [make_run(f"run{i}", i, ap) for i, ap in enumerate(APS)]
 
 
-def test_numbers(folders: list[Path], tmp_path: Path) -> None:
-    runs = [read_seed_run(folder) for folder in folders]
+def test_numbers(runs, tmp_path):
     table = summarize(runs)
     rows = {row["metric"]: row for row in table.records()}
     assert list(rows) == ["segm/AP", "segm/APl", "paper_table_2/coco/AP"]
@@ -50,43 +50,49 @@ def test_numbers(folders: list[Path], tmp_path: Path) -> None:
     assert [p.name for p in paths] == ["seeds.json", "seeds.csv", "seeds.md"]
     content = json.loads(paths[0].read_text())
     assert [run["seed"] for run in content["runs"]] == [0, 1, 2]
-    assert paths[1].read_text().splitlines()[1].startswith("cncb_lesion_test,segm/AP,3,43.0,3.0")
+    assert paths[1].read_text().splitlines()[1].startswith(f"{DATASET},segm/AP,3,43.0,3.0")
     assert "| segm/AP" in paths[2].read_text()
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"seed": 0}, "have the same SEED, 0"),
-        ({"seed": 5, "BASE_LR": 0.2}, r"SOLVER\.BASE_LR is 0\.1 and 0\.2"),
-        ({"seed": 5, "data": "other"}, "different versions of cncb_lesion_test"),
+        ({"seed": 0}, "run0 and x have the same SEED, 0"),
+        ({"seed": 5, "lr": 0.2}, r"SOLVER\.BASE_LR is 0\.1 and 0\.2"),
+        ({"seed": 5, "data": "other"}, f"different versions of {DATASET}"),
     ],
 )
-def test_runs_that_do_not_belong_together(folders, tmp_path, other, message) -> None:
-    runs = [read_seed_run(f) for f in (folders[0], make_run(tmp_path / "x", ap=1.0, **other))]
+def test_runs_that_do_not_belong_together_are_refused(runs, other, message):
+    pair = [runs[0], make_run("x", ap=1.0, **other)]
     with pytest.raises(RunError, match=message) as error:
-        summarize(runs)
+        summarize(pair)
     assert "\n" not in str(error.value)
-    if "BASE_LR" in message:
-        assert summarize(runs, ["SOLVER.BASE_LR"]).records()[0]["n"] == 2
 
 
-def test_too_few_twice_and_no_run(folders, tmp_path) -> None:
-    run = read_seed_run(folders[0])
+def test_keys_named_by_the_user_may_differ(runs):
+    table = summarize([runs[0], make_run("x", 5, 1.0, lr=0.2)], ["SOLVER.BASE_LR"])
+    assert table.records()[0]["n"] == 2
+
+
+def test_seeds_that_were_not_recorded_are_not_equal():
+    table = summarize([make_run("a", None, 1.0), make_run("b", None, 3.0)])
+    assert table.records()[0]["mean"] == 2.0
+    assert "Seeds: not recorded, not recorded." in table.notes
+
+
+def test_too_few_runs_and_runs_without_a_training_are_refused(runs):
     with pytest.raises(RunError, match="at least two runs"):
-        summarize([run])
-    with pytest.raises(RunError, match="given twice"):
-        summarize([run, run])
-    with pytest.raises(RunError, match=r"training\.json: cannot be read"):
-        read_seed_run(tmp_path)
-    (folders[1] / "training.json").write_text("{")
-    with pytest.raises(RunError, match="is damaged"):
-        read_seed_run(folders[1])
+        summarize(runs[:1])
+    with pytest.raises(RunError, match=r"run0: holds no training record \(training\.json\)"):
+        summarize([replace(runs[0], training={}), runs[1]])
 
 
-def test_only_evaluations_that_all_have(folders, tmp_path) -> None:
-    (folders[1] / "inference/cncb_lesion_test").rename(folders[1] / "inference/other")
-    runs = [read_seed_run(folder) for folder in folders]
-    with pytest.raises(RunError, match="none in common"):
-        summarize(runs[:2])
-    assert len(summarize([runs[0], runs[2]]).rows) == 3
+def test_only_datasets_that_all_runs_have_are_summarized(runs):
+    result = runs[1].segmentation[DATASET]
+    other = replace(runs[1], segmentation={"other": result})
+    with pytest.raises(RunError, match="no test set in common"):
+        summarize([runs[0], other])
+    both = replace(runs[1], segmentation={DATASET: result, "other": result})
+    table = summarize([runs[0], both])
+    assert len(table.rows) == 3
+    assert "Left out, because not all runs have it: other." in table.notes

@@ -22,7 +22,7 @@ def test_the_temperature_is_of_the_validation_slices_and_used_on_the_test_slices
 
 
 @pytest.mark.parametrize("validation", ["none", "the test set"])
-def test_without_other_slices_nothing_is_fitted(classification_run, validation):
+def test_no_temperature_is_fitted_on_test_slices(classification_run, validation):
     test = load_runs([classification_run()])[0].classification["covidx_ct_test"]
     table, _ = calibration_blocks({"run": (test, None if validation == "none" else test)})
     assert len(table.rows) == 1

@@ -13,7 +13,7 @@ from ct_lesion.report.sections.model_card import (
 )
 
 
-def test_a_card_says_what_was_trained_and_evaluated_on_what(classification_run, segmentation_run):
+def test_the_card_names_training_and_test_sets(classification_run, segmentation_run):
     runs = load_runs([classification_run(), segmentation_run()])
     table = model_card_table(runs, ReportOptions())
     facts = {row[0]: row[1:] for row in table.rows}
@@ -26,7 +26,7 @@ def test_a_card_says_what_was_trained_and_evaluated_on_what(classification_run, 
     assert len(facts["weights, SHA-256"][1]) == 64
 
 
-def test_all_items_of_the_checklist_are_there_and_most_need_authors(classification_run):
+def test_the_checklist_is_complete_and_leaves_most_items_to_the_authors(classification_run):
     table = claim_table(load_runs([classification_run()]), ReportOptions())
     assert [row[0] for row in table.rows] == [str(i) for i in range(1, 43)]
     answers = {row[0]: row[3] for row in table.rows}
@@ -35,7 +35,7 @@ def test_all_items_of_the_checklist_are_there_and_most_need_authors(classificati
 
 
 @pytest.mark.parametrize(("period", "too_good"), [(0, False), (10, True)])
-def test_training_is_told_as_it_was_whatever_was_evaluated_since(
+def test_a_later_evaluation_does_not_change_the_training_on_the_card(
     segmentation_run, period, too_good
 ):
     folder = segmentation_run()
@@ -51,11 +51,11 @@ def test_training_is_told_as_it_was_whatever_was_evaluated_since(
     assert "rate 0.5" in facts["training"]
     chosen = {row[0]: row[3] for row in claim_table(runs, ReportOptions()).rows}["26"]
     assert "segm/AP on cncb_lesion_test" in chosen
-    assert ("too good" in chosen) == too_good
+    assert ("too optimistic" in chosen) == too_good
 
 
 @pytest.mark.parametrize("patients", [["4", "7"], []])
-def test_a_training_on_patients_of_the_test_set_is_told(segmentation_run, patients):
+def test_training_on_patients_of_the_test_set_raises_a_warning(segmentation_run, patients):
     folder = segmentation_run()
     pair = {"train": "cncb_lesion_train", "test": "cncb_lesion_test", "patients": patients}
     compared = {
@@ -76,7 +76,7 @@ def test_a_training_on_patients_of_the_test_set_is_told(segmentation_run, patien
     if patients:
         assert "patients 4, 7 are in cncb_lesion_train and in cncb_lesion_test" in told
         assert len(cautions) == 1
-        assert "too good" in cautions[0]
+        assert "too optimistic" in cautions[0]
     else:
-        assert told == "none is in a training and a test set"
+        assert told == "no patient is in both a training and a test set"
         assert cautions == []

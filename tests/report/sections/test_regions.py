@@ -4,7 +4,8 @@ from ct_lesion.evaluation.region_statistics import count_above
 from ct_lesion.pages.blocks import Caution, Picture
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs import choose_test, load_runs
+from ct_lesion.report.runs.results import choose_test
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.explanation import explanation_blocks
 from ct_lesion.report.sections.regions import region_blocks
 
@@ -29,14 +30,14 @@ def test_figures_and_tables_of_the_regions(classification_run):
     assert set(counts) <= set(count_above(result.roi_batches.roi_batch[..., 0], 0.5))
 
 
-def test_many_copies_are_said(classification_run):
+def test_many_copies_raise_a_warning(classification_run):
     result = choose_test(load_runs([classification_run()])[0].classification)
     result.roi_batches.is_copy[:, 2:] = True
     cautions = [b for b in region_blocks({"run": result}, OPTIONS) if isinstance(b, Caution)]
     assert "67 % of the rows are copies" in cautions[0].text
 
 
-def test_regions_are_explained_and_the_method_is_checked(classification_run):
+def test_importance_and_deletion_test_of_the_regions(classification_run):
     (run,) = load_runs([classification_run()])
     result = choose_test(run.classification)
     blocks = explanation_blocks("run", 1, run, result, OPTIONS)
@@ -47,9 +48,9 @@ def test_regions_are_explained_and_the_method_is_checked(classification_run):
             assert record["most important"] <= record["random"] <= record["least important"]
 
 
-def test_without_the_weights_a_sentence_says_so(classification_run):
+def test_missing_weights_are_reported_in_a_sentence(classification_run):
     folder = classification_run()
     (run,) = load_runs([folder])
     (folder / "model_final.safetensors").unlink()
     (sentence,) = explanation_blocks("run", 1, run, choose_test(run.classification), OPTIONS)
-    assert "the regions are not explained" in sentence
+    assert "the importance of regions is left out" in sentence

@@ -7,7 +7,9 @@ from ct_lesion.evaluation.mask_ap import MaskAP
 from ct_lesion.pages.blocks import Caution, Picture
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.options import ReportOptions
-from ct_lesion.report.runs.runs import RunError, choose_test, load_runs
+from ct_lesion.report.runs.results import choose_test
+from ct_lesion.report.runs.run_checks import RunError
+from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.segmentation import check_same_truth, segmentation_blocks
 
 OPTIONS = ReportOptions(resamples=10, score_threshold=0.0)
@@ -56,7 +58,7 @@ def test_a_test_set_without_any_lesion_is_reported(result):
     assert np.isnan(tables["froc"].rows[0][3])
 
 
-def test_runs_on_other_slices_are_refused(result):
+def test_runs_on_different_slices_are_refused(result):
     other = copy.deepcopy(result)
     other.truth.imgs[1]["file_name"] = "9/9.jpg"
     with pytest.raises(RunError, match=r"a and b were not evaluated on the same slices"):

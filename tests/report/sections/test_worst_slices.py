@@ -20,7 +20,7 @@ def test_losses_are_those_of_the_softmax():
     np.testing.assert_allclose(classification_losses(LABELS, LOGITS), expected)
 
 
-def test_only_wrong_slices_are_shown_the_surest_first():
+def test_only_wrong_slices_are_shown_the_most_confident_first():
     assert worst_classified(LABELS, LOGITS, 10).tolist() == [1, 3, 2]
     assert worst_classified(LABELS, LOGITS, 2).tolist() == [1, 3]
     assert worst_classified(LABELS[:1], LOGITS[:1], 2).tolist() == []
@@ -29,6 +29,7 @@ def test_only_wrong_slices_are_shown_the_surest_first():
 def test_table_of_the_worst_slices():
     table = worst_classified_table(
         "worst",
+        "The worst",
         [1],
         files=np.array(["x/a.png", "x/b.png", "c", "d"]),
         patients=np.array(["p", "q", "r", "s"]),
@@ -39,7 +40,7 @@ def test_table_of_the_worst_slices():
     assert table.rows == [["b.png", "q", "Pneumonia", "Control", 5.0, 0.0, 0.0]]
 
 
-def test_slices_without_a_dice_are_not_the_worst():
+def test_slices_without_dice_are_left_out():
     assert worst_dice({1: 0.5, 2: float("nan"), 3: 0.1, 4: 0.1}, 2) == [3, 4]
 
 
@@ -51,5 +52,5 @@ def test_pictures_of_any_number_of_slices(count, tmp_path):
     figure.savefig(tmp_path / "worst.png")
 
 
-def test_a_slice_that_is_gone_is_none(tmp_path):
+def test_a_missing_slice_is_none(tmp_path):
     assert read_grey(tmp_path / "none.png") is None

@@ -1,4 +1,4 @@
-"""Which DICOM series are taken among others, and which are refused, with the reason."""
+"""Selecting CT series, and refusing other or damaged ones with the reason."""
 
 import numpy as np
 import pydicom
@@ -44,7 +44,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("edit", "text"), FAULTS)
-def test_what_is_no_ct_scan_is_skipped_in_a_folder_and_refused_by_name(tmp_path, edit, text):
+def test_other_series_are_skipped_in_a_folder_and_refused_if_named(tmp_path, edit, text):
     write_series(tmp_path / "other", toy_hu(1), 9, edit)
     with pytest.raises(DatasetError, match=f"no scan found.*{text}"):
         find_scans([tmp_path], options=ReadOptions())
@@ -69,14 +69,14 @@ def test_a_scout_in_the_series_of_the_scan_is_left_out(tmp_path):
     assert "1 scout images were left out" in notes[0]
 
 
-def test_a_scan_may_speak_of_its_scout(tmp_path):
+def test_a_long_series_described_as_scout_is_a_scan(tmp_path):
     def edit(ds, z):
         ds.SeriesDescription = "Chest after scout"
 
     assert len(open_scan(write_series(tmp_path / "ct", toy_hu(), edit=edit))) == 12
 
 
-def test_one_series_of_several_by_its_uid(tmp_path):
+def test_a_series_is_selected_by_uid(tmp_path):
     for series in (1, 2):
         write_series(tmp_path / "ct", toy_hu(seed=series), series)
     both = find_scans([tmp_path / "ct"], options=ReadOptions())
@@ -84,10 +84,10 @@ def test_one_series_of_several_by_its_uid(tmp_path):
     uid = str(pydicom.dcmread(both[1].files[0]).SeriesInstanceUID)
     (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uid))
     np.testing.assert_array_equal(all_values(one.open()), toy_hu(seed=2))
-    with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not among .*Toy 1.*Toy 2"):
+    with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not found.*Toy 1.*Toy 2"):
         find_scans([tmp_path / "ct"], options=ReadOptions(series_uid="1.2"))
     volume = write_volume(tmp_path / "v.nii", toy_hu())
-    with pytest.raises(DatasetError, match="no DICOM series at all"):
+    with pytest.raises(DatasetError, match="there is no DICOM series"):
         find_scans([volume], options=ReadOptions(series_uid="1.2"))
 
 
@@ -129,14 +129,14 @@ def cut_off_compressed(ds, z):
     [
         (without_position, "no ImagePositionPatient"),
         (another_size, "32 x 16 pixels, but .* has 32 x 32"),
-        (another_orientation, "another orientation"),
-        (another_spacing, "another pixel spacing"),
+        (another_orientation, "its orientation differs"),
+        (another_spacing, "its pixel spacing differs"),
         (without_rescale, r"values from \d+ to \d+ cannot be HU.*Rescale"),
         (cut_off, "the file was cut off"),
         (cut_off_compressed, "pixels cannot be decoded"),
     ],
 )
-def test_series_that_cannot_be_used_are_refused_in_one_line(tmp_path, edit, text):
+def test_unusable_series_are_refused_in_one_line(tmp_path, edit, text):
     write_series(tmp_path / "ct", toy_hu(), edit=edit)
     with pytest.raises(DatasetError, match=text) as caught:
         open_scan(tmp_path / "ct")

@@ -1,4 +1,4 @@
-"""DICOM series: HU whatever the encoding, slices in place, and what is refused or warned of."""
+"""DICOM series: HU in every encoding, slice positions, and warnings."""
 
 import numpy as np
 import pydicom
@@ -24,7 +24,7 @@ def message(scan: Scan, code: str) -> str:
     return next(finding.message for finding in scan.qc if finding.code == code)
 
 
-def test_slices_are_in_order_of_position_with_their_files(tmp_path):
+def test_slices_are_sorted_by_position_with_their_files(tmp_path):
     scan = open_scan(write_series(tmp_path / "ct", toy_hu()))
     np.testing.assert_array_equal(all_values(scan), toy_hu())
     assert scan.values(0).dtype == np.int16
@@ -47,7 +47,7 @@ ORIENTATIONS = {
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
-def test_any_orientation_as_simpleitk_reads_the_series(tmp_path, name):
+def test_every_orientation_matches_simpleitk(tmp_path, name):
     cosines = np.array(ORIENTATIONS[name])
     normal = np.cross(cosines[:3], cosines[3:])
 
@@ -140,7 +140,7 @@ def test_missing_slices_are_counted(tmp_path):
     )
 
 
-def test_uneven_steps_are_said(tmp_path):
+def test_uneven_steps_are_reported(tmp_path):
     def shift(ds, z):
         ds.ImagePositionPatient = [-11, 22, 2.5 * z + (0.4 if z == 6 else 0)]
 
@@ -149,7 +149,7 @@ def test_uneven_steps_are_said(tmp_path):
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_of_slices_at_one_place_the_first_is_kept(tmp_path, same):
+def test_the_first_slice_at_a_position_is_kept(tmp_path, same):
     folder = write_series(tmp_path / "ct", toy_hu())
 
     def copy(ds, z):
@@ -161,14 +161,14 @@ def test_of_slices_at_one_place_the_first_is_kept(tmp_path, same):
     write_series(tmp_path / "ct" / "again", toy_hu()[:3], edit=copy)
     scan = open_scan(folder)
     np.testing.assert_array_equal(all_values(scan), toy_hu())
-    (note,) = [note for note in scan.notes if "lie where another does" in note]
-    assert note.startswith("3 slices" if same else "warning: 3 slices")
-    assert ("all with the same pixels" in note) == same
-    assert ("3 of them with other pixels" in note) == (not same)
+    (note,) = [note for note in scan.notes if "at the position of another" in note]
+    assert note.startswith("3 duplicate slices" if same else "warning: 3 duplicate slices")
+    assert ("all with identical pixels" in note) == same
+    assert ("3 with different pixels" in note) == (not same)
     assert len(scan.files) == 15
 
 
-def test_gantry_tilt_is_warned_of(tmp_path):
+def test_gantry_tilt_gives_a_warning(tmp_path):
     def tilt(ds, z):  # couch moves along z, slices are turned by 15 degrees about x
         c, s = np.cos(np.radians(15)), np.sin(np.radians(15))
         ds.ImageOrientationPatient = [1, 0, 0, 0, round(c, 8), round(s, 8)]
@@ -199,7 +199,7 @@ def test_one_slice_is_a_scan(tmp_path):
     assert "few_slices" in codes(scan)
 
 
-def test_no_pixel_spacing_no_spacing(tmp_path):
+def test_without_pixel_spacing_there_is_no_spacing(tmp_path):
     def edit(ds, z):
         del ds.PixelSpacing
 

@@ -1,0 +1,159 @@
+"""Decoding an image file strictly: damage that Pillow tolerates is a problem too."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ct_lesion.errors import reason
+from ct_lesion.pictures import (
+    DEEP_MODES,
+    GREY_MODES,
+    MOST_COLOUR,
+    PictureError,
+    bits_of,
+    colour_spread,
+    open_picture,
+    upright,
+)
+
+MOST_FILE_BYTES = 256 * 1024**2
+MOST_JPEG_SCANS = 100  # a progressive JPEG has about ten; each costs a pass over all pixels
+
+
+@dataclass
+class FileDetails:
+    """What is known of an image file; filled in while it is read, so that a problem keeps it.
+
+    Attributes:
+        width, height: in pixels; of the upright picture once it is decoded.
+        note: a problem of an image that can be decoded nevertheless.
+    """
+
+    file_bytes: int | None = None
+    sha256: str | None = None
+    format: str | None = None
+    mode: str | None = None
+    bits: int | None = None
+    width: int | None = None
+    height: int | None = None
+    note: PictureError | None = None
+
+
+def decode_strictly(path: Path, details: FileDetails) -> np.ndarray:
+    """Decode the first page of an image file, refusing damage that Pillow tolerates.
+
+    Args:
+        path: any file.
+        details: is filled in.
+
+    Returns:
+        ``(H, W)``, or ``(H, W, 3)`` for a colour picture; uint8, or the deeper type of the file.
+
+    Raises:
+        PictureError: the file cannot be decoded, or only in part.
+    """
+    data = _read_file(path, details)
+    try:
+        # Pillow warns of sizes, which are checked, and of odd tags, which do not matter
+        with warnings.catch_warnings(action="ignore"), open_picture(BytesIO(data), path) as image:
+            details.format, details.mode, details.bits = image.format, image.mode, bits_of(image)
+            details.width, details.height = image.size
+            _check_mode(image.mode, path, details)
+            _check_structure(data, path, image.format)
+            image = upright(image)
+            details.width, details.height = image.size
+            return _pixels(image, path, details)
+    except PictureError:
+        raise
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise PictureError.of(path, "corrupt", f"{type(error).__name__}: {reason(error)}") from None
+
+
+def _read_file(path: Path, details: FileDetails) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise PictureError.of(path, "not a file", "a folder, a pipe or a device, not a file")
+        details.file_bytes = status.st_size
+        if not status.st_size:
+            raise PictureError.of(path, "empty", "an empty file")
+        if status.st_size > MOST_FILE_BYTES:
+            raise PictureError.of(
+                path, "too large", f"a file of {status.st_size / 1024**2:,.0f} MiB"
+            )
+        data = path.read_bytes()
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        raise PictureError.of(path, "missing", "does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: an impossible file name
+        raise PictureError.of(path, "unreadable", reason(error)) from None
+    details.sha256 = hashlib.sha256(data).hexdigest()
+    return data
+
+
+def _check_mode(mode: str, path: Path, details: FileDetails) -> None:
+    what = None
+    if details.bits != 8:
+        what = f"{details.bits} bits a pixel (mode {mode}); slices must have 8"
+    elif mode not in GREY_MODES:
+        what = f"mode {mode}; slices must be grey"
+    if what:
+        details.note = PictureError.of(path, "wrong mode", what)
+
+
+def _check_structure(data: bytes, path: Path, image_format: str | None) -> None:
+    """Find damage that Pillow tolerates."""
+    if image_format == "PNG":
+        _check_png(data, path)
+    elif image_format == "JPEG":
+        # within coded data these two markers cannot occur
+        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            raise PictureError.of(path, "truncated", "a JPEG without its end marker")
+        scans = data.count(b"\xff\xda")
+        if scans > MOST_JPEG_SCANS:
+            raise PictureError.of(path, "corrupt", f"a JPEG of {scans} scans")
+
+
+def _check_png(data: bytes, path: Path) -> None:
+    """Walk all chunks to the last and compare their checksums."""
+    place = 8
+    while place < len(data):
+        if place + 12 > len(data):
+            break
+        length, name = struct.unpack_from(">I4s", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(memoryview(data)[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise PictureError.of(path, "corrupt", f"wrong checksum of PNG chunk {name!r}")
+        if name == b"IEND":
+            return
+        place = end + 4
+    raise PictureError.of(path, "truncated", "a PNG without its end chunk")
+
+
+def _pixels(image: Image.Image, path: Path, details: FileDetails) -> np.ndarray:
+    if image.mode in ("L", *DEEP_MODES):
+        return np.asarray(image)
+    if image.mode in ("1", "LA"):
+        return np.asarray(image.convert("L"))
+    colours = np.asarray(image.convert("RGB"))
+    red, green, blue = (colours[..., channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    spread = colour_spread(colours)
+    if spread >= MOST_COLOUR:
+        what = f"a colour picture: channels differ by up to {spread}"
+        details.note = PictureError.of(path, "wrong mode", what)
+    return colours

@@ -1,0 +1,41 @@
+"""What the command lines in ``tools/`` share: their help and their handling of errors."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import USER_ERROR, one_line
+
+INTERRUPTED = 130  # exit code
+
+
+def tool_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is the tool's docstring.
+
+    Args:
+        doc: the first paragraph goes before the options, the rest after them. As a job of
+            ``ct-lesion``, examples of ``python tools/JOB.py`` become ``ct-lesion JOB``.
+    """
+    first, _, rest = doc.partition("\n\n")
+    if Path(sys.argv[0]).name.startswith("ct-lesion"):
+        rest = re.sub(r"python tools/(\w+)\.py", r"ct-lesion \1", rest)
+    return argparse.ArgumentParser(
+        description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Run a tool's ``main``; a user error ends it with one line and exit code 2."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"Error: {line}", file=sys.stderr)
+        sys.exit(USER_ERROR)

@@ -1,0 +1,36 @@
+"""Zip files in the format of ``torch.save`` that ``torch.save`` does not write."""
+
+import io
+import struct
+import zipfile
+
+
+def with_two_directories() -> bytes:
+    """A file of torch.save, as zipfile sees it, and a TorchScript archive, as torch sees it.
+
+    zipfile takes the central directory that ends before the end record, torch the one that starts
+    at the offset in the end record.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("padding", b"0" * 1000)
+        for name in ("data.pkl", "version", "constants.pkl", "constants.pkx"):
+            file.writestr(f"archive/{name}", b"3\n" if name == "version" else b"\x80\x02}.")
+        infos, start = file.infolist(), file.start_dir
+    records, directory = buffer.getvalue()[:start], buffer.getvalue()[start:]
+    entries = []
+    for info in infos:
+        length = 46 + len(info.filename)
+        entries.append(directory[:length])
+        directory = directory[length:]
+    _, data, version, torchscript, harmless = entries
+    for_torch = data + version + torchscript
+    listed = (data, version, harmless)
+    # zipfile adds what the directory is displaced by to each record's offset
+    moved = (int.from_bytes(e[42:46], "little") - len(for_torch) for e in listed)
+    for_zipfile = b"".join(
+        entry[:42] + offset.to_bytes(4, "little") + entry[46:]
+        for entry, offset in zip(listed, moved, strict=True)
+    )
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 3, 3, len(for_torch), len(records), 0)
+    return records + for_torch + for_zipfile + end

@@ -1,0 +1,76 @@
+"""The command ``ct-lesion``: lists the jobs, or runs one."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+# where the name of the job is not the file's
+SHORT_NAMES = {"audit_dataset": "audit", "train_net": "train"}
+INSTALL = "install-detectron2"  # must work without Detectron2, so without ct_lesion
+USAGE = """\
+usage: ct-lesion JOB [ARGUMENTS]
+       ct-lesion JOB --help
+
+Find, segment and score lesions in chest CT. For research use only. Not for clinical use.
+
+jobs:"""
+
+
+def find_jobs() -> dict[str, Path]:
+    """The file of each job, by the job's name."""
+    files = [p for p in Path(__file__).parent.glob("*.py") if not p.name.startswith("__")]
+    return {SHORT_NAMES.get(p.stem, p.stem.replace("_", "-")): p for p in sorted(files)}
+
+
+def first_line(file: Path) -> str:
+    """The first line of a module's docstring; the module is not imported."""
+    return (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
+
+
+def print_jobs() -> None:
+    jobs = find_jobs()
+    width = max(map(len, jobs))
+    lines = [f"  {name:{width}}  {first_line(jobs[name])}" for name in sorted(jobs)]
+    print(USAGE, *lines, sep="\n")
+
+
+def run_job(name: str) -> None:
+    """Run a job with the arguments in ``sys.argv[1:]``."""
+    try:
+        module = importlib.import_module(f"ct_lesion_tools.{find_jobs()[name].stem}")
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("ct_lesion"):
+            raise  # a bug
+        if package == "detectron2":
+            sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
+        sys.exit(f"Error: {error}. Is ct_lesion installed without its requirements?")
+    if name == INSTALL:
+        module.main()
+    else:
+        from ct_lesion.command_line import run_tool
+
+        run_tool(module.main)
+
+
+def predict() -> None:
+    """The command ``ct-lesion-predict``."""
+    run_job("predict")
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return print_jobs()
+    name, jobs = arguments[0], find_jobs()
+    by_file = {file.name: job for job, file in jobs.items()}
+    name = by_file.get(f"{name.removesuffix('.py').replace('-', '_')}.py", name)
+    if name not in jobs:
+        sys.exit(f"Error: no job {name}. There are: {', '.join(sorted(jobs))}.")
+    sys.argv = [f"ct-lesion {name}", *arguments[1:]]
+    run_job(name)
+
+
+if __name__ == "__main__":
+    main()
