@@ -70,7 +70,8 @@ def load_trained(
 def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
 
-    Detectron2 itself builds only SGD. Learning rates and weight decays come from the keys that Detectron2 reads for SGD.
+    Detectron2 itself builds only SGD, and all learning rates and weight decays come from the keys
+    that it reads for SGD.
 
     Raises:
         ConfigError: ``SOLVER.OPTIMIZER`` is unknown.
