@@ -24,16 +24,11 @@ from pathlib import Path
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError
+from ct_lesion.prediction.console import find_scans_to_predict, quiet_libraries, report_result
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.prediction.predictor import LesionPredictor
-from ct_lesion.prediction.run import (
-    RunOptions,
-    find_scans_to_predict,
-    predict_scans,
-    quiet_libraries,
-    report_result,
-)
+from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.prediction.scan_class import DEFAULT_TOP_SLICES
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.windows import WINDOWS, choose_window
