@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from ct_lesion import load_config
-from ct_lesion.engine.optimizer import build_optimizer
+from ct_lesion.engine.builders import build_optimizer
 from ct_lesion.errors import ConfigError
 
 
