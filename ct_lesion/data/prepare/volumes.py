@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.scans.geometry import Geometry, OrientedSlices
-from ct_lesion.scans.scan import ReadOptions, Scan
+from ct_lesion.scans.geometry import OrientedSlices, check_same_grid
+from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
 
@@ -31,7 +31,6 @@ from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart, with
 from .volume_pairs import LabelMap, VolumePair
 
 DESCRIPTION = "chest CT lesions from volumes"
-_SAME_MM, _SAME_COSINE = 0.05, 1e-3
 _MOST_NAMED = 5
 
 
@@ -159,45 +158,20 @@ def prepare_volumes(
 def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> CheckedPair:
     scan = open_scan(pair.image, options)
     mask = VolumeFile(pair.mask)
-    _check_geometry(pair, scan, mask.geometry)
+    check_same_grid(pair.mask, mask.geometry, scan.geometry, pair.image)
     unknown: set[float] = set()
     for slab in mask.slabs():
         unknown.update(labels.unknown(slab))
     if unknown:
-        some = ", ".join(f"{value:g}" for value in sorted(unknown)[:_MOST_NAMED])
+        # all digits: 1.000001 is not the label 1
+        some = ", ".join(
+            np.format_float_positional(np.float32(value), trim="-")
+            for value in sorted(unknown)[:_MOST_NAMED]
+        )
         more = ", ..." if len(unknown) > _MOST_NAMED else ""
         raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
     remarks = tuple(f"{pair.scan}: {finding.message}" for finding in scan.qc)
     return CheckedPair(pair, len(scan), remarks)
-
-
-def _check_geometry(pair: VolumePair, scan: Scan, mask: Geometry) -> None:
-    image = scan.geometry
-    if mask.size != image.size:
-        raise DatasetError(
-            f"{pair.mask}: {_sides(mask)} voxels, but its image {pair.image} has {_sides(image)}"
-        )
-    if scan.spacing_mm is None:
-        return  # pictures have no geometry
-    for what, tolerance in (
-        ("spacing", _SAME_MM),
-        ("origin", _SAME_MM),
-        ("direction", _SAME_COSINE),
-    ):
-        own, other = getattr(mask, what), getattr(image, what)
-        if not np.allclose(own, other, rtol=0, atol=tolerance):
-            raise DatasetError(
-                f"{pair.mask}: {what} {_numbers(own)}, but that of its image {pair.image} is "
-                f"{_numbers(other)}"
-            )
-
-
-def _sides(geometry: Geometry) -> str:
-    return " x ".join(map(str, geometry.size))
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
 
 
 def _mask_slices(path: Path) -> OrientedSlices:
