@@ -100,8 +100,9 @@ def _meta(**fields: str) -> bytes:
         "ObjectType": "Image", "NDims": "3", "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False", "CompressedData": "False",
         "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "0 0 0", "ElementSpacing": "0.7 0.8 2.5",
-        "DimSize": "32 32 4", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL",
-    } | fields  # fmt: skip
+        "DimSize": "32 32 4", "ElementType": "MET_SHORT",
+    } | {"ElementDataFile": "LOCAL", **fields}  # fmt: skip
+    lines["ElementDataFile"] = lines.pop("ElementDataFile")  # the voxels follow it
     header = "".join(f"{key} = {value}\n" for key, value in lines.items() if value is not None)
     return header.encode() + HU.astype("<i2").tobytes()
 
