@@ -20,8 +20,6 @@ from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
 from ..quality import sampled_range
 from ..scan import (
-    DEFAULT_WINDOW,
-    HU_NOTE,
     QCFinding,
     ReadOptions,
     Scan,
@@ -54,7 +52,6 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     headers = _in_order([slice_header(path) for path in series[0].files])
     headers, duplicates = _drop_duplicates(headers)
     geometry, irregular = _geometry(headers)
-    window = options.window or DEFAULT_WINDOW
     stored = SeriesSlices(headers)
     check_hu_range(
         files[0] if len(files) == 1 else files[0].parent,
@@ -76,14 +73,13 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         kind="dicom",
         files=files,
         is_hu=True,
-        window=window,
+        window=options.window,
         read_slice=OrientedSlices(geometry, stored),
         patient=patient_of(headers[0].path),
         notes=[
             *notes,
             *duplicates,
             *_tilt_notes(headers),
-            HU_NOTE.format(window=window.label),
         ],
         qc=irregular,
         dicom_files=[h.path for h in internal] if internal else None,
