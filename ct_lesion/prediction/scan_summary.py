@@ -12,6 +12,7 @@ import numpy as np
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
+from .input_window import input_window
 from .models import TrainedModel
 from .scan_class import classify_scan
 from .slices import SlicePrediction
@@ -115,11 +116,13 @@ def summarise_scan(
 
     Returns:
         About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``, ``size``
-        ([H, W]), ``spacing_mm`` ([z, y, x]), ``window`` ([level, width] in HU), ``notes`` and
+        ([H, W]), ``spacing_mm`` ([z, y, x]), ``windows`` (how the slices of each model were made
+        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``notes`` and
         ``qc``. About its class, ``None`` without a classifier: ``class``, ``probabilities``,
         ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the items of
         :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
     """
+    models = {"segmentation": segmenter} | ({"classification": classifier} if classifier else {})
     summary = {
         "disclaimer": DISCLAIMER,
         "scan": scan.name,
@@ -128,7 +131,7 @@ def summarise_scan(
         "slices": scan.shape[0],
         "size": list(scan.shape[1:]),
         "spacing_mm": None if scan.spacing_mm is None else [float(s) for s in scan.spacing_mm],
-        "window": None if scan.window is None else [scan.window.level, scan.window.width],
+        "windows": {kind: _window(scan, model) for kind, model in models.items()},
         "class": None,
         "probabilities": None,
         "rule": None,
@@ -143,6 +146,11 @@ def summarise_scan(
     if classifier is not None:
         summary |= _scan_class(slices, classifier, top_slices)
     return summary
+
+
+def _window(scan: Scan, model: TrainedModel) -> dict | None:
+    window = input_window(scan, model)
+    return None if window is None else window.as_dict()
 
 
 def _source(scan: Scan) -> str | None:

@@ -57,7 +57,7 @@ class Window:
             value = getattr(self, name)
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not math.isfinite(value):
-                raise ValueError(f"{name} is {str(value)[:80]!r}, expected a finite number")
+                raise ValueError(f"{name} is {value!r:.80}, expected a finite number")
         if self.kind == "fixed" and self.width <= 0:
             raise ValueError(f"width is {self.width:g}, expected more than 0 HU for kind 'fixed'")
         if self.kind != "fixed" and (self.level or self.width):
@@ -176,10 +176,10 @@ DEFAULT_WINDOW = WINDOWS["lung"]
 def _range_of(hu: np.ndarray) -> tuple[float, float]:
     """Level and width from the minimum, without padding, to the maximum of a slice."""
     inside = hu[hu >= LOWEST_HU]
-    if not inside.size:
-        return float(LOWEST_HU), 1.0  # padding only: black
-    low, high = float(inside.min()), float(inside.max())
-    return (low + high) / 2, high - low or 1.0
+    low = float(inside.min()) if inside.size else float(LOWEST_HU)
+    width = float(inside.max()) - low if inside.size else 0.0
+    width = width or 1.0  # a constant slice, or nothing but padding, becomes black
+    return low + width / 2, width
 
 
 def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0) -> np.ndarray:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ct_lesion.scans.windows import UNKNOWN, Window
 
@@ -49,12 +49,5 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
 
 
 def window_of(dataset_name: str) -> Window:
-    """How the slices of a registered dataset were made of HU; the dataset is read if need be.
-
-    Raises:
-        DatasetError: the dataset cannot be read.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    if metadata.get("window", None) is None:
-        DatasetCatalog.get(dataset_name)
-    return metadata.get("window", UNKNOWN)
+    """How the slices of a registered dataset were made of HU; unknown before it is loaded."""
+    return MetadataCatalog.get(dataset_name).get("window", UNKNOWN)
