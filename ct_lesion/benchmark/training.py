@@ -21,7 +21,7 @@ from torch import nn
 
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES, find_instances
 from ct_lesion.data.loading.roi_batches import RoIBatches
-from ct_lesion.engine.optimizer import build_optimizer
+from ct_lesion.engine.builders import build_optimizer
 from ct_lesion.engine.roi_cache import build_cached_train_loader, extract_roi_batches
 from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.phantom.patient import make_patient

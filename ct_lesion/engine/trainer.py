@@ -29,6 +29,7 @@ from .builders import (
     build_evaluator,
     build_logged_model,
     build_mapper,
+    build_optimizer,
     build_test_loader,
     evaluation_folder,
 )
@@ -36,7 +37,6 @@ from .checks import class_names, dataset_hashes, with_window
 from .divergence import DivergenceGuard, one_line_errors
 from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
 from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
-from .optimizer import build_optimizer
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, slices_left_out
 from .run_record import EvaluationRecord, TrainingRecord
 from .seeds import choose_seed, recorded, seed_step

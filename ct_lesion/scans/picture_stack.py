@@ -6,6 +6,8 @@ so they are only read if the user declares it (``--hu`` or a window).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,8 @@ from .windows import Window
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
+_MASK_WORDS = "(?:lung|lesion)?_?(?:masks?|labels?|seg|segmentation|annotations?|gt|overlay)"
+_MASK_NAME = re.compile(rf"(?:(.+?)[ ._-]+{_MASK_WORDS}|{_MASK_WORDS}[ ._-]+(.+))")
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,31 @@ def is_stack(path: Path) -> bool:
         return False  # the error is reported when the file is opened as a slice
 
 
+def _masks_among(files: Iterable[Path]) -> list[Path]:
+    """The pictures that are named as the mask of another one, e.g. ``0_mask.png`` of ``0.png``."""
+    stems = {path.stem.lower() for path in files}
+    matches = ((path, _MASK_NAME.fullmatch(path.stem.lower())) for path in files)
+    return [path for path, match in matches if match and (match[1] or match[2]) in stems]
+
+
 def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
     """Open pictures as the slices of a scan, in the natural order of their names.
+
+    Masks beside the slices are left out, with a note.
 
     Raises:
         DatasetError: a picture is unreadable or coloured, sizes or bit depths differ, there are
             more than 8 bits without ``hu_offset`` or window, or the values cannot be HU.
     """
-    pages, size, deep = _survey(sorted(files, key=lambda path: natural_key(path.name)))
+    masks = _masks_among(files)
+    slices = [path for path in files if path not in masks]
+    pages, size, deep = _survey(sorted(slices, key=lambda path: natural_key(path.name)))
     place = files[0] if len(files) == 1 else files[0].parent
     stored = PictureSlices(pages)
     low, high = sampled_range(stored, len(pages))
     notes, window, is_hu, read = [], options.window, False, stored
+    if masks:
+        notes.append(f"left out {len(masks)} pictures named as masks, e.g. {masks[0].name}")
     if not deep:
         check_grey_range(place, high)
         notes.append(GREY_NOTE)
@@ -111,7 +128,7 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         window=window,
         read_slice=read,
         slice_names=unique_names(
-            f"{page.path.stem}-{page.number:04d}" if len(pages) > len(files) else page.path.stem
+            f"{page.path.stem}-{page.number:04d}" if len(pages) > len(slices) else page.path.stem
             for page in pages
         ),
         notes=[*notes, NO_GEOMETRY_NOTE],

@@ -139,3 +139,26 @@ def test_nan_is_refused(tmp_path):
     scan_folder = write_pictures(tmp_path / "f", values, "tif")
     with pytest.raises(DatasetError, match=r"1\.tif: contains NaN"):
         open_scan(scan_folder, ReadOptions(hu_offset=0)).values(1)
+
+
+@pytest.mark.parametrize("name", ["{}_mask", "{}-label", "mask_{}", "{}_lung_mask", "{}_Seg"])
+def test_masks_beside_slices_are_no_slices(tmp_path, name):
+    folder = write_pictures(tmp_path / "p", GREY)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 8:20] = 255
+    for index in (0, 10):
+        Image.fromarray(mask).save(folder / f"{name.format(index)}.png")
+    scan = open_scan(folder)
+    np.testing.assert_array_equal(all_values(scan), GREY)
+    assert scan.slice_names == [str(k) for k in range(12)]
+    (note,) = (note for note in scan.notes if "masks" in note and "left out" in note)
+    assert f"left out 2 pictures named as masks, e.g. {name.format(0)}.png" == note
+
+
+def test_pictures_named_by_position_are_in_the_order_of_the_numbers(tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    places = range(-100, 20, 10)
+    for place, pixels in zip(places, GREY, strict=True):
+        Image.fromarray(pixels).save(folder / f"z_{place}.png")
+    np.testing.assert_array_equal(all_values(open_scan(folder)), GREY)

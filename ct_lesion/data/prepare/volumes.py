@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.scans.geometry import Geometry, OrientedSlices
-from ct_lesion.scans.scan import ReadOptions, Scan
+from ct_lesion.scans.geometry import OrientedSlices, check_same_grid
+from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
 from ct_lesion.scans.windows import DEFAULT_WINDOW, UNKNOWN, Window
@@ -32,7 +32,6 @@ from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart, with
 from .volume_pairs import LabelMap, VolumePair
 
 DESCRIPTION = "chest CT lesions from volumes"
-_SAME_MM, _SAME_COSINE = 0.05, 1e-3
 _MOST_NAMED = 5
 
 
@@ -133,8 +132,7 @@ def prepare_volumes(
     for name, slices in with_val(split).items():
         for slice_id in slices:
             splits_of[slice_id].append(name)
-    window = (options and options.window) or DEFAULT_WINDOW
-    recorded = _recorded_window(checked, window)
+    recorded = _recorded_window(checked, options)
     datasets = {
         (key, name): CocoDataset(DESCRIPTION, key, name, min_area, recorded)
         for key in keys
@@ -145,6 +143,7 @@ def prepare_volumes(
             if not any(slice_id in splits_of for slice_id in item.slice_ids):
                 continue
             scan = open_scan(item.pair.image, options)
+            window = scan.window or DEFAULT_WINDOW
             masks = _mask_slices(item.pair.mask)
             for index, slice_id in enumerate(item.slice_ids):
                 names = splits_of.get(slice_id, ())
@@ -164,12 +163,16 @@ def prepare_volumes(
 def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> CheckedPair:
     scan = open_scan(pair.image, options)
     mask = VolumeFile(pair.mask)
-    _check_geometry(pair, scan, mask.geometry)
+    check_same_grid(pair.mask, mask.geometry, scan.geometry, pair.image)
     unknown: set[float] = set()
     for slab in mask.slabs():
         unknown.update(labels.unknown(slab))
     if unknown:
-        some = ", ".join(f"{value:g}" for value in sorted(unknown)[:_MOST_NAMED])
+        # all digits: 1.000001 is not the label 1
+        some = ", ".join(
+            np.format_float_positional(np.float32(value), trim="-")
+            for value in sorted(unknown)[:_MOST_NAMED]
+        )
         more = ", ..." if len(unknown) > _MOST_NAMED else ""
         raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
     remarks = [f"{pair.scan}: {finding.message}" for finding in scan.qc]
@@ -178,37 +181,10 @@ def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> Che
     return CheckedPair(pair, len(scan), scan.is_hu, tuple(remarks))
 
 
-def _recorded_window(checked: Sequence[CheckedPair], window: Window) -> Window:
-    return window if all(item.is_hu for item in checked) else UNKNOWN
-
-
-def _check_geometry(pair: VolumePair, scan: Scan, mask: Geometry) -> None:
-    image = scan.geometry
-    if mask.size != image.size:
-        raise DatasetError(
-            f"{pair.mask}: {_sides(mask)} voxels, but its image {pair.image} has {_sides(image)}"
-        )
-    if scan.spacing_mm is None:
-        return  # pictures have no geometry
-    for what, tolerance in (
-        ("spacing", _SAME_MM),
-        ("origin", _SAME_MM),
-        ("direction", _SAME_COSINE),
-    ):
-        own, other = getattr(mask, what), getattr(image, what)
-        if not np.allclose(own, other, rtol=0, atol=tolerance):
-            raise DatasetError(
-                f"{pair.mask}: {what} {_numbers(own)}, but that of its image {pair.image} is "
-                f"{_numbers(other)}"
-            )
-
-
-def _sides(geometry: Geometry) -> str:
-    return " x ".join(map(str, geometry.size))
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+def _recorded_window(checked: Sequence[CheckedPair], options: ReadOptions | None) -> Window:
+    if not all(item.is_hu for item in checked):
+        return UNKNOWN
+    return (options and options.window) or DEFAULT_WINDOW
 
 
 def _mask_slices(path: Path) -> OrientedSlices:
