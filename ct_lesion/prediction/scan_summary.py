@@ -12,6 +12,7 @@ import numpy as np
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
+from .input_window import input_window
 from .models import TrainedModel
 from .scan_class import classify_scan
 from .slices import SlicePrediction
@@ -122,11 +123,13 @@ def summarise_scan(
     Returns:
         About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``,
         ``dropped_slices`` (at the position of another), ``size`` ([H, W]), ``spacing_mm``
-        ([z, y, x]; z is ``None`` if unknown), ``window`` ([level, width] in HU), ``notes`` and
+        ([z, y, x]; z is ``None`` if unknown), ``windows`` (how the slices of each model were made
+        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``notes`` and
         ``qc``. About its class, ``None`` without a classifier: ``class``, ``probabilities``,
         ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the items of
         :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
     """
+    models = {"segmentation": segmenter} | ({"classification": classifier} if classifier else {})
     summary = {
         "disclaimer": DISCLAIMER,
         "scan": scan.name,
@@ -136,8 +139,8 @@ def summarise_scan(
         "size": list(scan.shape[1:]),
         "dropped_slices": scan.dropped_slices,
         "spacing_mm": scan.spacing_mm
-        and [None if s is None else float(s) for s in scan.spacing_mm],
-        "window": None if scan.window is None else [scan.window.level, scan.window.width],
+        and [None if mm is None else float(mm) for mm in scan.spacing_mm],
+        "windows": {kind: _window(scan, model) for kind, model in models.items()},
         "class": None,
         "probabilities": None,
         "rule": None,
@@ -152,6 +155,11 @@ def summarise_scan(
     if classifier is not None:
         summary |= _scan_class(slices, classifier, top_slices)
     return summary
+
+
+def _window(scan: Scan, model: TrainedModel) -> dict | None:
+    window = input_window(scan, model)
+    return None if window is None else window.as_dict()
 
 
 def _source(scan: Scan) -> str | None:

@@ -19,8 +19,6 @@ from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
 from ..quality import sampled_range
 from ..scan import (
-    DEFAULT_WINDOW,
-    HU_NOTE,
     ReadOptions,
     Scan,
     check_hu_range,
@@ -53,7 +51,6 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     count = len(headers)
     headers, duplicates = _drop_duplicates(headers)
     geometry = _geometry(headers)
-    window = options.window or DEFAULT_WINDOW
     stored = SeriesSlices(headers)
     check_hu_range(
         files[0] if len(files) == 1 else files[0].parent,
@@ -72,14 +69,13 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         kind="dicom",
         files=files,
         is_hu=True,
-        window=window,
+        window=options.window,
         read_slice=OrientedSlices(geometry, stored),
         patient=patient_of(headers[0].path),
         notes=[
             *notes,
             *duplicates,
             *_tilt_notes(headers),
-            HU_NOTE.format(window=window.label),
         ],
         qc=step_findings([header.depth for header in headers]),
         dropped_slices=count - len(headers),
