@@ -90,6 +90,11 @@ def test_a_name_can_only_be_registered_for_one_dataset(images, lists, tmp_path):
             '"images": [{"file_name": "a.png", "label": 3}]}',
             "the label 3 is not 0, 1 or 2",
         ),
+        (
+            '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
+            '"images": [{"file_name": "a.png", "label": 1.0}]}',
+            "the label 1.0 is not 0, 1 or 2",
+        ),
     ],
 )
 def test_an_invalid_file_is_named(tmp_path, content, message):
