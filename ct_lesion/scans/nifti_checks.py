@@ -1,7 +1,8 @@
 """Checks of a NIfTI file for damage that ITK hides.
 
-ITK's NIfTI reader returns NaN and infinities as 0, which is water, and fills the missing end of a
-truncated file with uninitialised memory. These checks read the file directly.
+ITK's NIfTI reader returns NaN and infinities as 0, which is water, fills the missing end of a
+truncated file with uninitialised memory, and takes a spacing of 0 or NaN for 1 mm. These checks
+read the file directly.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -56,21 +57,11 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     """Read the header of a NIfTI file.
 
     Raises:
-        DatasetError: the file is damaged, not NIfTI-1, or does not give the size of a voxel.
+        DatasetError: the file is damaged or not NIfTI-1.
     """
     compressed = path.name.lower().endswith(".gz")
     with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
-        header = NiftiHeader.read(file)
-    if not (header.voxel_sides > 0).all():  # ITK takes 1 mm
-        raise DatasetError(
-            f"{path}: the size of its voxels (pixdim) is {_numbers(header.voxel_sides)}, not above "
-            "0. Correct it in the header."
-        )
-    return header
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
+        return NiftiHeader.read(file)
 
 
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:

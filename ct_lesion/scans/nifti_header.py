@@ -68,8 +68,14 @@ class NiftiHeader:
         datatype, bits = struct.unpack_from(f"{order}2h", content, 70)
         start = int(struct.unpack_from(f"{order}f", content, 108)[0])
         size = dim[1 : dim[0] + 1]
-        if content[344:348] != b"n+1\0":
-            raise OSError("it is Analyze 7.5 or has its voxels in another file: convert it")
+        pixdim = struct.unpack_from(f"{order}3f", content, 80)
+        if content[344:348] != b"n+1\0":  # ITK drops the orientation of Analyze files
+            raise OSError(
+                f"its header has the magic {content[344:348]!r}, so it is Analyze 7.5 or has its "
+                "voxels in another file: convert it to NIfTI-1"
+            )
+        if not all(isfinite(side) and side > 0 for side in pixdim):  # ITK takes 1 mm for 0
+            raise OSError(f"its header says a spacing of {pixdim} mm")
         if not 1 <= dim[0] <= 7 or min(size) < 1 or start < 0:
             raise OSError(f"its header says {dim[0]} dimensions of {size}")
         if _BITS.get(datatype) != bits:

@@ -70,7 +70,10 @@ def why_unreadable(error: RuntimeError, nifti: NiftiHeader | None) -> str:
     """Why ITK cannot read a header, with advice for a sheared sform."""
     if nifti is None or "orthonormal" not in str(error) or "sform" not in nifti.forms:
         return f"cannot be read as a volume ({reason(error)})."
-    shear = shear_degrees(nifti.forms["sform"][:, :3])
+    axes = nifti.forms["sform"][:, :3]
+    if not np.isfinite(axes).all() or not np.linalg.norm(axes, axis=0).all():
+        return "the axes of its sform do not span a volume, and it has no usable qform."
+    shear = shear_degrees(axes)
     return (
         f"the axes of its sform are sheared by {shear:.1f} degrees, and it has no usable qform. "
         f"{STRAIGHTEN} If it is a rounding error, add a qform, e.g. with nibabel: "
