@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from .scan import QCFinding, Scan
+from .scan import AIR_HU, QCFinding, Scan
 
 FEWEST_SLICES = 10
 WIDEST_SLICE_SPACING_MM = 10.0
@@ -18,6 +18,8 @@ BODY_HU = -400
 CONSTANT_HU, CONSTANT_GREY = 20.0, 4.0  # standard deviations
 MOST_SATURATED = 0.5  # of the body
 SAMPLES, SAMPLE_SIDE = 5, 128
+LUNG_OR_AIR_HU, SOFT_TISSUE_HU = (-1100, -700), (-200, 200)
+LEAST_SHARE = 0.001  # of the sampled pixels
 
 
 def sample_indices(count: int, samples: int = SAMPLES) -> list[int]:
@@ -31,6 +33,40 @@ def sampled_range(read: Callable[[int], np.ndarray], count: int) -> tuple[float,
     # NumPy's extremes propagate NaN, Python's do not
     low, high = np.min([p.min() for p in sampled]), np.max([p.max() for p in sampled])
     return float(low), float(high)
+
+
+def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:
+    """Findings about values that look shifted or scaled: nothing near air, or nothing near water.
+
+    Pixels of -1024 count as padding, and so do those below -1100.
+
+    Args:
+        sampled: HU of a few slices, of any shape.
+    """
+    counts = np.zeros(3, np.int64)
+    for hu in sampled:
+        counts += (
+            _count_within(hu, LUNG_OR_AIR_HU) - int((hu == AIR_HU).sum()),
+            _count_within(hu, SOFT_TISSUE_HU),
+            hu.size,
+        )
+    air, tissue, pixels = counts
+    return [
+        QCFinding(
+            "values",
+            f"hardly a pixel is within {low} to {high} HU, where every chest has {what}: the "
+            "values may be shifted or scaled, so check the rescaling (slope, intercept, --hu)",
+        )
+        for count, (low, high), what in (
+            (air, LUNG_OR_AIR_HU, "lung and air"),
+            (tissue, SOFT_TISSUE_HU, "soft tissue"),
+        )
+        if count < LEAST_SHARE * pixels
+    ]
+
+
+def _count_within(hu: np.ndarray, limits: tuple[int, int]) -> int:
+    return int(((hu >= limits[0]) & (hu <= limits[1])).sum())
 
 
 def check_scan(scan: Scan) -> list[QCFinding]:
