@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -25,9 +25,15 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
-# offsets and struct codes of (dim, datatype, bitpix, vox_offset) in the two versions' headers
-_NIFTI_1 = (348, {"dim": (40, "8h"), "types": (70, "2h"), "vox_offset": (108, "f")})
-_NIFTI_2 = (540, {"dim": (16, "8q"), "types": (12, "2h"), "vox_offset": (168, "q")})
+# offsets and struct codes of fields in the two versions' headers
+_NIFTI_1 = (
+    348,
+    {"dim": (40, "8h"), "types": (70, "2h"), "vox_offset": (108, "f"), "scaling": (112, "2f")},
+)
+_NIFTI_2 = (
+    540,
+    {"dim": (16, "8q"), "types": (12, "2h"), "vox_offset": (168, "q"), "scaling": (176, "2d")},
+)
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
 _BITS |= {1280: 64, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
 _FLOATS = {16: "f4", 64: "f8"}
@@ -55,6 +61,20 @@ def check_nifti(path: Path) -> None:
             file.seek(header.stop - 1)
             if not file.read(1):
                 raise EOFError
+
+
+def unscaled_intercept(path: Path) -> float:
+    """``scl_inter`` of a file that is not scaled (``scl_slope`` is 0 or NaN), otherwise 0.
+
+    Such a file's voxels are its values (NIfTI-1, ``nifti1.h``), but ITK adds the intercept.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    compressed = path.name.lower().endswith(".gz")
+    with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
+        slope, intercept = _read_header(file).scaling
+    return intercept if slope in (0, None) and intercept is not None else 0.0
 
 
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
@@ -100,6 +120,7 @@ class _Header(NamedTuple):
     size: tuple[int, ...]
     datatype: int
     bits: int
+    scaling: tuple[float | None, float | None]  # slope and intercept; None if not finite
     start: int
     stop: int
 
@@ -120,7 +141,8 @@ def _read_header(file: BinaryIO) -> _Header:
                 if _BITS.get(datatype) != bits:
                     raise OSError(f"its header says {bits} bits a voxel of type {datatype}")
                 stop = start + prod(size) * bits // 8
-                return _Header(order, size, datatype, bits, start, stop)
+                scaling = tuple(x if isfinite(x) else None for x in values["scaling"])
+                return _Header(order, size, datatype, bits, scaling, start, stop)
     raise OSError("no NIfTI header")
 
 

@@ -28,7 +28,7 @@ from ct_lesion.pictures import (
 from .geometry import Geometry
 from .names import natural_key, unique_names
 from .nifti_checks import NOT_FINITE
-from .quality import sampled_range
+from .quality import check_offset, sample_indices, sampled_range
 from .scan import (
     DEFAULT_WINDOW,
     GREY_NOTE,
@@ -92,6 +92,8 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         is_hu, window = True, options.window or DEFAULT_WINDOW
         offset = options.hu_offset
         check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
+        if offset:
+            check_offset(place, [stored(z) for z in sample_indices(len(pages))], offset)
         read = HUSlices(stored, offset)
         notes += [
             HU_OFFSET_NOTE.format(offset=offset),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from .scan import AIR_HU, QCFinding, Scan
+from ct_lesion.errors import DatasetError
+
+from .scan import AIR_HU, LOWEST_UNPADDED_HU, QCFinding, Scan
 
 FEWEST_SLICES = 10
 WIDEST_SLICE_SPACING_MM = 10.0
@@ -18,8 +21,9 @@ BODY_HU = -400
 CONSTANT_HU, CONSTANT_GREY = 20.0, 4.0  # standard deviations
 MOST_SATURATED = 0.5  # of the body
 SAMPLES, SAMPLE_SIDE = 5, 128
-LUNG_OR_AIR_HU, SOFT_TISSUE_HU = (-1100, -700), (-200, 200)
+LUNG_OR_AIR_HU, SOFT_TISSUE_HU = (LOWEST_UNPADDED_HU, -700), (-200, 200)
 LEAST_SHARE = 0.001  # of the sampled pixels
+LIKELY_SHARE = 0.01
 
 
 def sample_indices(count: int, samples: int = SAMPLES) -> list[int]:
@@ -43,26 +47,50 @@ def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:
     Args:
         sampled: HU of a few slices, of any shape.
     """
-    counts = np.zeros(3, np.int64)
-    for hu in sampled:
-        counts += (
-            _count_within(hu, LUNG_OR_AIR_HU) - int((hu == AIR_HU).sum()),
-            _count_within(hu, SOFT_TISSUE_HU),
-            hu.size,
-        )
-    air, tissue, pixels = counts
+    air, tissue = _shares(sampled)
     return [
         QCFinding(
             "values",
             f"hardly a pixel is within {low} to {high} HU, where every chest has {what}: the "
             "values may be shifted or scaled, so check the rescaling (slope, intercept, --hu)",
         )
-        for count, (low, high), what in (
+        for share, (low, high), what in (
             (air, LUNG_OR_AIR_HU, "lung and air"),
             (tissue, SOFT_TISSUE_HU, "soft tissue"),
         )
-        if count < LEAST_SHARE * pixels
+        if share < LEAST_SHARE
     ]
+
+
+def check_offset(path: Path, sampled: Sequence[np.ndarray], offset: float) -> None:
+    """Refuse ``--hu`` for values that are HU without it.
+
+    Args:
+        sampled: stored values of a few slices.
+
+    Raises:
+        DatasetError: the stored values have lung and soft tissue where HU have them, and the
+            values minus the offset hardly have soft tissue.
+    """
+    air, tissue = _shares(sampled)
+    _, shifted_tissue = _shares([stored - np.float32(offset) for stored in sampled])
+    if min(air, tissue) > LIKELY_SHARE and shifted_tissue < 0.1 * tissue:
+        raise DatasetError(
+            f"{path}: its values are HU already: lung and soft tissue have their usual values "
+            f"without the offset. Leave out --hu {offset:g}."
+        )
+
+
+def _shares(sampled: Iterable[np.ndarray]) -> np.ndarray:
+    """Shares of the pixels that are lung or air (without padding), and soft tissue."""
+    counts, pixels = np.zeros(2), 0
+    for hu in sampled:
+        counts += (
+            _count_within(hu, LUNG_OR_AIR_HU) - int((hu == AIR_HU).sum()),
+            _count_within(hu, SOFT_TISSUE_HU),
+        )
+        pixels += hu.size
+    return counts / pixels
 
 
 def _count_within(hu: np.ndarray, limits: tuple[int, int]) -> int:
@@ -119,15 +147,16 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
 
 
 def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
-    spreads, saturated, body_pixels = [], 0, 0
+    sampled, saturated, body_pixels = [], 0, 0
     for index in sample_indices(len(scan)):
         values = _thin_out(scan.values(index))
         grey = _thin_out(scan.grey(index))
-        spreads.append(float(values.std()))
+        sampled.append(values)
         body = _body(values if scan.is_hu else None, grey)
         saturated += int(np.isin(grey[body], (0, 255)).sum())
         body_pixels += int(body.sum())
     limit, unit = (CONSTANT_HU, "HU") if scan.is_hu else (CONSTANT_GREY, "grey values")
+    spreads = [float(values.std()) for values in sampled]
     if max(spreads) < limit:
         yield QCFinding(
             "constant",
@@ -135,6 +164,8 @@ def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
             f"{len(spreads)} sampled slices",
         )
         return
+    if scan.is_hu and scan.kind != "dicom":  # DICOM is checked without its padding
+        yield from hu_findings(sampled)
     share = saturated / body_pixels if body_pixels else 0.0
     if share > MOST_SATURATED:
         window = f"the window {scan.window.label}" if scan.window else "the window of the images"

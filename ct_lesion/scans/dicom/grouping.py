@@ -136,7 +136,7 @@ def group_series(
             unreadable[path] = str(error)
             continue
         if is_directory(header):
-            notes.append(f"{path}: a DICOMDIR, an index of other files: skipped")
+            notes.append(f"{path}: skipped, an index of other files (DICOMDIR)")
             continue
         groups[_identity(path, header)].append(_file(path, header))
     series = [one for members in groups.values() for one in _split(members)]

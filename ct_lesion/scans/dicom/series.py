@@ -24,6 +24,7 @@ from ..scan import (
     AIR_HU,
     DEFAULT_WINDOW,
     HU_NOTE,
+    LOWEST_UNPADDED_HU,
     QCFinding,
     ReadOptions,
     Scan,
@@ -54,12 +55,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     window = options.window or DEFAULT_WINDOW
     stored = SeriesSlices(headers)
     sampled = [stored.without_padding(index) for index in sample_indices(len(headers))]
-    check_hu_range(
-        files[0] if len(files) == 1 else files[0].parent,
-        min(float(values.min()) for values in sampled),
-        max(float(values.max()) for values in sampled),
-        _advice(headers),
-    )
+    _check_values(files[0] if len(files) == 1 else files[0].parent, sampled, headers)
     axial = geometry.acquired_axially
     internal = [headers[geometry.input_slice(i)] for i in range(len(headers))] if axial else None
     fields = place_slices(geometry)
@@ -187,11 +183,17 @@ def _check_rescaling(headers: list[SliceHeader]) -> None:
             )
 
 
-def _advice(headers: list[SliceHeader]) -> str:
+def _check_values(place: Path, sampled: list[np.ndarray], headers: list[SliceHeader]) -> None:
+    """Refuse values that cannot be HU, whatever their padding is."""
     advice = "Rescale slope and intercept of this series are missing or wrong"
     if any(header.padding is not None for header in headers):
-        return f"{advice}; pixels of PixelPaddingValue are not among these values."
-    return f"{advice}, or padding around the image is not declared by PixelPaddingValue."
+        advice += "; pixels of PixelPaddingValue are not among these values."
+    else:
+        advice += ", or padding around the image is not declared by PixelPaddingValue."
+    values = np.concatenate(sampled)
+    inside = values[values >= LOWEST_UNPADDED_HU]
+    for some in (values, inside if inside.size else values):
+        check_hu_range(place, float(some.min()), float(some.max()), advice)
 
 
 def _padding_findings(headers: list[SliceHeader]) -> list[QCFinding]:
