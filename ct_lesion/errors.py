@@ -1,7 +1,7 @@
-"""Mistakes of a user, as opposed to faults of the program.
+"""Errors that the user can mend, and how tools report them.
 
-Tools print the message of a :class:`UserError` and exit with 2; anything else is a bug and shows
-its traceback. A disk that is full or may not be written to is no bug either.
+Tools print the message of a :class:`UserError`, or of a full or read-only disk, and exit with 2.
+Any other exception is a bug and shows its traceback.
 """
 
 import errno
@@ -51,19 +51,19 @@ def reason(error: BaseException, limit: int = 300) -> str:
 
 
 def one_line(error: Exception) -> str | None:
-    """What to tell the user in place of a traceback; ``None`` if the error is a bug."""
+    """The message for the user instead of a traceback; ``None`` if the error is a bug."""
     if isinstance(error, UserError):
         return str(error)
     return describe_storage_error(error) if is_storage_error(error) else None
 
 
 def is_storage_error(error: BaseException | None) -> bool:
-    """Whether a file could not be written for want of space or because the disk is read-only."""
+    """Whether a file could not be written because the disk is full or read-only."""
     return isinstance(error, OSError) and error.errno in _STORAGE
 
 
 def describe_storage_error(error: OSError) -> str:
-    """One line of such an error, with the file if it is known."""
+    """One line that describes a storage error, with the file if it is known."""
     where = f"Cannot write {error.filename}: " if error.filename else ""
     reason = _STORAGE.get(error.errno, error.strerror)
     return f"{where or 'Cannot write: '}{reason}. Make room, or choose another folder."

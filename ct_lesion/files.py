@@ -1,4 +1,4 @@
-"""Files and folders that are either complete or not there."""
+"""Atomic writing: files and folders are complete or absent."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def errors_name(path: str | Path) -> Iterator[None]:
-    """Errors of the system inside that name no file, as of a write to a full disk, name this."""
+    """Add the path to OSErrors that carry no file name, e.g. of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -63,17 +63,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _finish_exchange(path: Path, earlier: Path) -> None:
-    """Clear what a process left that was killed while one folder took another's place."""
+    """Finish or undo an exchange of folders that a killed process left half done."""
     if earlier.exists() and not path.exists():
         earlier.rename(path)
     shutil.rmtree(earlier, ignore_errors=True)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 so that no reader ever sees a part, and their folders if missing.
+    """Write text files in UTF-8 atomically, and create their folders.
 
     Raises:
-        OSError: one cannot be written; then none is, and nothing is left behind.
+        OSError: a file cannot be written; then none is written.
     """
     with ExitStack() as stack:
         for path, text in texts.items():
@@ -90,7 +90,7 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can do that."""
+    """Flush a folder's entries to the disk; does nothing on systems that cannot."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
-"""Yaml from outside: plain values only, and only as much as a config needs.
+"""Reads YAML from outside: plain values only, of limited size.
 
-Detectron2's ``merge_from_file`` falls back to a loader that runs what ``!!python/...`` tags name,
-so files are checked here first, and read without that.
+Detectron2's ``merge_from_file`` falls back to a loader that executes ``!!python/...`` tags, so
+files are checked here first.
 """
 
 from pathlib import Path

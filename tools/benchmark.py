@@ -7,7 +7,7 @@ Examples:
     python tools/benchmark.py --rows classify-resnet18_t1 --rounds 9 --output output/benchmark
     python tools/benchmark.py --weights output/segmentation/resnet18_t1/model_best.safetensors
 
-Writes benchmark.json and benchmark.md into the output folder. Nothing else should be running.
+Writes benchmark.json and benchmark.md into the output folder. Run nothing else meanwhile.
 """
 
 import argparse
@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 import ct_lesion  # noqa: F401  (registers the models)
+from ct_lesion.benchmark.cases import CASES, choose_cases
+from ct_lesion.benchmark.measure import Settings
 from ct_lesion.benchmark.results import write_results
-from ct_lesion.benchmark.row import Settings, all_rows, choose_rows
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
 
@@ -28,22 +29,28 @@ def parse_arguments() -> argparse.Namespace:
         "--rows", nargs="+", default=[], metavar="ROW", help="rows to measure (default: all)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=default.rounds, help="times each way (default: %(default)s)"
+        "--rounds",
+        type=int,
+        default=default.rounds,
+        help="measurements of each way (default: %(default)s)",
     )
     parser.add_argument(
         "--slices",
         type=int,
         default=default.slices,
-        help="slices of each way in a round (default: %(default)s)",
+        help="slices per round (default: %(default)s)",
     )
     parser.add_argument(
-        "--size", type=int, default=default.size, help="pixels a side (default: %(default)s)"
+        "--size",
+        type=int,
+        default=default.size,
+        help="height and width of the slices in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
         type=Path,
-        help="a trained segmenter, ResNet18_T1 (default: random weights, scores shifted so that "
-        "a few detections a slice pass)",
+        help="weights of a trained segmenter, ResNet18_T1 (default: random weights with scores "
+        "shifted so that a few detections per slice pass)",
     )
     parser.add_argument(
         "--output",
@@ -54,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--vs-torchvision",
         action="store_true",
-        help="also torchvision's Mask R-CNN with the same backbone",
+        help="also measure torchvision's Mask R-CNN with the same backbone",
     )
     parser.add_argument("--list", action="store_true", help="list the rows and stop")
     args = parser.parse_args()
@@ -69,18 +76,18 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.list:
-        for row in all_rows():
-            print(f"{row.name:32} {row.work} ({row.target or 'no target'})")
+        for case in CASES:
+            print(f"{case.name:32} {case.work} ({case.target or 'no target'})")
         return
-    rows = choose_rows(args.rows, args.vs_torchvision)
+    cases = choose_cases(args.rows, args.vs_torchvision)
     settings = Settings(args.rounds, args.size, args.slices, args.weights)
     results = []
-    for number, row in enumerate(rows, 1):
-        print(f"[{number}/{len(rows)}] {row.name}: {row.work} ...", end="", flush=True)
-        result = row.run(settings, progress=lambda _: print(".", end="", flush=True))
+    for number, case in enumerate(cases, 1):
+        print(f"[{number}/{len(cases)}] {case.name}: {case.work} ...", end="", flush=True)
+        result = case.run(settings)
         results.append(result)
         print(f" not measured: {result.skipped}" if result.skipped else f" {result.shown}")
-        # after each row: what was measured stays when a long run is interrupted
+        # after each row, so that an interrupted run keeps its results
         paths = write_results(args.output, results, settings, ["python", *sys.argv])
     print("Written:", *paths, sep="\n  ")
 

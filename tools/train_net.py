@@ -22,10 +22,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from ct_lesion.command_line import run_tool
+from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.engine import LesionTrainer
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import read_config, setup_run
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
 from ct_lesion.errors import ConfigError
 
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
@@ -34,9 +35,9 @@ ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
 def parse_arguments() -> argparse.Namespace:
     from detectron2.engine import default_argument_parser  # after ct_lesion says if it is missing
 
-    description, _, epilog = __doc__.partition("\n\n")
-    parser = default_argument_parser(epilog=epilog)
-    parser.description = description
+    parser = default_argument_parser()
+    about = tool_parser(__doc__)
+    parser.description, parser.epilog = about.description, about.epilog
     parser.add_argument(
         "--deterministic",
         action="store_true",

@@ -1,4 +1,4 @@
-"""What became of each tensor when a checkpoint was loaded."""
+"""Reports which tensors of a checkpoint were loaded, dropped or newly initialised."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ class LoadReport:
 
     Attributes:
         path: the checkpoint.
-        loaded: names that the model took.
-        missing: names in the model only; these parameters are fresh.
+        loaded: loaded names.
+        missing: names in the model only; newly initialised.
         unexpected: names in the checkpoint only; dropped.
-        wrong_shape: name, shape in the checkpoint, shape in the model; fresh as well.
+        wrong_shape: name, shape in the checkpoint, shape in the model; newly initialised as well.
     """
 
     path: str
@@ -35,7 +35,7 @@ class LoadReport:
         return [*self.missing, *(name for name, _, _ in self.wrong_shape)]
 
     def summary(self) -> str:
-        """A few lines for the log, one for each of what was loaded, fresh, dropped, misshapen."""
+        """Lines for the log: tensors loaded, newly initialised, dropped or of another shape."""
         lines = [f"loaded {self.path}: {_count(len(self.loaded))}"]
         if self.missing:
             lines.append(f"fresh (not in the checkpoint): {group_names(self.missing)}")

@@ -7,12 +7,13 @@ is a subclass of the one in Python.
 """
 
 import functools
+import io
 import math
 import pickle
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -55,6 +56,22 @@ class _Storage:
     numbers: torch.Tensor
 
 
+class PickleStream(io.BytesIO):
+    """Bytes of a pickle; reading beyond their end is an error, which pickle does not check."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if size is not None and len(data) < size:
+            raise EOFError
+        return data
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
+
+
 class _Operations(dict):
     """Functions by opcode; all others are refused."""
 
@@ -80,7 +97,7 @@ class Unpickler(pickle._Unpickler):
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: PickleStream,
         size: int,
         device: str = "cpu",
         foreign_class: str = "",
@@ -88,7 +105,7 @@ class Unpickler(pickle._Unpickler):
     ) -> None:
         """
         Args:
-            stream: in memory, because a damaged pickle asks for any length.
+            stream: left behind the end of the pickle.
             size: bytes of the whole file, which bound those of its tensors.
             device, foreign_class: see :func:`ct_lesion.checkpoint.torch_files.read_torch_file`.
             fill: reads the numbers of the storage with a key, when the pickle first refers to it.

@@ -1,4 +1,4 @@
-"""Which checkpoint a run resumes from: the last one, or if it is damaged, the one before."""
+"""Finds the checkpoint that a run resumes from, and checks the state in it."""
 
 import logging
 import math
@@ -24,10 +24,10 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
 
     Args:
         folder: of the run.
-        run: name of the run, if it is known; what an earlier run left in the folder is passed over.
+        run: name of the run, if it is known; checkpoints of other runs in the folder are skipped.
 
     Returns:
-        None if there is no checkpoint of the run.
+        ``None`` if the run has no checkpoint.
 
     Raises:
         CheckpointError: there are checkpoints of the run, but none that can be resumed from; or
@@ -41,7 +41,7 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
             writer = _run_of(path)
         except CheckpointError as error:
             problems.append(str(error))
-            logger.warning("%s An earlier checkpoint is looked for.", error)
+            logger.warning("%s Trying an earlier checkpoint.", error)
             continue
         if run and writer and writer != run:
             continue
@@ -99,16 +99,16 @@ def _run_of(path: Path) -> str | None:
 
 
 def restore(path: str, key: str, target: Any, state: Any) -> None:
-    """Give an optimizer, scheduler etc. the state that a checkpoint holds of it.
+    """Load a checkpoint's state into an optimizer, scheduler etc.
 
     Args:
         path: of the checkpoint.
-        key: what the state is called in it.
+        key: name of the state in the checkpoint.
         target: has ``load_state_dict``.
         state: from the checkpoint.
 
     Raises:
-        CheckpointError: the state is of something else, or an optimizer's is not finite.
+        CheckpointError: the state does not fit, or an optimizer's state is not finite.
     """
     try:
         target.load_state_dict(state)
@@ -116,7 +116,7 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
             _check_optimizer(target)
     except Exception as error:  # each class fails in its own way on another's state
         raise CheckpointError(
-            f"{path}: the run cannot go on from it, its {key!r} does not fit "
+            f"{path}: cannot resume, because its {key!r} does not fit "
             f"({type(error).__name__}: {reason(error)}). Remove last_checkpoint, or write an "
             "earlier checkpoint's name into it."
         ) from error
@@ -125,7 +125,7 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
 def check_iteration(path: str, rest: dict[str, Any]) -> None:
     """
     Raises:
-        CheckpointError: the iteration that the run goes on from is no whole number.
+        CheckpointError: the iteration is not a whole number.
     """
     iteration = rest.get(ITERATION_KEY, 0)
     if type(iteration) is not int or iteration < -1:
@@ -148,7 +148,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
 def _check_state(name: str, value: Any, parameter: torch.Tensor) -> None:
     if not isinstance(value, torch.Tensor):
         return
-    # "step" has one number; all others have one for each weight
+    # "step" is a scalar; other states have one value per weight
     if value.numel() > 1 and value.shape != parameter.shape:
         raise ValueError(f"{name} of shape {tuple(value.shape)} for {tuple(parameter.shape)}")
     if value.is_floating_point() and not torch.isfinite(value).all():

@@ -6,7 +6,6 @@ with it, too: ``torch.load`` has a zip reader of its own. A file with two centra
 show harmless records to the one and TorchScript, which ``torch.load`` runs, to the other.
 """
 
-import io
 import struct
 import zipfile
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 
 from ct_lesion.errors import CheckpointError, reason
 
-from .restricted_pickle import LARGEST_PICKLE, Unpickler, UnsafeError
+from .restricted_pickle import LARGEST_PICKLE, PickleStream, Unpickler, UnsafeError
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -56,7 +55,7 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
             "run a program. If you trust the file, load it where it was written and torch.save "
             "only its weights, a dict of tensors."
         ) from error
-    except EOFError as error:
+    except (EOFError, struct.error) as error:
         raise damaged(path, "it ends too early") from error
     except Exception as error:  # damaged bytes fail anywhere, in any way
         raise damaged(path, reason(error)) from error
@@ -80,7 +79,7 @@ def _read_zip(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any
                 if record.read(1):
                     raise ValueError(f"storage {key[:80]} is shorter than its record")
 
-        stream = io.BytesIO(archive.read(f"{folder}/data.pkl"))
+        stream = PickleStream(archive.read(f"{folder}/data.pkl"))
         numbers_from = fill if device == "cpu" else None
         return Unpickler(stream, size, device, foreign_class, numbers_from).load()
 
@@ -107,7 +106,7 @@ def _check_records(archive: zipfile.ZipFile) -> str:
 
 def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any:
     # from memory, because a damaged pickle asks a file for any length
-    stream = io.BytesIO(file.read(LARGEST_PICKLE))
+    stream = PickleStream(file.read(LARGEST_PICKLE))
     if Unpickler(stream, size).load() != LEGACY_MAGIC:
         raise ValueError("it does not begin as one")
     if Unpickler(stream, size).load() != LEGACY_PROTOCOL:

@@ -1,4 +1,4 @@
-"""What processes that work together must agree on."""
+"""What processes that train, evaluate or predict together must agree on or share."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
-    """The config for so many processes: Detectron2's ``auto_scale_workers``, and a check.
+    """Apply Detectron2's ``auto_scale_workers`` and check the result.
 
-    With ``SOLVER.REFERENCE_WORLD_SIZE`` above 0 batch and learning rate grow with the number of
-    processes and iterations shrink; with 0 nothing changes.
+    With ``SOLVER.REFERENCE_WORLD_SIZE`` above 0, batch size and learning rate grow with the number
+    of processes and the number of iterations shrinks. With 0 nothing changes.
 
     Raises:
-        ConfigError: a batch that the processes cannot share equally.
+        ConfigError: the processes cannot share the batch equally.
     """
     reference, batch = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
     if reference > 0 and batch % reference:
@@ -33,18 +33,24 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     if cfg.SOLVER.IMS_PER_BATCH % processes:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes (--num-gpus, "
-            f"--num-machines) cannot share equally: make it a multiple of {processes}, and see "
-            "docs/distributed.md for learning rate and iterations; or set "
-            "SOLVER.REFERENCE_WORLD_SIZE 1, which gives each process so many and scales both."
+            f"--num-machines) cannot share equally: make it a multiple of {processes} and see "
+            "docs/distributed.md for learning rate and iterations, or set "
+            "SOLVER.REFERENCE_WORLD_SIZE 1, which gives each process that many slices and scales "
+            "both."
         )
     return cfg
 
 
-def share_statistics(model: nn.Module) -> None:
-    """Give all processes the BatchNorm statistics of the first, whose are in the checkpoints.
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside a wrapper for distributed training, or the model itself."""
+    return getattr(model, "module", model)
 
-    Each process keeps its own of the slices that it has seen, so that without this an evaluation
-    in the middle of a training would be of several models, and none of them the saved one.
+
+def share_statistics(model: nn.Module) -> None:
+    """Broadcast rank 0's BatchNorm buffers, which are the ones that are saved.
+
+    Each process updates its buffers from its own slices. Without the broadcast, the processes of
+    an evaluation during training would each evaluate a different model.
     """
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
@@ -52,10 +58,10 @@ def share_statistics(model: nn.Module) -> None:
 
 
 def from_main(function: Callable[[], T]) -> T:
-    """What ``function`` gives in the main process, in all of them; they wait for it."""
+    """Call ``function`` in the main process and return its result in all; the others wait."""
     return comm.all_gather(function() if comm.is_main_process() else None)[0]
 
 
 def share_of_this_process(items: Sequence[T]) -> Sequence[T]:
-    """Every N-th of the items that N processes share, in their order."""
+    """Every N-th item, starting at this process's rank, for N processes."""
     return items[comm.get_rank() :: comm.get_world_size()]

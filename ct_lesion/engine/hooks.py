@@ -1,47 +1,43 @@
-"""Hooks that Detectron2's trainer lacks: best weights without side effects, epochs, and the count
-of slices that could not be read."""
+"""Hooks for the best weights, the epoch in the progress line and unreadable slices."""
 
 import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 
+from ct_lesion.checkpoint import description_value, read_description
+
+BEST = "model_best"
+logger = logging.getLogger(__name__)
+
 
 class BestWeights(HookBase):
-    """Keeps the weights of the best evaluation as ``model_best.safetensors``.
+    """Saves the weights of the best evaluation as ``model_best.safetensors``.
 
-    Unlike Detectron2's ``BestCheckpointer`` it writes no checkpoint to resume from, so that a
-    resumed run goes on from the last one and not from the best one, and it remembers the best value
-    of the run it resumes.
+    Unlike Detectron2's ``BestCheckpointer`` it does not change ``last_checkpoint``, so that a run
+    resumes from its last checkpoint rather than its best one, and it keeps the best value over a
+    resume.
     """
 
-    FILE = "model_best"
-
-    def __init__(
-        self,
-        period: int,
-        metric: str,
-        save: Callable[[str, dict[str, float]], Path],
-        read_best: Callable[[str], float | None],
-    ) -> None:
+    def __init__(self, cfg: CfgNode, save: Callable[[str, dict[str, float]], Path]) -> None:
         """
         Args:
-            period: iterations between evaluations, as given to ``EvalHook``.
-            metric: name of the metric in the event storage, e.g. "segm/AP"; larger is better.
+            cfg: of the run. ``TEST.BEST_METRIC`` of the first test set decides; larger is better.
             save: writes the weights under a name, with metrics that describe them.
-            read_best: the metric's value in the weights saved earlier under a name, if any.
         """
-        self._period = period
-        self._metric = metric
+        several = len(cfg.DATASETS.TEST) > 1
+        prefix = f"{cfg.DATASETS.TEST[0]}/" if several else ""
+        self._metric = f"{prefix}{cfg.TEST.BEST_METRIC}"  # as the event storage names it
+        self._period = cfg.TEST.EVAL_PERIOD
+        self._path = Path(cfg.OUTPUT_DIR) / f"{BEST}.safetensors"
         self._save = save
-        self._read_best = read_best
         self._best: float | None = None
         self._restored = False
-        self._log = logging.getLogger(__name__)
 
     def state_dict(self) -> dict:
         return {"best": self._best}
@@ -51,8 +47,9 @@ class BestWeights(HookBase):
         self._restored = True
 
     def before_train(self) -> None:
-        if self.trainer.start_iter > 0 and not self._restored:  # a checkpoint of an earlier version
-            self._best = self._read_best(self.FILE)
+        # checkpoints of earlier versions do not hold it
+        if self.trainer.start_iter > 0 and not self._restored:
+            self._best = self._read_best()
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -60,38 +57,43 @@ class BestWeights(HookBase):
             self._keep_if_best(done)
 
     def after_train(self) -> None:
-        # as EvalHook: a run that failed was not evaluated at its end
+        # a run that failed was not evaluated at its end
         if self.trainer.iter + 1 >= self.trainer.max_iter:
             self._keep_if_best(self.trainer.max_iter)
 
     def _keep_if_best(self, iteration: int) -> None:
         latest = self.trainer.storage.latest()
         if self._metric not in latest:
-            self._log.warning(
-                f"TEST.BEST_METRIC {self._metric} is not among the metrics that were computed; "
-                "the best weights are not kept."
+            logger.warning(
+                f"TEST.BEST_METRIC {self._metric} is not among the metrics of the evaluation, so "
+                "the best weights are not saved."
             )
             return
         value = float(latest[self._metric][0])
         if math.isnan(value) or (self._best is not None and value <= self._best):
             return
         self._best = value
-        path = self._save(self.FILE, {self._metric: value, "iteration": iteration})
-        self._log.info(f"Best {self._metric} so far, {value:.3f}, saved to {path}")
+        path = self._save(BEST, {self._metric: value, "iteration": iteration})
+        logger.info(f"Best {self._metric} so far, {value:.3f}, saved to {path}")
+
+    def _read_best(self) -> float | None:
+        if not self._path.is_file():
+            return None
+        return (description_value(read_description(self._path), "metrics") or {}).get(self._metric)
 
 
 class UnreadableSlices(HookBase):
-    """Gathers from all processes which slices were skipped because they could not be read.
+    """Gathers the slices that any process skipped because they could not be read.
 
     Attributes:
-        found: file name and reason; in the main process those of all, up to the last gathering.
+        found: reason by file name; in the main process of all processes, as last gathered.
     """
 
     def __init__(self, skipped: Callable[[], dict[str, str]], period: int) -> None:
         """
         Args:
-            skipped: those of this process up to now.
-            period: iterations between gatherings, that of the checkpoints.
+            skipped: returns the reason by file name of the slices skipped in this process so far.
+            period: iterations between gatherings, the same as between checkpoints.
         """
         self.found: dict[str, str] = {}
         self._skipped = skipped
@@ -111,9 +113,9 @@ class UnreadableSlices(HookBase):
                 self.found |= skipped
 
     def after_train(self) -> None:
-        self.found |= self._skipped()  # a run that failed has no time to ask the others
+        self.found |= self._skipped()  # after a failure other processes may not answer
         if self.found and comm.is_main_process():
-            logging.getLogger(__name__).warning(
+            logger.warning(
                 f"Skipped because they could not be read: {len(self.found)} slice(s), listed as "
                 "skipped_slices in training.json."
             )

@@ -1,8 +1,8 @@
-"""The processes of a run: one a GPU, or on a CPU as many as are asked for.
+"""Starts the processes of a run: one per GPU, or any number on a CPU.
 
-Detectron2's ``launch`` starts them. Here is what it leaves out: a CPU is shared, processes that
-torchrun or srun have started join each other (see :mod:`ct_lesion.engine.rendezvous`), and when
-one fails it says so once, and all end.
+Detectron2's ``launch`` starts them. This module adds what it lacks: processes that share the cores
+of a CPU, processes started by torchrun or srun (see :mod:`ct_lesion.engine.rendezvous`), and a
+single error message when one process fails, after which all end.
 """
 
 import logging
@@ -27,16 +27,16 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from ct_lesion.errors import USER_ERROR, ConfigError, one_line
 
-from .rendezvous import Place, join_group, place_from_environment
+from .rendezvous import RankInfo, join_group, rank_from_environment
 
-TIMEOUT = timedelta(minutes=30)  # that one process waits for another, as in Detectron2
+TIMEOUT = timedelta(minutes=30)  # for one process to wait for another, as in Detectron2
 FAULT, INTERRUPTED = 1, 130  # exit codes
 
-# A process that loses another fails too, a moment later. Whoever fails ends only after this many
-# seconds, so that those who look on see the cause end before its consequences.
-_PATIENCE = 1.0
+# Seconds by which a failing process delays its exit, so that the parent sees the root cause before
+# the broken connections of its peers.
+_EXIT_DELAY = 1.0
 
-# They import Detectron2 before ct_lesion could keep it from warning of torch's future.
+# Started processes import Detectron2 before ct_lesion can suppress torch's deprecation warnings.
 _IMPORT_WARNING = "ignore::FutureWarning:torch.jit._script"
 
 
@@ -47,51 +47,48 @@ def launch(
     machine_rank: int = 0,
     dist_url: str | None = "auto",
     args: tuple = (),
-    timeout: timedelta = TIMEOUT,
     *,
     on_gpu: bool = True,
     advice: str = "",
 ) -> Any:
-    """As ``detectron2.engine.launch``, and ``main_func(*args)`` in as many processes without GPU.
+    """``detectron2.engine.launch`` that also runs several processes without a GPU.
 
-    A single process that torchrun or srun have started among others joins these. ``main_func`` and
-    its arguments must be such as can be pickled.
+    A process that was started by torchrun or srun joins the others instead of starting any.
 
     Args:
-        main_func: run in each process.
-        num_gpus_per_machine: processes on this machine.
-        num_machines: as many of them.
-        machine_rank: of this one, from 0.
-        dist_url: where the processes meet, e.g. "tcp://10.0.0.1:29500"; "auto" on one machine.
+        main_func: runs in each process as ``main_func(*args)``; both must be picklable.
+        num_gpus_per_machine: number of processes on this machine.
+        num_machines: number of machines.
+        machine_rank: rank of this machine, from 0.
+        dist_url: address of the first machine, e.g. "tcp://10.0.0.1:29500"; "auto" for one machine.
         args: of ``main_func``.
-        timeout: that one process waits for another.
-        on_gpu: a GPU a process, where there are any; otherwise gloo on the CPU.
-        advice: printed when a process was killed: how to go on.
+        on_gpu: use one GPU per process where there are any; otherwise gloo on the CPU.
+        advice: printed when a process was killed: how to resume.
 
     Returns:
-        What ``main_func`` returned, where it ran in this process and in no other that was started.
+        The result of ``main_func`` if it ran in this process, else ``None``.
 
     Raises:
-        ConfigError: numbers that do not agree, or more processes than GPUs.
-        SystemExit: one of several processes failed; what happened was printed once, and all ended.
+        ConfigError: contradicting arguments, more processes than GPUs, or no connection.
+        SystemExit: one of several processes failed; the error was printed and all were ended.
     """
     on_gpu = on_gpu and torch.cuda.is_available()
     world_size = num_gpus_per_machine * num_machines
-    place = place_from_environment(os.environ)
-    if place and (world_size == 1 or place.starter == "torchrun"):
+    info = rank_from_environment(os.environ)
+    if info and (world_size == 1 or info.starter == "torchrun"):
         if world_size > 1:
-            place.refuse(
-                f"{place.starter} has started {place.world_size} processes already: leave out "
-                "--num-gpus and --num-machines."
+            info.refuse(
+                f"{info.starter} already started {info.world_size} processes: remove --num-gpus "
+                "and --num-machines."
             )
-        return _run_joined(place, on_gpu, main_func, args, timeout)
+        return _run_joined(info, on_gpu, main_func, args)
     _check_numbers(num_gpus_per_machine, num_machines, machine_rank, dist_url, on_gpu)
     if world_size == 1:
         return main_func(*args)
     shape = (num_gpus_per_machine, num_machines, machine_rank, dist_url or "auto")
     with TemporaryDirectory(prefix="ct_lesion-") as folder:
         task = (main_func, args, Path(folder) / "failed")
-        _start(shape, task, timeout, on_gpu, advice)
+        _start(shape, task, on_gpu, advice)
     return None
 
 
@@ -107,7 +104,7 @@ def _check_numbers(
         )
     if machines > 1 and dist_url in (None, "auto"):
         raise ConfigError(
-            "With several machines --dist-url must name the first one and a free port of it, "
+            "With several machines, set --dist-url to the first machine and a free port on it, "
             "e.g. tcp://10.0.0.1:29500."
         )
     if on_gpu and processes > torch.cuda.device_count():
@@ -117,38 +114,38 @@ def _check_numbers(
         )
 
 
-def _start(shape: tuple, task: tuple, timeout: timedelta, on_gpu: bool, advice: str) -> None:
-    """Start the processes of this machine and see to their end.
+def _start(shape: tuple, task: tuple, on_gpu: bool, advice: str) -> None:
+    """Start the processes of this machine and wait until all have ended.
 
     Raises:
-        ConfigError: they do not find each other.
+        ConfigError: they cannot connect to each other.
         SystemExit: one failed.
     """
-    # its lines about the processes that it ends would stand beside ours
+    # torch would log a line for each process that it ends, beside our error message
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     others = set(multiprocessing.active_children())
     try:
         with _environment(on_gpu):
-            engine.launch(_run, *shape, args=task, timeout=timeout)
-    except ProcessRaisedException as error:  # before it could run anything, which ends in _run
+            engine.launch(_run, *shape, args=task, timeout=TIMEOUT)
+    except ProcessRaisedException as error:  # before _run, which handles every later error
         raise ConfigError(
-            f"The processes cannot meet at --dist-url {shape[-1]}: "
+            f"The processes cannot connect at --dist-url {shape[-1]}: "
             f"{str(error).strip().splitlines()[-1]}"
         ) from None
     except ProcessExitedException as error:
-        if error.exit_code > 0:  # it has said why
+        if error.exit_code > 0:  # the process has printed its error
             sys.exit(error.exit_code)
         _report_killed(error, shape, advice)
         sys.exit(FAULT)
     finally:
-        # also after Ctrl-C: Python would wait for them
+        # after Ctrl-C Python would wait for them
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
 @contextmanager
 def _environment(on_gpu: bool) -> Iterator[None]:
-    """What processes that start meanwhile find: no GPU, unless each uses one, so they take gloo."""
+    """Environment of the started processes: without ``on_gpu`` GPUs are hidden, so gloo is used."""
     warnings = [os.environ.get("PYTHONWARNINGS", ""), _IMPORT_WARNING]
     changed = {"PYTHONWARNINGS": ",".join(filter(None, warnings))}
     if not on_gpu:
@@ -167,52 +164,50 @@ def _environment(on_gpu: bool) -> Iterator[None]:
 def _report_killed(error: ProcessExitedException, shape: tuple, advice: str) -> None:
     processes, machines, machine_rank, _ = shape
     rank = machine_rank * processes + error.error_index
-    _say(
-        f"Error: process {rank} of {processes * machines} (0 is the first) was ended by "
-        f"{error.signal_name}, so the others were ended too. If it was not you, memory ran out, "
-        f"most likely: fewer processes need less. {advice}"
+    _print_error(
+        f"Error: process {rank} of {processes * machines} (the first is 0) was killed by "
+        f"{error.signal_name}, so all were ended. If you did not do this, the machine probably ran "
+        f"out of memory: use fewer processes. {advice}"
     )
 
 
 # ---- in each process ----------------------------------------------------------------------------
-def share_cores(processes: int, own: int | None = None) -> None:
-    """Set torch's threads: ``own``, or a share of the cores; ``OMP_NUM_THREADS`` is one already."""
+def share_cores(processes: int, reserved: int | None = None) -> None:
+    """Set torch's threads to reserved cores or an equal share, unless OMP_NUM_THREADS does."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(own or max(torch.get_num_threads() // processes, 1))
+        torch.set_num_threads(reserved or max(torch.get_num_threads() // processes, 1))
 
 
-def _run_joined(
-    place: Place, on_gpu: bool, main_func: Callable, args: tuple, timeout: timedelta
-) -> Any:
+def _run_joined(info: RankInfo, on_gpu: bool, main_func: Callable, args: tuple) -> Any:
     if not on_gpu:
-        share_cores(place.local_world_size, place.cores)
-    is_first = join_group(place, on_gpu, timeout)
-    return _run_to_the_end(main_func, args, is_first)
+        share_cores(info.local_world_size, info.cores)
+    is_first = join_group(info, on_gpu, TIMEOUT)
+    return _run_reporting_errors(main_func, args, is_first)
 
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
-    """What Detectron2 runs in each process once they have met."""
+    """Runs in each process that Detectron2's launch started, once they are connected."""
     if not torch.cuda.is_available():
         share_cores(comm.get_local_size())
     with _ending_with_parent():
-        _run_to_the_end(main_func, args, lambda: _is_first(marker))
+        _run_reporting_errors(main_func, args, lambda: _is_first(marker))
 
 
-def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> Any:
-    """Run; if that fails, say why unless another process did, and end."""
+def _run_reporting_errors(main_func: Callable, args: tuple, is_first: Callable[[], bool]) -> Any:
+    """Run ``main_func``; on an error, print it unless another process did, and end this process."""
     try:
         return main_func(*args)
     except KeyboardInterrupt:
-        _end(INTERRUPTED, patience=0)
+        _end(INTERRUPTED, delay=0)
     except Exception as error:
         text, line = traceback.format_exc(), one_line(error)
         if line is not None:
             if is_first():
-                _say(f"Error: {line}")
+                _print_error(f"Error: {line}")
             _end(USER_ERROR)
-        time.sleep(_PATIENCE)
+        time.sleep(_EXIT_DELAY)
         if is_first():
-            _say(f"Process {comm.get_rank()} of {comm.get_world_size()} failed:\n{text}")
+            _print_error(f"Process {comm.get_rank()} of {comm.get_world_size()} failed:\n{text}")
         _end(FAULT)
     finally:  # not after _end, which does not return
         if dist.is_initialized():
@@ -221,23 +216,24 @@ def _run_to_the_end(main_func: Callable, args: tuple, is_first: Callable[[], boo
 
 @contextmanager
 def _ending_with_parent() -> Iterator[None]:
-    """End this process when the command that started it has ended, by kill -9 too.
+    """End this process when its parent has ended, even by ``kill -9``.
 
-    torch lets the system send SIGINT then, which all ignore that a script started with ``&``.
+    torch asks the system to send SIGINT then, but processes that a script starts with ``&`` ignore
+    SIGINT.
     """
     parent, done = multiprocessing.parent_process(), threading.Event()
 
     def watch() -> None:
         while not done.wait(1.0):
             if not parent.is_alive():
-                _end(INTERRUPTED, patience=0)
+                _end(INTERRUPTED, delay=0)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        # a thread that still waits when Python ends can abort the process
+        # a thread that is still waiting when Python exits can abort the process
         done.set()
         watcher.join()
 
@@ -250,13 +246,13 @@ def _is_first(marker: Path) -> bool:
     return True
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _end(exit_code: int, patience: float = _PATIENCE) -> None:
-    """End this process, and its own, whatever the group of processes still waits for."""
-    time.sleep(patience)
+def _end(exit_code: int, delay: float = _EXIT_DELAY) -> None:
+    """End this process and its children, even if the process group is waiting for it."""
+    time.sleep(delay)
     for child in multiprocessing.active_children():
         child.terminate()
     sys.stdout.flush()

@@ -1,8 +1,8 @@
 """``metrics.json`` and TensorBoard's events over a run that is killed and resumed.
 
-A resumed run goes back to its checkpoint and writes again what came after it. So these files are
-cut there, and the windows over which they smooth come back from the checkpoint: in the end they
-hold each iteration once, as if nothing had happened.
+A resumed run repeats the iterations after its checkpoint. So the files are cut at the checkpoint,
+which also holds the windows over which the writers smooth: each iteration is in the files once,
+with the values of an uninterrupted run.
 """
 
 import json
@@ -18,17 +18,17 @@ from ct_lesion.files import write_together
 
 METRICS_FILE = "metrics.json"
 WINDOW = 20  # iterations over which Detectron2's writers smooth
-# a process measures these from its fourth step on
+# of Detectron2's IterationTimer, which starts anew in a resumed process
 _CLOCK = ("time", "eta_seconds")
 logger = logging.getLogger(__name__)
 
 
 def cut_metrics(path: str | Path, iteration: int) -> int:
-    """Remove the lines of ``iteration`` and later, and a last one that was not written whole.
+    """Remove the lines of ``iteration`` and later, and an incomplete last line.
 
     Args:
-        path: a ``metrics.json``; nothing happens if there is none.
-        iteration: from which on the run writes again.
+        path: of a ``metrics.json``, which need not exist.
+        iteration: the first iteration that the run writes again.
 
     Returns:
         Number of lines removed.
@@ -53,33 +53,29 @@ def _iteration(line: str) -> float:
 class ResumableWriter(PeriodicWriter):
     """Detectron2's hook, with writers that open their files when training starts.
 
-    By then it is known from which iteration on they write, and a run that could not start has left
-    its folder alone.
+    Only then is the start iteration known, and a run that fails to start leaves the files alone.
     """
 
-    def __init__(
-        self, build: Callable[[], list[EventWriter]], folder: str | Path, period: int = WINDOW
-    ) -> None:
+    def __init__(self, build: Callable[[], list[EventWriter]], folder: str | Path) -> None:
         """
         Args:
-            build: makes the writers.
+            build: returns the writers.
             folder: of the run.
-            period: iterations between two writings.
         """
-        super().__init__([], period)
+        super().__init__([], WINDOW)
         self._build = build
         self._path = Path(folder) / METRICS_FILE
 
     def before_train(self) -> None:
-        # the checkpoint's own iteration is written again too: see LesionTrainer.before_train
+        # the checkpoint's own iteration is repeated too, see LesionTrainer.before_train
         removed = cut_metrics(self._path, max(self.trainer.start_iter - 1, 0))
         if removed and self.trainer.start_iter == 0:
-            logger.warning(f"{self._path} held {removed} lines of an earlier run; they are gone.")
+            logger.warning(f"Removed {removed} lines of an earlier run from {self._path}.")
         self._writers = self._build()
 
 
 class SmoothingWindow(HookBase):
-    """Keeps the last values of what each iteration writes in the checkpoint."""
+    """Saves the last ``WINDOW`` values of each metric in the checkpoint, and restores them."""
 
     def __init__(self) -> None:
         self._values: dict[str, list] = {}

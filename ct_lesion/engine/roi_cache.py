@@ -1,13 +1,7 @@
-"""RoI batches of a detector that does not learn: computed once, kept in a file, trained on.
+"""RoI batches of a frozen detector: computed once, stored in a file, used in training.
 
-With ``MODEL.CLASSIFIER.TRAIN_BATCHNORM`` "none" the RoI batch of a slice never changes, so one pass
-of the detector over a dataset is all that training S needs. In a trainer, once the weights are
-loaded::
-
-    if can_cache(cfg):
-        dicts = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
-        cache = load_or_extract(cfg, model, dicts, mapper)
-        loader = build_cached_train_loader(cfg, cache, seed)
+With ``MODEL.CLASSIFIER.TRAIN_BATCHNORM`` "none" the RoI batch of a slice never changes, so S can be
+trained on the outputs of a single pass of the detector over the dataset.
 
 Shapes: M slices, N RoIs a slice.
 """
@@ -23,7 +17,7 @@ from detectron2.data import build_detection_test_loader
 from detectron2.utils import comm
 from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.roi_batches import (
@@ -43,16 +37,17 @@ from ct_lesion.data.loading.unreadable import (
 from ct_lesion.errors import DatasetError
 from ct_lesion.modeling.fast.inference import fast_inference
 
-from .fingerprint import fingerprint, unwrap_model
+from .across_processes import unwrap_model
+from .fingerprint import fingerprint
 
 logger = logging.getLogger(__name__)
 
 
 def can_cache(cfg: CfgNode) -> bool:
-    """Whether each slice has one RoI batch for the whole training.
+    """Whether the RoI batch of each slice is constant during training.
 
-    It has when nothing in the detector learns and nothing in the input is random. What stands
-    against it is logged.
+    It is if the whole detector is frozen and the input is not augmented. The keys of the
+    augmentation that prevents it are logged.
     """
     if not is_classifier(cfg):
         return False
@@ -73,21 +68,24 @@ def can_cache(cfg: CfgNode) -> bool:
 
 
 def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -> RoIBatches:
-    """One pass of the detector over a dataset.
+    """Run the detector once over a dataset.
 
-    Random number generators are left as they were, so that a training that follows draws what it
-    would have drawn without the pass. With several processes each passes its share, and all get
-    the whole.
+    The states of the random number generators are preserved, so that the training that follows
+    draws the same numbers as without this pass. Each of several processes computes its share, and
+    all receive the whole.
 
     Args:
-        cfg: the model's config, for the record and for ``MODEL.FAST_PATH``.
-        model: a ``COVIDCTMaskNet``, or one wrapped for distributed training.
+        cfg: the model's config, which is stored and selects ``MODEL.FAST_PATH``.
+        model: a ``COVIDCTMaskNet``, possibly wrapped for distributed training.
         data_loader: yields lists of inputs, each slice once, in the order of the dataset, as
-            Detectron2's ``build_detection_test_loader`` does. What is :class:`Unreadable` among
-            them is passed over.
+            Detectron2's ``build_detection_test_loader`` does. :class:`Unreadable` items are
+            skipped.
 
     Returns:
-        the RoI batches, with an empty fingerprint.
+        The RoI batches, with an empty fingerprint.
+
+    Raises:
+        DatasetError: no slice can be read.
     """
     model = unwrap_model(model)
     rows: list[dict] = []
@@ -102,7 +100,7 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     model.train(was_training)
     rows = [row for part in comm.all_gather(rows) for row in part]
     if not rows:
-        raise DatasetError("There is no slice to compute RoI batches of.")
+        raise DatasetError("There are no readable slices to compute RoI batches of.")
     return RoIBatches.from_rows(rows, cfg.dump())
 
 
@@ -118,26 +116,25 @@ def load_or_extract(
     model: nn.Module,
     dataset_dicts: Sequence[dict],
     mapper: Callable[[dict], dict],
-    path: str | Path | None = None,
 ) -> RoIBatches:
-    """RoI batches from their file if it fits model, config and dataset; computed otherwise.
+    """RoI batches from ``OUTPUT_DIR/roi_batches.npz``, or computed if the file does not fit.
+
+    The file fits if model, config and dataset have the same fingerprint. Otherwise it is replaced.
 
     Args:
         cfg: the model's config.
         model: a ``COVIDCTMaskNet`` with its weights loaded.
-        dataset_dicts: records of the dataset, e.g. of ``get_detection_dataset_dicts``.
-        mapper: turns a record into an input; the mapper of the training without the cache.
-        path: the file, ``roi_batches.npz`` in ``OUTPUT_DIR`` if not given. It is written, or
-            replaced if it does not fit.
+        dataset_dicts: records of the dataset, e.g. from ``get_detection_dataset_dicts``.
+        mapper: turns a record into an input; the same as in a training without the cache.
 
     Raises:
-        DatasetError: a slice cannot be read, and ``INPUT.ON_CORRUPT`` does not say "skip", which
-            leaves it out; see :func:`slices_left_out`.
+        DatasetError: a slice cannot be read and ``INPUT.ON_CORRUPT`` is "stop". With "skip" the
+            slice is left out; see :func:`slices_left_out`.
     """
-    path = Path(path or Path(cfg.OUTPUT_DIR) / "roi_batches.npz")
+    path = Path(cfg.OUTPUT_DIR) / "roi_batches.npz"
     expected = fingerprint(cfg, model, dataset_dicts)
     cache = _load_if_fits(path, expected)
-    # all processes must agree, or the one that extracts waits for the others forever
+    # all processes must agree: a process that extracts alone would wait for the others forever
     if all(comm.all_gather(cache is not None)):
         return cache
     loader = build_detection_test_loader(
@@ -151,7 +148,7 @@ def load_or_extract(
     cache = replace(extract_roi_batches(cfg, model, loader), fingerprint=expected)
     if comm.is_main_process():
         cache.save(path)
-        logger.info("RoI batches of %d slices are in %s", len(cache), path)
+        logger.info("Wrote RoI batches of %d slices to %s", len(cache), path)
     comm.synchronize()
     return cache
 
@@ -162,47 +159,29 @@ def _load_if_fits(path: Path, expected: Fingerprint) -> RoIBatches | None:
     except FileNotFoundError:
         return None
     except StaleCacheError as error:
-        logger.warning("%s They are computed again now.", error)
+        logger.warning("%s Computing them again.", error)
         return None
-    logger.info("RoI batches of %d slices come from %s", len(cache), path)
+    logger.info("Read RoI batches of %d slices from %s", len(cache), path)
     return cache
 
 
 def slices_left_out(cache: RoIBatches, dataset_dicts: Sequence[dict]) -> list[str]:
-    """File names of the slices that have no RoI batch because they could not be read."""
+    """File names of the slices without an RoI batch, because they could not be read."""
     kept = set(cache.file_name.tolist())
     return [str(r["file_name"]) for r in dataset_dicts if str(r["file_name"]) not in kept]
 
 
 def build_cached_train_loader(cfg: CfgNode, cache: RoIBatches, seed: int) -> TrainingStream:
-    """Batches of RoI batches in memory, in the order of ``build_training_stream`` of this seed."""
-    slices = _Slices(cache)
-    # no workers: there is nothing to read
-    return make_stream(cfg, _SlicesAtPlaces(slices), slices.slices, seed, num_workers=0)
+    """Batches from memory, in the order of ``build_training_stream`` with the same seed."""
+    slices = cache.inputs()
+    # without workers, because there is no file to read
+    return make_stream(cfg, _SlicesInMemory(slices), slices, seed, num_workers=0)
 
 
-def build_cached_test_loader(cache: RoIBatches, batch_size: int = 64) -> DataLoader:
-    """Every slice of the cache once, in order, as ``build_detection_test_loader`` yields them."""
-    return build_detection_test_loader(_Slices(cache), mapper=dict, batch_size=batch_size)
+class _SlicesInMemory(Dataset):
+    """The dataset of a :class:`TrainingStream` that returns copies of prepared inputs."""
 
-
-class _Slices(Dataset):
-    """The slices of a cache in memory: Detectron2 would pickle a list of them."""
-
-    def __init__(self, cache: RoIBatches) -> None:
-        self.slices = cache.inputs()
-
-    def __len__(self) -> int:
-        return len(self.slices)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.slices[index]
-
-
-class _SlicesAtPlaces(Dataset):
-    """Copies of the slices, by their position in a :class:`TrainingStream`."""
-
-    def __init__(self, slices: _Slices) -> None:
+    def __init__(self, slices: list[dict]) -> None:
         self._slices = slices
 
     def __len__(self) -> int:

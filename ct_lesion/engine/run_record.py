@@ -1,4 +1,4 @@
-"""What a run did, beside its results: seconds, seed, hardware, versions, hashes."""
+"""Records of a training and of its evaluations: duration, seed, hardware, versions, hashes."""
 
 import hashlib
 import json
@@ -23,8 +23,9 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import write_together
 from ct_lesion.json_files import read_json
 
+from .across_processes import unwrap_model
 from .checks import dataset_hashes
-from .fingerprint import hash_weights, unwrap_model
+from .fingerprint import hash_weights
 from .patient_overlap import find_shared_patients
 
 TRAINING_RECORD = "training.json"
@@ -32,7 +33,7 @@ EVALUATION_RECORD = "evaluation.json"
 
 
 def hardware() -> dict[str, Any]:
-    """The machine in plain values: processor, cores, threads, GPUs, processes of this run."""
+    """Processor, cores, threads, GPUs and number of processes of this run, as JSON values."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "processor": _processor_name(),
@@ -54,7 +55,7 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _circumstances(cfg: CfgNode) -> dict[str, Any]:
+def _environment(cfg: CfgNode) -> dict[str, Any]:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": cfg.MODEL.DEVICE,
@@ -76,32 +77,28 @@ def _compare_patients(cfg: CfgNode) -> dict[str, Any]:
 
 
 class TrainingRecord(HookBase):
-    """Keeps ``training.json`` in the run's folder up to date, also over a resumed run.
+    """Writes ``training.json`` into the run's folder, also over a resumed run.
 
-    ``patients`` says how many there are in the training and test sets, and who is in both.
+    ``patients`` counts the patients of the training and test sets and lists those in both.
 
-    ``seconds`` is the time in training steps, evaluations and checkpoints not included, and in
-    ``preparation_seconds``, that of what had to be computed before the first step. Both are of the
-    steps that count: those that a killed run did after its last checkpoint are done again.
+    ``seconds`` is the time spent in training steps, without evaluations and checkpoints.
+    ``preparation_seconds`` is the time spent before the first step, e.g. on RoI batches. Steps
+    after the last checkpoint of a killed run are repeated, so only the repetition counts.
 
     Attributes:
-        run: a name for the run, drawn when it began.
+        run: random name of the run, which a resumed run keeps.
         seed: of the run.
-        skipped_slices: gives file name and reason of the slices that could not be read.
+        skipped_slices: returns the reason by file name of the slices that could not be read.
+        preparation_seconds: see above, in this process only.
     """
 
-    def __init__(self, cfg: CfgNode, period: int) -> None:
-        """
-        Args:
-            cfg: of the run.
-            period: iterations between writings; that of the checkpoints.
-        """
+    def __init__(self, cfg: CfgNode, seed: int) -> None:
         self.run = secrets.token_hex(8)
-        self.seed = cfg.SEED
+        self.seed = seed
         self.skipped_slices: Callable[[], dict[str, str]] = dict
         self._restored = False
         self._cfg = cfg
-        self._period = period
+        self._period = cfg.SOLVER.CHECKPOINT_PERIOD
         self._path = Path(cfg.OUTPUT_DIR) / TRAINING_RECORD
         self._earlier = {"seconds": 0.0, "preparation_seconds": 0.0}
         self._seconds = 0.0
@@ -120,17 +117,17 @@ class TrainingRecord(HookBase):
     def before_train(self) -> None:
         self._patients = _compare_patients(self._cfg)
         self._iterations = self.trainer.start_iter
-        earlier_version = self._iterations > 0 and not self._restored
-        if earlier_version and self._path.is_file():
+        # checkpoints of earlier versions do not hold the times
+        if self._iterations > 0 and not self._restored and self._path.is_file():
             advice = "Remove it to count the time of the run from here on."
             record = read_json(self._path, dict, ConfigError, advice)
             earlier = {key: record.get(key, 0.0) for key in self._earlier}
             if not all(type(seconds) in (int, float) for seconds in earlier.values()):
                 raise ConfigError(
-                    f"{self._path}: is damaged (its seconds are no numbers). {advice}"
+                    f"{self._path}: is damaged (its seconds are not numbers). {advice}"
                 )
             self._earlier = earlier
-        self._save()  # a resumed run asks for seed and name even if there is no checkpoint yet
+        self._save()  # a run killed before its first checkpoint resumes with this seed and name
 
     def before_step(self) -> None:
         self._step_began = time.perf_counter()
@@ -160,7 +157,7 @@ class TrainingRecord(HookBase):
             "patients": self._patients,
             # a later evaluation in this folder overwrites config.yaml
             "config": self._cfg.dump(),
-            **_circumstances(self._cfg),
+            **_environment(self._cfg),
             "seed": self.seed,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
         }
@@ -168,9 +165,9 @@ class TrainingRecord(HookBase):
 
 
 class EvaluationRecord(DatasetEvaluator):
-    """Writes ``evaluation.json`` beside the results of an evaluation; measures nothing else.
+    """Writes ``evaluation.json`` beside the results of an evaluation; computes no metrics.
 
-    It says which weights were evaluated on what, by hashes, and how long it took.
+    It holds hashes of the weights and datasets, and the duration in seconds.
     """
 
     def __init__(
@@ -179,8 +176,8 @@ class EvaluationRecord(DatasetEvaluator):
         """
         Args:
             cfg: of the evaluation.
-            model: what is evaluated.
-            dataset_name: on what.
+            model: the model whose weights are hashed.
+            dataset_name: the test set.
             folder: ``inference/<dataset>`` of the run.
         """
         self._cfg = cfg
@@ -200,7 +197,7 @@ class EvaluationRecord(DatasetEvaluator):
         self._slices += len(inputs)
 
     def evaluate(self) -> dict:
-        """Write the record in the main process; there are no metrics."""
+        """Write the record in the main process; returns no metrics."""
         slices = sum(comm.all_gather(self._slices))
         if comm.is_main_process():
             metadata = MetadataCatalog.get(self._dataset_name)
@@ -211,7 +208,7 @@ class EvaluationRecord(DatasetEvaluator):
                 "is_a_training_set": self._dataset_name in self._cfg.DATASETS.TRAIN,
                 "seconds": time.perf_counter() - self._began,
                 "weights_sha256": hash_weights(unwrap_model(self._model).state_dict()),
-                **_circumstances(self._cfg),
+                **_environment(self._cfg),
             }
             _write(self._path, content)
         return {}

@@ -1,4 +1,4 @@
-"""The seed of a run: of its order of slices, of augmentation and of what the model draws."""
+"""The seed of a run, from which slice order, augmentation and the model's draws follow."""
 
 import os
 import random
@@ -17,9 +17,10 @@ from .run_record import TRAINING_RECORD
 
 
 def choose_seed(cfg: CfgNode, resume: bool = False) -> int:
-    """``SEED``, or where it is not set, that of the run to resume, or a new one.
+    """``SEED``; if it is negative, the seed of the run to resume, or else a new random one.
 
-    The same in all processes.
+    Returns:
+        The same seed in all processes.
     """
     if cfg.SEED >= 0:
         return cfg.SEED
@@ -29,10 +30,10 @@ def choose_seed(cfg: CfgNode, resume: bool = False) -> int:
 
 
 def recorded(folder: str | Path) -> dict:
-    """What ``training.json`` in a run's folder says; nothing if there is none.
+    """Content of ``training.json`` in a run's folder; empty if there is no such file.
 
     Raises:
-        ConfigError: it is damaged.
+        ConfigError: the file is damaged.
     """
     path = Path(folder) / TRAINING_RECORD
     advice = "Remove it: the run then goes on under a new name."
@@ -40,24 +41,24 @@ def recorded(folder: str | Path) -> dict:
 
 
 def seed_step(seed: int, iteration: int) -> None:
-    """Start all generators of this process for a training step.
+    """Seed all random generators of this process for a training step.
 
-    What a step draws then depends on seed, iteration and process alone, so that a resumed run
-    needs nothing of the past.
+    The draws of a step then depend only on seed, iteration and process, so that a checkpoint needs
+    no generator states.
     """
     value = derived_seed(seed, "step", iteration, comm.get_rank())
     random.seed(value)
     np.random.seed(value % 2**32)
-    # not torch.manual_seed, which formats a stack trace for GPUs that are not in use
+    # torch.manual_seed would format a stack trace for GPUs that are not in use
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(value)
 
 
 def use_deterministic_algorithms() -> None:
-    """Ask torch and its libraries for the same result each time, at the cost of speed.
+    """Make torch, cuDNN and cuBLAS use deterministic algorithms, which are slower.
 
-    Where torch has no such algorithm on a GPU, it warns and takes the other one.
+    For an operation without one, torch warns and uses the nondeterministic algorithm.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,6 +1,7 @@
-"""From command-line arguments to a checked config."""
+"""Turns command-line arguments into a checked config."""
 
 import argparse
+import logging
 
 import detectron2.utils.comm as comm
 import torch
@@ -13,33 +14,33 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name
 
 from .across_processes import scale_to_processes
-from .checks import check_classes, check_datasets
+from .checks import check_classes, window_remarks, with_window
+from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
-from .stopping import outlive_a_full_disk
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
-    """Read and check the config, fall back to the CPU where there is no GPU, start the log.
+    """Read and check the config, fall back to the CPU without a GPU, and start the log.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``, and ``deterministic`` if they have it.
+        args: of Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
 
     Returns:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
 
     Raises:
-        ConfigError: unknown keys, values of the wrong type, an unreadable file, keys that do not
-            agree with the datasets, or training on patients of a test set.
-        DatasetError: a dataset that the run needs is not there.
+        ConfigError: unknown keys, values of the wrong type, an unreadable file, keys that
+            contradict the datasets, or training on patients of a test set.
+        DatasetError: a dataset of the run is missing or invalid.
     """
     cfg = read_config(args.config_file, args.opts)
     args.config_file = find_config(args.config_file)  # Detectron2 copies the file into the log
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        _say_once(f"No GPU here (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
+        _print_once(f"No GPU found (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
         cfg.MODEL.DEVICE = "cpu"
     if cfg.MODEL.DEVICE == "cpu" and cfg.SOLVER.AMP.ENABLED:
-        _say_once("Automatic mixed precision needs a GPU: SOLVER.AMP.ENABLED is taken as False.")
+        _print_once("Mixed precision needs a GPU: SOLVER.AMP.ENABLED is set to False.")
         cfg.SOLVER.AMP.ENABLED = False
     if not args.eval_only:
         cfg.SEED = choose_seed(cfg, args.resume)
@@ -47,27 +48,29 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         use_deterministic_algorithms()
     cfg.freeze()
     check_classes(cfg)
-    check_datasets(cfg, training=not args.eval_only)
+    cfg = with_window(cfg, training=not args.eval_only)
     if not args.eval_only:
-        scale_to_processes(cfg, comm.get_world_size())  # as the trainer does: can it be done?
+        scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
-    outlive_a_full_disk()
+    for remark in window_remarks(cfg, training=not args.eval_only):
+        logging.getLogger("ct_lesion").warning(remark)
+    ignore_full_disk_in_logs()
     return cfg
 
 
-def _say_once(line: str) -> None:
+def _print_once(line: str) -> None:
     if comm.is_main_process():
         print(line)
 
 
 def read_config(config_file: str, overrides: list[str]) -> CfgNode:
-    """:func:`ct_lesion.load_config`, with what can be wrong as one line.
+    """:func:`ct_lesion.load_config` with one-line errors.
 
     Raises:
-        ConfigError: names the file or the overrides.
+        ConfigError: names the file and the overrides.
     """
     if not config_file:
         raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from .mask_ap import patients_of
-from .segmentation_metrics import above_score, match_images
+from .segmentation_metrics import FOUND_IOU, above_score, match_images
 
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false detections per slice
 
@@ -88,7 +88,7 @@ def _dice(counts: np.ndarray) -> float:
     return float(2 * both / total) if total else float("nan")
 
 
-def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = 0.5) -> FrocCurve:
+def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = FOUND_IOU) -> FrocCurve:
     """Sensitivity and false detections per slice at every score.
 
     A lesion is found if the IoU with a detection of its class is above ``iou``; a detection is

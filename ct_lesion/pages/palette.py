@@ -3,7 +3,6 @@
 The palette is that of Okabe and Ito, https://jfly.uni-koeln.de/color/.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -35,10 +34,6 @@ LINE_STYLES = (
 )
 
 
-def style_of(class_name: str, class_names: Sequence[str]) -> LineStyle:
-    """The outline of a lesion class, by its index among the model's classes, modulo four.
-
-    A name that is not among them gets the first style.
-    """
-    place = list(class_names).index(class_name) if class_name in class_names else 0
-    return LINE_STYLES[place % len(LINE_STYLES)]
+def style_of(class_index: int) -> LineStyle:
+    """The outline of a lesion class; the styles repeat after four classes."""
+    return LINE_STYLES[class_index % len(LINE_STYLES)]

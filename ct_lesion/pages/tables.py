@@ -50,6 +50,10 @@ class Table:
         forms = [self.formats.get(column, "") for column in self.columns]
         return [[_show(v, form) for v, form in zip(row, forms, strict=True)] for row in self.rows]
 
+    def numeric(self) -> list[bool]:
+        """Whether each column holds numbers, which a page aligns to the right."""
+        return [any(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+
     def records(self) -> list[dict[str, Cell]]:
         """The rows for JSON, by column; missing values are ``None``."""
         return without_nan([dict(zip(self.columns, row, strict=True)) for row in self.rows])
@@ -77,6 +81,10 @@ class Table:
 
 def _absent(cell: Cell) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _show(cell: Cell, form: str) -> str:

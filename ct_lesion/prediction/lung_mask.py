@@ -1,22 +1,22 @@
 """Lung masks given by the user, for lesion as a share of lung."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.scans.geometry import Geometry
+from ct_lesion.scans.geometry import check_same_grid
+from ct_lesion.scans.names import safe_name
 from ct_lesion.scans.scan import Scan
-from ct_lesion.scans.volume_files import VolumeFile, is_volume_file
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+from ct_lesion.scans.volume_files import VolumeFile, is_volume_file, volume_stem
 
 
 @dataclass(frozen=True)
 class LungMasks:
     """The mask volume of a single scan, or a folder of mask volumes with the names of the scans.
+
+    A mask may have the name of the scan's file or that of the scan's output folder.
 
     Attributes:
         path: file or folder.
@@ -49,12 +49,16 @@ class LungMasks:
             if not is_volume_file(self.path):
                 raise DatasetError(f"--lung-mask {self.path}: not NIfTI, NRRD or MetaImage.")
             return self.path
-        for suffix in SUFFIXES:
-            if (found := self.path / f"{scan_name}{suffix}").is_file():
-                return found
-        raise DatasetError(
-            f"{self.path}: has no lung mask {scan_name}.nii.gz (or .nii, .nrrd, .mha, .mhd)."
-        )
+        files = [path for path in sorted(self.path.iterdir()) if is_volume_file(path)]
+        found = [f for f in files if scan_name in (volume_stem(f), safe_name(volume_stem(f)))]
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found)
+            raise DatasetError(
+                f"{self.path}: has {f'{len(found)} lung masks ({names})' if found else 'no mask'} "
+                f"of the scan {scan_name}; give one, {scan_name}.nii.gz (or .nii, .nrrd, .mha, "
+                ".mhd)."
+            )
+        return found[0]
 
     def read(self, scan: Scan) -> np.ndarray:
         """Read a scan's lung mask, (S, H, W) bool in the scan's orientation.
@@ -64,28 +68,5 @@ class LungMasks:
         """
         path = self.of(scan.name)
         volume = VolumeFile(path)
-        grid = volume.geometry
-        if not _same_grid(grid, scan.geometry):
-            raise DatasetError(
-                f"{path}: does not fit the scan {scan.name}: the mask has {grid.size} voxels of "
-                f"{_mm(grid.spacing)} mm with origin {_mm(grid.origin)}, the scan has "
-                f"{scan.geometry.size} of {_mm(scan.geometry.spacing)} mm with origin "
-                f"{_mm(scan.geometry.origin)}. Resample the mask onto the scan's grid."
-            )
-        return scan.geometry.to_internal(np.concatenate(list(volume.slabs()))) > 0
-
-
-def _same_grid(mask: Geometry, scan: Geometry) -> bool:
-    """Whether two grids agree, within 0.01 mm."""
-    pairs = (
-        (mask.spacing, scan.spacing),
-        (mask.origin, scan.origin),
-        (mask.direction, scan.direction),
-    )
-    return tuple(mask.size) == tuple(scan.size) and all(
-        np.allclose(a, b, atol=0.01) for a, b in pairs
-    )
-
-
-def _mm(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+        check_same_grid(path, volume.geometry, scan.geometry, scan.name)
+        return volume.geometry.to_internal(np.concatenate(list(volume.slabs()))) > 0

@@ -45,8 +45,7 @@ def draw_overlay(
     factor = max(1, round(SMALLEST / max(grey.shape)))
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
-    names = [class_names[lesion.class_index] for lesion in lesions]
-    styles = [style_of(name, class_names) for name in names]
+    styles = [style_of(lesion.class_index) for lesion in lesions]
     outlines = [[ring * factor for ring in find_contours(lesion.mask)] for lesion in lesions]
     closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
     _darken_along(canvas, [line for lines in closed for line in lines])
@@ -58,7 +57,8 @@ def draw_overlay(
     for lesion, rings, style in zip(lesions, outlines, styles, strict=True):
         if rings:
             _draw_score(picture, np.concatenate(rings), f"{lesion.score:.2f}", style, taken)
-    legend = {name: style_of(name, class_names) for name in class_names if name in names}
+    shown = sorted({lesion.class_index for lesion in lesions})
+    legend = {class_names[index]: style_of(index) for index in shown}
     return np.asarray(_with_caption(picture, caption, legend))
 
 

@@ -5,14 +5,13 @@ the unfinished scans. Several processes share the scans; the main process checks
 """
 
 import json
-import logging
 import sys
 import time
-import warnings
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,14 @@ from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_together
 from ct_lesion.json_files import read_json
-from ct_lesion.pages.environment import DISCLAIMER
-from ct_lesion.scans.scan import ReadOptions
-from ct_lesion.scans.sources import ScanSource, find_scans
+from ct_lesion.scans.sources import ScanSource
 
+from .input_window import with_window_remarks
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
 from .page import write_index
 from .predictor import LesionPredictor
-from .scan_files import MASK_FILE, SUMMARY_FILE, ScanWriter
-
-FAILED_EXIT = 10  # exit code, plus the number of failed scans, up to MAX_EXIT
-MAX_EXIT = 100
+from .scan_files import SUMMARY_FILE, ScanWriter
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def predict_scans(
     sources: Sequence[ScanSource],
     predictor: LesionPredictor,
     output: str | Path,
-    options: RunOptions | None = None,
+    options: RunOptions,
 ) -> RunResult:
     """Predict each scan into ``output/<name>`` and write ``output/index.html``.
 
@@ -96,7 +91,7 @@ def predict_scans(
         UserError: the folder cannot be created, or it holds different predictions of these scans
             and ``overwrite`` is not set. Nothing is predicted then.
     """
-    options, output = options or RunOptions(), Path(output)
+    output = Path(output)
     from_main(lambda: _make_folder(output))
     made, failed = _made_from_all(sources, predictor, options)
     skipped = from_main(lambda: _finished(output, made, options.overwrite))
@@ -202,14 +197,14 @@ def _predict_scan(
     title: str,
 ) -> None:
     began = time.perf_counter()
-    scan = source.open()
-    for line in (*scan.notes, *(f.message for f in scan.qc)):
+    scan = with_window_remarks(source.open(), predictor.models)
+    for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
         tqdm.write(f"{title}: {line}")
     lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
     with atomic_folder(output / source.name) as folder, bar:
-        score_map = predictor.score_map if options.save_score_maps else None
+        score_map = partial(predictor.score_map, scan) if options.save_score_maps else None
         writer = ScanWriter(folder, scan, predictor, lung=lung, score_map=score_map)
         for prediction, grey in predictor.predict_slices(scan):
             writer.add(prediction, grey)
@@ -250,61 +245,6 @@ def describe_models(predictor: LesionPredictor) -> dict[str, str]:
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
         facts[kind] = "/".join(model.path.parts[-2:])  # the file name alone is often the same
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
+        facts[f"{kind} images, window"] = model.window.label
     facts["lesions from score"] = f"{predictor.score_thresh:g}"
     return facts
-
-
-# ---- what the command line needs around it ------------------------------------------------------
-def quiet_libraries() -> None:
-    """Silence warnings of torch and Detectron2 about each other, which users cannot fix."""
-    warnings.simplefilter("ignore")
-    for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def find_scans_to_predict(
-    inputs: Sequence[str], reading: ReadOptions, output: Path
-) -> list[ScanSource]:
-    """The scans among the inputs, the same in all processes; the main process prints them.
-
-    Earlier predictions are left out, for an output folder inside an input folder.
-
-    Raises:
-        UserError: an input that cannot be used, or no scan but earlier predictions.
-    """
-
-    def find() -> list[ScanSource]:
-        skipped: list[str] = []
-        sources = find_scans(inputs, options=reading, notes=skipped)
-        own = output.resolve()
-        sources = [s for s in sources if not all(f.resolve().is_relative_to(own) for f in s.files)]
-        if not sources:
-            raise UserError(
-                f"{output}: all scans found are earlier predictions. Give other inputs."
-            )
-        print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
-        return sources
-
-    return from_main(find)
-
-
-def report_result(result: RunResult, output: Path) -> int:
-    """Print counts, failed scans and where the results are; returns the exit code.
-
-    Processes beside the main one print nothing and return 0: a failure of theirs would end it.
-    """
-    if not comm.is_main_process():
-        return 0
-    total = len(result.done) + len(result.skipped) + len(result.failed)
-    counts = [f"{len(result.done)} of {total} scans predicted"]
-    if result.skipped:
-        counts.append(f"{len(result.skipped)} already finished")
-    if result.failed:
-        counts.append(f"{len(result.failed)} failed")
-    print(f"\n{', '.join(counts)}. {DISCLAIMER}")
-    for name, message in result.failed.items():
-        print(f"  failed: {name}: {message}")
-    if result.done or result.skipped:
-        print(f"Page:    {result.page}")
-        print(f"Results: {output}/<scan>/{SUMMARY_FILE}, {MASK_FILE}, ...")
-    return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0

@@ -20,6 +20,7 @@ from ct_lesion.errors import DatasetError
 
 Vector = tuple[float, float, float]
 LARGEST_NUMBER = 1e6  # mm; an origin a kilometre away is damage
+SAME_PLACE = 0.25  # of the smallest side of a voxel; converters round positions and spacings
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,27 @@ class Geometry:
         spacing: mm along them.
         origin: position of the first voxel in mm, LPS.
         direction: row-major 3 x 3; column k is the direction of axis k.
+        certain: whether the file gives exactly one orientation.
     """
 
     size: tuple[int, int, int]
     spacing: Vector
     origin: Vector
     direction: tuple[float, ...]
+    certain: bool = True
 
     @classmethod
     def without_position(
         cls, shape: tuple[int, int, int], spacing_zyx: Vector = (1.0, 1.0, 1.0)
     ) -> Geometry:
         """The geometry of ``(S, H, W)`` slices whose position in the patient is unknown."""
-        return cls(shape[::-1], spacing_zyx[::-1], (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        return cls(
+            shape[::-1],
+            spacing_zyx[::-1],
+            origin=(0.0, 0.0, 0.0),
+            direction=(1, 0, 0, 0, 1, 0, 0, 0, 1),
+            certain=False,
+        )
 
     @cached_property
     def _orientation(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
@@ -101,6 +110,15 @@ class Geometry:
             start -= step * (count - 1)
         return [start + step * index for index in range(count)]
 
+    @property
+    def corners(self) -> np.ndarray:
+        """LPS positions in mm of four internal voxels: the first, and the last along x, y, z."""
+        order, flips, size = list(self.order), np.array(self.flips), np.array(self.shape[::-1])
+        axes = (np.reshape(self.direction, (3, 3)) * self.spacing).T[order]
+        edges = axes * (size[:, None] - 1)
+        first = self.origin + edges[flips].sum(axis=0)
+        return np.stack([first, *(first + np.where(flips, -1, 1)[:, None] * edges)])
+
     def input_slice(self, index: int) -> int:
         """The input's z index of an internal slice; only if :attr:`acquired_axially`."""
         return self.size[2] - 1 - index if self.flips[2] else index
@@ -156,6 +174,53 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
         raise DatasetError(f"{path}: its spacing is {tuple(geometry.spacing)} mm, not above 0.")
     if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.5:
         raise DatasetError(f"{path}: its axes do not span a volume: {tuple(geometry.direction)}.")
+
+
+def check_same_grid(path: Path, mask: Geometry, scan: Geometry, of: str | Path) -> None:
+    """Refuse a mask whose voxels lie elsewhere than those of its scan.
+
+    Grids are compared in space: the order in which a file stores rows, columns and slices does not
+    count, unless the orientation of one of the files is uncertain.
+
+    Args:
+        path: of the mask.
+        of: the scan, for the message.
+
+    Raises:
+        DatasetError: with the difference.
+    """
+    if mask.shape != scan.shape:
+        raise DatasetError(
+            f"{path}: {_sides(mask)} voxels, but its scan {of} has {_sides(scan)}. Resample the "
+            "mask onto the scan's grid."
+        )
+    apart = np.linalg.norm(mask.corners - scan.corners, axis=1)
+    if apart.max() > SAME_PLACE * min(*mask.spacing, *scan.spacing):
+        raise DatasetError(
+            f"{path}: does not fit its scan {of}, its corners lie up to {apart.max():.3g} mm off: "
+            f"the mask has {_place(mask)}, the scan {_place(scan)}. Resample the mask onto the "
+            "scan's grid."
+        )
+    if not (mask.certain and scan.certain) and (mask.order, mask.flips) != (scan.order, scan.flips):
+        raise DatasetError(
+            f"{path}: its voxels are stored in another order than those of its scan {of}, and one "
+            "of the two files does not give a certain orientation. Store the mask with the header "
+            "of the scan."
+        )
+
+
+def _sides(geometry: Geometry) -> str:
+    return " x ".join(map(str, geometry.size))
+
+
+def _place(geometry: Geometry) -> str:
+    first, *ends = geometry.corners
+    last = first + sum(end - first for end in ends)
+    spacing, first, last = (
+        "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+        for values in (geometry.spacing_zyx[::-1], first, last)
+    )
+    return f"voxels of {spacing} mm from {first} to {last}"
 
 
 class OrientedSlices:

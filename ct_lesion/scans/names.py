@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 
+_LONGEST = 100  # characters; file systems allow 255 bytes, and endings are added
+_HASH_DIGITS = 8
+# a dash is a minus sign unless it follows a letter or a digit; only then is a fraction a number:
+# "1.2.840" is a UID
+_NUMBER = re.compile(r"((?<![^\W_])-\d+(?:\.\d+)?|\d+)")
+
 
 def safe_name(text: str) -> str:
-    """Replace all but letters, digits, dot, dash and underscore; never empty or hidden."""
-    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-") or "scan"
+    """A folder name of ASCII letters, digits, dot, dash and underscore; never empty or hidden.
+
+    Different texts get different names: a name that is not the text itself ends in a hash of it.
+    """
+    name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-")[:_LONGEST]
+    if name and name == text:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{name or 'scan'}-{digest[:_HASH_DIGITS]}"
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -28,8 +42,15 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return unique
 
 
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key with numbers in numeric order: ``slice2`` before ``slice10``."""
-    parts = re.split(r"(\d+)", text.lower())
-    key = [(1, int(p), "") if p.isdecimal() else (2, 0, p) for p in parts if p]
+def natural_key(text: str) -> list[tuple[int, float, str]]:
+    """Sort key with numbers in numeric order: ``slice2`` before ``slice10``.
+
+    ``z_-5`` comes before ``z_3``. After a letter or digit, a dash is no sign: ``scan-10`` has the
+    number 10.
+    """
+    key = [
+        (1, float(part) if "." in part else int(part), "") if place % 2 else (2, 0, part)
+        for place, part in enumerate(_NUMBER.split(text.lower()))  # numbers at odd places
+        if part
+    ]
     return [*key, (0, 0, text)]  # shorter names first: "a" before "a1"; the text orders "1", "01"

@@ -6,6 +6,8 @@ so they are only read if the user declares it (``--hu`` or a window).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,7 @@ from .names import natural_key, unique_names
 from .nifti_checks import NOT_FINITE
 from .quality import check_offset, sample_indices, sampled_range
 from .scan import (
-    DEFAULT_WINDOW,
     GREY_NOTE,
-    HU_NOTE,
     HU_OFFSET_NOTE,
     NO_GEOMETRY_NOTE,
     HUSlices,
@@ -41,10 +41,12 @@ from .scan import (
     check_grey_range,
     check_hu_range,
 )
-from .windows import Window, window_to_uint8
+from .windows import Window
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
+_MASK_WORDS = "(?:lung|lesion)?_?(?:masks?|labels?|seg|segmentation|annotations?|gt|overlay)"
+_MASK_NAME = re.compile(rf"(?:(.+?)[ ._-]+{_MASK_WORDS}|{_MASK_WORDS}[ ._-]+(.+))")
 
 
 @dataclass(frozen=True)
@@ -71,34 +73,45 @@ def is_stack(path: Path) -> bool:
         return False  # the error is reported when the file is opened as a slice
 
 
+def _masks_among(files: Iterable[Path]) -> list[Path]:
+    """The pictures that are named as the mask of another one, e.g. ``0_mask.png`` of ``0.png``."""
+    stems = {path.stem.lower() for path in files}
+    matches = ((path, _MASK_NAME.fullmatch(path.stem.lower())) for path in files)
+    return [path for path, match in matches if match and (match[1] or match[2]) in stems]
+
+
 def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
     """Open pictures as the slices of a scan, in the natural order of their names.
+
+    Masks beside the slices are left out, with a note.
 
     Raises:
         DatasetError: a picture is unreadable or coloured, sizes or bit depths differ, there are
             more than 8 bits without ``hu_offset`` or window, or the values cannot be HU.
     """
-    pages, size, deep = _survey(sorted(files, key=lambda path: natural_key(path.name)))
+    masks = _masks_among(files)
+    slices = [path for path in files if path not in masks]
+    pages, size, deep = _survey(sorted(slices, key=lambda path: natural_key(path.name)))
     place = files[0] if len(files) == 1 else files[0].parent
     stored = PictureSlices(pages)
     low, high = sampled_range(stored, len(pages))
-    notes, window, is_hu, read = [], None, False, stored
+    notes, window, is_hu, read = [], options.window, False, stored
+    if masks:
+        notes.append(f"left out {len(masks)} pictures named as masks, e.g. {masks[0].name}")
     if not deep:
         check_grey_range(place, high)
         notes.append(GREY_NOTE)
+        window = None
         if options.hu_offset is not None or options.window is not None:
             notes.append("--hu and the window do not apply to 8-bit pictures")
     elif options.hu_offset is not None:
-        is_hu, window = True, options.window or DEFAULT_WINDOW
+        is_hu = True
         offset = options.hu_offset
         check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
         if offset:
             check_offset(place, [stored(z) for z in sample_indices(len(pages))], offset)
         read = HUSlices(stored, offset)
-        notes += [
-            HU_OFFSET_NOTE.format(offset=offset),
-            HU_NOTE.format(window=window.label),
-        ]
+        notes.append(HU_OFFSET_NOTE.format(offset=offset))
     elif options.window is not None:
         read = WindowedSlices(stored, options.window)
         notes.append(f"stored values converted with the given window {options.window.label}")
@@ -117,7 +130,7 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         window=window,
         read_slice=read,
         slice_names=unique_names(
-            f"{page.path.stem}-{page.number:04d}" if len(pages) > len(files) else page.path.stem
+            f"{page.path.stem}-{page.number:04d}" if len(pages) > len(slices) else page.path.stem
             for page in pages
         ),
         notes=[*notes, NO_GEOMETRY_NOTE],
@@ -147,7 +160,7 @@ class WindowedSlices:
         self._read, self._window = read, window
 
     def __call__(self, index: int) -> np.ndarray:
-        return window_to_uint8(self._read(index), *self._window)
+        return self._window.grey(self._read(index))
 
 
 def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:

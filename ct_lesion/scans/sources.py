@@ -229,7 +229,8 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
             usable.append(one)
-    lost = [*found.unreadable, *unreadable]
+    cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
+    lost = [*found.unreadable, *unreadable, *cut_off]
     places = [one.files[0].parent for one in usable]
     sources = [
         ScanSource(

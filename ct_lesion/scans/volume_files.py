@@ -22,9 +22,7 @@ from .geometry import Geometry, OrientedSlices, check_geometry
 from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti, unscaled_intercept
 from .quality import check_offset, sample_indices
 from .scan import (
-    DEFAULT_WINDOW,
     GREY_NOTE,
-    HU_NOTE,
     HU_OFFSET_NOTE,
     LOWEST_UNPADDED_HU,
     HUSlices,
@@ -249,7 +247,6 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
     read = OrientedSlices(volume.geometry, volume.slice)
     if volume.is_8_bit:
         check_grey_range(path, high)
-        window = None
         notes.append(GREY_NOTE)
         if options.hu_offset is not None or options.window is not None:
             notes.append("--hu and the window do not apply to 8-bit volumes")
@@ -265,16 +262,14 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             sampled = [volume.slice(z) for z in sample_indices(volume.geometry.size[2])]
             check_offset(path, sampled, offset)
         read = HUSlices(read, offset)
-        window = options.window or DEFAULT_WINDOW
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))
-        notes.append(HU_NOTE.format(window=window.label))
     return Scan(
         name=name,
         kind="volume",
         files=files_of_volume(path),
         is_hu=not volume.is_8_bit,
-        window=window,
+        window=None if volume.is_8_bit else options.window,
         read_slice=read,
         notes=notes,
         **place_slices(volume.geometry),

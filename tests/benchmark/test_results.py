@@ -1,21 +1,22 @@
-"""What a benchmark writes."""
+"""The files that a benchmark writes."""
 
 import json
 from pathlib import Path
 
 import torch
 
+from ct_lesion.benchmark.measure import Case, Measured, Result, Settings, Timed, compared
 from ct_lesion.benchmark.results import write_results
-from ct_lesion.benchmark.row import Pair, Row, RowResult, Settings, at_least
-from ct_lesion.benchmark.timing import Timed
 
 
 def test_json_and_markdown(tmp_path: Path) -> None:
-    row = Row("toy", "count slices", "slice", "slowly", "quickly", at_least(4), None)
-    pair = Pair(lambda: Timed(1, 1.5), lambda: Timed(1, 0.3), {"differ by": 1.23456e-6})
+    def count(settings: Settings) -> Measured:
+        facts = {"differ by": 1.23456e-6}
+        return compared(lambda: Timed(1, 1.5), lambda: Timed(1, 0.3), settings, facts)
+
+    case = Case("toy", "count slices", count, "slowly", "quickly", at_least=4)
     settings = Settings(rounds=2)
-    measured = Row(**{**vars(row), "prepare": lambda _: pair}).run(settings)
-    results = [measured, RowResult(row, skipped="there is no GPU here")]
+    results = [case.run(settings), Result(case, skipped="there is no GPU here")]
     paths = write_results(tmp_path / "new", results, settings, ["python", "tools/benchmark.py"])
     assert [path.name for path in paths] == ["benchmark.json", "benchmark.md"]
 

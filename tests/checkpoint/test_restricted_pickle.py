@@ -1,6 +1,5 @@
 """Hostile and damaged files: refused in one line, and nothing in them runs."""
 
-import io
 import os
 import pickle
 import zipfile
@@ -15,7 +14,7 @@ from released_files import write_released
 from torch_zips import with_two_directories
 
 from ct_lesion.checkpoint import CheckpointError, read_checkpoint, read_released
-from ct_lesion.checkpoint.restricted_pickle import Unpickler, UnsafeError
+from ct_lesion.checkpoint.restricted_pickle import PickleStream, Unpickler, UnsafeError
 from ct_lesion.checkpoint.torch_files import read_torch_file
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3)}
@@ -106,7 +105,7 @@ def test_class_named_as_the_foreign_one_is_never_imported(tmp_path: Path) -> Non
     module = tmp_path / "evil_module.py"
     module.write_text(f"open({str(tmp_path / 'victim')!r}, 'w'); AnchorGenerator = eval")
     data = b"\x80\x02cevil_module\nAnchorGenerator\nX\x03\x00\x00\x001/0\x85R."
-    content = Unpickler(io.BytesIO(data), 100, foreign_class="AnchorGenerator").load()
+    content = Unpickler(PickleStream(data), 100, foreign_class="AnchorGenerator").load()
     assert content.attributes == {}
     assert not (tmp_path / "victim").exists()
 
@@ -206,9 +205,9 @@ def test_compressed_records_are_refused(tmp_path: Path) -> None:
 
 def test_deeply_nested_key_is_never_hashed() -> None:
     nested = b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s."
-    assert Unpickler(io.BytesIO(nested), 100, foreign_class="Any").load() == {}
+    assert Unpickler(PickleStream(nested), 100, foreign_class="Any").load() == {}
     with pytest.raises(UnsafeError, match="key that is a tuple"):
-        Unpickler(io.BytesIO(nested), 100).load()
+        Unpickler(PickleStream(nested), 100).load()
 
 
 def test_archive_that_torch_reads_otherwise_shows_only_its_checked_records(tmp_path: Path) -> None:
@@ -228,13 +227,13 @@ def test_one_list_cannot_become_many_dicts() -> None:
     call = b"ccollections\nOrderedDict\nh\x00\x85R"
     data = b"\x80\x02" + pairs + b"q\x00" + b"(" + call * 3000 + b"t."
     with pytest.raises(ValueError, match="too many items"):
-        Unpickler(io.BytesIO(data), len(data)).load()
+        Unpickler(PickleStream(data), len(data)).load()
 
 
 def test_integers_of_equal_hashes_are_no_keys() -> None:
     same = pickle.dumps({n * (2**61 - 1): 0 for n in range(1, 9)}, protocol=2)
     with pytest.raises(UnsafeError, match="key"):
-        Unpickler(io.BytesIO(same), len(same)).load()
+        Unpickler(PickleStream(same), len(same)).load()
 
 
 @formats

@@ -16,9 +16,7 @@ import ct_lesion
 from ct_lesion.checkpoint import (
     CheckpointError,
     LesionCheckpointer,
-)
-from ct_lesion.checkpoint import (
-    torchvision_resnet as torchvision_weights,
+    torchvision_resnet,
 )
 
 
@@ -98,7 +96,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     path = file.rename(folder / f"resnet18-{digest}.pth")
     weights = SimpleNamespace(url=f"https://example.invalid/models/{path.name}")
-    monkeypatch.setitem(torchvision_weights.WEIGHTS, "resnet18", weights)
+    monkeypatch.setitem(torchvision_resnet.WEIGHTS, "resnet18", weights)
     return path
 
 
@@ -111,7 +109,7 @@ def test_cached_file_is_used(cached: Path) -> None:
 def test_damaged_cached_file_is_refused(cached: Path) -> None:
     cached.write_bytes(cached.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError, match="damaged: its SHA-256"):
-        torchvision_weights.fetch_torchvision("torchvision://resnet18")
+        torchvision_resnet.fetch_torchvision("torchvision://resnet18")
 
 
 def test_download_is_checked_too(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +118,7 @@ def test_download_is_checked_too(cached: Path, monkeypatch: pytest.MonkeyPatch) 
         torch.hub, "download_url_to_file", lambda url, path: Path(path).write_bytes(b"other")
     )
     with pytest.raises(CheckpointError, match="damaged"):
-        torchvision_weights.fetch_torchvision("torchvision://resnet18")
+        torchvision_resnet.fetch_torchvision("torchvision://resnet18")
 
 
 def test_without_network_the_place_for_the_file_is_named(
@@ -141,6 +139,6 @@ def test_without_network_the_place_for_the_file_is_named(
 
 def test_known_names_are_listed() -> None:
     with pytest.raises(CheckpointError, match="torchvision://resnet34"):
-        torchvision_weights.fetch_torchvision("torchvision://resnet19")
-    for name, weights in torchvision_weights.WEIGHTS.items():
+        torchvision_resnet.fetch_torchvision("torchvision://resnet19")
+    for name, weights in torchvision_resnet.WEIGHTS.items():
         assert weights.url.startswith(f"https://download.pytorch.org/models/{name}-")

@@ -1,4 +1,4 @@
-"""Starting processes, joining those that are there, and how all end when one fails."""
+"""Starting and joining processes, and ending all of them when one fails."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from launched import wait_for_each_other
 
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.rendezvous import Place, place_from_environment
+from ct_lesion.engine.rendezvous import RankInfo, rank_from_environment
 from ct_lesion.errors import ConfigError
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "launched.py"
@@ -51,7 +51,7 @@ def is_running(pid: int) -> bool:
 
 
 def assert_ended(folder: Path, processes: int = 2) -> None:
-    """The processes that left their ids are gone, soon if not now."""
+    """Wait until the processes that wrote their ids have ended."""
     pids = [int((folder / f"pid{rank}").read_text()) for rank in range(processes)]
     until = time.monotonic() + 60
     while any(map(is_running, pids)) and time.monotonic() < until:
@@ -59,7 +59,7 @@ def assert_ended(folder: Path, processes: int = 2) -> None:
     assert not any(map(is_running, pids))
 
 
-# ---- one fails ----------------------------------------------------------------------------------
+# ---- a process fails ----------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("reason", "exit_code", "said", "lines"),
     [
@@ -68,7 +68,7 @@ def assert_ended(folder: Path, processes: int = 2) -> None:
         ("kill", 1, ["Error: process 1 of 2", "SIGKILL", "Advice."], 1),
     ],
 )
-def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said, lines):
+def test_a_failing_process_ends_all(tmp_path, capfd, reason, exit_code, said, lines):
     arguments = (reason, tmp_path)
     with pytest.raises(SystemExit) as ended:
         launch(wait_for_each_other, 2, args=arguments, on_gpu=False, advice="Advice.")
@@ -82,9 +82,9 @@ def test_a_process_that_fails_ends_all(tmp_path, capfd, reason, exit_code, said,
 
 
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
-def test_a_killed_command_leaves_no_process(tmp_path, handler):
+def test_killing_the_command_ends_its_processes(tmp_path, handler):
     options = json.dumps({"num_gpus_per_machine": 2})
-    earlier = signal.signal(signal.SIGINT, handler)  # a script's "&" makes it be ignored
+    earlier = signal.signal(signal.SIGINT, handler)  # a script's "&" ignores it
     try:
         command = start(SCRIPT, "wait_for_each_other", tmp_path, options)
     finally:
@@ -98,8 +98,8 @@ def test_a_killed_command_leaves_no_process(tmp_path, handler):
     assert_ended(tmp_path)
 
 
-# ---- numbers ------------------------------------------------------------------------------------
-def test_one_process_is_this_one(monkeypatch):
+# ---- numbers of processes -----------------------------------------------------------------------
+def test_a_single_process_is_not_started(monkeypatch):
     assert launch(os.getpid, 1, on_gpu=False) == os.getpid()
 
 
@@ -108,59 +108,59 @@ def test_one_process_is_this_one(monkeypatch):
     [
         ({"num_gpus_per_machine": 0}, "--num-gpus and --num-machines must be 1 or more"),
         ({"num_machines": 2, "machine_rank": 2}, "--machine-rank is 2, expected 0 to 1"),
-        ({"num_machines": 2}, "--dist-url must name the first one"),
+        ({"num_machines": 2}, "set --dist-url to the first machine"),
     ],
 )
-def test_numbers_that_do_not_agree(numbers, message):
+def test_contradicting_numbers_are_refused(numbers, message):
     with pytest.raises(ConfigError, match=message):
         launch(os.getpid, **{"num_gpus_per_machine": 1, **numbers}, on_gpu=False)
 
 
-def test_processes_that_cannot_meet():
-    with pytest.raises(ConfigError, match=r"cannot meet at --dist-url nothing://here: .+"):
+def test_processes_that_cannot_connect():
+    with pytest.raises(ConfigError, match=r"cannot connect at --dist-url nothing://here: .+"):
         launch(os.getpid, 2, dist_url="nothing://here", on_gpu=False)
 
 
 # ---- several machines, torchrun, srun -----------------------------------------------------------
-def test_places_in_the_environment():
-    assert place_from_environment({}) is None
-    assert place_from_environment(TORCHRUN) == Place("torchrun", 5, 8, 1, 4)
-    assert place_from_environment(SRUN) == Place("srun", 5, 8, 1, 4)
+def test_ranks_from_the_environment():
+    assert rank_from_environment({}) is None
+    assert rank_from_environment(TORCHRUN) == RankInfo("torchrun", 5, 8, 1, 4)
+    assert rank_from_environment(SRUN) == RankInfo("srun", 5, 8, 1, 4)
     own_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
-    assert place_from_environment(own_cores) == Place("srun", 5, 8, 1, 4, cores=6)
+    assert rank_from_environment(own_cores) == RankInfo("srun", 5, 8, 1, 4, cores=6)
 
 
-def test_a_process_alone_joins_nobody():
+def test_a_process_started_alone():
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
-    assert place_from_environment(batch_script) is None
+    assert rank_from_environment(batch_script) is None
     alone = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
-    assert place_from_environment({**batch_script, **alone}) is None
+    assert rank_from_environment({**batch_script, **alone}) is None
 
 
-def test_unlike_numbers_of_processes_are_refused():
+def test_different_numbers_per_node_are_refused():
     with pytest.raises(ConfigError, match=r"2,1.*--ntasks-per-node"):
-        place_from_environment({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2,1"})
+        rank_from_environment({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2,1"})
 
 
-def test_torchruns_processes_start_no_others(monkeypatch):
+def test_processes_of_torchrun_start_no_others(monkeypatch):
     for key, value in {**TORCHRUN, "RANK": "0"}.items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(ConfigError, match="torchrun has started 8 processes already"):
+    with pytest.raises(ConfigError, match="torchrun already started 8 processes"):
         launch(os.getpid, 2, on_gpu=False)
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(SystemExit):  # the first has said it
+    with pytest.raises(SystemExit):  # rank 0 has printed the error
         launch(os.getpid, 2, on_gpu=False)
 
 
 def test_srun_on_several_nodes_needs_an_address(monkeypatch):
     for key, value in {**SRUN, "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(ConfigError, match="MASTER_ADDR must name the first"):
+    with pytest.raises(ConfigError, match="set MASTER_ADDR to the first"):
         launch(os.getpid, 1, on_gpu=False)
 
 
-def test_two_machines_and_srun(tmp_path):
-    """Two machines of one process each, and two processes as srun starts them, on this machine."""
+def test_two_machines_and_two_tasks_of_srun(tmp_path):
+    """Both on this machine: two machines of one process each, and two processes of srun."""
     url = f"tcp://127.0.0.1:{free_port()}"
     (tmp_path / "machines").mkdir()
     (tmp_path / "srun").mkdir()
@@ -168,18 +168,18 @@ def test_two_machines_and_srun(tmp_path):
     for rank in range(2):
         options = {"num_gpus_per_machine": 1, "num_machines": 2, "machine_rank": rank}
         options = json.dumps({**options, "dist_url": url})
-        started.append(start(SCRIPT, "write_place", tmp_path / "machines", options))
+        started.append(start(SCRIPT, "write_ranks", tmp_path / "machines", options))
     port = str(free_port())
     for rank in range(2):
         own = {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2", "MASTER_PORT": port}
         own |= {"SLURM_LOCALID": str(rank), "SLURM_STEP_TASKS_PER_NODE": "2"}
         options = json.dumps({"num_gpus_per_machine": 1})
-        started.append(start(SCRIPT, "write_place", tmp_path / "srun", options, **own))
+        started.append(start(SCRIPT, "write_ranks", tmp_path / "srun", options, **own))
     for process in started:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
     for rank in range(2):
-        name = f"place{rank}.json"
+        name = f"ranks{rank}.json"
         # rank, rank on its machine, processes on a machine
         assert json.loads((tmp_path / "machines" / name).read_text()) == [[0, 0, 1], [1, 0, 1]]
         assert json.loads((tmp_path / "srun" / name).read_text()) == [[0, 0, 2], [1, 1, 2]]

@@ -1,4 +1,4 @@
-"""Evaluation and training with two processes on a CPU, against the same with one."""
+"""Evaluation and training in two processes on a CPU, compared with one process."""
 
 import json
 from collections.abc import Iterator
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launched import Toys, do_all, do_all_and_train_detectors, segmentation_cfg
+from launched import Toys, evaluate_and_train_s, segmentation_cfg, work_in_two_processes
 
 from ct_lesion.checkpoint import read_checkpoint
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_coco import IMAGE_FOLDER, annotation_file
 from ct_lesion.data.loading.roi_batches import RoIBatches
 from ct_lesion.engine.across_processes import scale_to_processes
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError
 
 SEGMENTATION = ("coco_instances_results.json", "segmentation_metrics.json", "ground_truth.json")
@@ -24,37 +25,39 @@ CLASSIFICATION = ("predictions.csv", "classification_metrics.json")
 
 @pytest.fixture(scope="module")
 def toys(lesion_root, segmenter_file, classifier_file, tmp_path_factory) -> Iterator[Toys]:
-    """Lesion datasets of six slices and of one, and twelve, five and one of them with a class."""
+    """Lesion datasets train, test (6 slices each) and one; class datasets all (12), five, one."""
     folder = tmp_path_factory.mktemp("toys")
     root = lesion_root / "cncb"
-    files = {s: root / annotation_file("cncb_lesion", s) for s in ("train", "test")}
-    content = {split: json.loads(file.read_text("utf-8")) for split, file in files.items()}
-    files["one"] = folder / "one.json"
-    first = content["test"]["images"][0]
-    annotations = [a for a in content["test"]["annotations"] if a["image_id"] == first["id"]]
-    one = {**content["test"], "images": [first], "annotations": annotations}
-    files["one"].write_text(json.dumps(one))
+    lesions = {split: root / annotation_file("cncb_lesion", split) for split in ("train", "test")}
+    train, test = (json.loads(file.read_text("utf-8")) for file in lesions.values())
+
+    first = test["images"][0]
+    annotations = [a for a in test["annotations"] if a["image_id"] == first["id"]]
+    lesions["one"] = folder / "one.json"
+    lesions["one"].write_text(json.dumps({**test, "images": [first], "annotations": annotations}))
+
     slices = [
         {**image, "image_id": str(i), "label": i % 3, "slice": str(i), "body_box": None}
-        for i, image in enumerate(content["train"]["images"] + content["test"]["images"])
+        for i, image in enumerate(train["images"] + test["images"])
     ]
     classes = {}
     for name, count in (("all", 12), ("five", 5), ("one", 1)):
-        classes[name] = folder / f"classes_{name}.json"
         dataset = {"classes": IMAGE_CLASSES, "image_root": "", "images": slices[:count]}
+        classes[name] = folder / f"classes_{name}.json"
         classes[name].write_text(json.dumps(dataset))
-    toys = Toys(root / IMAGE_FOLDER, files, classes, segmenter_file, classifier_file)
+
+    toys = Toys(root / IMAGE_FOLDER, lesions, classes, segmenter_file, classifier_file)
     toys.register()
     yield toys
-    toys.forget()
+    toys.unregister()
 
 
 @pytest.fixture(scope="module")
 def folders(toys, tmp_path_factory) -> tuple[Path, Path]:
-    """Of the same work in one process and in two."""
+    """Results of the same work in one process and in two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    do_all(toys, one)
-    launch(do_all_and_train_detectors, 2, args=(toys, two), on_gpu=False)
+    evaluate_and_train_s(toys, one)
+    launch(work_in_two_processes, 2, args=(toys, two), on_gpu=False)
     return one, two
 
 
@@ -67,13 +70,13 @@ def losses(folder: Path) -> list[float]:
     return json.loads((folder / "losses.json").read_text())
 
 
-def test_detectron2s_communication_works_on_gloo(facts):
+def test_detectron2s_communication_works_with_gloo(facts):
     assert facts["ranks"] == [0, 1]
     assert len(set(facts["seeds"])) == 1
 
 
 @pytest.mark.parametrize("dataset", ["toy_lesion_test", "toy_lesion_one"])
-def test_segmentation_evaluates_alike(folders, dataset):
+def test_segmentation_results_are_identical(folders, dataset):
     one, two = (f / "segmentation/inference" / dataset for f in folders)
     for name in SEGMENTATION:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
@@ -83,7 +86,7 @@ def test_segmentation_evaluates_alike(folders, dataset):
 
 
 @pytest.mark.parametrize("dataset", ["toy_classes_five", "toy_classes_one"])
-def test_classification_evaluates_alike(folders, dataset):
+def test_classification_results_are_identical(folders, dataset):
     one, two = (f / "classification/inference" / dataset for f in folders)
     for name in CLASSIFICATION:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
@@ -97,7 +100,7 @@ def assert_same_arrays(one: Path, two: Path) -> None:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-def test_s_learns_alike_from_cached_regions(folders):
+def test_s_learns_the_same_from_cached_regions(folders):
     one, two = (f / "s" for f in folders)
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     assert all(a != b for a, b in pairwise(losses(one)))
@@ -109,14 +112,14 @@ def test_s_learns_alike_from_cached_regions(folders):
         np.testing.assert_allclose(second[name], tensor, atol=1e-5, err_msg=name)
 
 
-def test_a_segmenter_learns_and_its_checkpoint_is_what_was_evaluated(folders, tmp_path):
+def test_the_evaluation_in_training_is_of_the_saved_weights(folders, tmp_path):
     run = folders[1] / "trained"
     values = losses(run)
     assert np.mean(values[-4:]) < np.mean(values[:4])
     weights = str(run / "model_final.safetensors")
     cfg = segmentation_cfg(tmp_path, **{"MODEL.WEIGHTS": weights})
     LesionTrainer.test(cfg, load_trained(cfg))
-    # each process has BatchNorm statistics of its own, so this is no matter of course
+    # each process has its own BatchNorm statistics, so they must have been broadcast
     for name in SEGMENTATION[:2]:
         trained, alone = (f / "inference/toy_lesion_test" / name for f in (run, tmp_path))
         assert trained.read_bytes() == alone.read_bytes(), name
@@ -124,13 +127,13 @@ def test_a_segmenter_learns_and_its_checkpoint_is_what_was_evaluated(folders, tm
 
 
 @pytest.mark.parametrize("model", ["segmenter", "affine"])
-def test_all_processes_have_learned_the_same(facts, model):
+def test_all_processes_have_the_same_weights(facts, model):
     assert len(facts[model]) == 2
     assert len(set(facts[model])) == 1
 
 
-def test_a_run_whose_last_step_fails_evaluates_nothing(toys, tmp_path, monkeypatch):
-    """With several processes one would wait for the others in the evaluation, and they for it."""
+def test_a_run_that_fails_in_its_last_step_does_not_evaluate(toys, tmp_path, monkeypatch):
+    """Several processes would wait for each other in the evaluation."""
     evaluated = []
     monkeypatch.setattr(LesionTrainer, "test", classmethod(lambda *_: evaluated.append(1)))
     monkeypatch.setattr(LesionTrainer, "run_step", lambda self: 1 / 0)
@@ -140,7 +143,7 @@ def test_a_run_whose_last_step_fails_evaluates_nothing(toys, tmp_path, monkeypat
     assert not evaluated
 
 
-def test_batches_that_cannot_be_shared_are_refused(tmp_path):
+def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path):
     cfg = segmentation_cfg(tmp_path, **{"SOLVER.IMS_PER_BATCH": 3})
     with pytest.raises(ConfigError, match=r"SOLVER\.IMS_PER_BATCH is 3, which 2 .*--num-gpus"):
         scale_to_processes(cfg, 2)

@@ -1,4 +1,4 @@
-"""RoI batches kept in memory and in a file train S as the detector's own output does.
+"""Training S on stored RoI batches equals training it on the detector's output.
 
 Shapes: M slices, N RoIs a slice.
 """
@@ -22,7 +22,6 @@ from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches, StaleCac
 from ct_lesion.data.loading.training_stream import build_training_stream
 from ct_lesion.engine.fingerprint import hash_config, hash_dataset, hash_detector
 from ct_lesion.engine.roi_cache import (
-    build_cached_test_loader,
     build_cached_train_loader,
     can_cache,
     extract_roi_batches,
@@ -44,7 +43,7 @@ def cfg(tmp_path: Path) -> CfgNode:
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[dict]:
-    """Slices of 64 x 64 noise, which the network sees at half their size."""
+    """Slices of 64 x 64 noise, which the mapper halves in size."""
     files = []
     for i in range(M):
         image = np.random.default_rng(i).integers(0, 256, (3, 64, 64), dtype=np.uint8)
@@ -58,7 +57,7 @@ def records(tmp_path: Path) -> list[dict]:
 
 
 def mapper(record: dict) -> dict:
-    """Reads a slice, and draws random numbers as an augmentation does."""
+    """Read a slice, and draw random numbers like an augmentation."""
     np.random.rand(), random.random(), torch.rand(1)
     image = torch.from_numpy(np.load(record["file_name"]))[:, ::2, ::2]
     return record | {"image": image}
@@ -125,7 +124,7 @@ def test_order_is_that_of_the_uncached_loader(cfg, cache, uncached, grouping: bo
     assert [[x["file_name"] for x in batch] for batch in islice(actual, 7)] == expected
 
 
-def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> None:
+def test_rows_belong_to_their_records(cfg, cache, records) -> None:
     assert len(cache) == M
     assert cache.roi_batch.shape == (M, N, 5)
     assert cache.boxes.shape == (M, N, 4)
@@ -140,13 +139,11 @@ def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> Non
     assert cache.is_copy[4].tolist() == regions.is_copy.tolist()
 
 
-def test_test_loader_gives_each_slice_once_in_order(cfg, cache, records) -> None:
-    batches = list(build_cached_test_loader(cache, batch_size=4))
-    assert [len(b) for b in batches] == [4, 4, 2]
-    inputs = [x for batch in batches for x in batch]
+def test_cached_inputs_give_the_stored_roi_batches(cfg, cache, records) -> None:
+    inputs = cache.inputs()
     assert [x["file_name"] for x in inputs] == [r["file_name"] for r in records]
-    outputs = make_model(cfg).eval()(batches[2])
-    np.testing.assert_allclose(outputs[1]["roi_batch"], cache.roi_batch[9])
+    (output,) = make_model(cfg).eval()([inputs[9]])
+    np.testing.assert_allclose(output["roi_batch"], cache.roi_batch[9])
     assert {k: v for k, v in inputs[3].items() if k != "roi_batch"} == {
         **records[3],
         "image_id": "3",
@@ -172,7 +169,7 @@ def test_extraction_leaves_mode_and_random_state(cfg, records) -> None:
 
 
 def test_nothing_to_extract(cfg) -> None:
-    with pytest.raises(ValueError, match="no slice"):
+    with pytest.raises(ValueError, match="no readable slices"):
         extract_roi_batches(cfg, make_model(cfg), [])
 
 
@@ -215,7 +212,7 @@ def test_file_is_used_until_something_changes(cfg, records) -> None:
     first = load_or_extract(cfg, model, records, counting)
     assert len(calls) == M
     assert (Path(cfg.OUTPUT_DIR) / "roi_batches.npz").is_file()
-    model.classifier.fc1.weight.data.add_(1)  # S is not part of it
+    model.classifier.fc1.weight.data.add_(1)  # S does not influence RoI batches
     second = load_or_extract(cfg, model, records, counting)
     assert len(calls) == M
     np.testing.assert_array_equal(first.roi_batch, second.roi_batch)
@@ -228,7 +225,7 @@ def test_file_is_used_until_something_changes(cfg, records) -> None:
     assert len(calls) == 2 * M + 5
 
 
-# ---- what it depends on -------------------------------------------------------------------------
+# ---- fingerprint ---------------------------------------------------------------------------------
 def test_detector_hash(cfg) -> None:
     model = make_model(cfg)
     before = hash_detector(model)

@@ -131,7 +131,7 @@ def test_no_detection_gives_zeros_and_a_line_that_explains(toy_cfg, run, caplog)
     with caplog.at_level("WARNING"):
         results = LesionTrainer.test(cfg, model)
     assert results["segm"]["AP"] == results["bbox"]["AP50"] == 0.0
-    assert any("detected nothing in cncb_lesion_test" in r.getMessage() for r in caplog.records)
+    assert any("no detections in cncb_lesion_test" in r.getMessage() for r in caplog.records)
     metrics = json.loads(
         (run / "inference/cncb_lesion_test/segmentation_metrics.json").read_text("utf-8")
     )

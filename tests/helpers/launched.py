@@ -1,4 +1,4 @@
-"""What tests run in one process and in several: a module of its own, which each can import."""
+"""Functions that tests run in several processes; a module that each process can import."""
 
 import json
 import os
@@ -17,16 +17,18 @@ from toy_runs import TOY_TRAINING
 
 from ct_lesion import load_config, register_cncb_lesion, register_covidx_ct
 from ct_lesion.command_line import run_tool
-from ct_lesion.engine.fingerprint import hash_weights, unwrap_model
+from ct_lesion.engine.across_processes import unwrap_model
+from ct_lesion.engine.builders import load_trained
+from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.trainer import LesionTrainer, load_trained
+from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError
 
 CLASSIFIER = {"MODEL.ROI_BATCH.SIZE": 8, "MODEL.CLASSIFIER.WIDTH": 16}
 
 
 class Toys(NamedTuple):
-    """Datasets, as json files and the folder of their images, and trained weights."""
+    """Json files of toy datasets by name, the folder of their images, and two checkpoints."""
 
     images: Path
     lesions: dict[str, Path]
@@ -35,13 +37,13 @@ class Toys(NamedTuple):
     classifier: Path
 
     def register(self) -> None:
-        """Names that begin with toy_; again in each process."""
+        """Register the datasets as toy_lesion_<name> and toy_classes_<name>, in this process."""
         for name, file in self.lesions.items():
             register_cncb_lesion(f"toy_lesion_{name}", str(file), str(self.images))
         for name, file in self.classes.items():
             register_covidx_ct(f"toy_classes_{name}", file, self.images)
 
-    def forget(self) -> None:
+    def unregister(self) -> None:
         for name in DatasetCatalog.list():
             if name.startswith("toy_"):
                 DatasetCatalog.remove(name)
@@ -65,16 +67,16 @@ def classification_cfg(folder: Path, **values: object) -> CfgNode:
     return make_cfg("classification/resnet18_t2.yaml", folder, **values)
 
 
-def do_all(toys: Toys, folder: Path) -> None:
-    """Evaluate and train S, alone or with others: the same files must come of it."""
+def evaluate_and_train_s(toys: Toys, folder: Path) -> None:
+    """Work that must give the same files in one process and in several."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # the order of summation depends on the number of threads
     cfg = segmentation_cfg(
         folder / "segmentation",
         **{
             "MODEL.WEIGHTS": str(toys.segmenter),
             "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
-            # the second has fewer slices than there are processes
+            # the second dataset has fewer slices than there are processes
             "DATASETS.TEST": ("toy_lesion_test", "toy_lesion_one"),
         },
     )
@@ -103,8 +105,8 @@ def train_s(toys: Toys, folder: Path) -> None:
 
 
 def train(cfg: CfgNode) -> LesionTrainer:
-    """Leaves ``losses.json``: the loss of each iteration."""
-    seed_all_rng(cfg.SEED + comm.get_rank())  # as Detectron2's default_setup
+    """Train, and write the total loss of each iteration to ``losses.json``."""
+    seed_all_rng(cfg.SEED + comm.get_rank())  # like Detectron2's default_setup
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
@@ -114,14 +116,14 @@ def train(cfg: CfgNode) -> LesionTrainer:
     return trainer
 
 
-def do_all_and_train_detectors(toys: Toys, folder: Path) -> None:
-    """In several processes: what one does, and what needs several to be tried."""
+def work_in_two_processes(toys: Toys, folder: Path) -> None:
+    """:func:`evaluate_and_train_s`, then train detectors; writes ``facts.json``."""
     toys.register()
     facts = {"ranks": comm.all_gather(comm.get_rank()), "threads": torch.get_num_threads()}
     facts["seeds"] = comm.all_gather(comm.shared_random_seed())
-    do_all(toys, folder)
+    evaluate_and_train_s(toys, folder)
     trained = {
-        # batches without any lesion too
+        # also on batches without lesions
         "segmenter": train(
             segmentation_cfg(
                 folder / "trained",
@@ -152,7 +154,7 @@ def do_all_and_train_detectors(toys: Toys, folder: Path) -> None:
 
 # ---- processes that fail ------------------------------------------------------------------------
 def wait_for_each_other(reason: str, folder: Path) -> None:
-    """One of two processes waits for the other, which does not come."""
+    """One of two processes fails or sleeps, according to ``reason``; the other waits for it."""
     (folder / f"pid{comm.get_rank()}").write_text(str(os.getpid()))
     if reason == "mistake" and comm.is_main_process():
         raise ConfigError("KEY is wrong")
@@ -166,14 +168,14 @@ def wait_for_each_other(reason: str, folder: Path) -> None:
 
 
 # ---- processes that were started by another -----------------------------------------------------
-def write_place(folder: Path) -> None:
-    """What a process knows of itself and of the others."""
+def write_ranks(folder: Path) -> None:
+    """Write rank, local rank and local size of all processes, as this process sees them."""
     ranks = comm.all_gather((comm.get_rank(), comm.get_local_rank(), comm.get_local_size()))
-    (folder / f"place{comm.get_rank()}.json").write_text(json.dumps(ranks))
+    (folder / f"ranks{comm.get_rank()}.json").write_text(json.dumps(ranks))
 
 
 if __name__ == "__main__":
-    # launched.py FUNCTION FOLDER, and launch's further arguments as JSON
+    # usage: launched.py FUNCTION FOLDER KEYWORDS_OF_LAUNCH_AS_JSON
     function, folder = globals()[sys.argv[1]], Path(sys.argv[2])
     options = json.loads(sys.argv[3])
     arguments = ("wait", folder) if function is wait_for_each_other else (folder,)

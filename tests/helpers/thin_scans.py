@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from ct_lesion.audit.images.facts import ImageFacts, facts_of_pixels
-from ct_lesion.benchmark.thin_stacks import patient_stacks
+from ct_lesion.benchmark.copies import patient_stacks
 
 SIZE = 256
 

@@ -95,14 +95,14 @@ def _compressed(rows: int, columns: int) -> Callable[[Path], Path]:
 
 PIXELS = 2 * 32 * 32
 DICOM = {
-    "Rows halved": (_series(Rows=16), "pixels take 2,048 bytes"),
-    "Rows doubled": (_series(Rows=64), "cut off"),
+    "Rows halved": (_series(Rows=16), "32 x 16"),
+    "Rows doubled": (_series(Rows=64), "32 x 64"),
     "Rows of 0": (_series(Rows=0), "no image"),
     "Rows missing": (_series(Rows=None), "no image"),
     "Rows twice": (_series(Rows=[32, 32]), "Rows"),
     "Rows and Columns of 65535": (_series(Rows=65535, Columns=65535), "65535 x 65535"),
-    "Columns doubled": (_series(Columns=64), "cut off"),
-    "Columns 31": (_series(Columns=31), "pixels take"),
+    "Columns doubled": (_series(Columns=64), "64 x 32"),
+    "Columns 31": (_series(Columns=31), "31 x 32"),
     "BitsAllocated 8": (_series(BitsAllocated=8, BitsStored=8, HighBit=7), "pixels take"),
     "BitsAllocated 32": (_series(BitsAllocated=32), "cut off"),
     "BitsAllocated 12": (_series(BitsAllocated=12), "BitsAllocated is 12"),
@@ -113,9 +113,9 @@ DICOM = {
     "PixelRepresentation 7": (_series(PixelRepresentation=7), "PixelRepresentation"),
     "SamplesPerPixel 3": (_series(SamplesPerPixel=3), "colour"),
     "NumberOfFrames 10": (_series(NumberOfFrames=10), "multi-frame"),
-    "NumberOfFrames -1": (_series(NumberOfFrames=-1), "NumberOfFrames"),
-    "NumberOfFrames of text": (_series(NumberOfFrames=b"many"), "damaged|cannot be read"),
-    "NumberOfFrames of 2**70": (_series(NumberOfFrames=b"1180591620717411303424"), "Frames|read"),
+    "NumberOfFrames -1": (_series(NumberOfFrames=-1), "multi-frame"),
+    "NumberOfFrames of text": (_series(NumberOfFrames=b"many"), "multi-frame|cannot be read"),
+    "NumberOfFrames of 2**70": (_series(NumberOfFrames=b"1180591620717411303424"), "frame|read"),
     "PixelSpacing 0": (_series(PixelSpacing=[0, 0]), "PixelSpacing"),
     "PixelSpacing negative": (_series(PixelSpacing=[-0.8, 0.7]), "PixelSpacing"),
     "PixelSpacing NaN": (_series(PixelSpacing=b"nan\\nan "), "PixelSpacing"),
@@ -175,7 +175,7 @@ CASES = [
             "scan",
             flipped(good_dicom(s), 60),
             ".dcm",
-            f"{UNREADABLE}|HU|[Ss]pacing|orientation|Rescale|is -?[0-9]",
+            f"{UNREADABLE}|HU|[Ss]pacing|orientation|Rescale|not a number",
             mixed="tags that are not used, and pixels, have no checksum",
         )
         for s in SYNTAXES

@@ -85,7 +85,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         "2**31 pixels wide",
         ".png",
         png(2**31 - 1, 1, zlib.compress(b"")),
-        "47 x 1|far too large",
+        "47 x 1|16 million",
     ),
     ("of no pixels", ".png", png(0, 64, zlib.compress(b"")), "0 x 64|not a picture"),
     ("of too few rows", ".png", png(64, 64, zlib.compress(bytes(65 * 10))), LOADED),
@@ -109,11 +109,11 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         "of 65535 x 65535",
         ".jpg",
         encoded("JPEG").replace(struct.pack(">HH", 64, 64), b"\xff\xff\xff\xff", 1),
-        "65535 x 65535|far too large",
+        "65535 x 65535|16 million",
     ),
     ("of one marker", ".jpg", b"\xff\xd8" + b"\xff\xe0\xff\xff" * 1000, "Truncated"),
     ("that refers to itself", ".tif", _bad_tiff(), LOADED),
-    ("of 100000 x 100000", ".tif", _wide_tiff(), "100000 x 100000|far too large"),
+    ("of 100000 x 100000", ".tif", _wide_tiff(), "100000 x 100000|16 million"),
     ("cut off", ".tif", encoded("TIFF")[:-2000], "truncated"),
     (
         "of floats that are NaN",
@@ -125,8 +125,8 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 
 
 # Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
-BLACK = "8-bit values up to 0"
-UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|too large"
+BLACK = "8-bit values .*0:"
+UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million"
 
 
 def _single() -> list[Case]:

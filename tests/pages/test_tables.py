@@ -44,3 +44,9 @@ def test_markdown_holds_title_table_and_notes(table):
 def test_a_row_of_wrong_length_is_refused():
     with pytest.raises(ValueError, match="a row of 1 values for 2 columns"):
         Table("t", "", ["a", "b"], [["x"]])
+
+
+def test_columns_with_numbers_are_numeric(table):
+    # text, numbers and NaN, numbers and None, booleans
+    assert table.numeric() == [False, True, True, False]
+    assert Table("t", "", ["a", "b"], []).numeric() == [False, False]

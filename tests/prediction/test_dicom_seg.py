@@ -9,7 +9,7 @@ from toy_scans import toy_hu, write_series
 from ct_lesion.prediction.dicom_seg import write_dicom_seg
 from ct_lesion.scans.sources import open_scan
 
-# the series as it is usual, and scanned head down: rows to the front, columns to the right
+# the usual orientation, and a patient lying face down: rows to the front, columns to the right
 ORIENTATIONS = ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0])
 
 
@@ -30,7 +30,7 @@ def toy_labels(scan) -> np.ndarray:
 
 
 def source_pixels(labels: np.ndarray, turned: bool) -> np.ndarray:
-    """A slice's labels as the source image has its rows and columns."""
+    """The labels of a slice in the orientation of the source image."""
     return labels[::-1, ::-1] if turned else labels
 
 
@@ -57,7 +57,7 @@ def test_each_frame_lies_on_its_source_image(scan, tmp_path):
     for index, file in enumerate(scan.dicom_files):
         by_uid[pydicom.dcmread(file).SOPInstanceUID] = (index, pydicom.dcmread(file))
     found = frames(path)
-    assert len(found) == 3, "frames without lesion are left out"
+    assert len(found) == 3, "frames without lesions are left out"
     for segment, uid, position, mask in found:
         index, source = by_uid[uid]
         turned = source.ImageOrientationPatient[0] < 0
@@ -80,7 +80,7 @@ def test_segments_are_numbered_without_gaps(scan, tmp_path):
     assert seg.get_segment_description(1).segment_label == "Consolidation"
 
 
-def test_images_that_nothing_can_refer_to_are_said(tmp_path):
+def test_missing_attributes_are_named(tmp_path):
     def strip(ds, z):
         del ds.FrameOfReferenceUID
 

@@ -136,6 +136,6 @@ def test_lesion_as_a_share_of_lung(tmp_path, volume, write_volume, predictor, hu
 def test_a_lung_mask_that_does_not_fit_is_refused(tmp_path, volume, write_volume, predictor, hu):
     lung = write_volume("lung.nii.gz", (hu[:5] < -500).astype(np.uint8))
     result = run([volume], predictor, tmp_path / "out", lung_masks=LungMasks(lung, ("volume",)))
-    assert "does not fit the scan volume: the mask has (64, 48, 5)" in result.failed["volume"]
+    assert "64 x 48 x 5 voxels, but its scan volume has 64 x 48 x 6" in result.failed["volume"]
     with pytest.raises(UserError, match="one file, but there are 2 scans"):
         LungMasks(lung, ("a", "b"))

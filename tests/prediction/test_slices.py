@@ -6,23 +6,23 @@ from ct_lesion.prediction.slices import SlicePrediction, lesions_of
 
 
 def instances(scores, boxes, masks, classes=None):
-    found = Instances(masks.shape[1:])
-    found.scores = torch.tensor(scores)
-    found.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32))
-    found.pred_classes = torch.tensor(classes or [0] * len(scores))
-    found.pred_masks = torch.from_numpy(masks)
-    return found
+    result = Instances(masks.shape[1:])
+    result.scores = torch.tensor(scores)
+    result.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32))
+    result.pred_classes = torch.tensor(classes or [0] * len(scores))
+    result.pred_masks = torch.from_numpy(masks)
+    return result
 
 
 def squares():
-    """Three masks of 8 x 8 pixels: 4 px, 9 px that share one pixel with it, and nothing."""
+    """Three masks of 8 x 8 pixels: 4 px, 9 px that share a pixel with the first, and 0 px."""
     masks = np.zeros((3, 8, 8), bool)
     masks[0, 1:3, 1:3] = True
     masks[1, 2:5, 2:5] = True
     return masks
 
 
-def test_lesions_come_in_decreasing_score_and_none_without_a_pixel():
+def test_lesions_are_sorted_by_score_and_empty_masks_dropped():
     boxes = [[1, 1, 3, 3], [2, 2, 5, 5], [6, 6, 6.2, 6.2]]
     found = lesions_of(instances([0.5, 0.75, 0.9], boxes, squares(), [0, 1, 0]))
     assert [(le.score, le.class_index, le.area_px) for le in found] == [(0.75, 1, 9), (0.5, 0, 4)]
@@ -30,7 +30,7 @@ def test_lesions_come_in_decreasing_score_and_none_without_a_pixel():
     assert np.array_equal(found[0].mask, squares()[1])
 
 
-def test_the_surest_lesion_wins_a_pixel():
+def test_the_highest_score_determines_the_label():
     found = lesions_of(instances([0.5, 0.75, 0.9], [[0, 0, 8, 8]] * 3, squares(), [0, 1, 0]))
     labels = SlicePrediction(0, found).label_mask(8, 8)
     assert labels[2, 2] == 2

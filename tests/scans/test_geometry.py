@@ -1,13 +1,16 @@
 """Internal orientation and its inverse, against SimpleITK's DICOMOrient."""
 
+from dataclasses import replace
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from toy_scans import oblique_direction
 
-from ct_lesion.scans.geometry import Geometry, OrientedSlices
+from ct_lesion.errors import DatasetError
+from ct_lesion.scans.geometry import Geometry, OrientedSlices, check_same_grid
 
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
 
@@ -78,3 +81,36 @@ def test_angle_to_the_patient_axes():
 def test_a_mask_with_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="for a scan of shape"):
         Geometry.without_position((3, 4, 5)).image(np.zeros((3, 5, 4), np.uint8))
+
+
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+@pytest.mark.parametrize("order", ["LAS", "RAS", "PIR", "SLA"])
+def test_grids_are_compared_in_space(order, degrees):
+    scan, _ = image_of((0, 1, 2), (1, 1, 1), degrees)
+    mask = sitk.DICOMOrient(scan, order)
+    scan, mask = geometry_of(scan), geometry_of(mask)
+    np.testing.assert_allclose(scan.corners, mask.corners, atol=1e-9)
+    check_same_grid(Path("mask"), mask, scan, "scan")
+    # the same numbers in another orientation lie elsewhere
+    with pytest.raises(DatasetError, match=r"mask: .* its scan scan"):
+        check_same_grid(Path("mask"), replace(mask, origin=scan.origin), scan, "scan")
+    for uncertain in ((replace(mask, certain=False), scan), (mask, replace(scan, certain=False))):
+        with pytest.raises(DatasetError, match=r"another order .* certain orientation"):
+            check_same_grid(Path("mask"), *uncertain, "scan")
+
+
+def test_corners_by_hand():
+    # x runs to the right from 5 to 1 mm, z to the feet from 7 to 1 mm
+    grid = Geometry((5, 4, 3), (1.0, 2.0, 3.0), (5.0, 6.0, 7.0), (-1, 0, 0, 0, 1, 0, 0, 0, -1))
+    assert grid.corners.tolist() == [[1, 6, 1], [5, 6, 1], [1, 12, 1], [1, 6, 7]]
+
+
+@pytest.mark.parametrize(("shift", "fits"), [(0.2, True), (0.3, False)])
+def test_a_quarter_of_a_voxel_is_the_limit(shift, fits):
+    grid = Geometry.without_position((3, 4, 5))
+    moved = replace(grid, origin=(shift, 0.0, 0.0))
+    if fits:
+        check_same_grid(Path("mask"), moved, grid, "scan")
+    else:
+        with pytest.raises(DatasetError, match=r"up to 0\.3 mm off.*from \(0\.3, 0, 0\)"):
+            check_same_grid(Path("mask"), moved, grid, "scan")

@@ -1,10 +1,36 @@
+import hashlib
+import re
+
+import pytest
+
 from ct_lesion.scans.names import natural_key, safe_name, unique_names
 
 
-def test_safe_names():
-    assert safe_name("NCP/12 (a).x") == "NCP_12_a_.x"
-    assert safe_name("..") == "scan"
-    assert safe_name("患者") == "scan"
+@pytest.mark.parametrize("name", ["NCP-12-1", "A_1", "1", "scan.2"])
+def test_safe_names_stay(name):
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["患者", "病人", "Иван", "Пётр", "scan"],
+        ["A/1", "A_1", "A 1", "A\\1", "A//1"],
+        ["-1", "1", "1-", "_1", ".1"],
+        ["", "..", ".", "_"],
+        ["x" * 300, "x" * 301],
+        ["é", "e\u0301", "e"],
+    ],
+)
+def test_different_patients_get_different_safe_names(names):
+    safe = [safe_name(name) for name in names]
+    assert len(set(safe)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,120}", name, re.ASCII) for name in safe)
+
+
+def test_a_changed_name_ends_in_a_hash_of_the_text():
+    digest = hashlib.sha256(b"A/1").hexdigest()
+    assert safe_name("A/1") == f"A_1-{digest[:8]}"
 
 
 def test_repeated_names_are_numbered_without_collisions():
@@ -14,3 +40,14 @@ def test_repeated_names_are_numbered_without_collisions():
 def test_natural_order():
     names = ["s10", "s2", "S1", "s02", "a", "a1", "3", "x²"]
     assert sorted(names, key=natural_key) == ["3", "a", "a1", "S1", "s02", "s2", "s10", "x²"]
+
+
+def test_a_minus_sign_counts_and_a_separating_dash_does_not():
+    names = ["z_20.png", "z_-100.png", "z_-20.png", "z_3.png", "z_-3.25.png", "z_-3.5.png"]
+    assert sorted(names, key=natural_key) == [
+        "z_-100.png", "z_-20.png", "z_-3.5.png", "z_-3.25.png", "z_3.png", "z_20.png"
+    ]  # fmt: skip
+    assert sorted(["-2", "1", "-10"], key=natural_key) == ["-10", "-2", "1"]
+    assert sorted(["IM-10", "IM-9", "1-10", "1-9"], key=natural_key) == [
+        "1-9", "1-10", "IM-9", "IM-10"
+    ]  # fmt: skip

@@ -55,7 +55,7 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(environment, tm
         os.kill(second, signal.SIGKILL)
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
-    killed = re.findall(r"Error: process \d of 2 \(.*\) was ended by SIGKILL", stderr)
+    killed = re.findall(r"Error: process \d of 2 \(.*\) was killed by SIGKILL", stderr)
     assert len(killed) == 1, stderr
     assert "--resume" in stderr
     assert "Traceback" not in stderr

@@ -159,7 +159,10 @@ def _thin_out_labels(axis: Axis) -> None:
     """Few plain labels on a logarithmic axis, even if it spans less than a decade."""
     low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > FEW_DECADES else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    within_a_decade = high / low < 10
+    axis.set_major_locator(
+        MaxNLocator(4) if within_a_decade else LogLocator(subs=steps, numticks=8)
+    )
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -17,6 +17,7 @@ from .paper import CLASSIFICATION, SEGMENTATION, PaperSize, load_paper
 from .result_tables import RunMetrics
 
 MILLION = 1e6
+NETWORKS = {SEGMENTATION: "Mask R-CNN", CLASSIFICATION: "COVID-CT-Mask-Net"}  # as in Table 1
 FORMATS = {  # by column, in order
     "model": "",
     "run": "",
@@ -53,7 +54,7 @@ def size_table(runs: Sequence[RunMetrics]) -> Table:
         task = CLASSIFICATION if is_classifier(run.cfg) else SEGMENTATION
         model = model_name(run.cfg, run.region_classes)
         shown.add((task, model))
-        own = {"model": model, "run": run.name, **slices.splits(run.cfg)}
+        own = {"model": f"{NETWORKS[task]}, {model}", "run": run.name, **slices.splits(run.cfg)}
         rows.append(own | _size_cells(measure_size(run.cfg), paper.size(task, model)))
     rows += [
         {"model": size.printed, **_paper_cells(size)}

@@ -224,6 +224,7 @@ def worst_blocks(results: Results) -> list[Block]:
         blocks.append(
             worst_classified_table(
                 f"worst_slices_{number}",
+                f"{name}: the worst classified slices",
                 worst,
                 files=result.files,
                 patients=result.patients,
@@ -241,7 +242,9 @@ def _worst_picture(
 ) -> list[Block]:
     drawn = [(i, image) for i in worst if (image := read_grey(result.files[i])) is not None]
     if not drawn:
-        return [f"The images of {result.dataset} were moved or deleted; no slice is drawn."]
+        return [
+            f"The images of {result.dataset} were moved or deleted; no slice of {name} is drawn."
+        ]
     predicted = result.logits.argmax(axis=1)
     titles = [
         f"{result.class_names[result.labels[i]]}\npredicted {result.class_names[predicted[i]]}"

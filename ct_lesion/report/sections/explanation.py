@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ct_lesion.engine.trainer import load_trained
+from ct_lesion.engine.builders import load_trained
 from ct_lesion.evaluation.region_importance import (
     DeletionCurves,
     deletion_curve,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from ct_lesion.engine.trainer import build_mapper, load_trained
+from ct_lesion.engine.builders import build_mapper, load_trained
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits, region_masks
 from ct_lesion.pages.blocks import Block, Picture
 

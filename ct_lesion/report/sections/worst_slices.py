@@ -29,6 +29,7 @@ def worst_classified(labels: np.ndarray, logits: np.ndarray, count: int) -> np.n
 
 def worst_classified_table(
     name: str,
+    title: str,
     indices: Sequence[int],
     *,
     files: np.ndarray,
@@ -51,7 +52,7 @@ def worst_classified_table(
     logit_columns = [f"logit {c}" for c in class_names]
     return Table(
         name,
-        "The worst classified slices",
+        title,
         ["file", "patient", "true class", "predicted class", *logit_columns],
         rows,
         dict.fromkeys(logit_columns, ".2f"),

@@ -11,12 +11,12 @@ import numpy as np
 
 from ct_lesion.errors import DatasetError
 
+from .steps import HOLE, UNEVEN
+
 if TYPE_CHECKING:
     from .headers import SliceHeader
 
 SAME_POSITION_MM = 0.02
-HOLE = 1.5  # a longer step, in multiples of the usual one, means that slices are missing
-_UNEQUAL = 0.05  # of a step
 _SLICES_A_PASS = 8  # fewer on average, and InstanceNumber has no order
 _ADVICE = (
     "no tag tells the acquisitions apart. Put the files of each acquisition into a separate folder."
@@ -146,7 +146,7 @@ def _check_steps(headers: Sequence[SliceHeader]) -> None:
     steps = np.diff([header.depth for header in headers])
     if len(steps) < 6:
         return
-    tolerance = _UNEQUAL * np.median(steps)
+    tolerance = UNEVEN * np.median(steps)
     alternating = (np.abs(steps[2:] - steps[:-2]) <= tolerance) & (
         np.abs(steps[1:-1] - steps[:-2]) > tolerance
     )

@@ -21,10 +21,12 @@ from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageSt
 from ct_lesion.errors import DatasetError
 
 from ..scan import QCFinding
-from .acquisitions import HOLE, distinct, separate
+from .acquisitions import distinct, separate
 from .headers import ACQUISITION_TAGS, PATIENT_TAGS, is_directory, read_header
+from .steps import MISSING, step_findings
 from .values import numbers_of, text_of
 
+SCOUT = "a scout (localizer), not a scan"
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
 _FEW = 4  # files: a scout by its description only, or foreign images in a series
 _ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -40,7 +42,7 @@ class DicomSeries:
         number: SeriesNumber as text; empty if there is none.
         part: what distinguishes it from other scans of its series, for its name; may be empty.
         fault: why the series is not a CT scan; None if it may be one.
-        damaged: the fault is an error, never only a reason to skip the series.
+        damaged: a fault is an error, never only a reason to skip the series.
         findings: what was unusual about the series.
     """
 
@@ -98,12 +100,12 @@ class _File:
             (columns, rows), (usual_columns, usual_rows) = self.size, other.size
             return f"{columns} x {rows} pixels, the others have {usual_columns} x {usual_rows}"
         if self.turned(other):
-            return "its orientation differs"
+            return "its ImageOrientationPatient differs"
         same = self.spacing is other.spacing or (
             None not in (self.spacing, other.spacing)
             and np.allclose(self.spacing, other.spacing, rtol=1e-4)
         )
-        return None if same else "its pixel spacing differs"
+        return None if same else "its PixelSpacing differs"
 
     def turned(self, other: _File) -> bool:
         """Whether both have an orientation and these differ."""
@@ -180,7 +182,7 @@ def _fault(header: pydicom.Dataset) -> str | None:
     if header.get("SamplesPerPixel") not in (None, "", 1):
         return "a colour image, not a CT slice"
     if "LOCALIZER" in text_of(header, "ImageType").upper():
-        return "a scout (localizer), not a scan"
+        return SCOUT
     return None
 
 
@@ -200,9 +202,12 @@ def _split(members: list[_File]) -> list[DicomSeries]:
     parts = [part for group in alike for part in _acquisitions(group)]
     largest = max(parts, key=lambda part: (part[0][0].fault is None, len(part[0])))
     main, _ = largest
-    few = [p for p in parts if p is not largest and _are_foreign(p[0], main)]
-    scans = [part for part in parts if not any(part is other for other in few)]
-    foreign = [file for group, _ in few for file in group]
+    foreign, scans = [], []
+    for group, tag in parts:
+        if group is main or not _are_few(group, main):
+            scans.append((group, tag))
+        else:
+            foreign += group
     if refusal := _refusal(foreign, main):
         return [_series(members, fault=refusal, damaged=True)]
     series = []
@@ -231,26 +236,34 @@ def _series(
         number=text_of(first, "SeriesNumber"),
         description=description,
         files=tuple(file.path for file in files),
-        fault=fault
-        or files[0].fault
-        or ("a scout (localizer), not a scan" if called_scout else None),
-        damaged=damaged,
+        fault=fault or files[0].fault or (SCOUT if called_scout else None),
+        damaged=damaged or "SeriesInstanceUID" not in first,
         part=f"acquisition{text_of(first, tag)}" if tag == "AcquisitionNumber" else "",
         findings=tuple(findings),
     )
 
 
 # ---- foreign images in a series ----------------------------------------------------------------
-def _are_foreign(group: list[_File], main: list[_File]) -> bool:
-    return main[0].fault is None and len(group) <= _FEW and 4 * len(group) <= len(main)
+def _are_few(group: list[_File], main: list[_File]) -> bool:
+    """Whether files are too few to be a scan beside the series' largest one."""
+    if main[0].fault is not None or len(group) > _FEW:
+        return False
+    other_acquisition = group[0].difference(main[0]) is None
+    return 4 * len(group) <= len(main) or not other_acquisition
 
 
 def _refusal(foreign: Sequence[_File], main: Sequence[_File]) -> str | None:
-    """An error if a foreign image may be a slice that the scan lacks, with a damaged tag."""
+    """An error if foreign images may be slices of the scan with a damaged tag."""
+    strange = [file for file in foreign if file.fault != SCOUT]
+    if 4 * len(strange) > len(main):
+        file = strange[0]
+        return (
+            f"{file.path}: {_why_foreign(file, main)}. The {len(main) + len(strange)} files of its "
+            "series do not fit together: repair this file or remove it."
+        )
     if not main[0].placed or len(main) < 2:
         return None
-    steps = np.diff(distinct(_depths(main)))
-    if not len(steps) or steps.max() <= HOLE * np.median(steps):
+    if not any(f.code == MISSING for f in step_findings(distinct(_depths(main)))):
         return None
     for file in foreign:
         same_type = text_of(file.header, "ImageType") == text_of(main[0].header, "ImageType")

@@ -7,7 +7,6 @@ slope and intercept. Slices are decoded on demand, so memory does not grow with 
 from __future__ import annotations
 
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,6 @@ from ..names import unique_names
 from ..quality import hu_findings, sample_indices
 from ..scan import (
     AIR_HU,
-    DEFAULT_WINDOW,
-    HU_NOTE,
     LOWEST_UNPADDED_HU,
     QCFinding,
     ReadOptions,
@@ -32,10 +29,10 @@ from ..scan import (
     place_slices,
     to_hu,
 )
-from .acquisitions import HOLE, SAME_POSITION_MM, check_one_acquisition
+from .acquisitions import SAME_POSITION_MM, check_one_acquisition
 from .headers import SliceHeader, slice_header
+from .steps import slice_thicknesses, step_findings
 
-UNEVEN = 0.05  # of the median step
 LEAST_TILT_DEGREES = 0.5
 HIGHEST_PADDING_HU = -950
 
@@ -51,8 +48,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     _check_rescaling(headers)
     headers, duplicates = _drop_duplicates(headers)
     check_one_acquisition(headers)
-    geometry, irregular = _geometry(headers)
-    window = options.window or DEFAULT_WINDOW
+    geometry = _geometry(headers)
     stored = SeriesSlices(headers)
     sampled = [stored.without_padding(index) for index in sample_indices(len(headers))]
     _check_values(files[0] if len(files) == 1 else files[0].parent, sampled, headers)
@@ -62,24 +58,25 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     if internal:
         fields["slice_names"] = unique_names(h.path.stem for h in internal)
         fields["z_mm"] = [float(np.dot(geometry.slice_normal, h.position)) for h in internal]
-        if len(internal) > 2:
-            fields["spacing_mm"] = (_usual_step(headers), *geometry.spacing_zyx[1:])
-    if headers[0].pixel_spacing is None:
-        fields["spacing_mm"] = None
+    fields |= _sizes(headers, geometry)
     return Scan(
         name=name,
         kind="dicom",
         files=files,
         is_hu=True,
-        window=window,
+        window=options.window,
         read_slice=OrientedSlices(geometry, stored),
         patient=headers[0].patient,
         notes=[
             *duplicates,
             *_tilt_notes(headers),
-            HU_NOTE.format(window=window.label),
         ],
-        qc=[*irregular, *_padding_findings(headers), *hu_findings(sampled)],
+        qc=[
+            *step_findings([header.depth for header in headers]),
+            *_padding_findings(headers),
+            *hu_findings(sampled),
+        ],
+        dropped_slices=len(files) - len(headers),
         dicom_files=[h.path for h in internal] if internal else None,
         **fields,
     )
@@ -237,52 +234,40 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
     ]
 
 
-def _usual_step(headers: list[SliceHeader]) -> float:
-    return float(np.median([b.depth - a.depth for a, b in pairwise(headers)]))
-
-
-def _geometry(headers: list[SliceHeader]) -> tuple[Geometry, list[QCFinding]]:
+def _geometry(headers: list[SliceHeader]) -> Geometry:
     """The grid of the series; if steps differ, with the mean step, as SimpleITK does."""
-    first, findings = headers[0], []
+    first = headers[0]
     rows, columns = first.pixel_spacing or (1.0, 1.0)
     if len(headers) > 1:
         step = (headers[-1].depth - first.depth) / (len(headers) - 1)
-        findings = _uneven_steps(headers)
     else:
         step = first.thickness or 1.0
     normal = np.cross(first.row, first.column)
     direction = np.stack([first.row, first.column, normal], axis=1)
-    geometry = Geometry(
+    return Geometry(
         (*first.size, len(headers)),
         (columns, rows, step),
         tuple(float(x) for x in first.position),
         tuple(float(x) for x in direction.ravel()),
     )
-    return geometry, findings
 
 
-def _uneven_steps(headers: list[SliceHeader]) -> list[QCFinding]:
-    usual = _usual_step(headers)
-    steps = [b.depth - a.depth for a, b in pairwise(headers)]
-    uneven = [step for step in steps if abs(step - usual) > UNEVEN * usual]
-    missing = sum(round(step / usual) - 1 for step in steps if step > HOLE * usual)
-    if missing:
-        return [
-            QCFinding(
-                "missing_slices",
-                f"{missing} slices seem to be missing: {len(uneven)} steps of up to "
-                f"{max(steps):.2f} mm where the median is {usual:.2f} mm",
-            )
-        ]
-    if uneven:
-        return [
-            QCFinding(
-                "uneven_slices",
-                f"{len(uneven)} of {len(steps)} steps between slices differ: {min(steps):.2f} to "
-                f"{max(steps):.2f} mm, median {usual:.2f} mm",
-            )
-        ]
-    return []
+def _sizes(headers: list[SliceHeader], geometry: Geometry) -> dict:
+    """``spacing_mm`` and ``thickness_mm`` of the scan."""
+    depths = [header.depth for header in headers]
+    _, rows, columns = geometry.spacing_zyx
+    if headers[0].pixel_spacing is None:
+        return {"spacing_mm": None}
+    if not geometry.acquired_axially:
+        # uneven steps lie within the internal slices, so even their areas are unknown
+        return {"spacing_mm": None} if step_findings(depths) else {}
+    if len(headers) == 1:
+        return {"spacing_mm": (headers[0].thickness, rows, columns)}
+    thicknesses = slice_thicknesses(depths)
+    return {
+        "spacing_mm": (float(np.median(np.diff(depths))), rows, columns),
+        "thickness_mm": thicknesses[:: -1 if geometry.flips[2] else 1],
+    }
 
 
 def _tilt_notes(headers: list[SliceHeader]) -> list[str]:

@@ -119,6 +119,33 @@ def test_a_dicom_series_with_a_mask_volume(tmp_path):
     assert any("not square" in remark for remark in checked.remarks)
 
 
+@pytest.mark.parametrize("order", ["LAS", "RAI", "SAL"])
+def test_a_mask_may_store_the_voxels_in_a_converters_order(tmp_path, order):
+    """LAS: dcm2niix stores rows from the back to the front."""
+    folder = write_series(tmp_path / "ct", toy_hu())
+    found = []
+    for name in ("LPS", order):
+        mask = sitk.ReadImage(str(write_volume(tmp_path / "m.nii.gz", toy_mask())))
+        path = tmp_path / f"{name}.nii.gz"
+        sitk.WriteImage(sitk.DICOMOrient(mask, name), str(path))
+        checked = check_pairs([VolumePair("p", "s", folder, path)], [], LABELS)
+        split = {"train": checked[0].slice_ids, "val": [], "test": []}
+        output = tmp_path / f"as_{name}"
+        prepare_volumes(checked, split, LABELS, output, mask_types=["merge"], min_area=10)
+        text = (output / annotation_file("cncb_lesion", "train")).read_text("utf-8")
+        found.append(json.loads(text)["annotations"])
+    assert len(found[0]) == 4  # GGO in three slices, consolidation in one
+    assert found[1] == found[0]
+
+
+def test_values_beside_a_label_are_named_with_all_digits(folders):
+    mask = toy_mask().astype(np.float32)
+    mask[3, 3, 3:5] = np.float32(1.000001), 2.5
+    write_volume(folders[1] / "a.nrrd", mask)
+    with pytest.raises(DatasetError, match=r"values 1\.000001, 2\.5 are not in --labels"):
+        check_pairs(*pair_folders(*folders), LABELS)
+
+
 def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
     images, masks = folders
     write_volume(masks / "a.nrrd", toy_mask(11))
@@ -135,8 +162,8 @@ def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
     assert first == "6 faults, nothing was written:"
     for text in (
         f"{masks}/f.nrrd: has no image",
-        f"{masks}/a.nrrd: 32 x 32 x 11 voxels, but its image {images}/a.nii.gz has 32 x 32 x 12",
-        f"{masks}/b.nrrd: direction (1, 0, 0, 0, 1, 0, 0, 0, 1), but that of its image",
+        f"{masks}/a.nrrd: 32 x 32 x 11 voxels, but its scan {images}/a.nii.gz has 32 x 32 x 12",
+        f"{masks}/b.nrrd: does not fit its scan {images}/b.nii.gz",
         f"{masks}/c.nrrd: values 3, 6, 12 are not in --labels",
         f"{images}/d.nii: values from 14 to 1103 cannot be HU",
         f"{images}/e.nii: cannot be read",
@@ -154,7 +181,9 @@ def test_a_mask_of_another_geometry_is_refused(folders, what):
     else:
         image.SetOrigin((0.0, 0.0, 0.0))
     sitk.WriteImage(image, str(path))
-    with pytest.raises(DatasetError, match=rf"a\.nrrd: {what} \("):
+    # corners: 11 slices of 2.5 mm more; the length of the origin (11, 22, 33)
+    apart = {"spacing": "27.5", "origin": "41.2"}[what]
+    with pytest.raises(DatasetError, match=rf"a\.nrrd: does not fit .* up to {apart} mm off"):
         check_pairs(*pair_folders(*folders), LABELS)
 
 

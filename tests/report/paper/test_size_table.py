@@ -72,6 +72,8 @@ def test_runs_come_first_and_every_row_of_the_paper_is_shown():
         "quick/classification.yaml",
         None,
     ]
+    assert rows[0]["model"] == "Mask R-CNN, ResNet18_T1+FPN"
+    assert rows[1]["model"].startswith("COVID-CT-Mask-Net, ResNet18_T2+FPN, 128 FPN maps")
     assert rows[0]["total, run (M)"] == 6.051165
     assert (rows[0]["total, paper (M)"], rows[0]["run - release"]) == (6.12, -645)
     assert rows[1]["paper's figures"] == "not in the paper's Table 1"

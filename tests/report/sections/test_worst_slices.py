@@ -29,6 +29,7 @@ def test_only_wrong_slices_are_shown_the_most_confident_first():
 def test_table_of_the_worst_slices():
     table = worst_classified_table(
         "worst",
+        "The worst",
         [1],
         files=np.array(["x/a.png", "x/b.png", "c", "d"]),
         patients=np.array(["p", "q", "r", "s"]),

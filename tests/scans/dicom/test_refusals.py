@@ -129,7 +129,7 @@ def cut_off_compressed(ds, z):
     [
         (without_position, "no ImagePositionPatient"),
         (another_size, r"s1_035\.dcm: 32 x 16 pixels, the others have 32 x 32.* lack a slice"),
-        (another_spacing, r"s1_035\.dcm: its pixel spacing differs.* lack a slice"),
+        (another_spacing, r"s1_035\.dcm: its PixelSpacing differs.* lack a slice"),
         (one_without_position, r"s1_035\.dcm: no ImagePosition.* lack a slice"),
         (without_rescale, r"values from \d+ to \d+ cannot be HU.*Rescale"),
         (cut_off, "the file was cut off"),

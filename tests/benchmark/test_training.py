@@ -1,4 +1,4 @@
-"""What the training rows train on, and that steps on both paths go down the same way."""
+"""Inputs of the training cases, and the agreement of plain and fast training steps."""
 
 import copy
 
@@ -7,18 +7,17 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from ct_lesion.benchmark import training_rows
-from ct_lesion.benchmark.models import config_of
-from ct_lesion.benchmark.row import Settings
-from ct_lesion.benchmark.timing import Timed
-from ct_lesion.benchmark.training_rows import lesion_slices, make_stepper, train_classifier
+from ct_lesion.benchmark import training
+from ct_lesion.benchmark.inputs import config_of
+from ct_lesion.benchmark.measure import Settings
+from ct_lesion.benchmark.training import lesion_slices, make_stepper, train_classifier
 from ct_lesion.modeling.fast.training import use_fast_training
 
 SMALL = ("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 40)
 SMALL += ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16)
 
 
-def test_slices_have_their_lesions() -> None:
+def test_slices_come_with_their_lesions() -> None:
     for item in lesion_slices(3, 128):
         target = item["instances"]
         assert target.image_size == (128, 128) == item["image"].shape[1:]
@@ -39,15 +38,16 @@ def test_steps_learn_on_either_path() -> None:
             [step() for _ in range(3)]
             for step in (make_stepper(plain, cfg, inputs), make_stepper(fast, cfg, inputs))
         ]
-    # rounding decides between like proposals, so no closer than that
+    # rounding decides between similar proposals, so that the losses are not closer
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_both_trainings_of_the_classifier_are_extrapolated(monkeypatch) -> None:
-    monkeypatch.setattr(training_rows, "CACHED_STEPS", 3)
-    pair = train_classifier(Settings(rounds=30, size=64, slices=2))
-    assert pair.facts["affine steps timed"] == 30
-    first, second = pair.first(), pair.second()
-    assert isinstance(first, Timed) and isinstance(second, Timed)
-    parts = pair.facts["last round"]
-    assert second.seconds == parts["seconds of the pass"] + parts["seconds of S"]
+    monkeypatch.setattr(training, "CACHED_STEPS", 3)
+    monkeypatch.setattr(training, "AFFINE_STEPS", 2)
+    measured = train_classifier(Settings(rounds=1, size=64, slices=2))
+    assert measured.facts["affine steps timed"] == 2
+    parts = measured.facts["last round"]
+    total = parts["seconds of the pass"] + parts["seconds of S"]
+    assert measured.comparison.second.median == total
+    assert measured.value == measured.comparison.first.median / total

@@ -1,11 +1,11 @@
-"""Preparing a COVIDx-CT tree and loading it in training, against decoding its images.
+"""Preparing a COVIDx-CT tree and loading it in training, relative to decoding its images.
 
-The tree is synthetic: 60,000 names, each a hard link to one of a few 512 x 512 slices of synthetic
-CT, so that the disk holds one copy of these and the folders are as large as in life.
+The tree is synthetic: 60,000 hard links to a few slices of synthetic CT, so that the folders are as
+large as real ones without taking the disk space.
 """
 
 import os
-import shutil
+import resource
 import statistics
 import tempfile
 import time
@@ -26,30 +26,28 @@ from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.engine.fingerprint import hash_dataset
 from ct_lesion.pictures import read_image_header
 
-from .memory import resident_memory
-from .models import config_of
-from .row import Settings, SkipRow, Value, at_most, register_row
-from .slices import chest_slices
+from .inputs import chest_slices, config_of
+from .measure import Measured, NotMeasurable, Settings
 
 COUNT = 60_000
 FILES = 32  # different images
 PER_SCAN = 60  # slices; a patient has one scan
-DECODED = 200  # images that are decoded, and mapped
-LOADED = 2400  # slices of the pass of the loader whose memory is watched
+DECODED = 200  # images that are decoded and mapped
+LOADED = 2400  # slices that the loader passes while its memory is recorded
 MIB = 1024**2
 
 
 def make_tree(folder: Path, count: int, files: int, size: int) -> CovidxSource:
-    """Slices and lists of COVIDx-CT's form.
+    """Write slices and lists in COVIDx-CT's layout.
 
     Args:
-        folder: is filled.
-        count: of slices in all, a multiple of 60 (slices a scan) is best.
-        files: different images.
-        size: pixels a side.
+        folder: receives the files.
+        count: number of slices, preferably a multiple of 60 (slices per scan).
+        files: number of different images.
+        size: height and width in pixels.
 
     Raises:
-        SkipRow: the file system has no hard links.
+        NotMeasurable: the file system has no hard links.
     """
     originals = _write_originals(folder / "originals", files, size)
     root = folder / "images"
@@ -64,7 +62,7 @@ def make_tree(folder: Path, count: int, files: int, size: int) -> CovidxSource:
         try:
             os.link(originals[index % files], path)
         except OSError as error:
-            raise SkipRow(f"no hard links in {folder}: {error}") from None
+            raise NotMeasurable(f"no hard links in {folder}: {error}") from None
         split = SPLITS[min(scan // len(PREFIXES) % 5, 2)]
         name = f"{PREFIXES[label]}_{scan}_{1000 + scan}_{number:04d}.png"
         lines[split].append(f"{name} {label} 0 0 {size} {size}\n")
@@ -86,7 +84,7 @@ def _write_originals(folder: Path, files: int, size: int) -> list[Path]:
 
 
 def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> dict[str, float]:
-    """Seconds a slice of each step from lists and images to what a model reads."""
+    """Seconds per slice of each step from lists and images to the inputs of a model."""
     cfg = config_of("classification/resnet18_t1.yaml", "INPUT.MIN_SIZE_TRAIN", [size])
     problems = Problems()
     seconds: dict[str, float] = {}
@@ -111,7 +109,7 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
     step("hashing the dataset", lambda: hash_dataset(records), len(records))
     mapper = ClassificationMapper(cfg, is_train=True)
     chosen = records[:: max(len(records) // decoded, 1)][:decoded]
-    # in turn, so that both meet the same machine
+    # alternately, so that other load on the machine affects both
     decoding, mapping = [], []
     for record in chosen:
         decoding.append(seconds_of(lambda path=record["file_name"]: decode_image(path)))
@@ -124,74 +122,54 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
 
 
 def decode_image(path: str | Path) -> None:
-    """Decode an image file and forget it."""
+    """Decode an image file."""
     with Image.open(path) as image:
         image.load()
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """How long a piece of work takes."""
+    """Duration of a call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-@register_row(
-    "prepare-covidx",
-    work=f"preparing and loading {COUNT:,} slices of a COVIDx-CT tree",
-    unit="slice",
-    first="the slowest step a slice, over decoding its image",
-    second="",
-    target=at_most(1.0),
-)
-def prepare(settings: Settings) -> Value:
-    folder = Path(tempfile.mkdtemp(prefix="ct_lesion_benchmark_"))
-    try:
-        source = make_tree(folder, COUNT, FILES, settings.size)
-        seconds = time_steps(source, folder / "output", DECODED, settings.size)
-    finally:
-        shutil.rmtree(folder)
+def measure_preparation(settings: Settings) -> Measured:
+    """The slowest step of preparing and loading, relative to decoding."""
+    with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as name:
+        source = make_tree(Path(name), COUNT, FILES, settings.size)
+        seconds = time_steps(source, Path(name) / "output", DECODED, settings.size)
     decoding = seconds.pop("decoding an image")
     shares = {f"{name}, share of decoding": s / decoding for name, s in seconds.items()}
     facts = {"slices": COUNT, "different images": FILES, "ms to decode an image": decoding * 1e3}
-    return Value(max(shares.values()), "x", {**facts, **shares})
+    return Measured(max(shares.values()), {**facts, **shares})
 
 
-@register_row(
-    "load-covidx-memory",
-    work=f"memory of the training loader, {LOADED:,} of {COUNT:,} slices",
-    unit="pass",
-    first="growth after its first quarter, over what it was then",
-    second="",
-    target=at_most(0.02),
-)
-def loader_memory(settings: Settings) -> Value:
-    folder = Path(tempfile.mkdtemp(prefix="ct_lesion_benchmark_"))
-    try:
-        originals = _write_originals(folder / "originals", FILES, settings.size)
+def measure_loader_memory(settings: Settings) -> Measured:
+    """Growth of the resident memory after the first quarter of a pass of the training loader."""
+    with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as name:
+        originals = _write_originals(Path(name) / "originals", FILES, settings.size)
         trace = watch_loader(originals, COUNT, LOADED, settings.size)
-    finally:
-        shutil.rmtree(folder)
     quarter = trace[len(trace) // 4]
     facts = {
         "MiB after a quarter": quarter / MIB,
         "MiB at the end": trace[-1] / MIB,
         "most MiB": max(trace) / MIB,
     }
-    return Value(max(trace[len(trace) // 4 :]) / quarter - 1, "", facts)
+    return Measured(max(trace[len(trace) // 4 :]) / quarter - 1, facts)
 
 
 def watch_loader(files: Sequence[Path], count: int, loaded: int, size: int) -> list[int]:
-    """Resident memory of this process, in bytes, while a training loader passes slices.
+    """Resident memory of this process while a training loader passes slices.
 
     Args:
-        files: images, which the records share.
-        count: of records.
-        loaded: slices that are loaded.
-        size: pixels a side.
+        files: images, shared by the records.
+        count: number of records.
+        loaded: number of slices to load.
+        size: height and width in pixels.
 
     Returns:
-        One number after each batch.
+        Bytes after each batch.
     """
     cfg = config_of("classification/resnet18_t1.yaml", "DATALOADER.NUM_WORKERS", 0)
     records = [
@@ -208,3 +186,15 @@ def watch_loader(files: Sequence[Path], count: int, loaded: int, size: int) -> l
         next(batches)
         trace.append(resident_memory())
     return trace
+
+
+def resident_memory() -> int:
+    """Resident memory of this process in bytes.
+
+    Raises:
+        NotMeasurable: there is no /proc.
+    """
+    status = Path("/proc/self/statm")
+    if not status.is_file():
+        raise NotMeasurable("resident memory is read from /proc, which this system lacks")
+    return int(status.read_text().split()[1]) * resource.getpagesize()

@@ -1,6 +1,6 @@
-"""The synthetic COVIDx-CT tree and what is measured on it, small."""
+"""A small synthetic COVIDx-CT tree, and the measurements on it."""
 
-from ct_lesion.benchmark.data_rows import make_tree, time_steps, watch_loader
+from ct_lesion.benchmark.data import make_tree, time_steps, watch_loader
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 
 

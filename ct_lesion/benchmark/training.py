@@ -1,4 +1,4 @@
-"""Training steps on the CPU, and S on RoI batches that are computed once."""
+"""Training steps on the CPU, and training S on RoI batches that are computed once."""
 
 import copy
 import itertools
@@ -21,24 +21,22 @@ from torch import nn
 
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES, find_instances
 from ct_lesion.data.loading.roi_batches import RoIBatches
-from ct_lesion.engine.optimizer import build_optimizer
+from ct_lesion.engine.builders import build_optimizer
 from ct_lesion.engine.roi_cache import build_cached_train_loader, extract_roi_batches
 from ct_lesion.modeling.fast.training import use_fast_training
 from ct_lesion.phantom.patient import make_patient
 
-from .models import config_of, load_weights, random_model
-from .row import Pair, Settings, at_least, register_row
-from .slices import chest_slices
-from .timing import Timed, Work
+from .inputs import chest_slices, config_of, model_of
+from .measure import Measured, Settings, Timed, Work, compared
 
-COMPARED_STEPS = 20  # whose losses are compared
-AFFINE_STEPS = 30  # end-to-end steps that are timed in all rounds together, at least
-CACHED_STEPS = 300  # of S, timed in a round
-SLICES, EPOCHS = 3000, 50  # of the paper's training sample
+COMPARED_STEPS = 20  # steps whose losses are compared
+AFFINE_STEPS = 30  # smallest number of end-to-end steps timed over all rounds
+CACHED_STEPS = 300  # steps of S timed per round
+SAMPLE, EPOCHS = 3000, 50  # slices of the paper's training sample, epochs
 
 
 def lesion_slices(count: int, size: int) -> list[dict]:
-    """Training inputs of a segmenter: slices of a synthetic patient with their lesions."""
+    """Training inputs of a segmenter: slices of a synthetic patient, with lesion instances."""
     patient = make_patient(0, "NCP", size, count, around_lesions=True)
     inputs = []
     for item, labels in zip(chest_slices(count, size), patient.labels, strict=True):
@@ -56,13 +54,13 @@ def lesion_slices(count: int, size: int) -> list[dict]:
 
 
 def make_stepper(model: nn.Module, cfg: CfgNode, inputs: Sequence[dict]) -> Callable[[], float]:
-    """A function that trains on the next batch, and returns the loss. The draws are seeded."""
+    """A function that trains on the next batch and returns the loss, with seeded draws."""
     optimizer = build_optimizer(cfg, model.train())
     batches = itertools.cycle(inputs)
     numbers = itertools.count()
 
     def step() -> float:
-        torch.manual_seed(next(numbers))  # the sampling of anchors and regions is the same
+        torch.manual_seed(next(numbers))  # both paths sample the same anchors and regions
         batch = list(itertools.islice(batches, cfg.SOLVER.IMS_PER_BATCH))
         loss = sum(model(batch).values())
         optimizer.zero_grad()
@@ -83,34 +81,27 @@ def _steps(step: Callable[[], float], count: int) -> Work:
     return work
 
 
-@register_row(
-    "train-resnet18_t1",
-    work="segmentation training step, CPU, ResNet18_T1, the paper's recipe, batch 1",
-    unit="step",
-    first="plain",
-    second="fast path",
-    target=at_least(1.5),
-)
-def train_segmenter(settings: Settings) -> Pair:
+def train_segmenter(settings: Settings) -> Measured:
+    """Training steps with Detectron2's modules and with their faster equivalents."""
     cfg = config_of("segmentation/resnet18_t1.yaml")
-    start = random_model(cfg)
-    about = {"weights": load_weights(start, cfg, settings)}
+    start, weights = model_of(cfg, settings)
     inputs = lesion_slices(settings.slices, settings.size)
     plain, fast = copy.deepcopy(start), copy.deepcopy(start)
     use_fast_training(fast, cfg)
-    return Pair(
+    return compared(
         _steps(make_stepper(plain, cfg, inputs), settings.slices),
         _steps(make_stepper(fast, cfg, inputs), settings.slices),
-        about | _loss_differences(start, cfg, inputs),
+        settings,
+        {"weights": weights} | _loss_differences(start, cfg, inputs),
     )
 
 
 def _loss_differences(start: nn.Module, cfg: CfgNode, inputs: Sequence[dict]) -> dict[str, Any]:
-    """Largest relative differences of the losses of the first steps.
+    """Largest relative differences between the paths' losses in the first steps.
 
-    In single precision a last digit that differs decides which of two like proposals is kept, and
-    with it which regions are sampled from then on. So the paths are compared in double precision,
-    and in single precision beside what another number of threads makes of the plain path.
+    In single precision, rounding decides which of two similar proposals NMS keeps, and so which
+    regions are sampled from then on. So the paths are compared in double precision. In single
+    precision, their difference is reported beside that of the plain path on two numbers of threads.
     """
     threads = torch.get_num_threads()
     other = 1 if threads > 1 else 2
@@ -147,22 +138,14 @@ def _difference(expected: torch.Tensor, actual: torch.Tensor) -> float:
 
 
 def _double_nms() -> AbstractContextManager:
-    """Lets the RPN run in double precision: torchvision wants boxes and scores of one type."""
+    """Let the RPN run in double precision: torchvision needs boxes and scores of one type."""
     return mock.patch.object(
         proposal_utils, "batched_nms", lambda b, s, *rest: batched_nms(b, s.float(), *rest)
     )
 
 
-@register_row(
-    "classifier-on-cached-regions",
-    work=f"training S on {SLICES:,} slices x {EPOCHS} epochs, CPU, ResNet18_T1",
-    unit="training",
-    first="affine, end to end, plain (extrapolated)",
-    second="RoI batches computed once, then S (both extrapolated)",
-    target=at_least(50),
-)
-def train_classifier(settings: Settings) -> Pair:
-    """Extrapolated from what a round does; reading files takes part in neither way."""
+def train_classifier(settings: Settings) -> Measured:
+    """Training end to end, and S on stored RoI batches; both extrapolated, without file reading."""
     cfg = config_of("classification/resnet18_t1.yaml", "MODEL.FAST_PATH", "off")
     cached = config_of(
         *("classification/resnet18_t1.yaml", "MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none")
@@ -172,11 +155,9 @@ def train_classifier(settings: Settings) -> Pair:
         {**item, "label": index % 3, "image_id": index}
         for index, item in enumerate(chest_slices(settings.slices, settings.size))
     ]
-    affine = random_model(cfg)
-    about = {"weights": load_weights(affine, cfg, settings)}
-    detector = random_model(cached)
-    load_weights(detector, cached, settings)
-    total = math.ceil(SLICES * EPOCHS / batch)
+    affine, weights = model_of(cfg, settings)
+    detector, _ = model_of(cached, settings)
+    total = math.ceil(SAMPLE * EPOCHS / batch)
     count = math.ceil(AFFINE_STEPS / settings.rounds)
     step = make_stepper(affine, cfg, inputs)
 
@@ -191,21 +172,25 @@ def train_classifier(settings: Settings) -> Pair:
         began = time.perf_counter()
         loader = [inputs[i : i + batch] for i in range(0, len(inputs), batch)]
         cache = extract_roi_batches(cached, detector, loader)
-        extraction = (time.perf_counter() - began) / len(cache) * SLICES
+        extraction = (time.perf_counter() - began) / len(cache) * SAMPLE
         began = time.perf_counter()
         _train_on(cache, detector, cached, CACHED_STEPS)
         steps = (time.perf_counter() - began) / CACHED_STEPS * total
         parts.update({"seconds of the pass": extraction, "seconds of S": steps})
         return Timed(1, extraction + steps)
 
-    facts = {"affine steps timed": count * settings.rounds, "last round": parts}
-    return Pair(end_to_end, once_then_classifier, about | facts)
+    facts = {
+        "weights": weights,
+        "affine steps timed": count * settings.rounds,
+        "last round": parts,
+    }
+    return compared(end_to_end, once_then_classifier, settings, facts)
 
 
 def _train_on(cache: RoIBatches, model: nn.Module, cfg: CfgNode, count: int) -> None:
-    """S on RoI batches as a training run has it: Detectron2's loader, Adam, losses recorded."""
+    """Train S on RoI batches as a run does: with its loader, Adam and recorded losses."""
     repeated = {
-        name: value.repeat(math.ceil(SLICES / len(cache)), axis=0)
+        name: value.repeat(math.ceil(SAMPLE / len(cache)), axis=0)
         for name, value in vars(cache).items()
         if hasattr(value, "shape")
     }

@@ -3,11 +3,17 @@
 import numpy as np
 
 from ct_lesion.audit.copies.kinds import COPY_KINDS
-from ct_lesion.benchmark.copy_rows import EVERY, make_facts, search, time_files
-from ct_lesion.benchmark.thin_stacks import LEVELS, patient_stacks
+from ct_lesion.benchmark.copies import (
+    EVERY,
+    LEVELS,
+    make_facts,
+    patient_stacks,
+    search,
+    time_files,
+)
 
 
-def test_stacks_are_always_the_same_and_change_slowly() -> None:
+def test_stacks_are_reproducible_and_change_slowly() -> None:
     (one, *_), (again, *_) = (list(patient_stacks(5, 4, 64)) for _ in range(2))
     assert np.array_equal(one, again) and one.shape == (4, 64, 64)
     values = one.astype(float)

@@ -1,0 +1,133 @@
+"""Builds what a config names: model, optimiser, mapper, test loader, evaluator."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.modeling import build_model
+from detectron2.solver import build_optimizer as build_sgd
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+
+from ct_lesion.checkpoint import LesionCheckpointer
+from ct_lesion.config import check_choice, is_classifier
+from ct_lesion.data.loading.augmentation import build_lesion_mapper
+from ct_lesion.data.loading.mapper import ClassificationMapper
+from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
+from ct_lesion.errors import CheckpointError
+from ct_lesion.evaluation.classification import ClassificationEvaluator
+from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
+from ct_lesion.modeling.fast.inference import fast_path
+from ct_lesion.modeling.parameters import format_parameter_counts
+
+ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+def build_logged_model(cfg: CfgNode) -> torch.nn.Module:
+    """Build the model of a config and log its parameter counts as in the paper's Table 1."""
+    model = build_model(cfg)
+    logging.getLogger(__name__).info(format_parameter_counts(model))
+    return model
+
+
+def load_trained(
+    cfg: CfgNode, weights: str | Path | None = None, device: str | None = None
+) -> torch.nn.Module:
+    """Load a trained model, complete and in test mode.
+
+    Args:
+        cfg: of the model; it is not changed.
+        weights: checkpoint; default: ``MODEL.WEIGHTS``.
+        device: default: ``MODEL.DEVICE``, or the CPU if there is no GPU.
+
+    Raises:
+        CheckpointError: no weights are given, they do not fit the config, or tensors are missing.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(weights or cfg.MODEL.WEIGHTS)
+    if not cfg.MODEL.WEIGHTS:
+        raise CheckpointError("MODEL.WEIGHTS is empty. Set it to trained weights.")
+    if device:
+        cfg.MODEL.DEVICE = device
+    elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    model = build_logged_model(cfg)
+    checkpointer = LesionCheckpointer(model, cfg=cfg, strict=True)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    fresh = checkpointer.last_report.fresh
+    if fresh:
+        raise CheckpointError(
+            f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, e.g. {fresh[0]}. "
+            "Set MODEL.WEIGHTS to the weights of a whole model."
+        )
+    return model.eval()
+
+
+def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
+
+    Detectron2 itself builds only SGD, and all learning rates and weight decays come from the keys
+    that it reads for SGD.
+
+    Raises:
+        ConfigError: ``SOLVER.OPTIMIZER`` is unknown.
+    """
+    name = cfg.SOLVER.OPTIMIZER
+    check_choice("SOLVER.OPTIMIZER", name, ("SGD", *ADAM_VARIANTS))
+    if name == "SGD":
+        return build_sgd(cfg, model)
+    params = get_default_optimizer_params(
+        model,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        base_lr=cfg.SOLVER.BASE_LR,
+        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+    )
+    optimizer = maybe_add_gradient_clipping(cfg, ADAM_VARIANTS[name])
+    # fused updates all parameters in one pass, which halves the step of the classification module
+    return optimizer(
+        params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True
+    )
+
+
+def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
+    """The mapper for the task of a config."""
+    if is_classifier(cfg):
+        return ClassificationMapper(cfg, is_train)
+    return build_lesion_mapper(cfg, is_train)
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+    """Detectron2's test loader; on the CPU's fast path with one slice per core in a batch.
+
+    Raises, when iterated:
+        DatasetError: a slice cannot be read.
+    """
+    parallel = cfg.MODEL.DEVICE == "cpu" and fast_path(cfg) != "off"
+    loader = build_detection_test_loader(
+        cfg,
+        dataset_name,
+        mapper=NamingMapper(build_mapper(cfg, is_train=False)),
+        batch_size=torch.get_num_threads() if parallel else 1,
+    )
+    return StopAtUnreadable(loader, EVALUATION_ADVICE)
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+    """The evaluator for the task of a config; it writes to :func:`evaluation_folder`."""
+    folder = str(evaluation_folder(cfg, dataset_name))
+    if is_classifier(cfg):
+        return ClassificationEvaluator(dataset_name, output_dir=folder, config=cfg.dump())
+    # Loading a shipped dataset sets the path of its json file, which depends on
+    # $DETECTRON2_DATASETS. Without that path COCOEvaluator writes a json without patients.
+    DatasetCatalog.get(dataset_name)
+    return LesionEvaluator.from_config(cfg, dataset_name, folder)
+
+
+def evaluation_folder(cfg: CfgNode, dataset_name: str) -> Path:
+    """``OUTPUT_DIR/inference/<dataset>``."""
+    return Path(cfg.OUTPUT_DIR) / "inference" / dataset_name

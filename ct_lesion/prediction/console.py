@@ -1,0 +1,77 @@
+"""What ``tools/predict.py`` prints: the scans that it found, and the result with its exit code."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from ct_lesion.engine.across_processes import from_main
+from ct_lesion.errors import UserError
+from ct_lesion.pages.environment import DISCLAIMER
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.sources import ScanSource, find_scans
+
+from .run import RunResult
+from .scan_files import MASK_FILE, SUMMARY_FILE
+
+FAILED_EXIT = 10  # exit code, plus the number of failed scans, up to MAX_EXIT
+MAX_EXIT = 100
+
+
+def quiet_libraries() -> None:
+    """Silence warnings of torch and Detectron2 about each other, which users cannot fix."""
+    warnings.simplefilter("ignore")
+    for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def find_scans_to_predict(
+    inputs: Sequence[str], reading: ReadOptions, output: Path
+) -> list[ScanSource]:
+    """The scans among the inputs, the same in all processes; the main process prints them.
+
+    If the output folder is inside an input folder, the predictions in it are left out.
+
+    Raises:
+        UserError: an input cannot be used, or all scans are earlier predictions.
+    """
+
+    def find() -> list[ScanSource]:
+        skipped: list[str] = []
+        sources = find_scans(inputs, options=reading, notes=skipped)
+        folder = output.resolve()
+        sources = [
+            s for s in sources if not all(f.resolve().is_relative_to(folder) for f in s.files)
+        ]
+        if not sources:
+            raise UserError(
+                f"{output}: all scans found are earlier predictions. Give other inputs."
+            )
+        print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found", *skipped, sep="\n")
+        return sources
+
+    return from_main(find)
+
+
+def report_result(result: RunResult, output: Path) -> int:
+    """Print the counts, the failed scans and the paths of the results; returns the exit code.
+
+    Only the main process prints. The others return 0, because a failure code would end the run.
+    """
+    if not comm.is_main_process():
+        return 0
+    total = len(result.done) + len(result.skipped) + len(result.failed)
+    counts = [f"{len(result.done)} of {total} scans predicted"]
+    if result.skipped:
+        counts.append(f"{len(result.skipped)} already finished")
+    if result.failed:
+        counts.append(f"{len(result.failed)} failed")
+    print(f"\n{', '.join(counts)}. {DISCLAIMER}")
+    for name, message in result.failed.items():
+        print(f"  failed: {name}: {message}")
+    if result.done or result.skipped:
+        print(f"Page:    {result.page}")
+        print(f"Results: {output}/<scan>/{SUMMARY_FILE}, {MASK_FILE}, ...")
+    return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
