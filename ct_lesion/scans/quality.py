@@ -72,6 +72,11 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
         yield QCFinding("spacing", "no spacing given: areas in mm2 and volumes in ml are unknown")
         return
     between, rows, columns = scan.spacing_mm
+    if between is None:
+        yield QCFinding(
+            "spacing",
+            "the thickness of the slice is unknown: no volumes in ml; masks are written with 1 mm",
+        )
     if len(scan) > 1 and between > WIDEST_SLICE_SPACING_MM:
         yield QCFinding(
             "spacing",

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import DatasetError
 
-from .geometry import Geometry, Vector
+from .geometry import Geometry
 from .nifti_checks import NOT_FINITE
 from .windows import DEFAULT_WINDOW, Window
 
@@ -71,13 +71,17 @@ class Scan:
         geometry: of the input; it defines the internal shape and spacing.
         is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, windowed already.
         window: given by the user; None leaves it to the models.
-        spacing_mm: between slices, rows and columns; None for pictures.
+        spacing_mm: between slices (the median; None if unknown), rows and columns; None for
+            pictures.
+        thickness_mm: the thickness that each slice counts with in volumes; None if it is that of
+            ``spacing_mm`` for all slices.
         slice_names: a unique name for each slice.
         z_mm: position of each slice along the slice axis, increasing towards the head; None for
             pictures.
         patient: DICOM PatientID, if any.
         notes: how the scan was read, one line each.
         qc: findings of the quality checks.
+        dropped_slices: number of slices left out because another one lies at their position.
         dicom_files: source file of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
         read_slice: returns the internal slice at an index.
@@ -90,12 +94,14 @@ class Scan:
     is_hu: bool
     window: Window | None
     read_slice: Callable[[int], np.ndarray] = field(repr=False)
-    spacing_mm: Vector | None = None
+    spacing_mm: tuple[float | None, float, float] | None = None
+    thickness_mm: list[float] | None = field(default=None, repr=False)
     slice_names: list[str] = field(default_factory=list, repr=False)
     z_mm: list[float] | None = field(default=None, repr=False)
     patient: str | None = None
     notes: list[str] = field(default_factory=list)
     qc: list[QCFinding] = field(default_factory=list)
+    dropped_slices: int = 0
     dicom_files: list[Path] | None = field(default=None, repr=False)
 
     @property

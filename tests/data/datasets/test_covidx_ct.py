@@ -95,7 +95,12 @@ def test_a_name_can_only_be_registered_for_one_dataset(images, lists, tmp_path):
         (
             '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
             '"images": [{"file_name": "a.png", "label": 3}]}',
-            "a label is not 0, 1 or 2",
+            "the label 3 is not 0, 1 or 2",
+        ),
+        (
+            '{"classes": ["Control", "Common Pneumonia", "COVID-19"], "image_root": ".", '
+            '"images": [{"file_name": "a.png", "label": 1.0}]}',
+            "the label 1.0 is not 0, 1 or 2",
         ),
     ],
 )
