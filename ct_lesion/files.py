@@ -40,33 +40,60 @@ def errors_name(path: str | Path) -> Iterator[None]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path``, which takes its place if the block succeeds.
 
-    A failure, or a process killed at any moment, leaves the earlier ``path``, or its whole contents
-    in a hidden folder beside it. The temporary names are always the same for a ``path``, so that
-    what a killed process left behind is cleared away by the next attempt.
+    See :func:`atomic_folders`.
     """
-    path = path.absolute()
-    partial, earlier = (path.with_name(f".{path.name}.{kind}") for kind in ("partial", "earlier"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _finish_exchange(path, earlier)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    with atomic_folders(path) as (partial,):
+        yield partial
+
+
+@contextmanager
+def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
+    """Yield new folders that take the places of ``paths`` together if the block succeeds.
+
+    A failure leaves the earlier folders. So does a process killed at any moment, or it leaves the
+    whole contents in hidden folders beside them: the last of ``paths`` is then missing, never
+    there beside a new or another earlier folder, and :func:`settle_folders`, which the next
+    attempt calls, brings back the earlier folders or finishes the exchange.
+    """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    settle_folders(*paths)
+    partial = [_hidden(path, "partial") for path in paths]
     try:
-        with errors_name(path):
+        with errors_name(paths[0].absolute()):
+            for folder in partial:
+                folder.mkdir()
             yield partial
-        if path.exists():
-            path.rename(earlier)
-        partial.rename(path)
-        shutil.rmtree(earlier, ignore_errors=True)
+        # the last goes first and comes last: while it is missing, the others are not used
+        for path in reversed(paths):
+            if path.exists():
+                path.rename(_hidden(path, "earlier"))
+        for folder, path in zip(partial, paths, strict=True):
+            folder.rename(path)
     finally:
-        # also after Ctrl-C; nothing is left here when the renaming went well
-        shutil.rmtree(partial, ignore_errors=True)
+        settle_folders(*paths)  # also after Ctrl-C
 
 
-def _finish_exchange(path: Path, earlier: Path) -> None:
-    """Finish or undo an exchange of folders that a killed process left half done."""
-    if earlier.exists() and not path.exists():
-        earlier.rename(path)
-    shutil.rmtree(earlier, ignore_errors=True)
+def settle_folders(*paths: Path) -> None:
+    """Finish or undo what a killed :func:`atomic_folders` left half done."""
+    partial = [_hidden(path, "partial") for path in paths]
+    if partial[-1].exists() and not partial[0].exists():  # only while they take their places
+        for folder, path in zip(partial, paths, strict=True):
+            if folder.exists():
+                folder.rename(path)
+    for path in paths:
+        earlier = _hidden(path, "earlier")
+        if earlier.exists() and not path.exists():
+            earlier.rename(path)
+        shutil.rmtree(earlier, ignore_errors=True)
+    for folder in reversed(partial):  # the first goes last, see above
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    """The temporary name of a folder; always the same, so that the next attempt finds it."""
+    path = path.absolute()
+    return path.with_name(f".{path.name}.{kind}")
 
 
 def write_together(texts: Mapping[Path, str]) -> None:

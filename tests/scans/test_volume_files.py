@@ -283,3 +283,15 @@ def test_values_far_from_air_give_a_finding(tmp_path):
     scan = open_scan(write_volume(tmp_path / "a.nii", toy_hu() // 2))
     (finding,) = [f.message for f in scan.qc if f.code == "values"]
     assert "every chest has lung and air" in finding
+
+
+@pytest.mark.parametrize("spelling", ["True", "true", "1"])
+def test_a_compressed_metaimage_is_read_whole_in_any_spelling(tmp_path, spelling):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(toy_hu()), str(path), useCompression=True)
+    line = b"CompressedData = "
+    path.write_bytes(path.read_bytes().replace(line + b"True", line + spelling.encode()))
+    volume = VolumeFile(path)
+    np.testing.assert_array_equal(np.concatenate(list(volume.slabs())), toy_hu())
+    path.unlink()
+    np.testing.assert_array_equal(volume.slice(3), toy_hu()[3])  # not read slice by slice
