@@ -1,28 +1,71 @@
-"""Atomic writing: files and folders are complete or absent."""
+"""Writing: files and folders are complete or absent, and are never opened through a link.
+
+Files outside a folder under construction are written with :func:`atomic_write` or
+:func:`write_together`; those inside one (see :func:`atomic_folder`) with :func:`write_new`.
+Pictures are written by :mod:`ct_lesion.pictures`, volumes by :mod:`ct_lesion.scans.volume_writing`.
+"""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from .locks import locked_name, short_hash
+
+_PARTIAL = ".partial-"
+_ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
+
+
+def _temporary(path: Path) -> Path:
+    """A new hidden name beside a path, which no other process uses."""
+    mark = f"{_PARTIAL}{short_hash(path.name)}-{secrets.token_hex(8)}"
+    return path.with_name(f"{mark}-{path.name[-_ENDING:]}")
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which becomes ``path`` if the block succeeds.
+    """Yield a new, empty temporary file in the same folder.
 
-    A failure, or a process killed at any moment, leaves the earlier ``path`` as it was. The
-    temporary name is always the same for a ``path``, so that what a killed process left behind is
-    overwritten by the next attempt instead of piling up.
+    It becomes ``path`` if the block succeeds. A failure, or a process killed at any moment, leaves
+    the earlier ``path`` as it was. A link at ``path`` is replaced, its target stays as it is.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = _temporary(path)
     try:
         with errors_name(path):
+            temporary.open("xb").close()
             yield temporary
             _flush_to_disk(temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, content: bytes | str) -> None:
+    """Write a file that must not exist yet, and create its folder; text is written in UTF-8.
+
+    Raises:
+        FileExistsError: the file, or a link of this name, exists.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with errors_name(path), path.open("xb") as file:
+        file.write(data)
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write text files in UTF-8 atomically, and create their folders.
+
+    Raises:
+        OSError: a file cannot be written; then none is written.
+    """
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(atomic_write(path))
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -41,52 +84,65 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path``, which takes its place if the block succeeds.
 
     A failure, or a process killed at any moment, leaves the earlier ``path``, or its whole contents
-    in a hidden folder beside it. The temporary names are always the same for a ``path``, so that
-    what a killed process left behind is cleared away by the next attempt.
+    in a hidden folder beside it. What a killed process left behind is cleared away by the next
+    attempt. A link at ``path`` is replaced, its target stays as it is.
+
+    Raises:
+        UserError: another process is making this folder.
     """
     path = path.absolute()
-    partial, earlier = (path.with_name(f".{path.name}.{kind}") for kind in ("partial", "earlier"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _finish_exchange(path, earlier)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        with errors_name(path):
-            yield partial
-        if path.exists():
-            path.rename(earlier)
-        partial.rename(path)
-        shutil.rmtree(earlier, ignore_errors=True)
-    finally:
-        # also after Ctrl-C; nothing is left here when the renaming went well
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked_name(path):
+        earlier = path.with_name(f".earlier-{short_hash(path.name)}")
+        _finish_exchange(path, earlier)
+        for left in path.parent.glob(f"{_PARTIAL}{short_hash(path.name)}-*"):
+            remove(left)
+        partial = _temporary(path)
+        try:
+            with errors_name(path):
+                partial.mkdir()
+                yield partial
+            if os.path.lexists(path):
+                path.rename(earlier)
+            partial.rename(path)
+            remove(earlier)
+        finally:
+            # also after Ctrl-C; nothing is left here when the renaming went well
+            remove(partial)
 
 
 def _finish_exchange(path: Path, earlier: Path) -> None:
     """Finish or undo an exchange of folders that a killed process left half done."""
-    if earlier.exists() and not path.exists():
+    if os.path.lexists(earlier) and not os.path.lexists(path):
         earlier.rename(path)
-    shutil.rmtree(earlier, ignore_errors=True)
+    remove(earlier)
 
 
-def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 atomically, and create their folders.
-
-    Raises:
-        OSError: a file cannot be written; then none is written.
-    """
-    with ExitStack() as stack:
-        for path, text in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = stack.enter_context(atomic_write(path))
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+def remove(path: Path) -> None:
+    """Remove a file, a link (not its target) or a folder, as far as possible."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what :func:`atomic_write` of a killed process left in a folder."""
-    for path in folder.glob(".*.partial"):
-        if path.is_file():
-            path.unlink()
+    """Remove what killed processes left in a folder; no other process may be writing into it."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        remove(path)
+
+
+def remove_links(folder: Path) -> list[Path]:
+    """Remove all links below a folder, not their targets; returns the removed links.
+
+    Programs that open existing files, such as Detectron2, then write into this folder only.
+    """
+    links = []
+    for parent, folders, files in os.walk(folder):
+        links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
+    for link in links:
+        link.unlink()
+    return links
 
 
 def flush_folder(folder: Path) -> None:

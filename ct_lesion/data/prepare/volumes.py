@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.geometry import OrientedSlices, check_same_grid
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
@@ -145,7 +145,7 @@ def prepare_volumes(
                 if not names:
                     continue
                 file_name = f"{slice_id.patient}/{slice_id.slice}.png"
-                _write_png(images / file_name, scan.grey(index))
+                write_picture(images / file_name, scan.grey(index))
                 mask = labels.apply(masks(index))
                 for key in keys:
                     for name in names:
@@ -177,11 +177,3 @@ def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> Che
 def _mask_slices(path: Path) -> OrientedSlices:
     volume = VolumeFile(path)
     return OrientedSlices(volume.geometry, volume.slice)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", pixels)
-    if not done:
-        raise OSError(f"could not encode {path}")
-    path.write_bytes(data.tobytes())
