@@ -117,16 +117,6 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     cfg.TEST.PAPER_SCORE_THRESH = 0.75
 
 
-def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
-    """Check a key that takes one of a few values.
-
-    Raises:
-        ConfigError: names the key, its value and the choices.
-    """
-    if value not in choices:
-        raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
-
-
 def is_classifier(cfg: CfgNode) -> bool:
     """Whether a config describes a COVID-CT-Mask-Net rather than a segmentation model."""
     return cfg.MODEL.META_ARCHITECTURE == CLASSIFIER

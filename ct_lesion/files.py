@@ -8,20 +8,18 @@ Pictures are written by :mod:`ct_lesion.pictures`, volumes by :mod:`ct_lesion.sc
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .locks import locked_name, short_hash
 
-_PARTIAL = ".partial-"
 _ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
 
 
 def _temporary(path: Path) -> Path:
     """A new hidden name beside a path, which no other process uses."""
-    mark = f"{_PARTIAL}{short_hash(path.name)}-{secrets.token_hex(8)}"
-    return path.with_name(f"{mark}-{path.name[-_ENDING:]}")
+    return path.with_name(f".partial-{secrets.token_hex(8)}-{path.name[-_ENDING:]}")
 
 
 @contextmanager
@@ -83,39 +81,80 @@ def errors_name(path: str | Path) -> Iterator[None]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path``, which takes its place if the block succeeds.
 
-    A failure, or a process killed at any moment, leaves the earlier ``path``, or its whole contents
-    in a hidden folder beside it. What a killed process left behind is cleared away by the next
-    attempt. A link at ``path`` is replaced, its target stays as it is.
+    See :func:`atomic_folders`.
+    """
+    with atomic_folders(path) as (partial,):
+        yield partial
+
+
+@contextmanager
+def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
+    """Yield new folders that take the places of ``paths`` together if the block succeeds.
+
+    A failure leaves the earlier folders. So does a process killed at any moment, or it leaves the
+    whole contents in hidden folders beside them: the last of ``paths`` is then missing, never
+    there beside a new or another earlier folder, and :func:`settle_folders`, which the next
+    attempt calls, brings back the earlier folders or finishes the exchange. A link at one of
+    ``paths`` is replaced, its target stays as it is.
 
     Raises:
-        UserError: another process is making this folder.
+        UserError: another process is making one of these folders, or it cannot be created.
     """
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked_name(path):
-        earlier = path.with_name(f".earlier-{short_hash(path.name)}")
-        _finish_exchange(path, earlier)
-        for left in path.parent.glob(f"{_PARTIAL}{short_hash(path.name)}-*"):
-            remove(left)
-        partial = _temporary(path)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked_names(paths):
+        settle_folders(*paths)
+        partial = [_hidden(path, "partial") for path in paths]
         try:
-            with errors_name(path):
-                partial.mkdir()
+            with errors_name(paths[0].absolute()):
+                for folder in partial:
+                    folder.mkdir()
                 yield partial
-            if os.path.lexists(path):
-                path.rename(earlier)
-            partial.rename(path)
-            remove(earlier)
+            # the last goes first and comes last: while it is missing, the others are not used
+            for path in reversed(paths):
+                if os.path.lexists(path):
+                    path.rename(_hidden(path, "earlier"))
+            for folder, path in zip(partial, paths, strict=True):
+                folder.rename(path)
         finally:
-            # also after Ctrl-C; nothing is left here when the renaming went well
-            remove(partial)
+            settle_folders(*paths)  # also after Ctrl-C
 
 
-def _finish_exchange(path: Path, earlier: Path) -> None:
-    """Finish or undo an exchange of folders that a killed process left half done."""
-    if os.path.lexists(earlier) and not os.path.lexists(path):
-        earlier.rename(path)
-    remove(earlier)
+def settle_folders(*paths: Path) -> None:
+    """Finish or undo what a killed :func:`atomic_folders` left half done.
+
+    Raises:
+        UserError: another process is making one of these folders.
+    """
+    partial = [_hidden(path, "partial") for path in paths]
+    earlier = [_hidden(path, "earlier") for path in paths]
+    if not any(os.path.lexists(folder) for folder in (*partial, *earlier)):
+        return
+    with _locked_names(paths):
+        if partial[-1].exists() and not partial[0].exists():  # only while they take their places
+            for folder, path in zip(partial, paths, strict=True):
+                if folder.exists():
+                    folder.rename(path)
+        for folder, path in zip(earlier, paths, strict=True):
+            if os.path.lexists(folder) and not os.path.lexists(path):
+                folder.rename(path)
+            remove(folder)
+        for folder in reversed(partial):  # the first goes last, see above
+            remove(folder)
+
+
+@contextmanager
+def _locked_names(paths: Iterable[Path]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(locked_name(path.absolute()))
+        yield
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    """The temporary name of a folder; always the same, so that the next attempt finds it."""
+    path = path.absolute()
+    return path.with_name(f".{kind}-{short_hash(path.name)}")
 
 
 def remove(path: Path) -> None:
@@ -127,9 +166,10 @@ def remove(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left in a folder; no other process may be writing into it."""
-    for path in folder.glob(f"{_PARTIAL}*"):
-        remove(path)
+    """Remove the files that killed processes left; no other process may be writing into it."""
+    for path in folder.glob(".partial-*"):
+        if path.is_file() or path.is_symlink():  # folders: see settle_folders
+            path.unlink()
 
 
 def remove_links(folder: Path) -> list[Path]:

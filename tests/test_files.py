@@ -7,9 +7,11 @@ import pytest
 
 from ct_lesion.files import (
     atomic_folder,
+    atomic_folders,
     atomic_write,
     remove_links,
     remove_partial_files,
+    settle_folders,
     write_new,
     write_together,
 )
@@ -156,3 +158,46 @@ def test_a_failure_to_write_together_keeps_the_earlier_files(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         write_together(files)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.json": "old", "b.json": "old"}
+
+
+class Killed(BaseException):
+    """A process that is killed: nothing after it is done."""
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize("moves", range(5))
+def test_two_folders_change_together_or_not_at_all(tmp_path, monkeypatch, earlier, moves):
+    images, annotations = tmp_path / "images", tmp_path / "annotations"
+    if earlier:
+        for folder in (images, annotations):
+            fill(folder, "old")
+    rename = Path.rename
+    left = iter(range(moves))
+
+    def killed_after(self, target):
+        if next(left, None) is None:
+            raise Killed
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed_after)
+    monkeypatch.setattr("ct_lesion.files.settle_folders", lambda *_: None)
+    killed = False
+    try:
+        with atomic_folders(images, annotations) as partial:
+            for folder in partial:
+                (folder / "file").write_text("new")
+    except Killed:
+        killed = True
+    monkeypatch.undo()
+    assert killed == (moves < (4 if earlier else 2))
+
+    def state() -> tuple[str, ...]:
+        files = [folder / "file" for folder in (images, annotations)]
+        return tuple(file.read_text() if file.exists() else "" for file in files)
+
+    # as killed: never a pair of old and new, and without annotations there is no dataset
+    before = ("old", "old") if earlier else ("", "")
+    assert state() in {before, ("new", "new"), ("old", ""), ("", ""), ("new", "")}
+    settle_folders(images, annotations)
+    assert state() in {before, ("new", "new")}
+    assert {path.name for path in tmp_path.iterdir()} <= {"images", "annotations"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import IO
@@ -30,9 +31,16 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
-from .volume_headers import IMAGE_IO, check_volume_size, data_files
+from .volume_headers import (
+    IMAGE_IO,
+    check_compressed_meta,
+    check_volume_size,
+    data_files,
+    is_compressed_meta,
+)
 
-VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
+META_ENDINGS = (".mha", ".mhd")
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", *META_ENDINGS)
 _SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
 _CHECKED_AT_ONCE = 16  # slices
 
@@ -86,6 +94,8 @@ class VolumeFile:
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
         if path.name.lower().endswith(NIFTI_ENDINGS):
             check_nifti(path)
+        elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
+            check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
         self.geometry = _geometry(self._reader)
         check_geometry(path, self.geometry)
         self.pixel_type = self._reader.GetPixelID()
@@ -138,7 +148,7 @@ class VolumeFile:
         name = self.path.name.lower()
         if name.endswith(".nii") or self._unpacked:
             return True
-        return name.endswith((".mha", ".mhd")) and not _is_compressed(self.path)
+        return name.endswith(META_ENDINGS) and not is_compressed_meta(self.path)
 
     def _read_slab(self, start: int, stop: int) -> np.ndarray:
         width, height, _ = self.geometry.size
@@ -207,13 +217,6 @@ def _geometry(reader: sitk.ImageFileReader) -> Geometry:
         reader.GetOrigin()[:3],
         tuple(float(cosine) for cosine in direction.ravel()),
     )
-
-
-def _is_compressed(path: Path) -> bool:
-    """Whether a MetaImage header declares compressed voxels."""
-    with path.open("rb") as file:
-        header = file.read(4096).split(b"ElementDataFile")[0]
-    return b"CompressedData = True" in header
 
 
 def _type_name(reader: sitk.ImageFileReader) -> str:

@@ -236,3 +236,15 @@ def test_a_full_disk_makes_the_volume_stay_in_memory(tmp_path, monkeypatch):
     path = write_volume(tmp_path / "a.nii.gz", toy_hu(), compress=True)
     monkeypatch.setattr(volume_files, "unpack_nifti", full)
     np.testing.assert_array_equal(VolumeFile(path).slice(3), toy_hu()[3])
+
+
+@pytest.mark.parametrize("spelling", ["True", "true", "1"])
+def test_a_compressed_metaimage_is_read_whole_in_any_spelling(tmp_path, spelling):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(toy_hu()), str(path), useCompression=True)
+    line = b"CompressedData = "
+    path.write_bytes(path.read_bytes().replace(line + b"True", line + spelling.encode()))
+    volume = VolumeFile(path)
+    np.testing.assert_array_equal(np.concatenate(list(volume.slabs())), toy_hu())
+    path.unlink()
+    np.testing.assert_array_equal(volume.slice(3), toy_hu()[3])  # not read slice by slice

@@ -114,6 +114,7 @@ def test_mask_types_need_their_labels(items, allowed):
     [
         (["1=nodule"], "--labels 1=nodule: give VALUE=NAME"),
         (["x=ggo"], "--labels x=ggo"),
+        (["1" * 5000 + "=ggo"], "give VALUE=NAME"),
         (["ggo"], "--labels ggo"),
         (["1=ggo", "01=lung"], "value 1 is given twice"),
         (["1=lung"], "name a lesion"),
