@@ -21,9 +21,11 @@ from ct_lesion.errors import DatasetError, reason
 
 from .geometry import OrientedSlices
 from .nifti_checks import NIFTI_ENDINGS, check_nifti, read_nifti_header, unpack_nifti
+from .quality import check_offset, sample_indices
 from .scan import (
     GREY_NOTE,
     HU_OFFSET_NOTE,
+    LOWEST_UNPADDED_HU,
     HUSlices,
     ReadOptions,
     Scan,
@@ -99,6 +101,8 @@ class VolumeFile:
             check_nifti(path)
         elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
             check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
+        # ITK adds the intercept of an unscaled NIfTI file
+        self._added = np.float32(self.nifti.unused_intercept if self.nifti else 0)
         self.place = place_of(path, self._reader, self.nifti)
         self.geometry = self.place.geometry
         self.pixel_type = self._reader.GetPixelID()
@@ -120,6 +124,11 @@ class VolumeFile:
             stop = min(start + _CHECKED_AT_ONCE, self.geometry.size[2])
             kept = self._voxels
             yield self._read_slab(start, stop) if kept is None else kept[start:stop]
+
+    def lowest_from(self, limit: float) -> float:
+        """Lowest value that is not below a limit; infinite if there is none."""
+        inside = (slab[slab >= limit] for slab in self.slabs())
+        return min((float(values.min()) for values in inside if values.size), default=np.inf)
 
     def value_range(self) -> tuple[float, float]:
         """Lowest and highest value; NaN if a voxel is NaN."""
@@ -159,10 +168,15 @@ class VolumeFile:
         with self._lock:
             self._reader.SetExtractIndex((0, 0, start, *more))
             self._reader.SetExtractSize((width, height, stop - start, *more))
-            return sitk.GetArrayFromImage(self._execute())
+            voxels = sitk.GetArrayFromImage(self._execute())
+        if self._added:
+            voxels -= self._added
+        return voxels
 
     def _read_all(self) -> np.ndarray:
         image = self._execute()
+        if self._added:
+            image = image - float(self._added)
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
         whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
@@ -231,12 +245,15 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             notes.append("--hu and the window do not apply to 8-bit volumes")
     else:
         offset = options.hu_offset or 0.0
-        check_hu_range(
-            path,
-            low - offset,
-            high - offset,
-            "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU.",
-        )
+        advice = "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU."
+        check_hu_range(path, low - offset, high - offset, advice)
+        if low - offset < LOWEST_UNPADDED_HU:
+            inside = volume.lowest_from(LOWEST_UNPADDED_HU + offset) - offset
+            advice += f" Values below {LOWEST_UNPADDED_HU} count as padding."
+            check_hu_range(path, min(inside, high - offset), high - offset, advice)
+        if offset:
+            sampled = [volume.slice(z) for z in sample_indices(volume.geometry.size[2])]
+            check_offset(path, sampled, offset)
         read = HUSlices(read, offset)
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))
