@@ -77,6 +77,21 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # Results on shared patients are too optimistic; the run's record and the report say so.
     cfg.DATASETS.ALLOW_SHARED_PATIENTS = False
 
+    # How the 8-bit slices were made of HU. Training copies it from its datasets, so that it travels
+    # with the weights, and prediction makes its slices so. Set it only where the datasets do not
+    # record it.
+    cfg.INPUT.WINDOW = CfgNode()
+    # "unknown", "fixed" (LEVEL and WIDTH to 0..255), or "range": the minimum of each slice, without
+    # padding, to its maximum.
+    cfg.INPUT.WINDOW.KIND = "unknown"
+    # Centre and full width in HU of a "fixed" window; 0 for other kinds.
+    cfg.INPUT.WINDOW.LEVEL = 0.0
+    cfg.INPUT.WINDOW.WIDTH = 0.0
+    # Clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice, after the window; 0: none.
+    cfg.INPUT.WINDOW.CLAHE = 0.0
+    # Shorter side in pixels to which larger slices were shrunk at last (cubic); 0: not shrunk.
+    cfg.INPUT.WINDOW.SIDE = 0
+
     # Slices that cannot be read in training: "stop", or "skip", which replaces each by another
     # random slice and lists it in the log and in training.json. An evaluation always stops, because
     # its metrics would be of fewer slices.

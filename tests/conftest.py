@@ -26,7 +26,7 @@ torch.set_num_threads(2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # the tools are run from the checkout, as the README says
+    # tests import tools from the checkout
     sys.path.insert(0, str(REPOSITORY))
 
 
@@ -42,7 +42,7 @@ def write_slice(folder: Path, patient: str, name: str, labels: np.ndarray) -> No
 
 
 def toy_labels(shift: int = 0, lesions: bool = True) -> np.ndarray:
-    """A lung field with, if wanted, a GGO of 12 x 10 px and a consolidation of 8 x 9 px."""
+    """A lung field, optionally with a GGO of 12 x 10 px and a consolidation of 8 x 9 px."""
     labels = np.zeros((SIZE, SIZE), np.uint8)
     labels[6:58, 6:58] = 1
     if lesions:
@@ -74,14 +74,14 @@ def lesion_root(lesion_archive: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def datasets(lesion_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes the shipped dataset names mean the toy data."""
+    """Points the shipped dataset names to the toy data."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(lesion_root))
     return lesion_root
 
 
 @pytest.fixture
 def register_toy(lesion_root: Path) -> Callable[[str, str, str], str]:
-    """Registers a toy dataset under a name, and removes it after the test."""
+    """Registers a toy dataset under a name until the end of the test."""
     names = []
 
     def register(name: str, dataset: str = "cncb_lesion", split: str = "test") -> str:
@@ -99,7 +99,7 @@ def register_toy(lesion_root: Path) -> Callable[[str, str, str], str]:
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of real slices and reference numbers that some tests compare with."""
+    """The folder with real slices and reference results for comparison."""
     if not SHARED.is_dir():
         pytest.skip("no shared folder with reference data beside the checkout")
     return SHARED

@@ -31,7 +31,7 @@ from ct_lesion.prediction.predictor import LesionPredictor
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.prediction.scan_class import DEFAULT_TOP_SLICES
 from ct_lesion.scans.scan import ReadOptions
-from ct_lesion.scans.windows import WINDOWS, choose_window
+from ct_lesion.scans.window_options import add_window_options, window_from_options
 
 ADVICE = "Rerun the same command to predict the unfinished scans."
 
@@ -53,11 +53,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     text = "processes that share the scans: one a GPU, or sharing the cores (default: %(default)s)"
     add("--processes", type=int, default=1, metavar="N", help=text)
 
-    add = parser.add_argument_group("reading").add_argument
+    group = parser.add_argument_group("reading")
+    add_window_options(group, "HU window, instead of the models' own (lung if that is unknown)")
+    add = group.add_argument
     add("--series-uid", metavar="UID", help="read only this DICOM series")
-    add("--window", choices=list(WINDOWS), help="HU window of the models (default: lung)")
-    add("--window-level", type=float, metavar="HU", help="centre of your own window")
-    add("--window-width", type=float, metavar="HU", help="full width of it")
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
     add("--hu", type=float, nargs="?", const=0.0, metavar="OFFSET", help=text)
     text = "lung mask of the scan, or a folder of masks named like the scans"
@@ -80,7 +79,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     """What each process does."""
     quiet_libraries()
-    window = choose_window(args.window, args.window_level, args.window_width)
+    window = window_from_options(args)
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
     sources = find_scans_to_predict(args.inputs, reading, args.output)
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))

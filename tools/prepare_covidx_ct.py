@@ -26,6 +26,7 @@ from tabulate import tabulate
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.catalog import datasets_root
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
+from ct_lesion.data.prepare.options import add_slice_window_options, window_of_slices
 from ct_lesion.errors import DatasetError
 
 
@@ -77,6 +78,7 @@ def parse_arguments() -> argparse.Namespace:
         "Normal_1728_1013_0023.png",
     )
     sample.add_argument("--seed", type=int, default=0, help="seed of sample and split (default: 0)")
+    add_slice_window_options(parser)
     return parser.parse_args()
 
 
@@ -97,6 +99,7 @@ def main() -> None:
         allow_missing=args.allow_missing,
         allow_overlap=args.allow_patient_overlap,
         decode=args.decode,
+        window=window_of_slices(args, args.image_root),
     )
     prepared = prepare_covidx_ct(source, args.output or datasets_root() / "covidx_ct")
     for note in prepared.notes:

@@ -20,7 +20,7 @@ from ct_lesion.data.prepare.volume_pairs import LABEL_NAMES, LabelMap, pair_fold
 from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.scan import ReadOptions
-from ct_lesion.scans.windows import WINDOWS, choose_window
+from ct_lesion.scans.window_options import add_window_options, window_from_options
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -36,11 +36,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="VALUE=NAME",
         help=f"names of the mask values, of {', '.join(LABEL_NAMES)}; 0 is background",
     )
-    parser.add_argument("--window", choices=list(WINDOWS), help="HU window (default: lung)")
-    parser.add_argument(
-        "--window-level", type=float, metavar="HU", help="centre of your own window"
-    )
-    parser.add_argument("--window-width", type=float, metavar="HU", help="full width of it")
+    add_window_options(parser, "HU window (default: lung)")
     parser.add_argument("--hu", type=float, metavar="OFFSET", help="the volumes hold HU + OFFSET")
     add_dataset_options(parser)
     return parser.parse_args()
@@ -52,8 +48,7 @@ def main() -> None:
         raise DatasetError("Give either --images and --masks, or --pairs.")
     labels = LabelMap(args.labels)
     mask_types = labels.mask_types(args.mask_types)
-    window = choose_window(args.window, args.window_level, args.window_width)
-    options = ReadOptions(hu_offset=args.hu, window=window)
+    options = ReadOptions(hu_offset=args.hu, window=window_from_options(args))
     if args.pairs:
         pairs, problems = read_pair_list(args.pairs)
     else:

@@ -14,7 +14,7 @@ from ct_lesion.checkpoint import LesionCheckpointer
 from ct_lesion.config import load_config
 from ct_lesion.modeling.roi_batch import box_outputs
 from ct_lesion.phantom.patient import make_patient
-from ct_lesion.scans.windows import WINDOWS, window_to_uint8
+from ct_lesion.scans.windows import window_to_uint8
 
 from .measure import Settings
 
@@ -35,7 +35,7 @@ def chest_slices(count: int, size: int) -> tuple[dict, ...]:
         dicts with ``image`` (3, size, size) uint8, ``height`` and ``width``.
     """
     patient = make_patient(0, "NCP", size, count, around_lesions=True)
-    grey = window_to_uint8(patient.hu, *WINDOWS["lung"])
+    grey = window_to_uint8(patient.hu)
     images = torch.from_numpy(np.repeat(grey[:, None], 3, axis=1))
     return tuple({"image": image, "height": size, "width": size} for image in images)
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ct_lesion.checkpoint import config_from_description, read_description
 from ct_lesion.config import is_classifier
-from ct_lesion.errors import ConfigError
+from ct_lesion.data.datasets.catalog import window_of
+from ct_lesion.errors import CheckpointError, ConfigError
+from ct_lesion.scans.windows import UNKNOWN, Window
 
 
 def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
@@ -56,14 +59,98 @@ def check_classes(cfg: CfgNode) -> None:
             )
 
 
-def check_datasets(cfg: CfgNode, training: bool = True) -> None:
-    """Load each dataset of the config, so that a missing test set shows before the training.
+def with_window(cfg: CfgNode, training: bool = True) -> CfgNode:
+    """A copy of the config with the ``INPUT.WINDOW`` of its training sets, or of its weights.
+
+    A config that sets ``INPUT.WINDOW`` speaks for the datasets that do not record it. Each dataset
+    is loaded, so that a missing test set shows before the training.
+
+    Args:
+        training: otherwise ``MODEL.WEIGHTS`` is evaluated on the test sets.
 
     Raises:
+        ConfigError: two of config, weights (in an evaluation) and datasets differ.
         DatasetError: a dataset is missing or invalid.
     """
-    for name in (*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST):
+    for name in _datasets_of(cfg, training):
         DatasetCatalog.get(name)
+    given, windows = Window.from_config(cfg), _windows_of(cfg, training)
+    sources = [windows[name] for name in cfg.DATASETS.TRAIN] if training else []
+    if not training and not given.is_known:
+        sources = [window_of_weights(cfg.MODEL.WEIGHTS)]
+        windows = {f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}": sources[0], **windows}
+    _check_alike({"INPUT.WINDOW": given, **windows}, training)
+    if not given.is_known and sources and all(window.is_known for window in sources):
+        given = sources[0]
+    frozen, cfg = cfg.is_frozen(), cfg.clone()
+    cfg.defrost()
+    given.into_config(cfg)
+    if frozen:
+        cfg.freeze()
+    return cfg
+
+
+def window_remarks(cfg: CfgNode, training: bool = True) -> list[str]:
+    """What is not known about the slices of a run, or has changed since its first weights.
+
+    Args:
+        cfg: from :func:`with_window`.
+    """
+    window, remarks = Window.from_config(cfg), []
+    unrecorded = [name for name, w in _windows_of(cfg, training).items() if not w.is_known]
+    if unrecorded:
+        text = f"{', '.join(unrecorded)}: how the slices were made of HU is not recorded"
+        remarks.append(
+            f"{text} and taken to be as in INPUT.WINDOW: {window.label}."
+            if window.is_known
+            else f"{text}. INPUT.WINDOW is unknown, so prediction from HU will have to guess. "
+            "Prepare the dataset again with --window, or set INPUT.WINDOW, if you know it."
+        )
+    first = window_of_weights(cfg.MODEL.WEIGHTS) if training else UNKNOWN
+    if first.is_known and window.is_known and first != window:
+        remarks.append(
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} were trained on slices made with the window "
+            f"{first.label}; those of this run were made with {window.label}."
+        )
+    return remarks
+
+
+def window_of_weights(path: str | Path) -> Window:
+    """How the training images of a checkpoint were made; unknown if it does not say so.
+
+    Raises:
+        ConfigError: its ``INPUT.WINDOW`` is invalid.
+    """
+    if not Path(path).is_file():
+        return UNKNOWN
+    try:
+        return Window.from_config(config_from_description(read_description(path)))
+    except CheckpointError:  # not one of ours; other faults are reported when it is loaded
+        return UNKNOWN
+
+
+def _datasets_of(cfg: CfgNode, training: bool) -> list[str]:
+    return [*(cfg.DATASETS.TRAIN if training else ()), *cfg.DATASETS.TEST]
+
+
+def _windows_of(cfg: CfgNode, training: bool) -> dict[str, Window]:
+    return {name: window_of(name) for name in _datasets_of(cfg, training)}
+
+
+def _check_alike(windows: dict[str, Window], training: bool) -> None:
+    known = {name: window for name, window in windows.items() if window.is_known}
+    for name, window in known.items():
+        first = next(iter(known))
+        if window != known[first]:
+            advice = (
+                "Train and test on slices that were made alike."
+                if training
+                else "To evaluate them nevertheless, set INPUT.WINDOW to that of the test sets."
+            )
+            raise ConfigError(
+                f"Slices are made of HU differently in {first}, with the window "
+                f"{known[first].label}, and in {name}, with {window.label}. {advice}"
+            )
 
 
 def dataset_hashes(cfg: CfgNode) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Turns command-line arguments into a checked config."""
 
 import argparse
+import logging
 
 import detectron2.utils.comm as comm
 import torch
@@ -13,7 +14,7 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name
 
 from .across_processes import scale_to_processes
-from .checks import check_classes, check_datasets
+from .checks import check_classes, window_remarks, with_window
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
@@ -47,13 +48,15 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         use_deterministic_algorithms()
     cfg.freeze()
     check_classes(cfg)
-    check_datasets(cfg, training=not args.eval_only)
+    cfg = with_window(cfg, training=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
+    for remark in window_remarks(cfg, training=not args.eval_only):
+        logging.getLogger("ct_lesion").warning(remark)
     ignore_full_disk_in_logs()
     return cfg
 

@@ -33,7 +33,7 @@ from .builders import (
     build_test_loader,
     evaluation_folder,
 )
-from .checks import class_names, dataset_hashes
+from .checks import class_names, dataset_hashes, with_window
 from .divergence import DivergenceGuard, one_line_errors
 from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
 from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
@@ -57,7 +57,8 @@ class LesionTrainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         # DefaultTrainer.__init__ does not let the checkpointer and the DDP wrapper be replaced
         TrainerBase.__init__(self)
-        self.cfg = cfg = scale_to_processes(cfg, comm.get_world_size())
+        cfg = with_window(scale_to_processes(cfg, comm.get_world_size()))
+        self.cfg = cfg
         model = self.build_model(cfg)
         use_fast_training(model, cfg)
         optimizer = self.build_optimizer(cfg, model)

@@ -65,7 +65,8 @@ def _image(hu: np.ndarray, geometry: Geometry, patient_id: str, key: str) -> Dat
     image.HighBit, image.PixelRepresentation = 15, 0
     image.RescaleSlope, image.RescaleIntercept = 1, RESCALE_INTERCEPT
     image.RescaleType = "HU"
-    image.WindowCenter, image.WindowWidth = (round(v) for v in WINDOWS["lung"])
+    lung = WINDOWS["lung"]
+    image.WindowCenter, image.WindowWidth = round(lung.level), round(lung.width)
     stored = hu.astype(np.int32) - RESCALE_INTERCEPT
     image.PixelData = stored.astype("<u2").tobytes()
     return image

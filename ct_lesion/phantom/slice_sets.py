@@ -4,6 +4,7 @@
   archive; all slices of COVID-19-like patients, mask values 0..3.
 - ``covidx/<NCP|CP|Normal>/<patient>/<scan>/<slice>.png`` with ``{train,val,test}_COVIDx_CT.txt``:
   CNCB's classification archive with lists in COVIDx-CT's format.
+- ``window.json`` in both: how the slices were made of HU.
 - ``phantom.json``: the generator's arguments, and counts of what was written.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO
 from ct_lesion.files import atomic_folder
-from ct_lesion.scans.windows import WINDOWS, window_to_uint8
+from ct_lesion.scans.windows import WINDOW_FILE, WINDOWS
 
 from .patient import DISEASES, VERSION, PhantomPatient, make_patient
 
@@ -30,6 +31,7 @@ SPLIT_CYCLE = ("train", "val", "test", "train", "train")
 SIZES = (256, 512)
 FIRST_SCAN_PATIENT = 1000
 """First patient number of the classification tree, beyond those of the lesion archive."""
+WINDOW = WINDOWS["lung"]
 _ARCHIVE, _SCANS = 0, 1  # streams of patient seeds
 
 
@@ -108,12 +110,13 @@ def write_phantom(
             archive["lesions"] += sum(counts)
             if progress:
                 progress(f"lesion patient {k}")
-        sets: dict = {
-            "window": dict(zip(("level", "width"), WINDOWS["lung"], strict=True)),
-            "ct_lesion_seg": archive,
-        }
+        sets: dict = {"window": WINDOW.as_dict(), "ct_lesion_seg": archive}
         if spec.patients_per_class:
             sets["covidx"] = _write_scans(folder / "covidx", spec, progress)
+        for name in ("ct_lesion_seg", "covidx"):
+            if (folder / name).is_dir():
+                text = json.dumps(WINDOW.as_dict()) + "\n"
+                (folder / name / WINDOW_FILE).write_text(text, encoding="utf-8")
         return write_manifest(folder, asdict(spec), sets)
 
 
@@ -149,7 +152,7 @@ def count_lesions(label: np.ndarray) -> int:
 def write_lesion_patient(root: Path, patient: PhantomPatient) -> None:
     """Write a patient into CNCB's lesion archive at ``root``."""
     for i, (hu, label) in enumerate(zip(patient.hu, patient.labels, strict=True)):
-        grey = window_to_uint8(hu, *WINDOWS["lung"])
+        grey = WINDOW.grey(hu)
         # CNCB's images have three equal channels
         rgb = np.repeat(grey[..., None], 3, axis=2)
         _save(root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95)
@@ -196,7 +199,7 @@ def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
         zip(patient.hu, patient.labels, patient.body_boxes, strict=True)
     ):
         path = root / patient.disease / patient.patient_id / scan / f"{i:04d}.png"
-        _save(path, window_to_uint8(hu, *WINDOWS["lung"]))
+        _save(path, WINDOW.grey(hu))
         if patient.disease == "Normal" or count_lesions(label):
             name = f"{patient.disease}_{patient.patient_id}_{scan}_{i:04d}.png"
             lines.append(" ".join(map(str, (name, DISEASES.index(patient.disease), *box))))

@@ -19,10 +19,12 @@ from ct_lesion.config import NOT_A_CONFIG, is_classifier
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.engine.builders import load_trained
+from ct_lesion.engine.checks import window_of_weights
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import ConfigError, UserError
 from ct_lesion.modeling.fast.inference import fast_inference
+from ct_lesion.scans.windows import UNKNOWN, Window
 
 # for checkpoints without class names
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}
@@ -41,6 +43,7 @@ class TrainedModel:
         path: of the checkpoint.
         weights_sha256: hash of the tensors.
         temperature: logits are divided by it before the softmax; 1 if it was not fitted.
+        window: how its training images were made of HU.
     """
 
     model: torch.nn.Module
@@ -50,6 +53,7 @@ class TrainedModel:
     path: Path
     weights_sha256: str
     temperature: float = 1.0
+    window: Window = UNKNOWN
 
     @property
     def score_thresh(self) -> float:
@@ -111,6 +115,8 @@ def _config(
         raise CheckpointError(f"{path}: no such file.")
     if config_file:
         cfg = read_config(config_file, list(overrides))
+        if not Window.from_config(cfg).is_known:
+            window_of_weights(path).into_config(cfg)
     else:
         description = read_description(path)
         try:
@@ -141,6 +147,7 @@ def _device(wanted: str | None) -> str:
 
 def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> TrainedModel:
     cfg.freeze()
+    window = Window.from_config(cfg)  # checked before the weights are read
     model = load_trained(cfg)
     description = _description(path)
     count = (
@@ -154,6 +161,7 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
         path=Path(path),
         weights_sha256=hash_weights(model.state_dict()),
         temperature=_temperature(path, description),
+        window=window,
     )
 
 

@@ -9,7 +9,7 @@
 For research use only. Not for clinical use. Shapes: S slices, H x W pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_lo
 from ct_lesion.scans.array import scan_from_array
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.sources import open_scan
+from ct_lesion.scans.windows import Window
 
+from .input_window import input_window, with_window_remarks
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
 from .scan_summary import SliceMeasures, measure_slice, summarise_scan
@@ -56,7 +58,8 @@ class ScanPrediction:
         """The content of the ``summary.json`` of ``tools/predict.py``."""
         size = self.scan.shape[1:]
         measures = [measure_slice(s.label_mask(*size)) for s in self.slices]
-        return self.predictor.summarise(self.scan, self.slices, measures)
+        scan = with_window_remarks(self.scan, self.predictor.models)
+        return self.predictor.summarise(scan, self.slices, measures)
 
 
 class LesionPredictor:
@@ -150,39 +153,47 @@ class LesionPredictor:
     def predict_slices(self, scan: Scan) -> Iterator[tuple[SlicePrediction, np.ndarray]]:
         """Yield the prediction and the grey image, (H, W) uint8, of each slice, in order.
 
-        A thread reads the next batch while the network computes.
+        Each model gets slices as :func:`input_window` says; the image is the segmenter's. It has
+        the scan's size, also where the window shrinks slices, and so have masks and boxes. A thread
+        reads the next batch while the network computes.
         """
+        windows = [input_window(scan, model) for model in self.models]
         count = scan.shape[0]
         batches = [
             range(first, min(first + self.batch_size, count))
             for first in range(0, count, self.batch_size)
         ]
         with ThreadPoolExecutor(1) as reader:
-            next_batch = reader.submit(_read, scan, batches[0]) if batches else None
+            next_batch = reader.submit(_read, scan, batches[0], windows) if batches else None
             for number, indices in enumerate(batches):
                 greys = next_batch.result()
                 if number + 1 < len(batches):
-                    next_batch = reader.submit(_read, scan, batches[number + 1])
+                    next_batch = reader.submit(_read, scan, batches[number + 1], windows)
                 try:
-                    predictions = self._predict_batch(indices, greys)
+                    predictions = self._predict_batch(indices, greys, windows)
                 except torch.OutOfMemoryError:
                     raise UserError(
                         f"{scan.name}: a batch of {self.batch_size} slices does not fit into the "
                         "GPU's memory. Choose a smaller --batch-size."
                     ) from None
-                yield from zip(predictions, greys, strict=True)
+                yield from zip(predictions, greys[windows[0]], strict=True)
 
     @torch.inference_mode()
     def _predict_batch(
-        self, indices: Sequence[int], greys: Sequence[np.ndarray]
+        self,
+        indices: Sequence[int],
+        greys: Mapping[Window | None, Sequence[np.ndarray]],
+        windows: Sequence[Window | None],
     ) -> list[SlicePrediction]:
-        lesions = [
-            lesions_of(output["instances"])
-            for output in self.segmenter.network(self._inputs(self.segmenter, greys))
+        inputs = [
+            self._inputs(model, greys[window], window)
+            for model, window in zip(self.models, windows, strict=True)
         ]
+        outputs = self.segmenter.network(inputs[0])
+        lesions = [lesions_of(output["instances"]) for output in outputs]
         if self.classifier is None:
             return [SlicePrediction(*pair) for pair in zip(indices, lesions, strict=True)]
-        outputs = self.classifier.network(self._inputs(self.classifier, greys))
+        outputs = self.classifier.network(inputs[1])
         return [
             SlicePrediction(
                 index,
@@ -193,8 +204,10 @@ class LesionPredictor:
             for index, found, output in zip(indices, lesions, outputs, strict=True)
         ]
 
-    def _inputs(self, model: TrainedModel, greys: Sequence[np.ndarray]) -> list[dict]:
-        return [self._mappers[id(model)](grey) for grey in greys]
+    def _inputs(
+        self, model: TrainedModel, greys: Sequence[np.ndarray], window: Window | None
+    ) -> list[dict]:
+        return [self._mappers[id(model)](grey, window) for grey in greys]
 
     def summarise(
         self, scan: Scan, slices: Sequence[SlicePrediction], measures: Sequence[SliceMeasures]
@@ -204,19 +217,21 @@ class LesionPredictor:
             scan, slices, measures, self.segmenter, self.classifier, self.top_slices
         )
 
-    def score_map(self, grey: np.ndarray) -> np.ndarray:
+    def score_map(self, scan: Scan, grey: np.ndarray) -> np.ndarray:
         """The mask logits of all regions of a slice, (H, W) float32, NaN outside their boxes.
 
         It covers the regions with a score above the threshold, and always the best region; see
         :mod:`ct_lesion.modeling.score_maps`.
 
         Args:
-            grey: (H, W) uint8.
+            scan: of the slice.
+            grey: (H, W) uint8, from :meth:`predict_slices`.
         """
         height, width = grey.shape
+        window = input_window(scan, self.segmenter)
         regions = detect_with_mask_logits(
             self.segmenter.model,
-            self._inputs(self.segmenter, [grey])[0]["image"],
+            self._inputs(self.segmenter, [grey], window)[0]["image"],
             height,
             width,
             max_regions=self.segmenter.cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -226,21 +241,32 @@ class LesionPredictor:
 
 
 class _Mapper:
-    """Turns a grey slice into a model's input, as Detectron2's mapper does with a file."""
+    """Turns a grey slice into a model's input, as Detectron2's mapper does with a file.
+
+    The slice is shrunk first where its window says so; the model's output is in its own pixels.
+    """
 
     def __init__(self, model: TrainedModel) -> None:
         self._augmentations = T.AugmentationList(build_augmentations(model.cfg, is_train=False))
 
-    def __call__(self, grey: np.ndarray) -> dict:
+    def __call__(self, grey: np.ndarray, window: Window | None) -> dict:
         height, width = grey.shape
+        if window is not None:
+            grey = window.shrink(grey)
         augmented = T.AugInput(np.repeat(grey[:, :, None], 3, axis=2))
         self._augmentations(augmented)
         image = np.array(augmented.image.transpose(2, 0, 1), order="C")
         return {"image": torch.from_numpy(image), "height": height, "width": width}
 
 
-def _read(scan: Scan, indices: Sequence[int]) -> list[np.ndarray]:
-    return [scan.grey(index) for index in indices]
+def _read(
+    scan: Scan, indices: Sequence[int], windows: Sequence[Window | None]
+) -> dict[Window | None, list[np.ndarray]]:
+    """Slices in 8 bits at their full size, by window."""
+    return {
+        window: [scan.grey(index, window if scan.is_hu else None) for index in indices]
+        for window in set(windows)
+    }
 
 
 def _as_scan(volume: Scan | str | Path | np.ndarray, **array_options: object) -> Scan:

@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ct_lesion.files import atomic_folder, write_together
 from ct_lesion.json_files import read_json
 from ct_lesion.scans.sources import ScanSource
 
+from .input_window import with_window_remarks
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
 from .page import write_index
@@ -195,14 +197,14 @@ def _predict_scan(
     title: str,
 ) -> None:
     began = time.perf_counter()
-    scan = source.open()
-    for line in (*scan.notes, *(f.message for f in scan.qc)):
+    scan = with_window_remarks(source.open(), predictor.models)
+    for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
         tqdm.write(f"{title}: {line}")
     lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
     with atomic_folder(output / source.name) as folder, bar:
-        score_map = predictor.score_map if options.save_score_maps else None
+        score_map = partial(predictor.score_map, scan) if options.save_score_maps else None
         writer = ScanWriter(folder, scan, predictor, lung=lung, score_map=score_map)
         for prediction, grey in predictor.predict_slices(scan):
             writer.add(prediction, grey)
@@ -243,5 +245,6 @@ def describe_models(predictor: LesionPredictor) -> dict[str, str]:
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
         facts[kind] = "/".join(model.path.parts[-2:])  # the file name alone is often the same
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
+        facts[f"{kind} images, window"] = model.window.label
     facts["lesions from score"] = f"{predictor.score_thresh:g}"
     return facts

@@ -14,7 +14,7 @@ Slices are numbered from 0 in all of these except ``view/``, whose images are nu
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,10 @@ from scipy.special import softmax
 
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
-from ct_lesion.scans.windows import WINDOWS
+from ct_lesion.scans.windows import WINDOWS, Window
 
 from .dicom_seg import write_dicom_seg
+from .input_window import input_window
 from .overlays import draw_overlay
 from .predictor import LesionPredictor
 from .scan_summary import SliceMeasures, in_mm2, measure_slice
@@ -72,7 +73,8 @@ class ScanWriter:
         self._labels = np.zeros(scan.shape, np.uint8)
         self._slices: list[SlicePrediction] = []
         self._measures: list[SliceMeasures] = []
-        self._windows = _view_windows(scan)
+        self._window = input_window(scan, predictor.segmenter)
+        self._windows = _view_windows(scan, self._window)
         self._class_names = predictor.segmenter.classes
         self._view = ViewWriter(
             folder / VIEW_FOLDER, self._windows, self._class_names, scan.spacing_mm
@@ -83,7 +85,7 @@ class ScanWriter:
 
         Args:
             prediction: of the slice.
-            grey: (H, W) uint8, the models' input.
+            grey: (H, W) uint8, from :meth:`LesionPredictor.predict_slices`.
         """
         index = prediction.index
         labels = prediction.label_mask(*grey.shape)
@@ -136,7 +138,7 @@ class ScanWriter:
         if self._windows is None:
             return {AS_GIVEN: grey}
         return {
-            name: grey if window == self._scan.window else self._scan.grey(index, window)
+            name: grey if window == self._window else self._scan.grey(index, window)
             for name, window in self._windows.items()
         }
 
@@ -238,14 +240,14 @@ class ScanWriter:
         return [_number(value) for value in row]
 
 
-def _view_windows(scan: Scan) -> dict[str, Sequence[float]] | None:
-    """The display windows of the page, the models' input window first; ``None`` for 8-bit input."""
+def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
+    """The display windows of the page, the segmenter's first; ``None`` for 8-bit input."""
     if not scan.is_hu:
         return None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
-    if scan.window in windows.values():
+    if window in windows.values():
         return windows
-    return {"as the models saw it": scan.window, **windows}
+    return {"as the segmenter saw it": window, **windows}
 
 
 def _number(value: object) -> object:

@@ -12,6 +12,7 @@ import numpy as np
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
+from .input_window import input_window
 from .models import TrainedModel
 from .scan_class import classify_scan
 from .slices import SlicePrediction
@@ -61,14 +62,16 @@ def in_mm2(pixels: int | None, spacing_mm: Sequence[float] | None) -> float | No
 def summarise_lesions(
     slices: Sequence[SlicePrediction],
     measures: Sequence[SliceMeasures],
-    spacing_mm: Sequence[float] | None,
+    spacing_mm: Sequence[float | None] | None,
+    thickness_mm: Sequence[float] | None = None,
 ) -> dict:
     """The lesions of a scan in numbers.
 
     Args:
         slices: predictions of all slices, in order.
         measures: one for each slice.
-        spacing_mm: z, y, x.
+        spacing_mm: z, y, x; ``None`` if unknown, z also alone.
+        thickness_mm: the thickness that each slice counts with, by default z.
 
     Returns:
         ``lesions`` (regions: a lesion that spans five slices counts five times),
@@ -78,20 +81,24 @@ def summarise_lesions(
     """
     pixels = np.array([m.lesion_px for m in measures], dtype=np.int64)
     affected = np.flatnonzero(pixels)
-    voxel_ml = None if spacing_mm is None else float(np.prod(spacing_mm)) / 1000
-    total = int(pixels.sum())
-    lung = sum(m.lung_px or 0 for m in measures)
-    inside = sum(m.lesion_in_lung_px or 0 for m in measures)
+    lung = np.array([m.lung_px or 0 for m in measures], dtype=np.int64)
+    inside = np.array([m.lesion_in_lung_px or 0 for m in measures], dtype=np.int64)
     has_lung_mask = any(m.lung_px is not None for m in measures)
+    known = spacing_mm is not None and spacing_mm[0] is not None
+    # without sizes, the share of lung still counts all slices alike
+    thickness = np.array(thickness_mm or [spacing_mm[0] if known else 1.0] * len(measures))
+    pixel_ml = spacing_mm[1] * spacing_mm[2] / 1000 if known else None
     return {
         "lesions": sum(len(s.lesions) for s in slices),
         "slices_with_lesion": len(affected),
         "lesion_slice_range": [int(affected[0]), int(affected[-1])] if len(affected) else None,
         "most_lesion_slice": int(pixels.argmax()) if len(affected) else None,
-        "lesion_volume_ml": None if voxel_ml is None else total * voxel_ml,
-        "lesion_share_of_lung": inside / lung if lung else None,
+        "lesion_volume_ml": float(pixels @ thickness) * pixel_ml if known else None,
+        "lesion_share_of_lung": (
+            float(inside @ thickness) / float(lung @ thickness) if lung.any() else None
+        ),
         "lesion_outside_lung_ml": (
-            (total - inside) * voxel_ml if has_lung_mask and voxel_ml is not None else None
+            float((pixels - inside) @ thickness) * pixel_ml if known and has_lung_mask else None
         ),
     }
 
@@ -114,12 +121,15 @@ def summarise_scan(
         top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
     Returns:
-        About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``, ``size``
-        ([H, W]), ``spacing_mm`` ([z, y, x]), ``window`` ([level, width] in HU), ``notes`` and
+        About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``,
+        ``dropped_slices`` (at the position of another), ``size`` ([H, W]), ``spacing_mm``
+        ([z, y, x]; z is ``None`` if unknown), ``windows`` (how the slices of each model were made
+        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``notes`` and
         ``qc``. About its class, ``None`` without a classifier: ``class``, ``probabilities``,
         ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the items of
         :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
     """
+    models = {"segmentation": segmenter} | ({"classification": classifier} if classifier else {})
     summary = {
         "disclaimer": DISCLAIMER,
         "scan": scan.name,
@@ -127,13 +137,15 @@ def summarise_scan(
         "patient": scan.patient,
         "slices": scan.shape[0],
         "size": list(scan.shape[1:]),
-        "spacing_mm": None if scan.spacing_mm is None else [float(s) for s in scan.spacing_mm],
-        "window": None if scan.window is None else [scan.window.level, scan.window.width],
+        "dropped_slices": scan.dropped_slices,
+        "spacing_mm": scan.spacing_mm
+        and [None if mm is None else float(mm) for mm in scan.spacing_mm],
+        "windows": {kind: _window(scan, model) for kind, model in models.items()},
         "class": None,
         "probabilities": None,
         "rule": None,
         "deciding_slices": None,
-        **summarise_lesions(slices, measures, scan.spacing_mm),
+        **summarise_lesions(slices, measures, scan.spacing_mm, scan.thickness_mm),
         "score_thresh": segmenter.score_thresh,
         "lesion_class_names": list(segmenter.classes),
         "class_names": list(classifier.classes) if classifier else None,
@@ -143,6 +155,11 @@ def summarise_scan(
     if classifier is not None:
         summary |= _scan_class(slices, classifier, top_slices)
     return summary
+
+
+def _window(scan: Scan, model: TrainedModel) -> dict | None:
+    window = input_window(scan, model)
+    return None if window is None else window.as_dict()
 
 
 def _source(scan: Scan) -> str | None:

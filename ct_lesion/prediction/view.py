@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ct_lesion.files import write_together
+from ct_lesion.scans.windows import Window
 
 from .contours import find_contours
 from .scan_summary import in_mm2
@@ -56,15 +57,15 @@ class ViewWriter:
     def __init__(
         self,
         folder: Path,
-        windows: Mapping[str, tuple[float, float]] | None,
+        windows: Mapping[str, Window] | None,
         lesion_class_names: Sequence[str],
         spacing_mm: Sequence[float] | None,
     ) -> None:
         """
         Args:
             folder: of the view; created if missing.
-            windows: level and width in HU of each display window, by name; the page shows the
-                first one first. ``None`` for 8-bit input, whose images are named ``AS_GIVEN``.
+            windows: the display windows, by name; the page shows the first one first. ``None`` for
+                8-bit input, whose images are named ``AS_GIVEN``.
             lesion_class_names: of the segmenter.
             spacing_mm: z, y, x; ``None`` if unknown.
 
@@ -155,12 +156,12 @@ class ViewWriter:
         }
 
 
-def _window_list(windows: Mapping[str, tuple[float, float]] | None) -> list[dict]:
+def _window_list(windows: Mapping[str, Window] | None) -> list[dict]:
     if windows is None:
         return [{"name": AS_GIVEN, "folder": _folder_name(AS_GIVEN), "level": None, "width": None}]
     listed = [
-        {"name": name, "folder": _folder_name(name), "level": float(level), "width": float(width)}
-        for name, (level, width) in windows.items()
+        {"name": name, "folder": _folder_name(name), **_level_and_width(window)}
+        for name, window in windows.items()
     ]
     folders = {window["folder"].lower() for window in listed}
     if not listed or len(folders) < len(listed):
@@ -169,6 +170,12 @@ def _window_list(windows: Mapping[str, tuple[float, float]] | None) -> list[dict
             f"{list(windows)}"
         )
     return listed
+
+
+def _level_and_width(window: Window) -> dict[str, float | None]:
+    """Of a plain window; others, e.g. with CLAHE, have no such numbers."""
+    plain = window.kind == "fixed" and not window.clahe
+    return {name: float(getattr(window, name)) if plain else None for name in ("level", "width")}
 
 
 def _folder_name(window: str) -> str:

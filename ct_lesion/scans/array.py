@@ -9,9 +9,7 @@ from ct_lesion.errors import DatasetError
 from .geometry import Geometry, Vector
 from .quality import check_scan
 from .scan import (
-    DEFAULT_WINDOW,
     GREY_NOTE,
-    HU_NOTE,
     NO_GEOMETRY_NOTE,
     HUSlices,
     Scan,
@@ -37,7 +35,8 @@ def scan_from_array(
             left. uint8 counts as grey, windowed already; any other type must be declared as HU.
         spacing_mm: between slices, rows and columns.
         is_hu: True declares HU. None means: uint8 is grey, other types need a ``window``.
-        window: for HU; None is the lung window. A window also declares that the values are HU.
+        window: how slices are made of HU; None leaves it to the models. A window also declares
+            that the values are HU.
 
     Raises:
         DatasetError: the array does not have three dimensions, is not declared as HU, or its
@@ -58,7 +57,6 @@ def scan_from_array(
         check_grey_range(name, high)
     else:
         check_hu_range(name, low, high, "Convert the values to HU first.")
-        window = window or DEFAULT_WINDOW
     geometry = Geometry.without_position(values.shape, spacing_mm or (1.0, 1.0, 1.0))
     scan = Scan(
         name=name,
@@ -67,7 +65,7 @@ def scan_from_array(
         is_hu=not grey,
         window=window,
         read_slice=values.__getitem__ if grey else HUSlices(values.__getitem__),
-        notes=[GREY_NOTE if grey else HU_NOTE.format(window=window.label)],
+        notes=[GREY_NOTE] if grey else [],
         **place_slices(geometry),
     )
     if spacing_mm is None:

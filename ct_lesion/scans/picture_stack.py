@@ -32,9 +32,7 @@ from .names import natural_key, unique_names
 from .nifti_checks import NOT_FINITE
 from .quality import sampled_range
 from .scan import (
-    DEFAULT_WINDOW,
     GREY_NOTE,
-    HU_NOTE,
     HU_OFFSET_NOTE,
     NO_GEOMETRY_NOTE,
     HUSlices,
@@ -43,7 +41,7 @@ from .scan import (
     check_grey_range,
     check_hu_range,
 )
-from .windows import Window, window_to_uint8
+from .windows import Window
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _TIFF = (".tif", ".tiff")
@@ -97,23 +95,21 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
     place = files[0] if len(files) == 1 else files[0].parent
     stored = PictureSlices(pages)
     low, high = sampled_range(stored, len(pages))
-    notes, window, is_hu, read = [], None, False, stored
+    notes, window, is_hu, read = [], options.window, False, stored
     if masks:
         notes.append(f"left out {len(masks)} pictures named as masks, e.g. {masks[0].name}")
     if not deep:
         check_grey_range(place, high)
         notes.append(GREY_NOTE)
+        window = None
         if options.hu_offset is not None or options.window is not None:
             notes.append("--hu and the window do not apply to 8-bit pictures")
     elif options.hu_offset is not None:
-        is_hu, window = True, options.window or DEFAULT_WINDOW
+        is_hu = True
         offset = options.hu_offset
         check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
         read = HUSlices(stored, offset)
-        notes += [
-            HU_OFFSET_NOTE.format(offset=offset),
-            HU_NOTE.format(window=window.label),
-        ]
+        notes.append(HU_OFFSET_NOTE.format(offset=offset))
     elif options.window is not None:
         read = WindowedSlices(stored, options.window)
         notes.append(f"stored values converted with the given window {options.window.label}")
@@ -162,7 +158,7 @@ class WindowedSlices:
         self._read, self._window = read, window
 
     def __call__(self, index: int) -> np.ndarray:
-        return window_to_uint8(self._read(index), *self._window)
+        return self._window.grey(self._read(index))
 
 
 def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:

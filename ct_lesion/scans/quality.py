@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from .scan import QCFinding, Scan
+from .windows import DEFAULT_WINDOW, Window
 
 FEWEST_SLICES = 10
 WIDEST_SLICE_SPACING_MM = 10.0
@@ -17,6 +18,7 @@ UNEQUAL_PIXELS = 0.01  # of the spacing
 BODY_HU = -400
 CONSTANT_HU, CONSTANT_GREY = 20.0, 4.0  # standard deviations
 MOST_SATURATED = 0.5  # of the body
+CONSTANT, SATURATED = "constant", "saturated"  # codes of findings
 SAMPLES, SAMPLE_SIDE = 5, 128
 
 
@@ -70,6 +72,11 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
         yield QCFinding("spacing", "no spacing given: areas in mm2 and volumes in ml are unknown")
         return
     between, rows, columns = scan.spacing_mm
+    if between is None:
+        yield QCFinding(
+            "spacing",
+            "the thickness of the slice is unknown: no volumes in ml; masks are written with 1 mm",
+        )
     if len(scan) > 1 and between > WIDEST_SLICE_SPACING_MM:
         yield QCFinding(
             "spacing",
@@ -83,28 +90,37 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
 
 
 def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
-    spreads, saturated, body_pixels = [], 0, 0
+    samples = sample_indices(len(scan))
+    spread = max(float(_thin_out(scan.values(index)).std()) for index in samples)
+    limit, unit = (CONSTANT_HU, "HU") if scan.is_hu else (CONSTANT_GREY, "grey values")
+    if spread < limit:
+        yield QCFinding(
+            CONSTANT,
+            f"nearly constant: standard deviation of at most {spread:.1f} {unit} in "
+            f"{len(samples)} sampled slices",
+        )
+    else:
+        yield from check_saturation(scan, scan.window or DEFAULT_WINDOW)
+
+
+def check_saturation(scan: Scan, window: Window) -> Iterator[QCFinding]:
+    """Check for a window that hides most of the body.
+
+    Args:
+        window: how the models' slices are made of HU; it does not matter for 8-bit input.
+    """
+    saturated, body_pixels = 0, 0
     for index in sample_indices(len(scan)):
-        values = _thin_out(scan.values(index))
-        grey = _thin_out(scan.grey(index))
-        spreads.append(float(values.std()))
-        body = _body(values if scan.is_hu else None, grey)
+        values = scan.values(index)
+        grey = _thin_out(window.grey(values) if scan.is_hu else values)
+        body = _body(_thin_out(values) if scan.is_hu else None, grey)
         saturated += int(np.isin(grey[body], (0, 255)).sum())
         body_pixels += int(body.sum())
-    limit, unit = (CONSTANT_HU, "HU") if scan.is_hu else (CONSTANT_GREY, "grey values")
-    if max(spreads) < limit:
-        yield QCFinding(
-            "constant",
-            f"nearly constant: standard deviation of at most {max(spreads):.1f} {unit} in "
-            f"{len(spreads)} sampled slices",
-        )
-        return
     share = saturated / body_pixels if body_pixels else 0.0
     if share > MOST_SATURATED:
-        window = f"the window {scan.window.label}" if scan.window else "the window of the images"
-        yield QCFinding(
-            "saturated", f"{window} shows {share:.0%} of the body as plain black or white"
-        )
+        by_window = scan.is_hu or scan.window is not None
+        name = f"the window {window.label}" if by_window else "the window of the images"
+        yield QCFinding(SATURATED, f"{name} shows {share:.0%} of the body as plain black or white")
 
 
 def _thin_out(pixels: np.ndarray) -> np.ndarray:

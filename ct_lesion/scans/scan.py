@@ -15,17 +15,12 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import DatasetError
 
-from .geometry import Geometry, Vector
+from .geometry import Geometry
 from .nifti_checks import NOT_FINITE
-from .windows import WINDOWS, Window, window_to_uint8
+from .windows import DEFAULT_WINDOW, Window
 
-DEFAULT_WINDOW = WINDOWS["lung"]
-HU_NOTE = (
-    "HU converted to 8 bits with the window {window}; the window of CNCB's images is not "
-    "published, so a network trained on them may have seen a different one"
-)
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
-GREY_NOTE = "8-bit images count as windowed already; the window of CNCB's images is not published"
+GREY_NOTE = "8-bit images count as windowed already"
 NO_GEOMETRY_NOTE = (
     "these files have no geometry: slices are in the order of their names, and masks are written "
     "with a placeholder spacing of 1 mm"
@@ -58,7 +53,7 @@ class ReadOptions:
         series_uid: read only this series of a DICOM folder.
         hu_offset: volumes and deep pictures hold HU plus this number. If it is None (and no window
             is given), pictures with more than 8 bits are refused. DICOM files have their own.
-        window: for HU; None is the lung window.
+        window: how slices are made of HU; None leaves it to the models.
     """
 
     series_uid: str | None = None
@@ -75,14 +70,18 @@ class Scan:
         files: all files of the scan.
         geometry: of the input; it defines the internal shape and spacing.
         is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, windowed already.
-        window: used by :meth:`grey`; None for 8-bit input.
-        spacing_mm: between slices, rows and columns; None for pictures.
+        window: given by the user; None leaves it to the models.
+        spacing_mm: between slices (the median; None if unknown), rows and columns; None for
+            pictures.
+        thickness_mm: the thickness that each slice counts with in volumes; None if it is that of
+            ``spacing_mm`` for all slices.
         slice_names: a unique name for each slice.
         z_mm: position of each slice along the slice axis, increasing towards the head; None for
             pictures.
         patient: DICOM PatientID, if any.
         notes: how the scan was read, one line each.
         qc: findings of the quality checks.
+        dropped_slices: number of slices left out because another one lies at their position.
         dicom_files: source file of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
         read_slice: returns the internal slice at an index.
@@ -95,12 +94,14 @@ class Scan:
     is_hu: bool
     window: Window | None
     read_slice: Callable[[int], np.ndarray] = field(repr=False)
-    spacing_mm: Vector | None = None
+    spacing_mm: tuple[float | None, float, float] | None = None
+    thickness_mm: list[float] | None = field(default=None, repr=False)
     slice_names: list[str] = field(default_factory=list, repr=False)
     z_mm: list[float] | None = field(default=None, repr=False)
     patient: str | None = None
     notes: list[str] = field(default_factory=list)
     qc: list[QCFinding] = field(default_factory=list)
+    dropped_slices: int = 0
     dicom_files: list[Path] | None = field(default=None, repr=False)
 
     @property
@@ -124,10 +125,10 @@ class Scan:
         return self.read_slice(index)
 
     def grey(self, index: int, window: Window | None = None) -> np.ndarray:
-        """A slice as the network's input, ``(H, W)`` uint8.
+        """A slice in 8 bits at its full size, ``(H, W)`` uint8.
 
         Args:
-            window: replaces the scan's window.
+            window: replaces the scan's window; without either it is the lung window.
 
         Raises:
             ValueError: a window for a scan that is not in HU.
@@ -137,7 +138,7 @@ class Scan:
             if window is not None:
                 raise ValueError(f"{self.name}: 8-bit grey is windowed already")
             return self.values(index)
-        return window_to_uint8(self.values(index), *(window or self.window or DEFAULT_WINDOW))
+        return (window or self.window or DEFAULT_WINDOW).grey(self.values(index))
 
     def mask_image(self, mask: np.ndarray) -> sitk.Image:
         """A mask on the input's grid: its size, spacing, origin and direction.

@@ -21,9 +21,7 @@ from ct_lesion.errors import DatasetError, reason
 from .geometry import Geometry, OrientedSlices, check_geometry
 from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti
 from .scan import (
-    DEFAULT_WINDOW,
     GREY_NOTE,
-    HU_NOTE,
     HU_OFFSET_NOTE,
     HUSlices,
     ReadOptions,
@@ -234,7 +232,6 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
     read = OrientedSlices(volume.geometry, volume.slice)
     if volume.is_8_bit:
         check_grey_range(path, high)
-        window = None
         notes.append(GREY_NOTE)
         if options.hu_offset is not None or options.window is not None:
             notes.append("--hu and the window do not apply to 8-bit volumes")
@@ -247,16 +244,14 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU.",
         )
         read = HUSlices(read, offset)
-        window = options.window or DEFAULT_WINDOW
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))
-        notes.append(HU_NOTE.format(window=window.label))
     return Scan(
         name=name,
         kind="volume",
         files=files_of_volume(path),
         is_hu=not volume.is_8_bit,
-        window=window,
+        window=None if volume.is_8_bit else options.window,
         read_slice=read,
         notes=notes,
         **place_slices(volume.geometry),

@@ -1,28 +1,168 @@
-"""Display windows: from Hounsfield units (HU) to the network's 8-bit images."""
+"""How 8-bit slices are made of Hounsfield units (HU).
+
+A network must see slices that were made as its training images were. A :class:`Window` says how; it
+travels in the json of a dataset, in the config keys ``INPUT.WINDOW.*`` and so in every checkpoint.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from dataclasses import dataclass, fields, replace
+from numbers import Real
+from typing import Any
 
+import cv2
 import numpy as np
+from detectron2.config import CfgNode
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import ConfigError, DatasetError
+
+KINDS = ("unknown", "fixed", "range")
+CLAHE_TILES = (8, 8)
+HIGHEST_CLIP_LIMIT = 256  # of 256 grey values: higher limits clip nothing
+SMALLEST_SIDE = 32
+WINDOW_FILE = "window.json"
+"""In a folder of 8-bit slices: how they were made of HU, as :meth:`Window.as_dict` gives it."""
+LOWEST_HU = -1024
+"""The floor of the CT scale; lower values are padding around the reconstructed circle."""
 
 
-class Window(NamedTuple):
-    """Centre and full width of a display window, in HU."""
+@dataclass(frozen=True)
+class Window:
+    """How 8-bit slices are made of HU: a window, contrast equalisation, then shrinking.
 
-    level: float
-    width: float
+    Attributes:
+        level, width: centre and full width in HU of a "fixed" window; 0 for other kinds.
+        kind: "fixed" maps ``level - width / 2`` to 0 and ``level + width / 2`` to 255; "range" does
+            so with the minimum of each slice, without padding below -1024 HU, and its maximum;
+            "unknown" if it is not recorded how the slices were made.
+        clahe: clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice; 0 for none.
+        side: slices with a longer shorter side are shrunk to this one in pixels (OpenCV's cubic
+            interpolation; the longer side keeps the proportion); 0 for none.
+
+    Raises:
+        ValueError: values that contradict each other or are out of range.
+    """
+
+    level: float = 0.0
+    width: float = 0.0
+    kind: str = "fixed"
+    clahe: float = 0.0
+    side: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+        for name in ("level", "width", "clahe", "side"):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r:.80}, expected a finite number")
+        if self.kind == "fixed" and self.width <= 0:
+            raise ValueError(f"width is {self.width:g}, expected more than 0 HU for kind 'fixed'")
+        if self.kind != "fixed" and (self.level or self.width):
+            raise ValueError(f"level and width must be 0 for kind {self.kind!r}")
+        if self.kind == "unknown" and (self.clahe or self.side):
+            raise ValueError("clahe and side must be 0 for kind 'unknown'")
+        if not 0 <= self.clahe <= HIGHEST_CLIP_LIMIT:
+            raise ValueError(f"clahe is {self.clahe:g}, expected 0 to {HIGHEST_CLIP_LIMIT}")
+        if self.side and (self.side != int(self.side) or self.side < SMALLEST_SIDE):
+            raise ValueError(f"side is {self.side:g}, expected 0 or {SMALLEST_SIDE} pixels or more")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Window:
+        """The window in a config's ``INPUT.WINDOW``.
+
+        Raises:
+            ConfigError: a key has an invalid value.
+        """
+        try:
+            return cls(**{name.lower(): value for name, value in cfg.INPUT.WINDOW.items()})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"INPUT.WINDOW: {error}.") from None
+
+    @classmethod
+    def from_json(cls, value: Any, path: object) -> Window:
+        """The window in a json file, as :meth:`as_dict` gives it; None is an unknown window.
+
+        Args:
+            path: of the file, for the message.
+
+        Raises:
+            DatasetError: the value is not a window.
+        """
+        if value is None:
+            return UNKNOWN
+        try:
+            return cls(**value)
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"{path}: its window is faulty ({error}).") from None
+
+    def into_config(self, cfg: CfgNode) -> None:
+        """Set a config's ``INPUT.WINDOW``, in place."""
+        for name, value in self.as_dict().items():
+            cfg.INPUT.WINDOW[name.upper()] = value
+
+    def as_dict(self) -> dict[str, str | float | int]:
+        """JSON-ready."""
+        return {f.name: type(f.default)(getattr(self, f.name)) for f in fields(self)}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether slices can be made with it."""
+        return self.kind != "unknown"
 
     @property
     def label(self) -> str:
-        """Text for messages, e.g. ``lung (level -600, width 1500)``."""
-        numbers = f"level {self.level:g}, width {self.width:g}"
-        names = [name for name, window in WINDOWS.items() if window == self]
-        return f"{names[0]} ({numbers})" if names else numbers
+        """Text for messages, e.g. ``lung (level -600, width 1500), CLAHE with clip limit 7``."""
+        text = self.kind
+        if self.kind == "range":
+            text = "range (minimum to maximum of each slice)"
+        elif self.kind == "fixed":
+            text = f"level {self.level:g}, width {self.width:g}"
+            plain = replace(self, clahe=0.0, side=0)
+            names = [name for name, window in WINDOWS.items() if window == plain]
+            text = f"{names[0]} ({text})" if names else text
+        equalised = f", CLAHE with clip limit {self.clahe:g}" if self.clahe else ""
+        return text + equalised + (f", shrunk to {self.side:g} px" if self.side else "")
+
+    def grey(self, hu: np.ndarray) -> np.ndarray:
+        """A slice in 8 bits at its full size.
+
+        Args:
+            hu: ``(H, W)``, integers or floats.
+
+        Returns:
+            A new array, ``(H, W)`` uint8.
+
+        Raises:
+            ValueError: the window is unknown, or ``hu`` has a NaN.
+        """
+        if self.kind == "unknown":
+            raise ValueError("an unknown window cannot be applied")
+        level, width = (self.level, self.width) if self.kind == "fixed" else _range_of(hu)
+        grey = window_to_uint8(hu, level, width)
+        if self.clahe:
+            equalise = cv2.createCLAHE(self.clahe, CLAHE_TILES)
+            grey = equalise.apply(np.ascontiguousarray(grey))
+        return grey
+
+    def shrink(self, grey: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
+        """Shrink a full-size slice to ``side``; smaller slices are returned as they are.
+
+        Args:
+            grey: ``(H, W)`` uint8.
+            interpolation: OpenCV's; ``cv2.INTER_NEAREST`` for a label mask.
+        """
+        height, width = grey.shape
+        if not self.side or min(height, width) <= self.side:
+            return grey
+        factor = self.side / min(height, width)
+        size = (round(width * factor), round(height * factor))
+        return cv2.resize(grey, size, interpolation=interpolation)
 
 
+UNKNOWN = Window(kind="unknown")
 WINDOWS: dict[str, Window] = {
     "lung": Window(-600.0, 1500.0),
     "mediastinum": Window(40.0, 400.0),
@@ -30,36 +170,16 @@ WINDOWS: dict[str, Window] = {
     "bone": Window(400.0, 1800.0),
 }
 """Common display windows of chest CT, by name."""
+DEFAULT_WINDOW = WINDOWS["lung"]
 
 
-def choose_window(
-    name: str | None = None, level: float | None = None, width: float | None = None
-) -> Window | None:
-    """The window given by ``--window NAME``, or by ``--window-level`` and ``--window-width``.
-
-    Returns:
-        None if no option was given.
-
-    Raises:
-        DatasetError: the name is unknown, level or width is missing or not usable, or both forms
-            are given.
-    """
-    if name is None and level is None and width is None:
-        return None
-    if name is not None and (level is not None or width is not None):
-        raise DatasetError("--window: give a name, or --window-level and --window-width, not both.")
-    if name is not None:
-        if name not in WINDOWS:
-            raise DatasetError(f"--window: unknown name {name!r}; choose {', '.join(WINDOWS)}.")
-        return WINDOWS[name]
-    if level is None or width is None:
-        raise DatasetError("--window-level and --window-width: give both.")
-    if not (np.isfinite(level) and np.isfinite(width) and width > 0):
-        raise DatasetError(
-            f"--window-level {level} --window-width {width}: both must be finite, and the width "
-            "greater than 0."
-        )
-    return Window(float(level), float(width))
+def _range_of(hu: np.ndarray) -> tuple[float, float]:
+    """Level and width from the minimum, without padding, to the maximum of a slice."""
+    inside = hu[hu >= LOWEST_HU]
+    low = float(inside.min()) if inside.size else float(LOWEST_HU)
+    width = float(inside.max()) - low if inside.size else 0.0
+    width = width or 1.0  # a constant slice, or nothing but padding, becomes black
+    return low + width / 2, width
 
 
 def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A segmentation config that trains on the toy data within a second an iteration."""
+"""Configs that train on the toy data in less than a second per iteration."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,7 +22,7 @@ TOY_MODEL = {
 
 @pytest.fixture
 def toy_cfg(datasets: Path, tmp_path: Path) -> Callable[..., CfgNode]:
-    """Makes configs for the toy data; arguments are further overrides."""
+    """Makes segmentation configs for the toy data; keyword arguments are overrides."""
 
     def make(**overrides: object) -> CfgNode:
         values = {**TOY_MODEL, "OUTPUT_DIR": str(tmp_path / "run"), **overrides}

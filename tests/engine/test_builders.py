@@ -27,7 +27,7 @@ def test_other_optimisers_by_name(model, name, kind):
     assert type(build_optimizer(cfg_with("SOLVER.OPTIMIZER", name), model)) is kind
 
 
-def test_normalisation_has_a_decay_of_its_own_and_frozen_weights_none(model):
+def test_norms_have_their_own_weight_decay_and_frozen_weights_are_left_out(model):
     model[2].requires_grad_(False)
     optimizer = build_optimizer(cfg_with("SOLVER.WEIGHT_DECAY_NORM", 0.0), model)
     decays = {

@@ -29,7 +29,7 @@ def test_a_dataset_of_the_other_task_is_refused(toy_cfg):
         check_classes(toy_cfg(**{"DATASETS.TRAIN": ("covidx_ct_train",)}))
 
 
-def test_a_projects_own_dataset_is_read_for_its_classes(toy_cfg, register_toy):
+def test_classes_of_a_users_dataset_come_from_its_json(toy_cfg, register_toy):
     register_toy("my_lesions", "cncb_ggo_consolidation", "train")
     names = class_names(toy_cfg(), "my_lesions")
     assert names == ["GGO", "Consolidation"]

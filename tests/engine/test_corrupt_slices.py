@@ -1,4 +1,4 @@
-"""A slice that cannot be read: named in training, caching and evaluation; skipped by a key only."""
+"""Unreadable slices stop training, caching and evaluation, unless a key skips them."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ QUIET = {"TEST.EVAL_PERIOD": 0}
 
 @pytest.fixture
 def damage(datasets: Path, tmp_path: Path, monkeypatch):
-    """Cuts a slice of a dataset short, in a copy of the toy data; gives its path."""
+    """Truncates a slice of a dataset in a copy of the toy data, and returns its path."""
     root = shutil.copytree(datasets, tmp_path / "datasets")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
 
@@ -74,7 +74,7 @@ def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) ->
     assert "Wrote RoI batches of 5 slices to" in caplog.text
     train(toy_classifier_cfg(**frozen, **{"INPUT.ON_CORRUPT": "skip"}))
     assert "Read RoI batches of 5 slices from" in caplog.text
-    assert list(skipped(tmp_path / "run")) == [path], "a file of them hides nothing"
+    assert list(skipped(tmp_path / "run")) == [path], "also when the RoI batches come from the file"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,4 +1,4 @@
-"""A loss that is no number ends a training with one line and a record; the checkpoint stays."""
+"""A NaN or infinite loss stops a training with one line and a record, and keeps checkpoints."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ QUIET = {"TEST.EVAL_PERIOD": 0, "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.MAX_ITER"
 
 
 def diverging(cfg, at: int, spoil) -> LesionTrainer:
-    """A trainer in which something happens before one iteration."""
+    """A trainer that calls ``spoil`` before iteration ``at``."""
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)
     run_step = trainer.run_step
@@ -28,7 +28,7 @@ def diverging(cfg, at: int, spoil) -> LesionTrainer:
 
 
 def nan_loss(trainer: LesionTrainer) -> None:
-    """As an overflow in the mask head would."""
+    """Like an overflow in the mask head."""
     trainer.model.roi_heads.mask_head.register_forward_hook(
         lambda module, inputs, losses: {name: loss * float("nan") for name, loss in losses.items()}
     )
@@ -41,7 +41,7 @@ def infinite_gradient(trainer: LesionTrainer) -> None:
 
 
 def nan_features(trainer: LesionTrainer) -> None:
-    """Detectron2 itself looks at the predicted boxes."""
+    """Detectron2 itself checks the predicted boxes."""
     trainer.model.backbone.register_forward_hook(
         lambda module, inputs, maps: {name: x * float("nan") for name, x in maps.items()}
     )
@@ -93,7 +93,7 @@ def test_other_errors_keep_their_traceback(toy_cfg, caplog) -> None:
     assert any(r.exc_info for r in caplog.records)
 
 
-def test_a_record_of_an_earlier_run_goes(toy_cfg, tmp_path: Path) -> None:
+def test_the_record_of_an_earlier_run_is_removed(toy_cfg, tmp_path: Path) -> None:
     with pytest.raises(TrainingDivergedError):
         diverging(toy_cfg(**QUIET), 1, nan_loss).train()
     diverging(toy_cfg(**QUIET), 9, nan_loss).train()

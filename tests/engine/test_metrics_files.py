@@ -5,7 +5,7 @@ from ct_lesion.engine.metrics_files import cut_metrics
 from ct_lesion.report.figures.curves import series
 
 
-def test_lines_after_the_checkpoint_and_half_lines_are_cut(tmp_path: Path) -> None:
+def test_lines_after_the_checkpoint_and_incomplete_lines_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     lines = [{"iteration": i, "total_loss": 1 / (i + 1)} for i in (19, 39, 45, 59)]
     whole = [json.dumps(line) for line in lines]
@@ -17,7 +17,7 @@ def test_lines_after_the_checkpoint_and_half_lines_are_cut(tmp_path: Path) -> No
     assert series(curves, "total_loss") == ([19, 39], [1 / 20, 1 / 40])
 
 
-def test_a_new_run_cuts_all_and_no_file_is_no_fault(tmp_path: Path) -> None:
+def test_a_new_run_cuts_all_lines_of_a_file_if_there_is_one(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     assert cut_metrics(path, 0) == 0
     path.write_text('{"iteration": 0}\n')

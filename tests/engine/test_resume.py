@@ -1,4 +1,4 @@
-"""A run that was killed and resumed does what it would have done without."""
+"""A run that is killed and resumed equals an uninterrupted run."""
 
 import json
 import random
@@ -39,7 +39,7 @@ def losses(trainer: LesionTrainer) -> dict[int, float]:
 
 
 def killed_copy(folder: Path, checkpoint: str = "model_0000002.pth") -> Path:
-    """What a run leaves that is killed after the fourth of its six iterations."""
+    """The files of a run that was killed after the fourth of its six iterations."""
     copy = folder.with_name("killed")
     copy.mkdir()
     for name in (checkpoint, "training.json", "metrics.json"):
@@ -90,7 +90,7 @@ def test_classifier_on_cached_roi_batches(toy_classifier_cfg, tmp_path, caplog) 
     assert "Wrote RoI batches of 6 slices to" in caplog.text
 
 
-def test_an_evaluation_that_was_killed_is_done_again(toy_cfg, tmp_path, monkeypatch) -> None:
+def test_a_killed_evaluation_is_repeated(toy_cfg, tmp_path, monkeypatch) -> None:
     rates = {3: 40.0, 6: 30.0}
     monkeypatch.setattr(LesionTrainer, "test", classmethod(lambda *_: {"segm": {"AP": next(ap)}}))
     overrides = {**AUGMENTED, "TEST.EVAL_PERIOD": 3}
@@ -115,7 +115,7 @@ def test_killed_before_the_last_file(toy_cfg, tmp_path) -> None:
     assert metrics(killed) == metrics(tmp_path / "run")
 
 
-def test_without_a_seed_the_run_goes_on_with_that_which_was_drawn(toy_cfg, tmp_path) -> None:
+def test_a_run_without_seed_resumes_with_the_seed_it_drew(toy_cfg, tmp_path) -> None:
     unseeded = {**AUGMENTED, "SEED": -1}
     whole = run(toy_cfg(**unseeded))
     killed = killed_copy(tmp_path / "run")
@@ -181,16 +181,14 @@ def test_a_new_run_starts_its_own_metrics_file(toy_cfg, two_checkpoints) -> None
     assert sum("total_loss" in line for line in metrics(two_checkpoints)) == 1
 
 
-def test_another_seed_on_resume_is_said_and_does_not_count(
-    toy_cfg, two_checkpoints, caplog
-) -> None:
+def test_another_seed_on_resume_is_ignored_with_a_warning(toy_cfg, two_checkpoints, caplog) -> None:
     trainer = resumed(toy_cfg(SEED=7))
     assert "SEED is 7, but the run began with 1" in caplog.text
     assert trainer.state_dict()["seed"] == 1
 
 
 # ---- mixed precision ----------------------------------------------------------------------------
-def test_the_loss_scale_comes_back(toy_cfg, two_checkpoints, caplog) -> None:
+def test_the_loss_scale_is_restored(toy_cfg, two_checkpoints, caplog) -> None:
     def amp_trainer() -> LesionTrainer:
         trainer = LesionTrainer(toy_cfg(**{"SOLVER.AMP.ENABLED": True}))
         trainer._trainer.grad_scaler = torch.amp.GradScaler("cpu")  # there is no GPU in the tests

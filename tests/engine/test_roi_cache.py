@@ -1,4 +1,4 @@
-"""RoI batches kept in memory and in a file train S as the detector's own output does.
+"""Training S on stored RoI batches equals training it on the detector's output.
 
 Shapes: M slices, N RoIs a slice.
 """
@@ -43,7 +43,7 @@ def cfg(tmp_path: Path) -> CfgNode:
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[dict]:
-    """Slices of 64 x 64 noise, which the network sees at half their size."""
+    """Slices of 64 x 64 noise, which the mapper halves in size."""
     files = []
     for i in range(M):
         image = np.random.default_rng(i).integers(0, 256, (3, 64, 64), dtype=np.uint8)
@@ -57,7 +57,7 @@ def records(tmp_path: Path) -> list[dict]:
 
 
 def mapper(record: dict) -> dict:
-    """Reads a slice, and draws random numbers as an augmentation does."""
+    """Read a slice, and draw random numbers like an augmentation."""
     np.random.rand(), random.random(), torch.rand(1)
     image = torch.from_numpy(np.load(record["file_name"]))[:, ::2, ::2]
     return record | {"image": image}
@@ -124,7 +124,7 @@ def test_order_is_that_of_the_uncached_loader(cfg, cache, uncached, grouping: bo
     assert [[x["file_name"] for x in batch] for batch in islice(actual, 7)] == expected
 
 
-def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> None:
+def test_rows_belong_to_their_records(cfg, cache, records) -> None:
     assert len(cache) == M
     assert cache.roi_batch.shape == (M, N, 5)
     assert cache.boxes.shape == (M, N, 4)
@@ -139,7 +139,7 @@ def test_records_of_the_dataset_stay_with_their_rows(cfg, cache, records) -> Non
     assert cache.is_copy[4].tolist() == regions.is_copy.tolist()
 
 
-def test_cached_inputs_evaluate_as_the_slices_do(cfg, cache, records) -> None:
+def test_cached_inputs_give_the_stored_roi_batches(cfg, cache, records) -> None:
     inputs = cache.inputs()
     assert [x["file_name"] for x in inputs] == [r["file_name"] for r in records]
     (output,) = make_model(cfg).eval()([inputs[9]])
@@ -212,7 +212,7 @@ def test_file_is_used_until_something_changes(cfg, records) -> None:
     first = load_or_extract(cfg, model, records, counting)
     assert len(calls) == M
     assert (Path(cfg.OUTPUT_DIR) / "roi_batches.npz").is_file()
-    model.classifier.fc1.weight.data.add_(1)  # S is not part of it
+    model.classifier.fc1.weight.data.add_(1)  # S does not influence RoI batches
     second = load_or_extract(cfg, model, records, counting)
     assert len(calls) == M
     np.testing.assert_array_equal(first.roi_batch, second.roi_batch)
@@ -225,7 +225,7 @@ def test_file_is_used_until_something_changes(cfg, records) -> None:
     assert len(calls) == 2 * M + 5
 
 
-# ---- what it depends on -------------------------------------------------------------------------
+# ---- fingerprint ---------------------------------------------------------------------------------
 def test_detector_hash(cfg) -> None:
     model = make_model(cfg)
     before = hash_detector(model)

@@ -7,6 +7,7 @@ import numpy as np
 from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.prediction.slices import Lesion
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
+from ct_lesion.scans.windows import WINDOWS
 
 LESION_CLASSES = ("GGO", "Consolidation")
 CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
@@ -56,7 +57,7 @@ def summary(scan: str, slices: int, **changes: object) -> dict:
 
 def write_long_scan(output: Path) -> dict:
     grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
-    windows = {"lung": (-600.0, 1500.0), "soft_tissue": (50.0, 350.0)}
+    windows = {name: WINDOWS[name] for name in ("lung", "soft_tissue")}
     spacing = [5.0, 1.0, 2.0]
     writer = ViewWriter(output / LONG / "view", windows, LESION_CLASSES, spacing)
     pixels = 0

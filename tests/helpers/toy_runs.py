@@ -1,4 +1,4 @@
-"""Runs' folders as training and evaluation leave them, of toy data."""
+"""Toy run folders as training and evaluation write them."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def toy_slices(patients: int = 6, slices: int = 3, classes: int = 3) -> list[dic
 
 
 def toy_output(record: dict, generator: np.random.Generator, n: int = N) -> dict:
-    """What a fair classifier says: mostly right, more and surer regions in COVID-19."""
+    """Output of a fair classifier: mostly right, with higher region scores for COVID-19."""
     logits = generator.normal(0, 1, 3)
     logits[record["label"]] += 1.5
     scores = np.sort(generator.uniform(0, 1, n) ** (4 - record["label"]))[::-1].copy()
@@ -58,7 +58,7 @@ def make_classification_run(
     n: int = N,
     seed: int = 0,
 ) -> Path:
-    """A run's folder with weights and evaluations; the predictions are drawn, not computed."""
+    """Write a run folder with weights, and evaluations of random predictions."""
     folder.mkdir(parents=True)
     overrides = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", n, "MODEL.FPN.OUT_CHANNELS", 16]
     cfg = load_config("classification/resnet18_t2.yaml", overrides)
@@ -81,7 +81,7 @@ def make_classification_run(
     return folder
 
 
-TOY_TRAINING = {  # of a segmenter, a step in less than a second
+TOY_TRAINING = {  # trains a segmenter in less than a second per step
     "MODEL.DEVICE": "cpu",
     "MODEL.FPN.OUT_CHANNELS": 16,
     "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
@@ -111,9 +111,9 @@ def segmentation_cfg(folder: Path) -> CfgNode:
 
 
 def make_segmentation_run(folder: Path) -> Path:
-    """A run's folder of an untrained model evaluated on the toy lesions, with its weights.
+    """Write a run folder of an untrained model, evaluated on the toy lesions.
 
-    ``$DETECTRON2_DATASETS`` must be that of the toy data.
+    ``$DETECTRON2_DATASETS`` must hold the toy data.
     """
     folder.mkdir(parents=True)
     cfg = segmentation_cfg(folder)

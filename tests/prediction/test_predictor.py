@@ -67,7 +67,7 @@ def test_a_segmenter_alone_gives_no_class(segmenter_file, hu):
 
 def test_a_score_map_covers_the_regions(predictor, prediction):
     with_lesions = next(s for s in prediction.slices if s.lesions)
-    logits = predictor.score_map(prediction.scan.grey(with_lesions.index))
+    logits = predictor.score_map(prediction.scan, prediction.scan.grey(with_lesions.index))
     assert logits.shape == prediction.scan.shape[1:]
     union = with_lesions.label_mask(*logits.shape) > 0
     assert (np.nan_to_num(logits, nan=-1)[union] > -1e-3).mean() > 0.95

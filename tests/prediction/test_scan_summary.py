@@ -34,6 +34,23 @@ def test_summary_of_lesions_by_hand():
     assert in_mm2(10, SPACING) == pytest.approx(10 * 0.4)
 
 
+def test_each_slice_counts_with_its_thickness():
+    lung = np.zeros((10, 10), bool)
+    lung.flat[:40] = True
+    measures = [measure_slice(labels(n), lung) for n in (10, 50)]
+    found = summarise_lesions([], measures, SPACING, [5.0, 2.0])
+    # pixels of 0.4 mm2: 10 of them 5 mm thick and 50 of them 2 mm thick, 10 of these outside
+    assert found["lesion_volume_ml"] == pytest.approx(0.4 * (10 * 5 + 50 * 2) / 1000)
+    assert found["lesion_outside_lung_ml"] == pytest.approx(0.4 * 10 * 2 / 1000)
+    assert found["lesion_share_of_lung"] == pytest.approx((10 * 5 + 40 * 2) / (40 * 5 + 40 * 2))
+
+
+def test_summary_without_the_thickness_of_the_slice():
+    found = summarise_lesions([], [measure_slice(labels(10))], (None, 0.5, 0.8))
+    assert found["lesion_volume_ml"] is None
+    assert in_mm2(10, (None, 0.5, 0.8)) == pytest.approx(4.0)
+
+
 def test_summary_without_lesions_lung_mask_or_spacing():
     found = summarise_lesions([lesion_slice(0, 0)], [measure_slice(labels(0))], None)
     assert found == {

@@ -8,9 +8,10 @@ from predicted_scans import LESION_CLASSES, toy_lesion
 
 from ct_lesion.prediction.slices import Lesion
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
+from ct_lesion.scans.windows import Window
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
-WINDOWS = {"lung": (-600.0, 1500.0), "my window": (40.0, 400.0)}
+WINDOWS = {"lung": Window(-600, 1500), "my window": Window(40, 400)}
 
 
 def view_writer(folder: Path, windows: dict | None = None) -> ViewWriter:
@@ -79,7 +80,7 @@ def test_8_bit_input_has_one_window(tmp_path):
 
 def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="names differ"):
-        view_writer(tmp_path, {"a b": (0, 1), "a_b": (0, 1)})
+        view_writer(tmp_path, {"a b": Window(0, 1), "a_b": Window(0, 1)})
     with pytest.raises(ValueError, match="one or more windows"):
         view_writer(tmp_path, {})
     writer = view_writer(tmp_path)

@@ -61,7 +61,7 @@ def test_saturated_window():
     scan = scan_from_array(hu, is_hu=True, spacing_mm=SQUARE, window=lung_only)
     assert "shows 81% of the body" in findings(scan)["saturated"]
     assert "level -850, width 400" in findings(scan)["saturated"]
-    scan = scan_from_array(window_to_uint8(hu, *lung_only), spacing_mm=SQUARE)
+    scan = scan_from_array(np.stack([lung_only.grey(z) for z in hu]), spacing_mm=SQUARE)
     assert "the window of the images shows 81%" in findings(scan)["saturated"]
     for window in (WINDOWS["lung"], WINDOWS["mediastinum"]):
         assert scan_from_array(hu, is_hu=True, spacing_mm=SQUARE, window=window).qc == []

@@ -14,7 +14,7 @@ from detectron2.data.datasets import load_coco_json
 from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
 
-from .catalog import datasets_root, describe_root, replace_metadata
+from .catalog import datasets_root, describe_root, keep_window, replace_metadata
 from .coco_checks import ADVICE, check_coco_dataset
 from .lesion_coco import IMAGE_FOLDER, annotation_file
 from .lesion_masks import MASK_TYPES
@@ -43,6 +43,8 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
 def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -> list[dict]:
     """Records in Detectron2's format, with the :data:`IMAGE_FIELDS` that its loader drops.
 
+    The dataset's metadata gets the class names and the ``window`` of the json.
+
     Raises:
         DatasetError: the json file or the image folder is missing, or the json file has an error
             (see :func:`check_coco_dataset`).
@@ -56,6 +58,7 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
             )
     content = read_json(json_file, dict, DatasetError, ADVICE)
     check_coco_dataset(json_file, content)
+    keep_window(name, json_file, content)
     records = load_coco_json(str(json_file), str(image_root), name)
     images = {image["id"]: image for image in content["images"]}
     for record in records:

@@ -18,7 +18,7 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
 from ct_lesion.pictures import check_picture_size
 
-from .catalog import datasets_root, describe_root, replace_metadata
+from .catalog import datasets_root, describe_root, keep_window, replace_metadata
 from .covidx_lists import IMAGE_CLASSES
 
 DATASETS = ("train", "train_full", "val", "test")
@@ -28,7 +28,9 @@ RECIPE = (
 )
 
 
-def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) -> list[dict]:
+def load_covidx_ct(
+    json_file: str | Path, image_root: str | Path | None = None, *, name: str | None = None
+) -> list[dict]:
     """Records in Detectron2's format.
 
     Each has ``file_name``, ``image_id``, ``height``, ``width``, ``label`` (index into
@@ -38,6 +40,7 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
     Args:
         json_file: written by ``tools/prepare_covidx_ct.py``.
         image_root: folder of the images, if they have moved since the file was written.
+        name: the registered dataset, whose metadata gets the ``window`` of the json.
 
     Raises:
         DatasetError: the file is missing or not a classification dataset, or its images have moved.
@@ -69,6 +72,8 @@ def load_covidx_ct(json_file: str | Path, image_root: str | Path | None = None) 
             "Prepare the dataset again with --image-root, or give image_root to "
             "register_covidx_ct()."
         )
+    if name:
+        keep_window(name, json_file, content)
     for record in records:
         record["file_name"] = f"{root}/{record['file_name']}"
     return records
@@ -95,7 +100,7 @@ def _load_shipped(dataset: str) -> list[dict]:
             f"Make it with: {RECIPE} --output {datasets_root() / 'covidx_ct'}"
         )
     replace_metadata(f"covidx_ct_{dataset}", json_file=str(json_file))
-    return load_covidx_ct(json_file)
+    return load_covidx_ct(json_file, name=f"covidx_ct_{dataset}")
 
 
 def register_covidx_ct(
@@ -111,7 +116,8 @@ def register_covidx_ct(
     Raises:
         DatasetError: the name is taken by another dataset.
     """
-    _register(name, partial(load_covidx_ct, str(json_file), image_root and str(image_root)))
+    root = image_root and str(image_root)
+    _register(name, partial(load_covidx_ct, str(json_file), root, name=name))
     replace_metadata(name, json_file=str(json_file))
 
 

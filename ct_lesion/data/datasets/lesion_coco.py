@@ -14,6 +14,7 @@ import numpy as np
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import atomic_folder
+from ct_lesion.scans.windows import Window
 
 from .lesion_masks import BACKGROUND, MASK_TYPES, encode_mask, find_instances
 from .splits import SliceId
@@ -51,13 +52,16 @@ class CocoDataset:
         json: content of the file.
     """
 
-    def __init__(self, description: str, mask_type: str, split: str, min_area: int) -> None:
+    def __init__(
+        self, description: str, mask_type: str, split: str, min_area: int, window: Window
+    ) -> None:
         """
         Args:
             description: for the json's ``info``.
             mask_type: key of ``MASK_TYPES``.
             split: ``train``, ``val`` or ``test``.
             min_area: lesions of fewer pixels are background.
+            window: how the images were made of HU.
         """
         self._mask_type, self._min_area = MASK_TYPES[mask_type], min_area
         self.name, self.split = self._mask_type.dataset, split
@@ -67,6 +71,7 @@ class CocoDataset:
                 "mask_type": mask_type,
                 "split": split,
                 "min_area": min_area,
+                "window": window.as_dict(),
             },
             "images": [],
             "annotations": [],

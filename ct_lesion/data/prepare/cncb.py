@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.scans.windows import UNKNOWN, Window
 
 from ..datasets.lesion_coco import (
     CocoDataset,
@@ -43,6 +44,7 @@ def prepare_cncb(
     mask_types: Sequence[str] = tuple(MASK_TYPES),
     min_area: int = 100,
     overwrite: bool = False,
+    window: Window = UNKNOWN,
 ) -> dict[str, dict[str, SplitSummary]]:
     """Write ``images/<patient>/<slice>`` and one COCO json per mask type and split.
 
@@ -57,6 +59,7 @@ def prepare_cncb(
         mask_types: keys of ``MASK_TYPES``.
         min_area: lesions of fewer pixels are background.
         overwrite: replace an earlier dataset in ``output``.
+        window: how the archive's images were made of HU.
 
     Returns:
         Summaries by dataset and split.
@@ -75,7 +78,7 @@ def prepare_cncb(
     with written_at_once(output) as (images, annotations):
         _copy_images(archive, list(used.values()), images)
         datasets = (
-            _coco_json(own, labels, key, name, min_area)
+            _coco_json(own, labels, key, name, min_area, window)
             for key in mask_types
             for name, own in chosen.items()
         )
@@ -112,8 +115,9 @@ def _coco_json(
     mask_type: str,
     split: str,
     min_area: int,
+    window: Window,
 ) -> CocoDataset:
-    dataset = CocoDataset("CNCB chest CT lesions", mask_type, split, min_area)
+    dataset = CocoDataset("CNCB chest CT lesions", mask_type, split, min_area, window)
     for pair in pairs:
         # the archive holds one scan per patient
         scan = pair.id.patient

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
 from ct_lesion.pictures import open_picture, read_image_header
+from ct_lesion.scans.windows import UNKNOWN, Window
 
 from ..datasets.covidx_lists import (
     IMAGE_CLASSES,
@@ -55,6 +56,7 @@ class CovidxSource:
         allow_missing: leave out listed slices that are not in the folder.
         allow_overlap: accept lists with a patient in two splits.
         decode: decode every image to find the damaged ones.
+        window: how the slices were made of HU.
     """
 
     image_root: Path
@@ -67,6 +69,7 @@ class CovidxSource:
     allow_missing: bool = False
     allow_overlap: bool = False
     decode: bool = False
+    window: Window = UNKNOWN
 
     def __post_init__(self) -> None:
         absent = [name for name in SPLITS if name not in self.lists]
@@ -244,6 +247,7 @@ def _describe_source(source: CovidxSource, name: str, slices: Iterable[CTSlice])
     ids = "\n".join(sorted(s.image_id for s in slices))
     return {
         "dataset": f"covidx_ct_{name}",
+        "window": source.window.as_dict(),
         "seed": source.seed,
         "per_class": None if source.sample_list else source.per_class,
         "fractions": None if source.lists else list(source.fractions),

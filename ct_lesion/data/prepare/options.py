@@ -8,6 +8,9 @@ import numpy as np
 from tabulate import tabulate
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.json_files import read_json
+from ct_lesion.scans.window_options import add_window_options, window_from_options
+from ct_lesion.scans.windows import UNKNOWN, WINDOW_FILE, Window
 
 from ..datasets.catalog import datasets_root
 from ..datasets.lesion_coco import ANNOTATION_FOLDER, SplitSummary
@@ -70,6 +73,33 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--seed", type=int, default=0, help="for --split-fractions (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier dataset")
+
+
+def add_slice_window_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how existing 8-bit slices were made of HU."""
+    about = (
+        "how the slices were made of HU; prediction with the trained weights repeats it\n"
+        f"(default: as the folder's {WINDOW_FILE} says, else unknown)"
+    )
+    add_window_options(parser.add_argument_group("window", about), "HU window of the slices")
+
+
+def window_of_slices(args: argparse.Namespace, folder: Path) -> Window:
+    """How existing 8-bit slices were made of HU, by the options or the folder's ``window.json``.
+
+    Raises:
+        DatasetError: options or file are faulty or differ.
+    """
+    given, path = window_from_options(args), folder / WINDOW_FILE
+    if not path.is_file():
+        return given or UNKNOWN
+    window = Window.from_json(read_json(path, dict, DatasetError), path)
+    if given not in (None, window):
+        raise DatasetError(
+            f"{path}: the slices were made with {window.label}, but the options say {given.label}. "
+            "Leave the options out, or correct the file."
+        )
+    return window
 
 
 def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:

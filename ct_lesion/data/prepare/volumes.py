@@ -1,6 +1,6 @@
 """Prepares pairs of image and mask volumes as images and COCO json files for Detectron2.
 
-Images are read and windowed as in prediction.
+Images are read and made into slices as in prediction.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ct_lesion.scans.geometry import OrientedSlices, check_same_grid
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
+from ct_lesion.scans.windows import DEFAULT_WINDOW, UNKNOWN, Window
 
 from ..datasets.lesion_coco import (
     CocoDataset,
@@ -40,11 +41,13 @@ class CheckedPair:
 
     Attributes:
         slices: number of slices.
+        is_hu: whether its image holds HU, so that it is known how its slices are made.
         remarks: quality findings of the scan, one line each.
     """
 
     pair: VolumePair
     slices: int
+    is_hu: bool
     remarks: tuple[str, ...]
 
     def slice_id(self, index: int) -> SliceId:
@@ -110,7 +113,7 @@ def prepare_volumes(
         labels: meaning of the masks' values.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``; ``None`` for all that the labels allow.
-        min_area: lesions of fewer pixels are background.
+        min_area: lesions of fewer pixels, after shrinking, are background.
         overwrite: replace an earlier dataset in ``output``.
         options: the same as for the check.
 
@@ -129,8 +132,9 @@ def prepare_volumes(
     for name, slices in with_val(split).items():
         for slice_id in slices:
             splits_of[slice_id].append(name)
+    recorded = _recorded_window(checked, options)
     datasets = {
-        (key, name): CocoDataset(DESCRIPTION, key, name, min_area)
+        (key, name): CocoDataset(DESCRIPTION, key, name, min_area, recorded)
         for key in keys
         for name in SPLITS
     }
@@ -139,14 +143,15 @@ def prepare_volumes(
             if not any(slice_id in splits_of for slice_id in item.slice_ids):
                 continue
             scan = open_scan(item.pair.image, options)
+            window = scan.window or DEFAULT_WINDOW
             masks = _mask_slices(item.pair.mask)
             for index, slice_id in enumerate(item.slice_ids):
                 names = splits_of.get(slice_id, ())
                 if not names:
                     continue
                 file_name = f"{slice_id.patient}/{slice_id.slice}.png"
-                _write_png(images / file_name, scan.grey(index))
-                mask = labels.apply(masks(index))
+                _write_png(images / file_name, window.shrink(scan.grey(index)))
+                mask = window.shrink(labels.apply(masks(index)), cv2.INTER_NEAREST)
                 for key in keys:
                     for name in names:
                         datasets[key, name].add(
@@ -170,8 +175,16 @@ def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> Che
         )
         more = ", ..." if len(unknown) > _MOST_NAMED else ""
         raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
-    remarks = tuple(f"{pair.scan}: {finding.message}" for finding in scan.qc)
-    return CheckedPair(pair, len(scan), remarks)
+    remarks = [f"{pair.scan}: {finding.message}" for finding in scan.qc]
+    if not scan.is_hu:
+        remarks.append(f"{pair.scan}: holds no HU, so the json says of all slices: window unknown")
+    return CheckedPair(pair, len(scan), scan.is_hu, tuple(remarks))
+
+
+def _recorded_window(checked: Sequence[CheckedPair], options: ReadOptions | None) -> Window:
+    if not all(item.is_hu for item in checked):
+        return UNKNOWN
+    return (options and options.window) or DEFAULT_WINDOW
 
 
 def _mask_slices(path: Path) -> OrientedSlices:

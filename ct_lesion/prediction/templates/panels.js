@@ -15,7 +15,7 @@ function scanFacts(summary) {
     ["Score threshold", number(summary.score_thresh, 2)],
     ["Slice size", `${width} × ${height} px`],
     ["Voxel", spacing === null ? "size unknown"
-      : [spacing[2], spacing[1], spacing[0]].map((mm) => number(mm, 2)).join(" × ") + " mm"],
+      : [spacing[2], spacing[1], spacing[0]].map((mm) => mm === null ? "?" : number(mm, 2)).join(" × ") + " mm"],
     ["Patient", summary.patient || null],
     ["Source", summary.source || null],
   ];

@@ -7,7 +7,6 @@ slope and intercept. Slices are decoded on demand, so memory does not grow with 
 from __future__ import annotations
 
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,6 @@ from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
 from ..quality import sampled_range
 from ..scan import (
-    DEFAULT_WINDOW,
-    HU_NOTE,
-    QCFinding,
     ReadOptions,
     Scan,
     check_hu_range,
@@ -30,9 +26,9 @@ from ..scan import (
     to_hu,
 )
 from .headers import SliceHeader, group_series, patient_of, slice_header
+from .steps import slice_thicknesses, step_findings
 
 SAME_POSITION_MM = 0.02
-UNEVEN = 0.05  # of the median step
 LEAST_TILT_DEGREES = 0.5
 
 
@@ -52,9 +48,9 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     if faults:
         raise DatasetError(faults[0])
     headers = _in_order([slice_header(path) for path in series[0].files])
+    count = len(headers)
     headers, duplicates = _drop_duplicates(headers)
-    geometry, irregular = _geometry(headers)
-    window = options.window or DEFAULT_WINDOW
+    geometry = _geometry(headers)
     stored = SeriesSlices(headers)
     check_hu_range(
         files[0] if len(files) == 1 else files[0].parent,
@@ -67,25 +63,22 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     if internal:
         fields["slice_names"] = unique_names(h.path.stem for h in internal)
         fields["z_mm"] = [float(np.dot(geometry.slice_normal, h.position)) for h in internal]
-        if len(internal) > 2:
-            fields["spacing_mm"] = (_usual_step(headers), *geometry.spacing_zyx[1:])
-    if headers[0].pixel_spacing is None:
-        fields["spacing_mm"] = None
+    fields |= _sizes(headers, geometry)
     return Scan(
         name=name,
         kind="dicom",
         files=files,
         is_hu=True,
-        window=window,
+        window=options.window,
         read_slice=OrientedSlices(geometry, stored),
         patient=patient_of(headers[0].path),
         notes=[
             *notes,
             *duplicates,
             *_tilt_notes(headers),
-            HU_NOTE.format(window=window.label),
         ],
-        qc=irregular,
+        qc=step_findings([header.depth for header in headers]),
+        dropped_slices=count - len(headers),
         dicom_files=[h.path for h in internal] if internal else None,
         **fields,
     )
@@ -190,52 +183,40 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
     return kept, notes
 
 
-def _usual_step(headers: list[SliceHeader]) -> float:
-    return float(np.median([b.depth - a.depth for a, b in pairwise(headers)]))
-
-
-def _geometry(headers: list[SliceHeader]) -> tuple[Geometry, list[QCFinding]]:
+def _geometry(headers: list[SliceHeader]) -> Geometry:
     """The grid of the series; if steps differ, with the mean step, as SimpleITK does."""
-    first, findings = headers[0], []
+    first = headers[0]
     rows, columns = first.pixel_spacing or (1.0, 1.0)
     if len(headers) > 1:
         step = (headers[-1].depth - first.depth) / (len(headers) - 1)
-        findings = _uneven_steps(headers)
     else:
         step = first.thickness or 1.0
     normal = np.cross(first.row, first.column)
     direction = np.stack([first.row, first.column, normal], axis=1)
-    geometry = Geometry(
+    return Geometry(
         (*first.size, len(headers)),
         (columns, rows, step),
         tuple(float(x) for x in first.position),
         tuple(float(x) for x in direction.ravel()),
     )
-    return geometry, findings
 
 
-def _uneven_steps(headers: list[SliceHeader]) -> list[QCFinding]:
-    usual = _usual_step(headers)
-    steps = [b.depth - a.depth for a, b in pairwise(headers)]
-    uneven = [step for step in steps if abs(step - usual) > UNEVEN * usual]
-    missing = sum(round(step / usual) - 1 for step in steps if step > 1.5 * usual)
-    if missing:
-        return [
-            QCFinding(
-                "missing_slices",
-                f"{missing} slices seem to be missing: {len(uneven)} steps of up to "
-                f"{max(steps):.2f} mm where the median is {usual:.2f} mm",
-            )
-        ]
-    if uneven:
-        return [
-            QCFinding(
-                "uneven_slices",
-                f"{len(uneven)} of {len(steps)} steps between slices differ: {min(steps):.2f} to "
-                f"{max(steps):.2f} mm, median {usual:.2f} mm",
-            )
-        ]
-    return []
+def _sizes(headers: list[SliceHeader], geometry: Geometry) -> dict:
+    """``spacing_mm`` and ``thickness_mm`` of the scan."""
+    depths = [header.depth for header in headers]
+    _, rows, columns = geometry.spacing_zyx
+    if headers[0].pixel_spacing is None:
+        return {"spacing_mm": None}
+    if not geometry.acquired_axially:
+        # uneven steps lie within the internal slices, so even their areas are unknown
+        return {"spacing_mm": None} if step_findings(depths) else {}
+    if len(headers) == 1:
+        return {"spacing_mm": (headers[0].thickness, rows, columns)}
+    thicknesses = slice_thicknesses(depths)
+    return {
+        "spacing_mm": (float(np.median(np.diff(depths))), rows, columns),
+        "thickness_mm": thicknesses[:: -1 if geometry.flips[2] else 1],
+    }
 
 
 def _tilt_notes(headers: list[SliceHeader]) -> list[str]:

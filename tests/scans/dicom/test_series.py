@@ -165,7 +165,7 @@ def test_the_first_slice_at_a_position_is_kept(tmp_path, same):
     assert note.startswith("3 duplicate slices" if same else "warning: 3 duplicate slices")
     assert ("all with identical pixels" in note) == same
     assert ("3 with different pixels" in note) == (not same)
-    assert len(scan.files) == 15
+    assert (len(scan.files), scan.dropped_slices) == (15, 3)
 
 
 def test_gantry_tilt_gives_a_warning(tmp_path):
