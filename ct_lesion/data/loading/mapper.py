@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import read_8_bit
 
@@ -40,7 +40,7 @@ class ClassificationMapper:
             augmentations: applied in this order; the paper only resizes.
             image_format: "RGB" or "BGR".
         """
-        check_choice("INPUT.FORMAT", image_format, ("RGB", "BGR"))
+        check_choice("INPUT.FORMAT", image_format)
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
