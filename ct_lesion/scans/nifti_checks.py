@@ -26,17 +26,16 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
-# size of the two versions' headers, and offsets and struct codes of (dim, datatype, bitpix, pixdim,
-# vox_offset, magic) in them
+# size of the two versions' headers, and offsets and struct codes of fields in them
 _NIFTI_1 = (
     348,
     {"dim": (40, "8h"), "types": (70, "2h"), "pixdim": (76, "8f"), "vox_offset": (108, "f")}
-    | {"magic": (344, "4s")},
+    | {"scaling": (112, "2f"), "magic": (344, "4s")},
 )
 _NIFTI_2 = (
     540,
     {"dim": (16, "8q"), "types": (12, "2h"), "pixdim": (104, "8d"), "vox_offset": (168, "q")}
-    | {"magic": (4, "4s")},
+    | {"scaling": (176, "2d"), "magic": (4, "4s")},
 )
 _MAGIC = (b"n+1\0", b"n+2\0")  # "ni1" and "ni2" are headers of a separate file of voxels
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
@@ -66,6 +65,20 @@ def check_nifti(path: Path) -> None:
             file.seek(header.stop - 1)
             if not file.read(1):
                 raise EOFError
+
+
+def unscaled_intercept(path: Path) -> float:
+    """``scl_inter`` of a file that is not scaled (``scl_slope`` is 0 or NaN), otherwise 0.
+
+    Such a file's voxels are its values (NIfTI-1, ``nifti1.h``), but ITK adds the intercept.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    compressed = path.name.lower().endswith(".gz")
+    with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
+        slope, intercept = _read_header(file).scaling
+    return intercept if slope in (0, None) and intercept is not None else 0.0
 
 
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
@@ -111,6 +124,7 @@ class _Header(NamedTuple):
     size: tuple[int, ...]
     datatype: int
     bits: int
+    scaling: tuple[float | None, float | None]  # slope and intercept; None if not finite
     start: int
     stop: int
 
@@ -136,7 +150,8 @@ def _read_header(file: BinaryIO) -> _Header:
                 if _BITS.get(datatype) != bits:
                     raise OSError(f"its header says {bits} bits a voxel of type {datatype}")
                 stop = start + prod(size) * bits // 8
-                return _Header(order, size, datatype, bits, start, stop)
+                scaling = tuple(x if isfinite(x) else None for x in values["scaling"])
+                return _Header(order, size, datatype, bits, scaling, start, stop)
     raise OSError("no NIfTI header")
 
 
