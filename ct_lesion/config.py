@@ -82,7 +82,7 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # record it.
     cfg.INPUT.WINDOW = CfgNode()
     # "unknown", "fixed" (LEVEL and WIDTH to 0..255), or "range": the minimum of each slice, without
-    # padding, to its maximum.
+    # padding (-1024 HU and less), to its maximum.
     cfg.INPUT.WINDOW.KIND = "unknown"
     # Centre and full width in HU of a "fixed" window; 0 for other kinds.
     cfg.INPUT.WINDOW.LEVEL = 0.0
@@ -115,16 +115,6 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # implementation's per-image AP. COCO AP uses all detections above
     # MODEL.ROI_HEADS.SCORE_THRESH_TEST.
     cfg.TEST.PAPER_SCORE_THRESH = 0.75
-
-
-def check_choice(key: str, value: object, choices: Sequence[str]) -> None:
-    """Check a key that takes one of a few values.
-
-    Raises:
-        ConfigError: names the key, its value and the choices.
-    """
-    if value not in choices:
-        raise ConfigError(f"{key} is {value!r}, expected one of {', '.join(choices)}.")
 
 
 def is_classifier(cfg: CfgNode) -> bool:

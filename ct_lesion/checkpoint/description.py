@@ -14,13 +14,13 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 
 from ct_lesion.config import NOT_A_CONFIG, add_ct_lesion_config
+from ct_lesion.config_values import value_problems
 from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.version import __version__
 from ct_lesion.yaml_files import parse_yaml
 
 FORMAT_VERSION = "1"
 LARGEST_JSON = 2**24  # characters
-LARGEST_MODEL_NUMBER = 2**16  # of a config's MODEL section: layers, channels, regions, classes
 logger = logging.getLogger(__name__)
 
 
@@ -93,10 +93,12 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
         add_ct_lesion_config(cfg)
         unknown = _remove_unknown(values, cfg)
         cfg.merge_from_other_cfg(CfgNode(values))
-        _check_numbers(cfg.MODEL, "MODEL")
+        problems = value_problems(cfg)
+        if problems:
+            raise ValueError("; ".join(problems))
     except NOT_A_CONFIG as error:
         raise CheckpointError(
-            f"The config in the checkpoint's description cannot be read ({reason(error)}): "
+            f"The config in the checkpoint's description cannot be read ({reason(error, 1000)}): "
             "give the config file that it was trained with."
         ) from error
     if unknown:
@@ -105,15 +107,6 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
             ", ".join(unknown),
         )
     return cfg
-
-
-def _check_numbers(node: CfgNode, name: str) -> None:
-    """Refuse a model that would take forever to build."""
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            _check_numbers(value, f"{name}.{key}")
-        elif isinstance(value, int) and value > LARGEST_MODEL_NUMBER:
-            raise ValueError(f"{name}.{key} is {value}")
 
 
 def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]:

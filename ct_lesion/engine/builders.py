@@ -13,7 +13,8 @@ from detectron2.solver import build_optimizer as build_sgd
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
 from ct_lesion.checkpoint import LesionCheckpointer
-from ct_lesion.config import check_choice, is_classifier
+from ct_lesion.config import is_classifier
+from ct_lesion.config_values import check_choice
 from ct_lesion.data.loading.augmentation import build_lesion_mapper
 from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.data.loading.unreadable import EVALUATION_ADVICE, NamingMapper, StopAtUnreadable
@@ -77,7 +78,7 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         ConfigError: ``SOLVER.OPTIMIZER`` is unknown.
     """
     name = cfg.SOLVER.OPTIMIZER
-    check_choice("SOLVER.OPTIMIZER", name, ("SGD", *ADAM_VARIANTS))
+    check_choice("SOLVER.OPTIMIZER", name)
     if name == "SGD":
         return build_sgd(cfg, model)
     params = get_default_optimizer_params(

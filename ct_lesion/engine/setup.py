@@ -10,6 +10,7 @@ from detectron2.engine import default_setup
 from detectron2.utils.logger import setup_logger
 
 from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
+from ct_lesion.config_values import Job, check_values
 from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name
 
@@ -30,11 +31,12 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
         The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
 
     Raises:
-        ConfigError: unknown keys, values of the wrong type, an unreadable file, keys that
+        ConfigError: unknown keys, values of the wrong type or range, an unreadable file, keys that
             contradict the datasets, or training on patients of a test set.
         DatasetError: a dataset of the run is missing or invalid.
     """
-    cfg = read_config(args.config_file, args.opts)
+    job = "evaluation" if args.eval_only else "training"
+    cfg = read_config(args.config_file, args.opts, job)
     args.config_file = find_config(args.config_file)  # Detectron2 copies the file into the log
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         _print_once(f"No GPU found (MODEL.DEVICE is {cfg.MODEL.DEVICE}): using the CPU.")
@@ -66,16 +68,22 @@ def _print_once(line: str) -> None:
         print(line)
 
 
-def read_config(config_file: str, overrides: list[str]) -> CfgNode:
-    """:func:`ct_lesion.load_config` with one-line errors.
+def read_config(config_file: str, overrides: list[str], job: Job = "prediction") -> CfgNode:
+    """:func:`ct_lesion.load_config` with one-line errors and the checks of all values.
+
+    Args:
+        job: see :func:`ct_lesion.config_values.check_values`.
 
     Raises:
         ConfigError: names the file and the overrides.
     """
     if not config_file:
         raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
+    where = f"{config_file} with overrides {overrides}" if overrides else config_file
     try:
-        return load_config(config_file, overrides)
+        cfg = load_config(config_file, overrides)
     except NOT_A_CONFIG as error:
         reason = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
-        raise ConfigError(f"{config_file} with overrides {overrides}: {reason}") from None
+        raise ConfigError(f"{where}: {reason}") from None
+    check_values(cfg, where, job)
+    return cfg

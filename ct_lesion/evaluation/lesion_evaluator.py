@@ -12,6 +12,7 @@ from detectron2.evaluation import COCOEvaluator
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
+from ct_lesion.data.datasets.coco_files import read_coco
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
 
@@ -42,8 +43,8 @@ class LesionEvaluator(COCOEvaluator):
     - ``patients``: mask AP in [0, 1] of each patient.
     - ``max_detections``: number of detections per image and class that count in all of these.
 
-    It also writes a copy of the ground truth, ``ground_truth.json``, so that reports do not need
-    the dataset.
+    It also writes the ground truth, with what :func:`read_coco` fills in, as ``ground_truth.json``,
+    so that reports do not need the dataset.
     """
 
     def __init__(
@@ -60,6 +61,9 @@ class LesionEvaluator(COCOEvaluator):
             output_dir: where predictions and metrics are written.
             max_dets_per_image: number of detections per image and class that count.
             score_threshold: for the paper's table.
+
+        Raises:
+            DatasetError: see :func:`read_coco`.
         """
         super().__init__(
             dataset_name,
@@ -68,6 +72,11 @@ class LesionEvaluator(COCOEvaluator):
             max_dets_per_image=max_dets_per_image,
             use_fast_impl=False,
         )
+        truth = read_coco(self._metadata.json_file)
+        self._ground_truth = json.dumps(truth)  # before pycocotools changes its masks in place
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
+            self._coco_api.dataset = truth
+            self._coco_api.createIndex()
         self._name = dataset_name
         self._folder = Path(output_dir)
         self._max_detections = max_dets_per_image
@@ -101,11 +110,10 @@ class LesionEvaluator(COCOEvaluator):
         detections = best_of_each_image(detections, self._max_detections)
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / SEGMENTATION_METRICS_FILE
-        ground_truth = Path(self._metadata.json_file).read_text(encoding="utf-8")
         write_together(
             {
                 path: json.dumps(without_nan(metrics), indent=2),
-                self._folder / GROUND_TRUTH_FILE: ground_truth,
+                self._folder / GROUND_TRUTH_FILE: self._ground_truth,
             }
         )
         self._log_tables(metrics)

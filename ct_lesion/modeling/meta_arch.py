@@ -24,13 +24,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 from ct_lesion.errors import ConfigError
 
 from .classifier import ClassificationModule
 from .roi_batch import BoxOutputs, RoIBatch, box_outputs, rescale_regions
 
-TRAIN_BATCHNORM = ("affine", "none")
 SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts
 
 
@@ -71,7 +70,7 @@ class COVIDCTMaskNet(nn.Module):
             ConfigError: an unknown ``train_batchnorm``, or "affine" without a BatchNorm layer.
         """
         super().__init__()
-        check_choice("MODEL.CLASSIFIER.TRAIN_BATCHNORM", train_batchnorm, TRAIN_BATCHNORM)
+        check_choice("MODEL.CLASSIFIER.TRAIN_BATCHNORM", train_batchnorm)
         self.backbone = backbone
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads

@@ -13,13 +13,11 @@ from detectron2.layers import batched_nms
 from detectron2.modeling import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 from ct_lesion.errors import ConfigError
 
 NMS = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """From boxes, scores, classes and an IoU threshold to the indices of the kept boxes."""
-CONTENTS = ("deltas", "boxes")
-PADDINGS = ("even", "random")
 
 
 @dataclass(frozen=True)
@@ -202,8 +200,8 @@ class RoIBatch:
         Raises:
             ConfigError: an unknown ``content`` or ``padding``, or ``size`` below 1.
         """
-        check_choice("MODEL.ROI_BATCH.CONTENT", content, CONTENTS)
-        check_choice("MODEL.ROI_BATCH.PADDING", padding, PADDINGS)
+        check_choice("MODEL.ROI_BATCH.CONTENT", content)
+        check_choice("MODEL.ROI_BATCH.PADDING", padding)
         if size < 1:
             raise ConfigError(f"MODEL.ROI_BATCH.SIZE is {size}, expected at least 1.")
         self.size = size

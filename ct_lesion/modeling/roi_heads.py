@@ -7,11 +7,9 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import BitMasks, Instances
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 
 from .shared_masks import SharedBitMasks
-
-SCORE_ACTIVATIONS = ("softmax", "sigmoid")
 
 
 class LesionBoxPredictor(FastRCNNOutputLayers):
@@ -35,7 +33,7 @@ class LesionBoxPredictor(FastRCNNOutputLayers):
         """
         super().__init__(input_shape, **kwargs)
         key = "MODEL.ROI_BOX_HEAD.SCORE_ACTIVATION_TEST"
-        check_choice(key, score_activation, SCORE_ACTIVATIONS)
+        check_choice(key, score_activation)
         self.score_activation = score_activation
 
     @classmethod

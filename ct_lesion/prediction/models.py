@@ -16,6 +16,7 @@ from ct_lesion.checkpoint import (
     read_description,
 )
 from ct_lesion.config import NOT_A_CONFIG, is_classifier
+from ct_lesion.config_values import check_values
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.engine.builders import load_trained
@@ -128,6 +129,8 @@ def _config(
             cfg.merge_from_list(list(overrides))
         except NOT_A_CONFIG as error:
             raise ConfigError(f"overrides {list(overrides)}: {error.args[0]}") from None
+        if overrides:
+            check_values(cfg, f"{path} with overrides {list(overrides)}")
     cfg.MODEL.WEIGHTS = str(path)
     cfg.MODEL.DEVICE = _device(device)
     return cfg

@@ -49,8 +49,12 @@ def natural_key(text: str) -> list[tuple[int, float, str]]:
     number 10.
     """
     key = [
-        (1, float(part) if "." in part else int(part), "") if place % 2 else (2, 0, part)
+        (1, float(part) if "." in part else _whole(part), "") if place % 2 else (2, 0, part)
         for place, part in enumerate(_NUMBER.split(text.lower()))  # numbers at odd places
         if part
     ]
     return [*key, (0, 0, text)]  # shorter names first: "a" before "a1"; the text orders "1", "01"
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) < _LONGEST else float(digits)  # int() refuses 5,000 digits

@@ -1,7 +1,8 @@
 """Checks of a NIfTI file for damage that ITK hides.
 
-ITK's NIfTI reader returns NaN and infinities as 0, which is water, and fills the missing end of a
-truncated file with uninitialised memory. These checks read the file directly.
+ITK's NIfTI reader returns NaN and infinities as 0, which is water, fills the missing end of a
+truncated file with uninitialised memory, and takes a spacing of 0 or NaN for 1 mm. These checks
+read the file directly.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -25,9 +26,18 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
-# offsets and struct codes of (dim, datatype, bitpix, vox_offset) in the two versions' headers
-_NIFTI_1 = (348, {"dim": (40, "8h"), "types": (70, "2h"), "vox_offset": (108, "f")})
-_NIFTI_2 = (540, {"dim": (16, "8q"), "types": (12, "2h"), "vox_offset": (168, "q")})
+# size of the two versions' headers, and offsets and struct codes of fields in them
+_NIFTI_1 = (
+    348,
+    {"dim": (40, "8h"), "types": (70, "2h"), "pixdim": (76, "8f"), "vox_offset": (108, "f")}
+    | {"scaling": (112, "2f"), "magic": (344, "4s")},
+)
+_NIFTI_2 = (
+    540,
+    {"dim": (16, "8q"), "types": (12, "2h"), "pixdim": (104, "8d"), "vox_offset": (168, "q")}
+    | {"scaling": (176, "2d"), "magic": (4, "4s")},
+)
+_MAGIC = (b"n+1\0", b"n+2\0")  # "ni1" and "ni2" are headers of a separate file of voxels
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
 _BITS |= {1280: 64, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
 _FLOATS = {16: "f4", 64: "f8"}
@@ -55,6 +65,20 @@ def check_nifti(path: Path) -> None:
             file.seek(header.stop - 1)
             if not file.read(1):
                 raise EOFError
+
+
+def unscaled_intercept(path: Path) -> float:
+    """``scl_inter`` of a file that is not scaled (``scl_slope`` is 0 or NaN), otherwise 0.
+
+    Such a file's voxels are its values (NIfTI-1, ``nifti1.h``), but ITK adds the intercept.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    compressed = path.name.lower().endswith(".gz")
+    with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
+        slope, intercept = _read_header(file).scaling
+    return intercept if slope in (0, None) and intercept is not None else 0.0
 
 
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
@@ -100,6 +124,7 @@ class _Header(NamedTuple):
     size: tuple[int, ...]
     datatype: int
     bits: int
+    scaling: tuple[float | None, float | None]  # slope and intercept; None if not finite
     start: int
     stop: int
 
@@ -115,12 +140,18 @@ def _read_header(file: BinaryIO) -> _Header:
                 }
                 dim, (datatype, bits) = values["dim"], values["types"]
                 size, start = dim[1 : dim[0] + 1], int(values["vox_offset"][0])
+                spacing = values["pixdim"][1:4]
+                if values["magic"][0] not in _MAGIC:  # ITK drops position and orientation
+                    raise OSError(f"its header has the magic {values['magic'][0]!r}, not NIfTI's")
+                if not all(isfinite(mm) and mm for mm in spacing):  # 1 mm to ITK
+                    raise OSError(f"its header says a spacing of {spacing} mm")
                 if not 1 <= dim[0] <= 7 or min(size) < 1 or start < 0:
                     raise OSError(f"its header says {dim[0]} dimensions of {size}")
                 if _BITS.get(datatype) != bits:
                     raise OSError(f"its header says {bits} bits a voxel of type {datatype}")
                 stop = start + prod(size) * bits // 8
-                return _Header(order, size, datatype, bits, start, stop)
+                scaling = tuple(x if isfinite(x) else None for x in values["scaling"])
+                return _Header(order, size, datatype, bits, scaling, start, stop)
     raise OSError("no NIfTI header")
 
 

@@ -27,6 +27,10 @@ NO_GEOMETRY_NOTE = (
 )
 HIGHEST_LABEL = 15
 """8-bit input with no value above this is a label mask, not an image."""
+AIR_HU = -1024
+"""Padding counts as this."""
+LOWEST_UNPADDED_HU = -1100
+"""Values below are padding around the image, e.g. -2000 or -3024, and count as air."""
 LOWEST_AIR_HU = -300
 """Every chest CT contains lung or air below this."""
 STORABLE = (-32768, 32767)  # int16

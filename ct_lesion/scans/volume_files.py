@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import IO
@@ -19,10 +20,12 @@ import SimpleITK as sitk
 from ct_lesion.errors import DatasetError, reason
 
 from .geometry import Geometry, OrientedSlices, check_geometry
-from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti
+from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti, unscaled_intercept
+from .quality import check_offset, sample_indices
 from .scan import (
     GREY_NOTE,
     HU_OFFSET_NOTE,
+    LOWEST_UNPADDED_HU,
     HUSlices,
     ReadOptions,
     Scan,
@@ -30,9 +33,16 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
-from .volume_headers import IMAGE_IO, check_volume_size, data_files
+from .volume_headers import (
+    IMAGE_IO,
+    check_compressed_meta,
+    check_volume_size,
+    data_files,
+    is_compressed_meta,
+)
 
-VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
+META_ENDINGS = (".mha", ".mhd")
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", *META_ENDINGS)
 _SMALL_INTEGERS = (sitk.sitkInt8, sitk.sitkUInt8, sitk.sitkInt16, sitk.sitkUInt16)
 _CHECKED_AT_ONCE = 16  # slices
 
@@ -84,8 +94,13 @@ class VolumeFile:
             raise DatasetError(f"{path}: cannot be read as a volume ({reason(error)}).") from None
         self._check_layout()
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
-        if path.name.lower().endswith(NIFTI_ENDINGS):
+        is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
+        if is_nifti:
             check_nifti(path)
+        elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
+            check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
+        # ITK adds the intercept of an unscaled NIfTI file
+        self._added = np.float32(unscaled_intercept(path) if is_nifti else 0)
         self.geometry = _geometry(self._reader)
         check_geometry(path, self.geometry)
         self.pixel_type = self._reader.GetPixelID()
@@ -107,6 +122,11 @@ class VolumeFile:
             stop = min(start + _CHECKED_AT_ONCE, self.geometry.size[2])
             kept = self._voxels
             yield self._read_slab(start, stop) if kept is None else kept[start:stop]
+
+    def lowest_from(self, limit: float) -> float:
+        """Lowest value that is not below a limit; infinite if there is none."""
+        inside = (slab[slab >= limit] for slab in self.slabs())
+        return min((float(values.min()) for values in inside if values.size), default=np.inf)
 
     def value_range(self) -> tuple[float, float]:
         """Lowest and highest value; NaN if a voxel is NaN."""
@@ -138,7 +158,7 @@ class VolumeFile:
         name = self.path.name.lower()
         if name.endswith(".nii") or self._unpacked:
             return True
-        return name.endswith((".mha", ".mhd")) and not _is_compressed(self.path)
+        return name.endswith(META_ENDINGS) and not is_compressed_meta(self.path)
 
     def _read_slab(self, start: int, stop: int) -> np.ndarray:
         width, height, _ = self.geometry.size
@@ -146,10 +166,15 @@ class VolumeFile:
         with self._lock:
             self._reader.SetExtractIndex((0, 0, start, *more))
             self._reader.SetExtractSize((width, height, stop - start, *more))
-            return sitk.GetArrayFromImage(self._execute())
+            voxels = sitk.GetArrayFromImage(self._execute())
+        if self._added:
+            voxels -= self._added
+        return voxels
 
     def _read_all(self) -> np.ndarray:
         image = self._execute()
+        if self._added:
+            image = image - float(self._added)
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
         whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
@@ -209,13 +234,6 @@ def _geometry(reader: sitk.ImageFileReader) -> Geometry:
     )
 
 
-def _is_compressed(path: Path) -> bool:
-    """Whether a MetaImage header declares compressed voxels."""
-    with path.open("rb") as file:
-        header = file.read(4096).split(b"ElementDataFile")[0]
-    return b"CompressedData = True" in header
-
-
 def _type_name(reader: sitk.ImageFileReader) -> str:
     return sitk.GetPixelIDValueAsString(reader.GetPixelID())
 
@@ -237,12 +255,15 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             notes.append("--hu and the window do not apply to 8-bit volumes")
     else:
         offset = options.hu_offset or 0.0
-        check_hu_range(
-            path,
-            low - offset,
-            high - offset,
-            "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU.",
-        )
+        advice = "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU."
+        check_hu_range(path, low - offset, high - offset, advice)
+        if low - offset < LOWEST_UNPADDED_HU:
+            inside = volume.lowest_from(LOWEST_UNPADDED_HU + offset) - offset
+            advice += f" Values below {LOWEST_UNPADDED_HU} count as padding."
+            check_hu_range(path, min(inside, high - offset), high - offset, advice)
+        if offset:
+            sampled = [volume.slice(z) for z in sample_indices(volume.geometry.size[2])]
+            check_offset(path, sampled, offset)
         read = HUSlices(read, offset)
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))

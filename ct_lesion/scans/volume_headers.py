@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import re
+import zlib
 from math import isfinite, prod
 from pathlib import Path, PureWindowsPath
 
@@ -23,6 +24,8 @@ LARGEST_RATIO = 1100
 empty mask comes close."""
 LONGEST_HEADER = 2**16  # bytes; NRRD and MetaImage headers have about 1,000
 MOST_DIMENSIONS = 4
+_CHUNK = 4 << 20  # bytes
+_MOST_DIGITS = 18
 
 IMAGE_IO = {
     ".nii": "NiftiImageIO",
@@ -113,7 +116,65 @@ def _nrrd_names(path: Path) -> list[str]:
     return names
 
 
+def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
+    """Unpack the voxels of a compressed MetaImage once.
+
+    ITK returns uninitialised memory for voxels that it cannot unpack.
+
+    Args:
+        path: of the header.
+        voxel_bytes: bytes of all voxels.
+
+    Raises:
+        DatasetError: they are not compressed, damaged, or more or fewer than the header says.
+    """
+    fields, start = _meta_header(path)
+    files = data_files(path)
+    with path.open("rb") as file:
+        file.seek(start)
+        file.readline()
+        packed = [file.read()] if not files else [part.read_bytes() for part in files]
+    size = fields.get("CompressedDataSize", "missing")
+    if len(packed) == 1:  # other bytes may follow
+        packed = [packed[0][: int(size)] if size.isdecimal() else b""]
+    try:
+        unpacked = sum(_unpacked_size(part, voxel_bytes) for part in packed)
+    except zlib.error as error:
+        raise _damaged(path, f"CompressedData = {fields['CompressedData']}: {error}") from None
+    if unpacked != voxel_bytes:
+        line = f"CompressedDataSize = {size}: {unpacked:,} bytes, not {voxel_bytes:,}"
+        raise _damaged(path, line)
+
+
+def _unpacked_size(packed: bytes, most: int) -> int:
+    """Bytes that zlib or gzip data unpack to; stops soon after ``most``."""
+    unpacker, size = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    while size <= most and (chunk := unpacker.decompress(packed, _CHUNK)):
+        size += len(chunk)
+        packed = unpacker.unconsumed_tail
+    return size
+
+
+def is_compressed_meta(path: Path) -> bool:
+    """Whether a MetaImage header declares compressed voxels, in any of ITK's spellings."""
+    return _meta_header(path)[0].get("CompressedData", "").lower() in ("true", "1")
+
+
 def _meta_names(path: Path) -> list[str]:
+    fields, start = _meta_header(path)
+    with path.open("rb") as file:
+        file.seek(start)
+        first, *others = _split(file.read(LONGEST_HEADER))
+    value = re.sub(r"^\w+\s*[=:]", "", first)
+    if value.strip().upper() != "LOCAL":
+        return _named(value, others)
+    if fields.get("HeaderSize", "-1") not in ("0", "-1"):  # ITK would read the header as voxels
+        raise _damaged(path, f"HeaderSize = {fields['HeaderSize']}, but ElementDataFile = LOCAL")
+    return []
+
+
+def _meta_header(path: Path) -> tuple[dict[str, str], int]:
+    """Checked fields of a MetaImage, and the place of the line ``ElementDataFile``."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         places = [match.start() for match in re.finditer(rb"(?i)ElementDataFile", content)]
     # ITK might use a second one, e.g. inside a comment
@@ -123,14 +184,11 @@ def _meta_names(path: Path) -> list[str]:
             "times, expected once near its start)."
         )
     with path.open("rb") as file:
-        _check_meta_header(path, file.read(places[0]))
-        first, *others = _split(file.read(LONGEST_HEADER))
-    value = re.sub(r"^\w+\s*[=:]", "", first)
-    return [] if value.strip().upper() == "LOCAL" else _named(value, others)
+        return _checked_meta_fields(path, file.read(places[0])), places[0]
 
 
-def _check_meta_header(path: Path, header: bytes) -> None:
-    """Check the ``Key = Value`` lines of a MetaImage.
+def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:
+    """Read and check the ``Key = Value`` lines of a MetaImage.
 
     Args:
         path: for the message.
@@ -145,7 +203,7 @@ def _check_meta_header(path: Path, header: bytes) -> None:
         if not equals or not text.isprintable() or key in fields:
             raise _damaged(path, text)
         fields[key] = value
-    if not fields.get("NDims", "").isdecimal() or not 2 <= int(fields["NDims"]) <= MOST_DIMENSIONS:
+    if fields.get("NDims") not in map(str, range(2, MOST_DIMENSIONS + 1)):
         raise _damaged(path, f"NDims = {fields.get('NDims', 'missing')}")
     for key, value in fields.items():
         if not _meta_value_fits(key, value, int(fields["NDims"])):
@@ -153,6 +211,7 @@ def _check_meta_header(path: Path, header: bytes) -> None:
     for key in ("DimSize", "ElementType"):
         if key not in fields:
             raise _damaged(path, f"no {key}")
+    return fields
 
 
 def _meta_value_fits(key: str, value: str, dimensions: int) -> bool:
@@ -164,7 +223,7 @@ def _meta_value_fits(key: str, value: str, dimensions: int) -> bool:
     if key in _META_FLAGS:
         return value.lower() in ("true", "false", "1", "0")
     if key in _META_WHOLE:
-        return value.lstrip("-").isdecimal()
+        return value.lstrip("-").isdecimal() and len(value) <= _MOST_DIGITS
     if key == "ElementType":
         return value.removeprefix("MET_").removesuffix("_ARRAY") in _META_TYPES
     return True

@@ -197,6 +197,14 @@ def _described(config: str = "{}", **description: str) -> Callable[[Path], Path]
     return build
 
 
+def _yaml(key: str, value: object) -> str:
+    """A config of one key."""
+    *sections, name = key.split(".")
+    return (
+        "".join(f"{section}: {{" for section in sections) + f"{name}: {value}" + "}" * len(sections)
+    )
+
+
 SEGMENTER = "MODEL: {META_ARCHITECTURE: GeneralizedRCNN, MASK_ON: true, "
 SPECIAL = r"names torch\.(_utils._rebuild_sparse|ComplexFloat)"
 WEIGHTS = [
@@ -352,7 +360,25 @@ SAFETENSORS = [
         "wide layers",
         "segmenter",
         _described(SEGMENTER + "ROI_BOX_HEAD: {FC_DIM: 60000, NUM_FC: 9}}"),
-        "36,015,852 numbers",
+        "FC_DIM is 60000",
+    ),
+    Case("a model larger than its file", "segmenter", _described(SEGMENTER + "}"), "[0-9] numbers"),
+    *(
+        Case(f"config with {key} {value}", "segmenter", _described(_yaml(key, value)), key)
+        for key, value in {
+            "INPUT.MIN_SIZE_TEST": 100_000,
+            "INPUT.MAX_SIZE_TEST": 10**9,
+            "INPUT.FORMAT": "L",
+            "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 65_536,
+            "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": 1000,
+            "MODEL.RPN.PRE_NMS_TOPK_TEST": 10**9,
+            "MODEL.RPN.NMS_THRESH": "!!float nan",
+            "MODEL.ANCHOR_GENERATOR.SIZES": [[1] * 2000],
+            "MODEL.ROI_HEADS.IN_FEATURES": [],
+            "MODEL.PIXEL_STD": [0, 0, 0],
+            "MODEL.PIXEL_MEAN": ["x", 0, 0],
+            "TEST.DETECTIONS_PER_IMAGE": 10**8,
+        }.items()
     ),
     Case(
         "nested literal",

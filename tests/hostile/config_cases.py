@@ -19,6 +19,7 @@ TAGS = [
     "!!python/name:os.system ''",
     "!!python/module:antigravity ''",
 ]
+OUT_OF_RANGE = "INPUT: {MIN_SIZE_TEST: 100000}\nSOLVER: {MAX_ITER: 0}\nSEED: 4294967296\n"
 CASES = [
     *(
         Case(f"tag {n}", "config", file("a.yaml", f"MODEL: {tag}\n"), "for the tag")
@@ -40,6 +41,7 @@ CASES = [
     Case("base that is no config", "config", file("a.yaml", "_BASE_: /etc/passwd\n"), "passwd"),
     Case("base that never ends", "config", file("a.yaml", "_BASE_: /dev/zero\n"), "zero"),
     Case("unknown key", "config", file("a.yaml", "MODEL: {NO_SUCH: 1}\n"), "NO_SUCH"),
+    Case("numbers out of range", "config", file("a.yaml", OUT_OF_RANGE), "MIN_SIZE.*ITER.*SEED"),
     Case("another type", "config", file("a.yaml", "SOLVER: {MAX_ITER: [x]}\n"), "MAX_ITER"),
     Case(
         "nested literal",

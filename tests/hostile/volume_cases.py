@@ -44,8 +44,8 @@ NIFTI_FIELDS = {
     "bits that do not fit": (72, struct.pack("<h", 8), "bits|read"),
     "type float64": (70, struct.pack("<2h", 64, 64), "cut off"),
     "type complex": (70, struct.pack("<2h", 32, 64), "cut off|numbers a voxel"),
-    "spacing NaN": (80, struct.pack("<3f", *[np.nan] * 3), LOADED),
-    "spacing 0": (80, struct.pack("<3f", 0, 0, 0), LOADED),
+    "spacing NaN": (80, struct.pack("<3f", *[np.nan] * 3), "spacing of"),
+    "spacing 0": (80, struct.pack("<3f", 0, 0, 0), "spacing of"),
     "spacing 1e30": (80, struct.pack("<3f", 1e30, 1e30, 1e30), "spacing|axes|read"),
     "offset NaN": (108, struct.pack("<f", np.nan), "read"),
     "offset infinite": (108, struct.pack("<f", np.inf), "read"),
@@ -55,7 +55,8 @@ NIFTI_FIELDS = {
     "slope 1e30": (112, struct.pack("<2f", 1e30, 0), "HU|infinite"),
     "affine NaN": (252, struct.pack("<2h", 0, 1) + struct.pack("<18f", *[np.nan] * 18), "origin"),
     "affine 0": (252, struct.pack("<2h", 0, 1) + bytes(72), "orthonormal"),
-    "magic": (344, b"abc\0", LOADED),
+    "magic": (344, b"abc\0", "magic"),
+    "magic of a pair of files": (344, b"ni1\0", "magic"),
 }  # fmt: skip
 
 
@@ -100,8 +101,9 @@ def _meta(**fields: str) -> bytes:
         "ObjectType": "Image", "NDims": "3", "BinaryData": "True",
         "BinaryDataByteOrderMSB": "False", "CompressedData": "False",
         "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "0 0 0", "ElementSpacing": "0.7 0.8 2.5",
-        "DimSize": "32 32 4", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL",
-    } | fields  # fmt: skip
+        "DimSize": "32 32 4", "ElementType": "MET_SHORT",
+    } | {"ElementDataFile": "LOCAL", **fields}  # fmt: skip
+    lines["ElementDataFile"] = lines.pop("ElementDataFile")  # the voxels follow it
     header = "".join(f"{key} = {value}\n" for key, value in lines.items() if value is not None)
     return header.encode() + HU.astype("<i2").tobytes()
 
@@ -153,10 +155,16 @@ META = {
     "spacing 0": ({"ElementSpacing": "0 0 0"}, "spacing"),
     "axes 0": ({"TransformMatrix": "0 0 0 0 0 0 0 0 0"}, "axes"),
     "origin infinite": ({"Offset": "inf inf inf"}, "Offset"),
-    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, LOADED),
+    "dimensions of 5,000 digits": ({"NDims": "3" * 5000}, "NDims"),
+    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, "numbers a voxel"),
     "compressed size of 10**12": (
-        {"CompressedData": "True", "CompressedDataSize": str(10**12)}, LOADED),
-    "header size of 10**12": ({"HeaderSize": str(10**12)}, LOADED),
+        {"CompressedData": "True", "CompressedDataSize": str(10**12)}, "CompressedData"),
+    "compression of 5,000 digits": (
+        {"CompressedData": "True", "CompressedDataSize": "1" * 5000}, "CompressedDataSize"),
+    "compression that is none": (
+        {"CompressedData": "true", "CompressedDataSize": "8192"}, "header check"),
+    "header size of 10**12": ({"HeaderSize": str(10**12)}, "HeaderSize"),
+    "header size within": ({"HeaderSize": "10"}, "HeaderSize"),
     "type unknown": ({"ElementType": "MET_WIBBLE"}, "ElementType"),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
+from ct_lesion.locks import short_hash
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.scans.sources import ReadOptions, find_scans
@@ -70,7 +71,7 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
 def test_a_rerun_skips_finished_scans(output, volume, write_volume, predictor, hu):
     written = (output / "volume/manifest.json").stat().st_mtime_ns
     second = write_volume("second.nii.gz", hu[:1])
-    (output / ".second.partial").mkdir()  # as a killed process leaves it
+    (output / f".partial-{short_hash('second')}").mkdir()  # as a killed process leaves it
     result = run([volume, second], predictor, output, save_score_maps=True)
     assert (result.skipped, result.done) == (["volume"], ["second"])
     assert (output / "volume/manifest.json").stat().st_mtime_ns == written

@@ -51,3 +51,8 @@ def test_a_minus_sign_counts_and_a_separating_dash_does_not():
     assert sorted(["IM-10", "IM-9", "1-10", "1-9"], key=natural_key) == [
         "1-9", "1-10", "IM-9", "IM-10"
     ]  # fmt: skip
+
+
+def test_a_number_of_any_length_has_its_place():
+    names = ["9" * 5000, "2", "1" * 200]
+    assert sorted(names, key=natural_key) == ["2", "1" * 200, "9" * 5000]

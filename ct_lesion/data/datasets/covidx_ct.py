@@ -84,8 +84,9 @@ def _check_record(record: dict) -> None:
     Raises:
         ValueError, KeyError, TypeError: a field is missing or invalid.
     """
-    if record["label"] not in range(len(IMAGE_CLASSES)):
-        raise ValueError("a label is not 0, 1 or 2")
+    label = record["label"]
+    if type(label) is not int or label not in range(len(IMAGE_CLASSES)):  # 1.0 and True are in it
+        raise ValueError(f"the label {str(label)[:40]} is not 0, 1 or 2")
     name = record["file_name"]
     if not isinstance(name, str) or "\0" in name or ".." in PurePosixPath(name).parts:
         raise ValueError(f"the file name {str(name)[:80]!r} leads out of the image folder")

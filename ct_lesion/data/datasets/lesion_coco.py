@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.files import atomic_folder
+from ct_lesion.files import atomic_folders, settle_folders, write_new
 from ct_lesion.scans.windows import Window
 
 from .lesion_masks import BACKGROUND, MASK_TYPES, encode_mask, find_instances
@@ -146,7 +146,7 @@ def write_annotations(
     summaries: dict[str, dict[str, SplitSummary]] = {}
     for dataset in datasets:
         path = folder / Path(annotation_file(dataset.name, dataset.split)).name
-        path.write_text(json.dumps(dataset.json), encoding="utf-8")
+        write_new(path, json.dumps(dataset.json))
         summaries.setdefault(dataset.name, {})[dataset.split] = dataset.summary()
     return summaries
 
@@ -157,7 +157,8 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         DatasetError: ``output`` already holds a dataset.
     """
-    existing = [f for f in (IMAGE_FOLDER, ANNOTATION_FOLDER) if (output / f).exists()]
+    settle_folders(*_folders(output))
+    existing = [folder.name for folder in _folders(output) if folder.exists()]
     if existing and not overwrite:
         raise DatasetError(
             f"{output}: already holds {' and '.join(existing)}. Choose another --output, or "
@@ -169,15 +170,20 @@ def check_output(output: Path, overwrite: bool) -> None:
 def written_at_once(output: Path) -> Iterator[tuple[Path, Path]]:
     """Yield temporary folders for images and annotations.
 
-    They replace the folders in ``output`` if the block succeeds, and are deleted if it fails.
+    They replace the folders in ``output`` together if the block succeeds, and are deleted if it
+    fails. A process killed in between leaves no annotations, so that the images are not used, until
+    the next preparation brings back the earlier dataset or finishes the new one.
 
     Raises:
         DatasetError: ``output`` cannot be written to.
     """
     with ExitStack() as stack:
         try:
-            images = stack.enter_context(atomic_folder(output / IMAGE_FOLDER))
-            annotations = stack.enter_context(atomic_folder(output / ANNOTATION_FOLDER))
+            folders = stack.enter_context(atomic_folders(*_folders(output)))
         except OSError as error:
             raise DatasetError(f"{output}: cannot be written to ({error.strerror}).") from None
-        yield images, annotations
+        yield tuple(folders)
+
+
+def _folders(output: Path) -> tuple[Path, Path]:
+    return output / IMAGE_FOLDER, output / ANNOTATION_FOLDER

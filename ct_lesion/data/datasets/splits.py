@@ -49,7 +49,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
         DatasetError: the file cannot be read or is empty, or a line is malformed or repeated.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as a list of slices ({error}).") from None
     slices: dict[SliceId, int] = {}

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import read_8_bit
 
@@ -40,19 +40,16 @@ class ClassificationMapper:
             augmentations: applied in this order; the paper only resizes.
             image_format: "RGB" or "BGR".
         """
-        check_choice("INPUT.FORMAT", image_format, ("RGB", "BGR"))
+        check_choice("INPUT.FORMAT", image_format)
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        augmentations = build_augmentations(cfg, is_train)
-        if cfg.INPUT.CROP.ENABLED and is_train:  # as in Detectron2's mapper
-            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {
             "is_train": is_train,
-            "augmentations": augmentations,
+            "augmentations": build_augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
         }
 

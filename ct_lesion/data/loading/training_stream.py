@@ -23,7 +23,7 @@ from detectron2.data.samplers import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import read_image_header
 
@@ -32,8 +32,6 @@ from .unreadable import TRAINING_ADVICE, NamingMapper, Unreadable
 
 logger = logging.getLogger(__name__)
 
-ON_CORRUPT = ("stop", "skip")
-SAMPLERS = ("TrainingSampler", "RandomSubsetTrainingSampler", "RepeatFactorTrainingSampler")
 MAX_REPLACEMENTS = 10
 """More unreadable slices in a row mean a missing disk rather than damaged files."""
 REPLACED = "replaced"
@@ -154,7 +152,7 @@ class MappedSlices(Dataset):
         Raises:
             ConfigError: ``on_corrupt`` has another value.
         """
-        check_choice("INPUT.ON_CORRUPT", on_corrupt, ON_CORRUPT)
+        check_choice("INPUT.ON_CORRUPT", on_corrupt)
         self._records = records
         self._mapper = NamingMapper(mapper)
         self._seed = seed
@@ -224,7 +222,7 @@ def make_stream(
 def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
     """The sampler ``DATALOADER.SAMPLER_TRAIN``, as Detectron2's training loader builds it."""
     name, loader = cfg.DATALOADER.SAMPLER_TRAIN, cfg.DATALOADER
-    check_choice("DATALOADER.SAMPLER_TRAIN", name, SAMPLERS)
+    check_choice("DATALOADER.SAMPLER_TRAIN", name)
     with seeded(derived_seed(seed, "order")):  # Detectron2 draws a sampler's seed from NumPy
         if name == "TrainingSampler":
             return TrainingSampler(len(records))

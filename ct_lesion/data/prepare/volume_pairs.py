@@ -15,6 +15,7 @@ from ct_lesion.scans.volume_files import is_volume_file, volume_stem
 
 from ..datasets.lesion_masks import BACKGROUND, CONSOLIDATION, GGO, LUNG, MASK_TYPES
 
+_MOST_DIGITS = 9
 CSV_COLUMNS = ("patient", "image", "mask")
 LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")
 # lesions of unspecified kind are stored as GGO; LabelMap then only allows the mask type "merge"
@@ -139,7 +140,7 @@ class LabelMap:
         self._stored, names = {0: 0}, {}
         for item in items:
             value, _, name = item.partition("=")
-            if not value.strip().isdecimal() or name not in _STORED:
+            if not value.strip().isdecimal() or len(value) > _MOST_DIGITS or name not in _STORED:
                 raise DatasetError(
                     f"--labels {item}: give VALUE=NAME with a whole number and one of "
                     f"{', '.join(LABEL_NAMES)}."

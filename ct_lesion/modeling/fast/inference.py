@@ -16,7 +16,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
 from torch import nn
 
-from ct_lesion.config import check_choice
+from ct_lesion.config_values import check_choice
 
 from ..meta_arch import COVIDCTMaskNet
 from .convolutions import flatten_channels_last, fold_batchnorm, pool_before_relu
@@ -25,7 +25,6 @@ from .parallel_slices import ParallelSlices
 from .roi_align import use_inference_poolers
 from .rpn import FastRPN
 
-FAST_PATHS = ("auto", "half", "off")
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +34,7 @@ def fast_path(cfg: CfgNode) -> str:
     Raises:
         ConfigError: any other value.
     """
-    check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH, FAST_PATHS)
+    check_choice("MODEL.FAST_PATH", cfg.MODEL.FAST_PATH)
     return cfg.MODEL.FAST_PATH
 
 

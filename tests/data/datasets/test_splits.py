@@ -33,6 +33,12 @@ def test_list_takes_file_names_and_paths(tmp_path):
     ]
 
 
+def test_a_byte_order_mark_belongs_to_no_patient(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbf110_104.jpg\r\n7_12.jpg\r\n")  # as Windows' Notepad saves it
+    assert read_split_list(path) == [SliceId("110", "104"), SliceId("7", "12")]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

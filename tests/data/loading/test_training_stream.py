@@ -13,8 +13,9 @@ from detectron2.utils import comm
 from PIL import Image
 
 from ct_lesion import load_config
+from ct_lesion.config_values import CHOICES
 from ct_lesion.data.loading.seeding import derived_seed, seeded
-from ct_lesion.data.loading.training_stream import SAMPLERS, build_training_stream
+from ct_lesion.data.loading.training_stream import build_training_stream
 from ct_lesion.errors import ConfigError, DatasetError
 
 M = 14
@@ -161,7 +162,7 @@ def test_an_unknown_value_of_on_corrupt_is_refused(cfg, records) -> None:
         build_training_stream(cfg, records, mapper, 3)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", CHOICES["DATALOADER.SAMPLER_TRAIN"])
 def test_the_sampler_is_detectron2s(cfg, records, sampler) -> None:
     cfg.DATALOADER.SAMPLER_TRAIN = sampler
     cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.9
