@@ -131,10 +131,11 @@ def test_failed_write_changes_nothing(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
     checkpointer = LesionCheckpointer(small_model(), str(tmp_path))
-    (tmp_path / ".model_0000001.pth.partial").write_bytes(b"half")
+    (tmp_path / ".partial-0-model_0000001.pth").write_bytes(b"half")
     assert not checkpointer.has_checkpoint()
+    checkpointer.begin_new_run()
     checkpointer.save("model_0000001")
     assert files(tmp_path) == {"model_0000001.pth", "last_checkpoint"}
 
