@@ -7,6 +7,7 @@ from .compatibility import check_compatible, check_size, require_detector
 from .description import config_from_description, describe, description_value, library_versions
 from .load_report import LoadReport
 from .released import convert_released, read_released
+from .resuming import changed_keys, check_optimizer, with_hyperparameters_of
 from .weight_files import (
     Checkpoint,
     read_checkpoint,
@@ -20,7 +21,9 @@ __all__ = [
     "CheckpointError",
     "LesionCheckpointer",
     "LoadReport",
+    "changed_keys",
     "check_compatible",
+    "check_optimizer",
     "check_size",
     "config_from_description",
     "convert_released",
@@ -32,5 +35,6 @@ __all__ = [
     "read_released",
     "require_detector",
     "update_description",
+    "with_hyperparameters_of",
     "write_weights",
 ]

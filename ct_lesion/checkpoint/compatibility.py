@@ -95,7 +95,7 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     problems = [
         f"{key} is {get_key(cfg, key)} here and {value} in the checkpoint"
         for key, value in theirs.items()
-        if not _same(get_key(cfg, key), value)
+        if not same_value(get_key(cfg, key), value)
     ]
     if problems:
         raise CheckpointError(
@@ -184,7 +184,8 @@ def _starting(names: Iterable[str], prefix: str) -> list[str]:
     return [name for name in names if name.startswith(prefix)]
 
 
-def _same(ours: Any, theirs: Any) -> bool:
+def same_value(ours: Any, theirs: Any) -> bool:
+    """Whether two values of a key are equal; a list equals a tuple of the same items."""
     if isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)):
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+        return len(ours) == len(theirs) and all(map(same_value, ours, theirs))
     return ours == theirs

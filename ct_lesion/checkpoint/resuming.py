@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 
 from ct_lesion.errors import CheckpointError, reason
 
+from .compatibility import same_value
 from .finite import named_tensors, refuse_not_finite
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
+_WHERE_A_RUN_IS = (
+    *("OUTPUT_DIR", "SEED", "VERSION", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"),
+    "SOLVER.REFERENCE_WORLD_SIZE",  # what it changes are keys of their own
+)
 _PERIODIC = re.compile(r"model_(\d+)\.pth")
 _FINAL = "model_final.pth"
 logger = logging.getLogger(__name__)
@@ -115,7 +121,9 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
     try:
         target.load_state_dict(state)
         if isinstance(target, torch.optim.Optimizer):
-            _check_optimizer(target)
+            check_optimizer(target)
+    except CheckpointError:
+        raise
     except Exception as error:  # each class fails in its own way on another's state
         raise CheckpointError(
             f"{path}: cannot resume, because its {key!r} does not fit "
@@ -124,7 +132,65 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
         ) from error
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+def changed_keys(cfg: CfgNode, checkpoints: CfgNode) -> dict[str, tuple[Any, Any]]:
+    """Keys that a resumed run sets otherwise than its checkpoint: the checkpoint's value, and ours.
+
+    Keys that say where a run computes and writes are left out, and ``SEED``, which a run keeps.
+    """
+    theirs = _flat(checkpoints)
+    return {
+        key: (theirs.get(key), value)
+        for key, value in _flat(cfg).items()
+        if not key.startswith(_WHERE_A_RUN_IS) and not same_value(value, theirs.get(key))
+    }
+
+
+def _flat(node: CfgNode, parent: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in node.items():
+        values |= _flat(value, f"{parent}{key}.") if isinstance(value, CfgNode) else {}
+        values |= {} if isinstance(value, CfgNode) else {f"{parent}{key}": value}
+    return values
+
+
+def with_hyperparameters_of(
+    optimizer: torch.optim.Optimizer, state: dict, *, rates: bool
+) -> dict[str, Any]:
+    """A checkpoint's optimizer state with this run's momenta, weight decays etc.
+
+    Args:
+        optimizer: as it is built for this run.
+        state: of the checkpoint's optimizer.
+        rates: whether the learning rates are this run's, too.
+
+    Raises:
+        ValueError: the state is of another kind of optimizer or of other parameters; or the rates
+            are the checkpoint's, and those of this run begin at another rate.
+    """
+    ours, theirs = optimizer.state_dict()["param_groups"], state["param_groups"]
+    if {"betas", "momentum"} & set(ours[0]) != {"betas", "momentum"} & set(theirs[0]):
+        raise ValueError("it holds the state of another optimizer")
+    sizes = [[len(group["params"]) for group in groups] for groups in (ours, theirs)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"its optimizer has groups of {sizes[1]} parameters, and this run's has {sizes[0]}"
+        )
+    first = [[g.get("initial_lr", g["lr"]) for g in groups] for groups in (ours, theirs)]
+    if not rates and first[0] != first[1]:
+        raise ValueError("only Detectron2's schedulers can continue at another learning rate")
+    kept = ("params",) if rates else ("params", "lr", "initial_lr")
+    groups = [
+        {**group, **{key: value for key, value in mine.items() if key not in kept}}
+        for mine, group in zip(ours, theirs, strict=True)
+    ]
+    return {**state, "param_groups": groups}
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """
+    Raises:
+        ValueError: a rate or state is NaN or infinite, or a state has another shape.
+    """
     for group in optimizer.param_groups:
         for name, value in group.items():
             if isinstance(optimizer.defaults.get(name), float) and not _is_number(value):

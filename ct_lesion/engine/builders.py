@@ -1,7 +1,7 @@
 """Builds what a config names: model, optimiser, mapper, test loader, evaluator."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -9,10 +9,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver import build_optimizer as build_sgd
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from torch.optim.lr_scheduler import LRScheduler
 
-from ct_lesion.checkpoint import LesionCheckpointer
+from ct_lesion.checkpoint import LesionCheckpointer, config_from_description
 from ct_lesion.config import is_classifier
 from ct_lesion.config_values import check_choice
 from ct_lesion.data.loading.augmentation import build_lesion_mapper
@@ -23,6 +25,7 @@ from ct_lesion.evaluation.classification import ClassificationEvaluator
 from ct_lesion.evaluation.lesion_evaluator import LesionEvaluator
 from ct_lesion.modeling.fast.inference import fast_path
 from ct_lesion.modeling.parameters import format_parameter_counts
+from ct_lesion.modeling.roi_batch import RoIBatch
 
 ADAM_VARIANTS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
@@ -65,7 +68,23 @@ def load_trained(
             f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, e.g. {fresh[0]}. "
             "Set MODEL.WEIGHTS to the weights of a whole model."
         )
+    keep_padding_seed(model, described_config(checkpointer))
     return model.eval()
+
+
+def described_config(checkpointer: LesionCheckpointer) -> CfgNode | None:
+    """The config in the checkpoint that was loaded last, if there is one."""
+    description = checkpointer.last_description or {}
+    return config_from_description(description) if description.get("config") else None
+
+
+def keep_padding_seed(model: torch.nn.Module, trained_with: CfgNode | None) -> None:
+    """Set the seed of the random padding of RoI batches to that of the classifier's training.
+
+    Module S has learned from batches of that seed, so it belongs to the weights, not to ``SEED``.
+    """
+    if trained_with is not None and is_classifier(trained_with):
+        model.roi_batch.seed = RoIBatch.from_config(trained_with)["seed"]
 
 
 def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -97,6 +116,17 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
     )
 
 
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Detectron2's scheduler, also if a step is at ``MAX_ITER``, where it has no effect.
+
+    Detectron2 drops later steps, but passes this one on to fvcore, which refuses it.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.STEPS = tuple(step for step in cfg.SOLVER.STEPS if step != cfg.SOLVER.MAX_ITER)
+    return build_detectron2_scheduler(cfg, optimizer)
+
+
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
     """The mapper for the task of a config."""
     if is_classifier(cfg):
@@ -104,7 +134,9 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | Classification
     return build_lesion_mapper(cfg, is_train)
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+def build_test_loader(
+    cfg: CfgNode, dataset_name: str, mapper: Callable[[dict], dict]
+) -> Iterable[list[dict]]:
     """Detectron2's test loader; on the CPU's fast path with one slice per core in a batch.
 
     Raises, when iterated:
@@ -114,7 +146,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
     loader = build_detection_test_loader(
         cfg,
         dataset_name,
-        mapper=NamingMapper(build_mapper(cfg, is_train=False)),
+        mapper=NamingMapper(mapper),
         batch_size=torch.get_num_threads() if parallel else 1,
     )
     return StopAtUnreadable(loader, EVALUATION_ADVICE)

@@ -93,7 +93,7 @@ class DivergenceGuard:
             "learning_rate": rate,
             "slices": [
                 {key: item[key] for key in keys if key in item}
-                for item in trainer.data_loader.last_batch
+                for item in getattr(trainer.data_loader, "last_batch", ())
             ],
             "last_checkpoint": checkpoint or None,
         }

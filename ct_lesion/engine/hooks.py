@@ -6,14 +6,42 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import HookBase
+from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine.hooks import (
+    EvalHook,
+    IterationTimer,
+    LRScheduler,
+    PeriodicCheckpointer,
+    PreciseBN,
+)
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
+from fvcore.nn.precise_bn import get_bn_modules
 
 from ct_lesion.checkpoint import description_value, read_description
 
 BEST = "model_best"
 logger = logging.getLogger(__name__)
+
+
+def default_hooks(trainer: DefaultTrainer, evaluate: Callable[[], dict]) -> list[HookBase | None]:
+    """The hooks of Detectron2's ``DefaultTrainer``, without its writers."""
+    cfg = trainer.cfg.clone()
+    cfg.defrost()
+    cfg.DATALOADER.NUM_WORKERS = 0  # PreciseBN needs few slices
+    precise_bn = None
+    if cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(trainer.model):
+        loader, batches = trainer.build_train_loader(cfg), cfg.TEST.PRECISE_BN.NUM_ITER
+        precise_bn = PreciseBN(cfg.TEST.EVAL_PERIOD, trainer.model, loader, batches)
+    return [
+        IterationTimer(),
+        LRScheduler(),
+        precise_bn,
+        PeriodicCheckpointer(trainer.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+        if comm.is_main_process()
+        else None,
+        EvalHook(cfg.TEST.EVAL_PERIOD, evaluate),
+    ]
 
 
 class BestWeights(HookBase):

@@ -90,12 +90,15 @@ class TrainingRecord(HookBase):
         seed: of the run.
         skipped_slices: returns the reason by file name of the slices that could not be read.
         preparation_seconds: see above, in this process only.
+        changes: for each resume with other keys the iteration, and by key the values before and
+            from then on.
     """
 
     def __init__(self, cfg: CfgNode, seed: int) -> None:
         self.run = secrets.token_hex(8)
         self.seed = seed
         self.skipped_slices: Callable[[], dict[str, str]] = dict
+        self.changes: list[dict[str, Any]] = []
         self._restored = False
         self._cfg = cfg
         self._period = cfg.SOLVER.CHECKPOINT_PERIOD
@@ -108,10 +111,11 @@ class TrainingRecord(HookBase):
         self.preparation_seconds = 0.0
 
     def state_dict(self) -> dict:
-        return self._times()
+        return {**self._times(), "changes": self.changes}
 
     def load_state_dict(self, state: dict) -> None:
-        self._earlier = dict(state)
+        self._earlier = {key: state[key] for key in self._earlier}
+        self.changes = list(state.get("changes", ()))
         self._restored = True
 
     def before_train(self) -> None:
@@ -153,6 +157,7 @@ class TrainingRecord(HookBase):
             "iterations": self._iterations,
             **self._times(),
             "skipped_slices": self.skipped_slices(),
+            "changed_on_resume": self.changes,
             "trained_on": list(self._cfg.DATASETS.TRAIN),
             "patients": self._patients,
             # a later evaluation in this folder overwrites config.yaml
@@ -212,3 +217,27 @@ class EvaluationRecord(DatasetEvaluator):
             }
             _write(self._path, content)
         return {}
+
+
+def choose_seed(cfg: CfgNode, resume: bool = False) -> int:
+    """``SEED``; if it is negative, the seed of the run to resume, or else a new random one.
+
+    Returns:
+        The same seed in all processes.
+    """
+    if cfg.SEED >= 0:
+        return cfg.SEED
+    earlier = recorded(cfg.OUTPUT_DIR).get("seed") if resume else None
+    seed = int.from_bytes(os.urandom(4), "big") >> 1 if earlier is None else int(earlier)
+    return comm.all_gather(seed)[0]
+
+
+def recorded(folder: str | Path) -> dict:
+    """Content of ``training.json`` in a run's folder; empty if there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = Path(folder) / TRAINING_RECORD
+    advice = "Remove it: the run then goes on under a new name."
+    return read_json(path, dict, ConfigError, advice) if path.is_file() else {}

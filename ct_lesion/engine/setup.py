@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 
 import detectron2.utils.comm as comm
 import torch
@@ -18,7 +19,7 @@ from .across_processes import scale_to_processes
 from .checks import check_classes, window_remarks, with_window
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
-from .seeds import choose_seed, use_deterministic_algorithms
+from .run_record import choose_seed
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:
@@ -63,6 +64,17 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def use_deterministic_algorithms() -> None:
+    """Make torch, cuDNN and cuBLAS use deterministic algorithms, which are slower.
+
+    For an operation without one, torch warns and uses the nondeterministic algorithm.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 def _print_once(line: str) -> None:
     if comm.is_main_process():
         print(line)
@@ -80,6 +92,11 @@ def read_config(config_file: str, overrides: list[str], job: Job = "prediction")
     if not config_file:
         raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
     where = f"{config_file} with overrides {overrides}" if overrides else config_file
+    options = [text for text in overrides[::2] if text.startswith("--")]
+    if options:
+        raise ConfigError(
+            f"{where}: {options[0]} stands among the KEY VALUE pairs. Put options before them."
+        )
     try:
         cfg = load_config(config_file, overrides)
     except NOT_A_CONFIG as error:

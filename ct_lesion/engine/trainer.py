@@ -3,7 +3,7 @@
 import logging
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -15,9 +15,15 @@ from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWrit
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from torch.optim.lr_scheduler import LRScheduler
 
-from ct_lesion.checkpoint import LesionCheckpointer, describe, require_detector
+from ct_lesion.checkpoint import (
+    LesionCheckpointer,
+    describe,
+    require_detector,
+)
 from ct_lesion.config import is_classifier
+from ct_lesion.data.loading.seeding import seed_step
 from ct_lesion.data.loading.training_stream import TrainingStream, build_training_stream
 from ct_lesion.errors import is_storage_error
 from ct_lesion.files import errors_name
@@ -28,6 +34,7 @@ from .across_processes import scale_to_processes, share_statistics, unwrap_model
 from .builders import (
     build_evaluator,
     build_logged_model,
+    build_lr_scheduler,
     build_mapper,
     build_optimizer,
     build_test_loader,
@@ -35,11 +42,11 @@ from .builders import (
 )
 from .checks import class_names, dataset_hashes, with_window
 from .divergence import DivergenceGuard, one_line_errors
-from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices
+from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices, default_hooks
 from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
+from .resuming import log_start, restore_run, set_seed
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, slices_left_out
-from .run_record import EvaluationRecord, TrainingRecord
-from .seeds import choose_seed, recorded, seed_step
+from .run_record import EvaluationRecord, TrainingRecord, choose_seed, recorded
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +66,20 @@ class LesionTrainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = with_window(scale_to_processes(cfg, comm.get_world_size()))
         self.cfg = cfg
+        self.seed_is_given = cfg.SEED >= 0
+        self.seed = choose_seed(cfg)
+        set_seed(cfg, self.seed)  # also of the random padding of RoI batches
         model = self.build_model(cfg)
         use_fast_training(model, cfg)
         optimizer = self.build_optimizer(cfg, model)
-        self._records = _training_records(cfg)
-        self.iterations_per_epoch = len(self._records) / cfg.SOLVER.IMS_PER_BATCH
-        self._seed = choose_seed(cfg)
-        data_loader = self.build_train_loader(cfg, self._records, self._seed)
+        data_loader = self.build_train_loader(cfg)
+        if not isinstance(data_loader, TrainingStream):  # a subclass overrides build_train_loader
+            logger.warning(
+                f"build_train_loader returned a {type(data_loader).__name__}. It trains, but a "
+                "resumed run starts it anew, so slices may repeat; unreadable slices are not noted."
+            )
+        slices = len(getattr(data_loader, "records", None) or _training_records(cfg))
+        self.iterations_per_epoch = slices / cfg.SOLVER.IMS_PER_BATCH
         # DDP on a CPU refuses device ids
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         ddp_model = create_ddp_model(model, broadcast_buffers=False, **on_cpu)
@@ -81,7 +95,8 @@ class LesionTrainer(DefaultTrainer):
             trainer=weakref.proxy(self),
         )
         self._measured: dict[str, float] = {}
-        self._record = TrainingRecord(cfg, self._seed)
+        self._last_eval_results: dict | None = None  # DefaultTrainer.train reads it
+        self.record = TrainingRecord(cfg, self.seed)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -96,51 +111,45 @@ class LesionTrainer(DefaultTrainer):
             CheckpointError: the weights do not fit this config, a classifier's weights lack a
                 detector, or no checkpoint of the run is complete.
         """
-        seed = self._seed
+        seed = self.seed
         if resume:
             self.checkpointer.run = recorded(self.cfg.OUTPUT_DIR).get("run")
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if self.checkpointer.resumed_from:
             self.start_iter = self.iter + 1
+        if resume:
+            log_start(self)
         require_detector(self.cfg, self.checkpointer.last_report)
+        if not isinstance(self.data_loader, TrainingStream):
+            return
         if can_cache(self.cfg):
-            mapper = build_mapper(self.cfg, is_train=True)
+            records, mapper = self.data_loader.records, self.build_mapper(self.cfg, is_train=True)
             began = time.perf_counter()
-            cache = load_or_extract(self.cfg, self.model, self._records, mapper)
-            self._record.preparation_seconds = time.perf_counter() - began
-            self.data_loader = build_cached_train_loader(self.cfg, cache, self._seed)
-            left_out = slices_left_out(cache, self._records)
+            cache = load_or_extract(self.cfg, self.model, records, mapper)
+            self.record.preparation_seconds = time.perf_counter() - began
+            self.data_loader = build_cached_train_loader(self.cfg, cache, self.seed)
+            left_out = slices_left_out(cache, records)
             self.data_loader.skipped = dict.fromkeys(left_out, "could not be read")
-        elif self._seed != seed:  # the checkpoint's
-            self.data_loader = self.build_train_loader(self.cfg, self._records, self._seed)
+        elif self.seed != seed:  # the checkpoint's
+            cfg = self.cfg.clone()
+            set_seed(cfg, self.seed)
+            self.data_loader = self.build_train_loader(cfg)
         self.data_loader.start = self.start_iter
 
     def state_dict(self) -> dict:
         """What a checkpoint holds besides the model: numbers, text and tensors."""
-        return {**super().state_dict(), "seed": self._seed, "run": self._record.run}
+        return {**super().state_dict(), "seed": self.seed, "run": self.record.run}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore what :meth:`state_dict` returned, also that of an earlier version."""
-        state = {**state, "_trainer": dict(state["_trainer"])}
-        # some hooks run only in the main process, and earlier versions had fewer
-        ours = {type(hook).__qualname__ for hook in self._hooks}
-        hooks = state.get("hooks", {})
-        state["hooks"] = {name: value for name, value in hooks.items() if name in ours}
-        if isinstance(self._trainer, AMPTrainer) and "grad_scaler" not in state["_trainer"]:
-            logger.warning("The run began without SOLVER.AMP.ENABLED: the loss scale starts anew.")
-            state["_trainer"]["grad_scaler"] = self._trainer.grad_scaler.state_dict()
-        if "seed" in state and state["seed"] != self._seed:
-            if self.cfg.SEED >= 0:
-                logger.warning(
-                    f"SEED is {self.cfg.SEED}, but the run began with {state['seed']} and keeps it."
-                )
-            self._seed = self._record.seed = int(state["seed"])
-        self._record.run = state.get("run", self._record.run)
-        super().load_state_dict(state)
+        """See :func:`ct_lesion.engine.resuming.restore_run`."""
+        restore_run(self, state, super().load_state_dict)
 
     # ---- training -------------------------------------------------------------------------------
-    def train(self) -> None:
+    def train(self) -> dict | None:
         """Train, evaluate and write the final weights.
+
+        Returns:
+            The results of the last evaluation; ``None`` if there was none.
 
         Raises:
             TrainingDivergedError: a loss or a weight is NaN or infinite; see ``diverged.json``.
@@ -155,6 +164,7 @@ class LesionTrainer(DefaultTrainer):
             metrics = {name: float(value) for name, (value, _) in latest.items() if "/" in name}
             path = self._save_weights("model_final", metrics)
             logger.info(f"Final weights saved to {path}")
+        return self._last_eval_results
 
     def before_train(self) -> None:
         """Prepare the hooks, and repeat what follows the checkpoint that a run resumes from.
@@ -179,7 +189,7 @@ class LesionTrainer(DefaultTrainer):
 
     def run_step(self) -> None:
         """Run a training step with the generators seeded for this iteration."""
-        seed_step(self._seed, self.iter)
+        seed_step(self.seed, self.iter)
         with self._guard.watch(self):
             super().run_step()
 
@@ -212,17 +222,26 @@ class LesionTrainer(DefaultTrainer):
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_train_loader(
-        cls, cfg: CfgNode, records: list[dict] | None = None, seed: int | None = None
-    ) -> TrainingStream:
-        """Loader of ``records`` (default: ``DATASETS.TRAIN``) in the order given by ``seed``."""
-        records = _training_records(cfg) if records is None else records
-        seed = choose_seed(cfg) if seed is None else seed
-        return build_training_stream(cfg, records, build_mapper(cfg, is_train=True), seed)
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
+        """Maps a record of a dataset to an input of the model."""
+        return build_mapper(cfg, is_train)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
+        """Loader of ``DATASETS.TRAIN`` in the order given by ``SEED``.
+
+        Another endless iterable of batches trains too, without exact resume.
+        """
+        mapper = cls.build_mapper(cfg, is_train=True)
+        return build_training_stream(cfg, _training_records(cfg), mapper, choose_seed(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        return build_test_loader(cfg, dataset_name)
+        return build_test_loader(cfg, dataset_name, cls.build_mapper(cfg, is_train=False))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -244,7 +263,7 @@ class LesionTrainer(DefaultTrainer):
             evaluators = [
                 DatasetEvaluators(
                     [
-                        cls.build_evaluator(cfg, name),
+                        cls.build_evaluator(cfg, name) or DatasetEvaluators([]),
                         EvaluationRecord(cfg, model, name, evaluation_folder(cfg, name)),
                     ]
                 )
@@ -254,13 +273,10 @@ class LesionTrainer(DefaultTrainer):
         return super().test(cfg, fast_inference(model, cfg), evaluators)
 
     def build_writers(self) -> list[EventWriter]:
-        """Empty: :meth:`open_writers` opens the files when the start iteration is known."""
-        return []
-
-    def open_writers(self) -> list[EventWriter]:
         """Detectron2's writers, with the epoch in the printed line.
 
-        TensorBoard drops what an earlier run wrote about the iterations to come.
+        They are built when training starts, so that TensorBoard can drop what an earlier run wrote
+        about the iterations to come.
         """
         folder = Path(self.cfg.OUTPUT_DIR)
         return [
@@ -271,16 +287,20 @@ class LesionTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's hooks; before the writers, the best weights and the run's record."""
-        hooks = super().build_hooks()
         unreadable = UnreadableSlices(
-            lambda: self.data_loader.skipped, self.cfg.SOLVER.CHECKPOINT_PERIOD
+            lambda: getattr(self.data_loader, "skipped", {}), self.cfg.SOLVER.CHECKPOINT_PERIOD
         )
+        hooks = [unreadable, *default_hooks(self, self._evaluate)]
         if comm.is_main_process():
-            self._record.skipped_slices = lambda: unreadable.found
-            hooks.insert(0, self._record)
-            writer = ResumableWriter(self.open_writers, self.cfg.OUTPUT_DIR)
-            hooks[-1:] = [SmoothingWindow(), BestWeights(self.cfg, self._save_weights), writer]
-        return [unreadable, *hooks]
+            self.record.skipped_slices = lambda: unreadable.found
+            hooks.insert(1, self.record)
+            writer = ResumableWriter(self.build_writers, self.cfg.OUTPUT_DIR)
+            hooks += [SmoothingWindow(), BestWeights(self.cfg, self._save_weights), writer]
+        return hooks
+
+    def _evaluate(self) -> dict:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     # ---- weights --------------------------------------------------------------------------------
     def _save_weights(self, name: str, metrics: dict[str, float]) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from kill_training import metrics
 
-from ct_lesion.engine.seeds import choose_seed
+from ct_lesion.engine.run_record import choose_seed
 from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import CheckpointError
 

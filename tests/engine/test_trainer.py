@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
 from ct_lesion.checkpoint import description_value, read_checkpoint
+from ct_lesion.data.loading.training_stream import build_training_stream
 from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import DatasetError
 
@@ -102,13 +103,14 @@ def test_a_new_run_forgets_the_best_of_an_earlier_one(toy_cfg, run, rated):
 def test_slices_without_lesions_train_alone_and_mixed(toy_cfg, run):
     overrides = {"DATALOADER.FILTER_EMPTY_ANNOTATIONS": False, "TEST.EVAL_PERIOD": 0}
     trainer = LesionTrainer(toy_cfg(**overrides))
-    records = trainer._records
+    records = trainer.data_loader.records
     assert len(records) == 6
     empty = [r for r in records if not r["annotations"]]
     full = [r for r in records if r["annotations"]]
     assert len(empty) == 2
     for chosen in (empty, [empty[0], full[0]]):
-        loader = iter(LesionTrainer.build_train_loader(trainer.cfg, chosen))
+        mapper = LesionTrainer.build_mapper(trainer.cfg, is_train=True)
+        loader = iter(build_training_stream(trainer.cfg, chosen, mapper, seed=1))
         trainer.model.train()
         with EventStorage():
             losses = trainer.model(next(loader))

@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
+from detectron2.utils import comm
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -41,3 +42,18 @@ def untouched_random_state() -> Iterator[None]:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         torch.default_generator.set_state(torch_state)
+
+
+def seed_step(seed: int, iteration: int) -> None:
+    """Seed all random generators of this process for a training step.
+
+    The draws of a step then depend only on seed, iteration and process, so that a checkpoint needs
+    no generator states.
+    """
+    value = derived_seed(seed, "step", iteration, comm.get_rank())
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    # torch.manual_seed would format a stack trace for GPUs that are not in use
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)

@@ -48,6 +48,7 @@ class TrainingStream:
         start: iteration of the first batch; set it before iterating.
         last_batch: the latest batch.
         skipped: file name and reason of each unreadable slice that this process skipped.
+        records: of the dataset.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TrainingStream:
         sampler: Sampler,
         *,
         batch_size: int,
+        records: Sequence[dict] = (),
         wide: np.ndarray | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -64,6 +66,7 @@ class TrainingStream:
             dataset: maps a :data:`StreamPosition` to an input.
             sampler: endless slice indices of this process, the same in every iteration over it.
             batch_size: inputs per batch of this process.
+            records: of the dataset.
             wide: for each index whether the slice is wider than high; if given, wide and high
                 slices are not mixed in a batch.
             num_workers: reading processes.
@@ -71,6 +74,7 @@ class TrainingStream:
         self.start = 0
         self.last_batch: list[dict] = []
         self.skipped: dict[str, str] = {}
+        self.records = records
         self._dataset = dataset
         self._batches = _Batches(sampler, batch_size, wide)
         self._num_workers = num_workers
@@ -214,6 +218,7 @@ def make_stream(
         dataset,
         _build_sampler(cfg, records, seed),
         batch_size=batch_size,
+        records=records,
         wide=_wider_than_high(records) if groups else None,
         num_workers=num_workers,
     )
