@@ -85,7 +85,7 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # record it.
     cfg.INPUT.WINDOW = CfgNode()
     # "unknown", "fixed" (LEVEL and WIDTH to 0..255), or "range": the minimum of each slice, without
-    # padding, to its maximum.
+    # padding (-1024 HU and less), to its maximum.
     cfg.INPUT.WINDOW.KIND = "unknown"
     # Centre and full width in HU of a "fixed" window; 0 for other kinds.
     cfg.INPUT.WINDOW.LEVEL = 0.0

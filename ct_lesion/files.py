@@ -1,28 +1,69 @@
-"""Atomic writing: files and folders are complete or absent."""
+"""Writing: files and folders are complete or absent, and are never opened through a link.
+
+Files outside a folder under construction are written with :func:`atomic_write` or
+:func:`write_together`; those inside one (see :func:`atomic_folder`) with :func:`write_new`.
+Pictures are written by :mod:`ct_lesion.pictures`, volumes by :mod:`ct_lesion.scans.volume_writing`.
+"""
 
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from .locks import locked_name, short_hash
+
+_ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
+
+
+def _temporary(path: Path) -> Path:
+    """A new hidden name beside a path, which no other process uses."""
+    return path.with_name(f".partial-{secrets.token_hex(8)}-{path.name[-_ENDING:]}")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which becomes ``path`` if the block succeeds.
+    """Yield a new, empty temporary file in the same folder.
 
-    A failure, or a process killed at any moment, leaves the earlier ``path`` as it was. The
-    temporary name is always the same for a ``path``, so that what a killed process left behind is
-    overwritten by the next attempt instead of piling up.
+    It becomes ``path`` if the block succeeds. A failure, or a process killed at any moment, leaves
+    the earlier ``path`` as it was. A link at ``path`` is replaced, its target stays as it is.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = _temporary(path)
     try:
         with errors_name(path):
+            temporary.open("xb").close()
             yield temporary
             _flush_to_disk(temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, content: bytes | str) -> None:
+    """Write a file that must not exist yet, and create its folder; text is written in UTF-8.
+
+    Raises:
+        FileExistsError: the file, or a link of this name, exists.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with errors_name(path), path.open("xb") as file:
+        file.write(data)
+
+
+def write_together(texts: Mapping[Path, str]) -> None:
+    """Write text files in UTF-8 atomically, and create their folders.
+
+    Raises:
+        OSError: a file cannot be written; then none is written.
+    """
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(atomic_write(path))
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -53,67 +94,95 @@ def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
     A failure leaves the earlier folders. So does a process killed at any moment, or it leaves the
     whole contents in hidden folders beside them: the last of ``paths`` is then missing, never
     there beside a new or another earlier folder, and :func:`settle_folders`, which the next
-    attempt calls, brings back the earlier folders or finishes the exchange.
+    attempt calls, brings back the earlier folders or finishes the exchange. A link at one of
+    ``paths`` is replaced, its target stays as it is.
+
+    Raises:
+        UserError: another process is making one of these folders, or it cannot be created.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    settle_folders(*paths)
-    partial = [_hidden(path, "partial") for path in paths]
-    try:
-        with errors_name(paths[0].absolute()):
-            for folder in partial:
-                folder.mkdir()
-            yield partial
-        # the last goes first and comes last: while it is missing, the others are not used
-        for path in reversed(paths):
-            if path.exists():
-                path.rename(_hidden(path, "earlier"))
-        for folder, path in zip(partial, paths, strict=True):
-            folder.rename(path)
-    finally:
-        settle_folders(*paths)  # also after Ctrl-C
+    with _locked_names(paths):
+        settle_folders(*paths)
+        partial = [_hidden(path, "partial") for path in paths]
+        try:
+            with errors_name(paths[0].absolute()):
+                for folder in partial:
+                    folder.mkdir()
+                yield partial
+            # the last goes first and comes last: while it is missing, the others are not used
+            for path in reversed(paths):
+                if os.path.lexists(path):
+                    path.rename(_hidden(path, "earlier"))
+            for folder, path in zip(partial, paths, strict=True):
+                folder.rename(path)
+        finally:
+            settle_folders(*paths)  # also after Ctrl-C
 
 
 def settle_folders(*paths: Path) -> None:
-    """Finish or undo what a killed :func:`atomic_folders` left half done."""
+    """Finish or undo what a killed :func:`atomic_folders` left half done.
+
+    Raises:
+        UserError: another process is making one of these folders.
+    """
     partial = [_hidden(path, "partial") for path in paths]
-    if partial[-1].exists() and not partial[0].exists():  # only while they take their places
-        for folder, path in zip(partial, paths, strict=True):
-            if folder.exists():
+    earlier = [_hidden(path, "earlier") for path in paths]
+    if not any(os.path.lexists(folder) for folder in (*partial, *earlier)):
+        return
+    with _locked_names(paths):
+        if partial[-1].exists() and not partial[0].exists():  # only while they take their places
+            for folder, path in zip(partial, paths, strict=True):
+                if folder.exists():
+                    folder.rename(path)
+        for folder, path in zip(earlier, paths, strict=True):
+            if os.path.lexists(folder) and not os.path.lexists(path):
                 folder.rename(path)
-    for path in paths:
-        earlier = _hidden(path, "earlier")
-        if earlier.exists() and not path.exists():
-            earlier.rename(path)
-        shutil.rmtree(earlier, ignore_errors=True)
-    for folder in reversed(partial):  # the first goes last, see above
-        shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
+        for folder in reversed(partial):  # the first goes last, see above
+            remove(folder)
+
+
+@contextmanager
+def _locked_names(paths: Iterable[Path]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(locked_name(path.absolute()))
+        yield
 
 
 def _hidden(path: Path, kind: str) -> Path:
     """The temporary name of a folder; always the same, so that the next attempt finds it."""
     path = path.absolute()
-    return path.with_name(f".{path.name}.{kind}")
+    return path.with_name(f".{kind}-{short_hash(path.name)}")
 
 
-def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 atomically, and create their folders.
-
-    Raises:
-        OSError: a file cannot be written; then none is written.
-    """
-    with ExitStack() as stack:
-        for path, text in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = stack.enter_context(atomic_write(path))
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+def remove(path: Path) -> None:
+    """Remove a file, a link (not its target) or a folder, as far as possible."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what :func:`atomic_write` of a killed process left in a folder."""
-    for path in folder.glob(".*.partial"):
-        if path.is_file():
+    """Remove the files that killed processes left; no other process may be writing into it."""
+    for path in folder.glob(".partial-*"):
+        if path.is_file() or path.is_symlink():  # folders: see settle_folders
             path.unlink()
+
+
+def remove_links(folder: Path) -> list[Path]:
+    """Remove all links below a folder, not their targets; returns the removed links.
+
+    Programs that open existing files, such as Detectron2, then write into this folder only.
+    """
+    links = []
+    for parent, folders, files in os.walk(folder):
+        links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
+    for link in links:
+        link.unlink()
+    return links
 
 
 def flush_folder(folder: Path) -> None:

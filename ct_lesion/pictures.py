@@ -1,6 +1,7 @@
-"""Reading picture files (PNG, JPEG, TIFF, BMP) from outside: limits, bit depth, EXIF orientation.
+"""Reading picture files (PNG, JPEG, TIFF, BMP) from outside, and writing our own.
 
-Every picture that the package decodes is decoded here. A hostile PNG of a few kilobytes can ask for
+Every picture that the package decodes is decoded here, and every slice that it writes is encoded
+here. A hostile PNG of a few kilobytes can ask for
 gigabytes, so the header is read first, and sizes that no CT slice has are refused. The EXIF
 orientation is applied to images and masks alike, in training, preparation, prediction and audit.
 "Upright" is a picture after its EXIF orientation is applied.
@@ -16,11 +17,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from .errors import DatasetError, reason
+from .files import write_new
 
 LARGEST_PICTURE = 4096 * 4096
 """Pixels of the largest picture or DICOM slice that is decoded. The largest matrix of a CT scanner
@@ -220,6 +223,27 @@ def bits_of(image: Image.Image) -> int:
     if image.mode.startswith("I;16") or _is_deep_png(image):
         return 16
     return {"1": 1, "I": 32, "F": 32}.get(image.mode, 8)
+
+
+def write_picture(path: Path, pixels: np.ndarray, *options: int) -> None:
+    """Write a new picture, of the format that its name ends in, and create its folder.
+
+    ``cv2.imwrite`` returns False for most failures and hides the system's error; this raises it.
+
+    Args:
+        path: must not exist yet.
+        pixels: (H, W) uint8 grey or (H, W, 3) uint8 RGB.
+        options: of ``cv2.imencode``.
+
+    Raises:
+        OSError: the file cannot be encoded or written, e.g. because the disk is full.
+    """
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(path.suffix, pixels, options)
+    if not done:
+        raise OSError(f"{path}: could not be encoded")
+    write_new(path, data.tobytes())
 
 
 def colour_spread(colours: np.ndarray) -> int:

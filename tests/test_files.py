@@ -1,4 +1,6 @@
 import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,10 @@ from ct_lesion.files import (
     atomic_folder,
     atomic_folders,
     atomic_write,
+    remove_links,
     remove_partial_files,
     settle_folders,
+    write_new,
     write_together,
 )
 
@@ -38,18 +42,63 @@ def test_a_failure_leaves_the_earlier_folder_and_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
 
+def leave_a_killed_exchange(target: Path) -> None:
+    """Replace ``target`` in a process that is killed between the two renames."""
+    rename = Path.rename
+
+    def killed(self, to):
+        if to == target:
+            os._exit(0)
+        return rename(self, to)
+
+    if not (child := os.fork()):
+        Path.rename = killed
+        fill(target, "never seen")
+    os.waitpid(child, 0)
+
+
 def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     target = tmp_path / "target"
-    (tmp_path / ".target.partial").mkdir()
-    (tmp_path / ".target.partial" / "half").write_text("")
-    (tmp_path / ".target.earlier").mkdir()  # killed between the two renames
-    (tmp_path / ".target.earlier" / "file").write_text("first")
+    fill(target, "first")
+    leave_a_killed_exchange(target)
+    assert not target.exists()
+    assert len(list(tmp_path.iterdir())) == 3, "earlier, partial and lock"
     with pytest.raises(ValueError, match="stop"), atomic_folder(target):
         raise ValueError("stop")
     assert (target / "file").read_text() == "first", "the earlier folder came back"
     fill(target, "second")
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
     assert [p.name for p in target.iterdir()] == ["file"]
+
+
+def test_links_are_replaced_and_their_targets_stay(tmp_path):
+    foreign, folder = tmp_path / "foreign", tmp_path / "folder"
+    fill(foreign, "keep")
+    folder.mkdir()
+    (folder / "file").symlink_to(foreign / "file")
+    (folder / "scan").symlink_to(foreign)
+    with pytest.raises(FileExistsError):
+        write_new(folder / "file", "new")
+    write_together({folder / "file": "new"})
+    fill(folder / "scan", "new")
+    assert (foreign / "file").read_text() == "keep"
+    assert (folder / "file").read_text() == (folder / "scan" / "file").read_text() == "new"
+    assert not (folder / "file").is_symlink()
+    assert sorted(p.name for p in folder.iterdir()) == ["file", "scan"]
+
+
+def test_links_below_a_folder_are_removed(tmp_path):
+    foreign, folder = tmp_path / "foreign", tmp_path / "folder"
+    fill(foreign, "keep")
+    fill(folder / "inference" / "test", "stays")
+    links = [folder / "log.txt", folder / "inference" / "test" / "results.json"]
+    for link in links:
+        link.symlink_to(foreign / "file")
+    links.append(folder / "linked")
+    links[-1].symlink_to(foreign)
+    assert sorted(remove_links(folder)) == sorted(links)
+    assert [p.name for p in folder.rglob("*")] == ["inference", "test", "file"]
+    assert (foreign / "file").read_text() == "keep"
 
 
 def test_a_failed_file_leaves_the_earlier_one(tmp_path):
@@ -74,13 +123,23 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
 
 
 def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    for name in (".model_0000001.pth.partial", "model_0000001.pth", ".hidden"):
+    for name in ("model_0000001.pth", ".hidden"):
         (tmp_path / name).touch()
-    (tmp_path / ".scan.partial").mkdir()  # a folder of atomic_folder clears itself away
+    with atomic_write(tmp_path / "model_0000002.pth") as temporary:
+        assert temporary.name.endswith("odel_0000002.pth")
+        left = Path(shutil.copy(temporary, f"{temporary}x"))
+    left.rename(left.with_name(left.name[:-1]))  # as if the process had been killed in the block
     remove_partial_files(tmp_path)
     remove_partial_files(tmp_path / "nothing")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"model_0000001.pth", ".hidden", ".scan.partial"}
+    assert left == {"model_0000001.pth", "model_0000002.pth", ".hidden"}
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path: Path) -> None:
+    name = 251 * "x" + ".txt"
+    write_together({tmp_path / name: "text"})
+    fill(tmp_path / name[1:], "text")
+    assert {path.name for path in tmp_path.iterdir()} == {name, name[1:]}
 
 
 def test_a_failure_to_write_together_keeps_the_earlier_files(tmp_path, monkeypatch):
@@ -90,7 +149,7 @@ def test_a_failure_to_write_together_keeps_the_earlier_files(tmp_path, monkeypat
     write_text = Path.write_text
 
     def disk_full(self, text, **kwargs):
-        if "b.json" in self.name:
+        if self.name.endswith("b.json"):
             write_text(self, text[:1], **kwargs)
             raise OSError(28, "No space left on device")
         return write_text(self, text, **kwargs)

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 from PIL import Image, PngImagePlugin
 
 from ct_lesion.errors import DatasetError
@@ -17,6 +18,7 @@ from ct_lesion.pictures import (
     read_8_bit,
     read_image_header,
     upright,
+    write_picture,
 )
 
 ORIENTATION = 0x0112
@@ -194,3 +196,21 @@ def test_an_empty_file(tmp_path):
     assert error.value.kind == "empty"
     sent = pickle.loads(pickle.dumps(error.value))  # between processes
     assert (str(sent), sent.kind, sent.what) == (str(error.value), "empty", "is empty")
+
+
+def test_written_pictures_are_grey_or_rgb(tmp_path):
+    colours = np.stack([PIXELS, PIXELS // 2, PIXELS // 3], axis=-1)
+    for name, pixels in (("grey", PIXELS), ("colour", colours)):
+        write_picture(tmp_path / "new" / f"{name}.png", pixels)
+        assert np.array_equal(Image.open(tmp_path / "new" / f"{name}.png"), pixels)
+
+
+def test_a_picture_that_cannot_be_written_raises_an_error(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    with files_of_at_most(1000), pytest.raises(OSError, match="too large") as error:
+        write_picture(tmp_path / "slice.png", noise)
+    assert error.value.filename == str(tmp_path / "slice.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(FileExistsError):
+        write_picture(tmp_path / "link.png", PIXELS)
+    assert not (tmp_path / "elsewhere.png").exists()

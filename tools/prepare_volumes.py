@@ -9,7 +9,8 @@ Examples:
 Volumes are NIfTI, NRRD or MetaImage files. Volumes in two folders are paired by name (a.nii.gz
 with a.nrrd), and each pair counts as one patient. A CSV file has the columns patient, image and
 mask; there, an image may be a folder with a DICOM series. Writes a PNG a slice and a json file a
-split, like tools/prepare_cncb.py. The splits share no patient.
+split, like tools/prepare_cncb.py. The json records how the slices were made of HU, and prediction
+with the trained weights repeats it. The splits share no patient.
 """
 
 import argparse

@@ -20,6 +20,7 @@ from ct_lesion.audit.copies.search import find_copies
 from ct_lesion.audit.copies.trials import TrialRow, count_links
 from ct_lesion.audit.images.facts import ImageFacts, facts_of_pixels, read_image_facts
 from ct_lesion.phantom.patient import DISEASES, make_patient
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import window_to_uint8
 
 from .data import decode_image, seconds_of
@@ -151,7 +152,7 @@ def time_files(folder: Path, files: int, size: int) -> tuple[float, float]:
     decoding, reading = [], []
     for number, item in enumerate(chest_slices(files, size)):
         path = folder / f"{number}.png"
-        cv2.imwrite(str(path), item["image"][0].numpy())
+        write_picture(path, item["image"][0].numpy())
         decoding.append(seconds_of(partial(decode_image, path)))
         reading.append(seconds_of(partial(read_image_facts, path)))
     return statistics.median(decoding), statistics.median(reading)

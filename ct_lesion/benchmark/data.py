@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from detectron2.data import build_detection_train_loader
 from PIL import Image
 
@@ -24,7 +23,7 @@ from ct_lesion.data.loading.mapper import ClassificationMapper
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
 from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.engine.fingerprint import hash_dataset
-from ct_lesion.pictures import read_image_header
+from ct_lesion.pictures import read_image_header, write_picture
 
 from .inputs import chest_slices, config_of
 from .measure import Measured, NotMeasurable, Settings
@@ -79,7 +78,7 @@ def _write_originals(folder: Path, files: int, size: int) -> list[Path]:
     folder.mkdir(parents=True)
     paths = [folder / f"{index}.png" for index in range(files)]
     for path, item in zip(paths, chest_slices(files, size), strict=True):
-        cv2.imwrite(str(path), item["image"][0].numpy())
+        write_picture(path, item["image"][0].numpy())
     return paths
 
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from ct_lesion.checkpoint import describe, write_weights
 from ct_lesion.errors import UserError
 from ct_lesion.phantom.patient import make_patient
+from ct_lesion.scans.volume_writing import write_volume
 
 from .inputs import segmenter
 from .measure import Measured, Settings
@@ -67,7 +68,7 @@ def _write_volume(path: Path, count: int, size: int) -> Path:
     hu = make_patient(0, "NCP", size, DIFFERENT_SLICES).hu.astype(np.int16)
     image = sitk.GetImageFromArray(np.resize(hu, (count, size, size)))
     image.SetSpacing((0.7, 0.7, 1.0))
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_volume(path, image)
     return path
 
 

@@ -15,16 +15,18 @@ from safetensors.torch import save_file
 from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.files import atomic_write
 
+from .finite import named_tensors, refuse_not_finite, require_floats
+from .restricted_pickle import UnsafeError
 from .safetensors_files import read_safetensors
 from .torch_files import damaged, read_torch_file
 
 DESCRIPTION_KEY = "ct_lesion"
+ITERATION_KEY = "iteration"
 # pickles of arbitrary Python objects, which can run any program when they are read
 UNSAFE_SUFFIXES = (".pkl", ".pickle", ".pyth")
 # the published implementation's key of the weights, and the class that it pickles beside them
 RELEASED_WEIGHTS_KEY = "model_weights"
 RELEASED_CLASS = "AnchorGenerator"
-WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass
@@ -59,7 +61,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
     checkpoint = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
-    refuse_unusable(path, checkpoint.model)
+    refuse_not_finite(path, checkpoint.model)
     return checkpoint
 
 
@@ -88,14 +90,15 @@ def write_weights(
     """Write weights and description to a ``.safetensors`` or ``.pth`` file.
 
     Raises:
-        CheckpointError: the path has another suffix, or the file cannot be written; an earlier file
-            of this name is then unchanged.
+        CheckpointError: the path has another suffix, a weight is NaN or infinite, or the file
+            cannot be written; an earlier file of this name is then unchanged.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".pth"):
         raise CheckpointError(f"{path}: the name of a checkpoint must end in .safetensors or .pth.")
     # safetensors refuses tensors that share memory or are not contiguous
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.items()}
+    refuse_not_finite(path, tensors)
     if path.suffix == ".pth":
         write_torch(path, {"model": tensors, DESCRIPTION_KEY: dict(description)})
         return
@@ -122,12 +125,14 @@ def update_description(path: str | Path, values: Mapping[str, str]) -> None:
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of ``torch.save`` atomically, if it can be read back safely.
+    """Write a file of ``torch.save`` atomically, if a resumed run can read it.
 
     Raises:
-        CheckpointError: the file cannot be written, or the content holds objects that the
-            restricted reader refuses, so that the run could not be resumed.
+        CheckpointError: the file cannot be written, or :func:`read_checkpoint` or a resumed run
+            would refuse it: it has objects other than plain data, no weights, weights that are not
+            floats, an iteration that is not a whole number, or NaN or infinite values.
     """
+    refuse_not_finite(path, named_tensors(content))
     try:
         with atomic_write(path) as temporary:
             _save(content, temporary)
@@ -158,12 +163,17 @@ def _check_readable(path: Path, written: Path) -> None:
         CheckpointError: it cannot be read.
     """
     try:
-        read_torch_file(written, device="meta")
+        _parse(path, read_torch_file(written, device="meta"))
     except CheckpointError as error:
-        what = reason(error.__cause__ or error)
+        cause = reason(error.__cause__ or error)
+        what = f"its pickle {cause}" if isinstance(error.__cause__, UnsafeError) else cause
         raise CheckpointError(
-            f"{path} was not written, because it could not be read back: its pickle {what}. Save "
-            "only numbers, strings, containers and tensors."
+            f"{path} was not written, because it could not be read back: {what}. Save a dict with "
+            "the model's weights as 'model', and numbers, strings, containers and tensors."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} was not written, because it could not be read back: {error}."
         ) from error
 
 
@@ -181,40 +191,10 @@ def refuse_unsafe(path: str | Path) -> None:
         )
 
 
-def refuse_unusable(path: Path, model: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that a model would load silently and compute nonsense with.
-
-    Raises:
-        CheckpointError: a weight is NaN, infinite, complex, boolean, an integer or a float of 8
-            bits. Single integers, such as BatchNorm's ``num_batches_tracked``, are allowed.
-    """
-    for name, tensor in model.items():
-        is_counter = tensor.dim() == 0 and tensor.dtype in (torch.int64, torch.int32)
-        if tensor.dtype not in WEIGHT_DTYPES and not is_counter:
-            raise CheckpointError(
-                f"{path}: the tensor {name[:80]} is of {str(tensor.dtype).removeprefix('torch.')}; "
-                "weights must be floats of 16 bits or more. Export the model without quantisation."
-            )
-    broken = {name: count for name, t in model.items() if (count := _count_not_finite(t))}
-    if broken:
-        name, count = next(iter(broken.items()))
-        raise CheckpointError(
-            f"{path} holds NaN or infinite weights in {len(broken)} tensors, the first is {name} "
-            f"({count} of {model[name].numel()} values): the training diverged, or the file is "
-            "damaged. Use an earlier checkpoint."
-        )
-
-
-def _count_not_finite(tensor: torch.Tensor) -> int:
-    if not tensor.is_floating_point():
-        return 0
-    finite = torch.isfinite(tensor)
-    return 0 if finite.all() else int((~finite).sum())
-
-
 def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
     try:
         model, metadata = read_safetensors(path, weights=weights)
+        require_floats(model)
     except Exception as error:  # damaged bytes can raise anything
         raise damaged(path, reason(error)) from error
     return Checkpoint(path, model, metadata if "format_version" in metadata else None)
@@ -229,20 +209,37 @@ def _read_torch(path: Path) -> Checkpoint:
         raise
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
         raise _released(path)
+    try:
+        return _parse(path, content)
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+
+
+def _parse(path: Path, content: Any) -> Checkpoint:
+    """
+    Raises:
+        ValueError: the content is not that of a checkpoint; the text says why.
+    """
     if not isinstance(content, dict):
-        raise damaged(path, f"it holds a {type(content).__name__}, not a dict of weights")
+        raise ValueError(f"it holds a {type(content).__name__}, not a dict of weights")
+    if RELEASED_WEIGHTS_KEY in content:
+        raise ValueError(f"'{RELEASED_WEIGHTS_KEY}' marks files of the published implementation")
     rest = dict(content)
     model = rest.pop("model") if "model" in rest else {n: rest.pop(n) for n in list(rest)}
     if not isinstance(model, dict) or not model:
-        raise damaged(path, "it holds no weights")
+        raise ValueError("it holds no weights")
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+            raise ValueError(f"its entry {str(name)[:80]} is not a tensor")
+    require_floats(model)
+    iteration = rest.get(ITERATION_KEY, 0)
+    if type(iteration) is not int or iteration < -1:
+        raise ValueError("its iteration is not a whole number from -1")
     description = rest.pop(DESCRIPTION_KEY, None)
     if not isinstance(description, dict):
         description = None
     elif not all(isinstance(text, str) for item in description.items() for text in item):
-        raise damaged(path, "its description has values that are not text")
+        raise ValueError("its description has values that are not text")
     return Checkpoint(path, _without_ddp_prefix(model), description, rest)
 
 

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO
-from ct_lesion.files import atomic_folder
+from ct_lesion.files import atomic_folder, write_new
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import WINDOW_FILE, WINDOWS
 
 from .patient import DISEASES, VERSION, PhantomPatient, make_patient
@@ -116,7 +117,7 @@ def write_phantom(
         for name in ("ct_lesion_seg", "covidx"):
             if (folder / name).is_dir():
                 text = json.dumps(WINDOW.as_dict()) + "\n"
-                (folder / name / WINDOW_FILE).write_text(text, encoding="utf-8")
+                write_new(folder / name / WINDOW_FILE, text)
         return write_manifest(folder, asdict(spec), sets)
 
 
@@ -133,7 +134,7 @@ def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
         **sets,
     }
     text = json.dumps(manifest, indent=2) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    write_new(folder / MANIFEST, text)
     return manifest
 
 
@@ -155,8 +156,10 @@ def write_lesion_patient(root: Path, patient: PhantomPatient) -> None:
         grey = WINDOW.grey(hu)
         # CNCB's images have three equal channels
         rgb = np.repeat(grey[..., None], 3, axis=2)
-        _save(root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95)
-        _save(root / "mask" / patient.patient_id / f"{i}.png", label)
+        write_picture(
+            root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95
+        )
+        write_picture(root / "mask" / patient.patient_id / f"{i}.png", label)
 
 
 def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] | None) -> dict:
@@ -182,7 +185,7 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
                 progress(f"{disease} patient {number}")
     for split, lines in lists.items():
         text = "".join(f"{line}\n" for line in lines)
-        (root / f"{split}_COVIDx_CT.txt").write_text(text, encoding="utf-8")
+        write_new(root / f"{split}_COVIDx_CT.txt", text)
     patients = len(DISEASES) * spec.patients_per_class
     return {"patients": patients, "slices": patients * spec.slices_per_scan, "listed": listed}
 
@@ -199,20 +202,11 @@ def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
         zip(patient.hu, patient.labels, patient.body_boxes, strict=True)
     ):
         path = root / patient.disease / patient.patient_id / scan / f"{i:04d}.png"
-        _save(path, WINDOW.grey(hu))
+        write_picture(path, WINDOW.grey(hu))
         if patient.disease == "Normal" or count_lesions(label):
             name = f"{patient.disease}_{patient.patient_id}_{scan}_{i:04d}.png"
             lines.append(" ".join(map(str, (name, DISEASES.index(patient.disease), *box))))
     return lines
-
-
-def _save(path: Path, image: np.ndarray, *options: int) -> None:
-    # encode in memory: imwrite would hide the file system's error
-    done, data = cv2.imencode(path.suffix, image, list(options))
-    if not done:
-        raise OSError(f"could not encode {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
 
 
 @contextmanager

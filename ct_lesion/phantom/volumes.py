@@ -11,14 +11,16 @@ HU and geometry of a patient are the same in both formats.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
+from ct_lesion.files import write_new
 from ct_lesion.scans.geometry import Geometry
+from ct_lesion.scans.volume_writing import write_volume
 
 from .dicom import write_series
 from .patient import DISEASES, VERSION, make_patient
@@ -132,10 +134,11 @@ def write_phantom_volumes(
                 rows.append(_write_scan(folder, volume, spec))
                 if progress:
                     progress(volume.name)
-        with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_new(folder / "pairs.csv", text.getvalue())
         return write_manifest(folder, asdict(spec), {"scans": rows})
 
 
@@ -153,9 +156,9 @@ def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[s
         )
     else:
         image += ".nii.gz"
-        sitk.WriteImage(volume.geometry.image(volume.hu), str(folder / image))
+        write_volume(folder / image, volume.geometry.image(volume.hu))
     mask = f"masks/{volume.name}.nii.gz"
-    sitk.WriteImage(volume.geometry.image(volume.labels), str(folder / mask))
+    write_volume(folder / mask, volume.geometry.image(volume.labels))
     return {
         "patient": volume.patient_id,
         "image": image,

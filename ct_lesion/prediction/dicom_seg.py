@@ -6,13 +6,18 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pydicom
+from pydicom.charset import python_encoding
+from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
+from pydicom.valuerep import DA, TM, DSfloat
 
 from ct_lesion.errors import reason
+from ct_lesion.files import atomic_write
+from ct_lesion.scans.dicom.values import number_of
 from ct_lesion.scans.scan import Scan
 from ct_lesion.version import __version__
 
-# attributes that a segmentation copies from its source images
 NEEDED = (
     "SOPInstanceUID",
     "SOPClassUID",
@@ -23,24 +28,27 @@ NEEDED = (
     "ImageOrientationPatient",
     "PixelSpacing",
 )
-# type 2 attributes of patient and study: they may be empty, but highdicom needs them to be present
-MAY_BE_EMPTY = (
+"""Attributes of each source image that a segmentation copies; without them it cannot be written."""
+TEXTS = (
     "PatientID",
     "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
     "StudyID",
-    "StudyDate",
-    "StudyTime",
+    "StudyDescription",
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+"""Attributes of the patient and study that are copied as text; they may be missing or empty."""
+SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 
 
 def write_dicom_seg(
     path: Path, scan: Scan, labels: np.ndarray, class_names: Sequence[str]
 ) -> str | None:
     """Write a binary segmentation with a segment for each lesion class that occurs.
+
+    Invalid dates, times and sexes of the source images are left empty.
 
     Args:
         path: of the new file.
@@ -51,14 +59,20 @@ def write_dicom_seg(
     Returns:
         ``None``, or why the file cannot be written: attributes that a segmentation copies from its
         source images are missing or invalid.
+
+    Raises:
+        OSError: the file cannot be written, e.g. because the disk is full.
     """
     try:
         segmentation = _segmentation(scan, labels, class_names)
+        with atomic_write(path) as temporary:
+            segmentation.save_as(temporary)
+    except OSError:
+        raise
     except _CannotRefer as error:
         return f"no DICOM segmentation: {error}"
     except Exception as error:  # invalid tags raise errors of many kinds
         return f"no DICOM segmentation: the images have invalid tags ({reason(error)})"
-    segmentation.save_as(path)
     return None
 
 
@@ -75,16 +89,15 @@ def _segmentation(
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
         raise _CannotRefer(f"the images have no {', '.join(missing)}")
-    for image in images:
-        for name in MAY_BE_EMPTY:
-            if name not in image:
-                setattr(image, name, None)
     present = [c for c in range(len(class_names)) if (labels == c + 1).any()]
     frames = scan.geometry.to_input(labels)
     # segments are numbered without gaps
     masks = np.stack([frames == c + 1 for c in present], axis=-1)
+    described = _patient_and_study(images[0])
+    for name, mm in _thickness(images[0], scan).items():
+        setattr(described, name, None if mm is None else DSfloat(mm, auto_format=True))
     return hd.seg.Segmentation(
-        source_images=images,
+        source_images=[_reference(image, described) for image in images],
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -115,3 +128,80 @@ def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:
             family=codes.DCM.ArtificialIntelligence,
         ),
     )
+
+
+# ---- the attributes of the source images --------------------------------------------------------
+def _reference(image: pydicom.Dataset, described: pydicom.Dataset) -> pydicom.Dataset:
+    """What the segmentation needs of a source image, without tags that highdicom may refuse."""
+    source = pydicom.Dataset()
+    source.update(described)
+    for name in (*NEEDED, "Rows", "Columns"):
+        source[name] = image[name]
+    source.Modality = "CT"
+    return source
+
+
+def _patient_and_study(image: pydicom.Dataset) -> pydicom.Dataset:
+    """The valid attributes of patient and study; the others are present and empty."""
+    described = pydicom.Dataset()
+    declared = _declared_encodings(image)
+    raw = {name: _bytes_of(image, name) for name in TEXTS}
+    if declared or all(text.isascii() for text in raw.values()):
+        described.SpecificCharacterSet = "ISO_IR 192"
+        for name in TEXTS:
+            setattr(described, name, str(image.get(name) or ""))
+    else:
+        # the encoding is unknown: without a character set, pydicom writes Latin-1, so that the
+        # bytes are those of the source image
+        for name, text in raw.items():
+            setattr(described, name, text.decode("latin-1").strip("\0 "))
+    described.PatientBirthDate = _valid(DA, image, "PatientBirthDate")
+    described.StudyDate = _valid(DA, image, "StudyDate")
+    described.StudyTime = _valid(TM, image, "StudyTime")
+    sex = _bytes_of(image, "PatientSex").decode("latin-1").strip("\0 ")
+    described.PatientSex = SEXES.get(sex.upper(), "")
+    return described
+
+
+def _declared_encodings(image: pydicom.Dataset) -> bool:
+    """Whether the image names its character sets, and all of them exist."""
+    text = _bytes_of(image, "SpecificCharacterSet").decode("latin-1")
+    names = [name.strip("\0 ") for name in text.split("\\")]
+    return text != "" and all(name in python_encoding for name in names)
+
+
+def _bytes_of(image: pydicom.Dataset, name: str) -> bytes:
+    """The bytes of a text attribute as they are in the file; empty if it is missing."""
+    if name not in image:
+        return b""
+    element = image.get_item(name)
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    value = element.value
+    text = "\\".join(map(str, value)) if element.VM > 1 else str("" if value is None else value)
+    return text.encode("utf-8")
+
+
+def _valid(kind: type, image: pydicom.Dataset, name: str) -> str:
+    """A date or time as text; empty if it is missing or invalid."""
+    text = _bytes_of(image, name).decode("latin-1").strip("\0 ")
+    try:
+        kind(text)
+    except ValueError:
+        return ""
+    return text
+
+
+def _thickness(image: pydicom.Dataset, scan: Scan) -> dict[str, float | None]:
+    """Thickness and distance of the slices in mm; the distance stands in for the thickness."""
+    thickness = _positive(image, "SliceThickness") or (scan.spacing_mm and scan.spacing_mm[0])
+    distance = _positive(image, "SpacingBetweenSlices")
+    return {"SliceThickness": thickness, "SpacingBetweenSlices": distance}
+
+
+def _positive(image: pydicom.Dataset, name: str) -> float | None:
+    try:
+        number = number_of(image, name)
+    except InvalidDicomError:
+        return None
+    return number if number and number > 0 else None

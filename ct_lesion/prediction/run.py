@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ct_lesion.engine.across_processes import from_main, share_of_this_process
 from ct_lesion.errors import UserError
-from ct_lesion.files import atomic_folder, write_together
+from ct_lesion.files import atomic_folder, write_new
 from ct_lesion.json_files import read_json
 from ct_lesion.scans.sources import ScanSource
 
@@ -209,13 +209,15 @@ def _predict_scan(
         for prediction, grey in predictor.predict_slices(scan):
             writer.add(prediction, grey)
             bar.update()
-        writer.finish()
+        notes = writer.finish()["notes"]
+        for line in notes[len(scan.notes) :]:
+            tqdm.write(f"{title}: {line}")
         seconds = time.perf_counter() - began
         record = manifest(made, source.files, predictor.models, options.arguments, seconds)
         record["qc"] = [{"code": f.code, "message": f.message} for f in scan.qc]
-        record["notes"] = list(scan.notes)
+        record["notes"] = notes
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        write_together({folder / MANIFEST_FILE: text})
+        write_new(folder / MANIFEST_FILE, text)
 
 
 def _write_page(output: Path, predictor: LesionPredictor) -> Path:

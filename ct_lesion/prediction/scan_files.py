@@ -13,17 +13,19 @@ Slices are numbered from 0 in all of these except ``view/``, whose images are nu
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-from PIL import Image
 from scipy.special import softmax
 
+from ct_lesion.files import write_new
 from ct_lesion.pages.environment import DISCLAIMER
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.volume_writing import write_volume
 from ct_lesion.scans.windows import WINDOWS, Window
 
 from .dicom_seg import write_dicom_seg
@@ -98,16 +100,16 @@ class ScanWriter:
         if prediction.lesions:
             self._save_overlay(prediction, grey)
         if self._score_map:
-            folder = self._folder / "score_maps"
-            folder.mkdir(exist_ok=True)
-            logits = self._score_map(grey).astype(np.float16)
-            np.savez_compressed(folder / f"{index:04d}.npz", logits=logits)
+            content = io.BytesIO()
+            np.savez_compressed(content, logits=self._score_map(grey).astype(np.float16))
+            path = self._folder / "score_maps" / f"{index:04d}.npz"
+            write_new(path, content.getvalue())
 
     def finish(self) -> dict:
         """Write the files of the whole scan and return its summary."""
         summary = self._predictor.summarise(self._scan, self._slices, self._measures)
         mask = self._scan.mask_image(self._labels)
-        sitk.WriteImage(mask, str(self._folder / MASK_FILE), useCompression=True)
+        write_volume(self._folder / MASK_FILE, mask, self._scan.nifti)
         summary["notes"] += self._save_dicom_seg()
         self._write_json(INSTANCES_FILE, self._coco())
         self._write_slices()
@@ -143,11 +145,9 @@ class ScanWriter:
         }
 
     def _save_overlay(self, prediction: SlicePrediction, grey: np.ndarray) -> None:
-        folder = self._folder / "overlays"
-        folder.mkdir(exist_ok=True)
         caption = f"{self._scan.name}, slice {prediction.index + 1} of {self._scan.shape[0]}"
         picture = draw_overlay(grey, prediction.lesions, caption, self._class_names)
-        Image.fromarray(picture).save(folder / f"{prediction.index:04d}.png")
+        write_picture(self._folder / "overlays" / f"{prediction.index:04d}.png", picture)
 
     # ---- the scan -------------------------------------------------------------------------------
     def _save_dicom_seg(self) -> list[str]:
@@ -162,7 +162,7 @@ class ScanWriter:
 
     def _write_json(self, name: str, content: dict) -> None:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-        (self._folder / name).write_text(text + "\n", encoding="utf-8")
+        write_new(self._folder / name, text + "\n")
 
     def _coco(self) -> dict:
         """The scan's lesions in the format of a COCO ground truth, with scores."""
@@ -206,11 +206,12 @@ class ScanWriter:
         }
 
     def _write_slices(self) -> None:
-        with (self._folder / SLICES_FILE).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self._header())
-            for prediction, measures in zip(self._slices, self._measures, strict=True):
-                writer.writerow(self._row(prediction, measures))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self._header())
+        for prediction, measures in zip(self._slices, self._measures, strict=True):
+            writer.writerow(self._row(prediction, measures))
+        write_new(self._folder / SLICES_FILE, text.getvalue())
 
     def _header(self) -> list[str]:
         header = ["slice", "name", "z_mm", "lesions", "max_score"]

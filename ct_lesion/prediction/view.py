@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ct_lesion.files import write_together
+from ct_lesion.files import write_new
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import Window
 
 from .contours import find_contours
@@ -120,7 +121,7 @@ class ViewWriter:
         }
         # a string that the page parses: no key or value can be run as code
         text = json.dumps(json.dumps(data, allow_nan=False, separators=(",", ":")))
-        write_together({self._folder / VIEW_FILE: f"ctLesion.receive({text});\n"})
+        write_new(self._folder / VIEW_FILE, f"ctLesion.receive({text});\n")
 
     def _write_image(self, path: Path, image: np.ndarray) -> None:
         if image.dtype != np.uint8 or image.ndim != 2:
@@ -130,8 +131,7 @@ class ViewWriter:
             raise ValueError(
                 f"{path.name}: has shape {image.shape}, the slices before it {self._size}"
             )
-        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        path.write_bytes(encoded.tobytes())
+        write_picture(path, image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
     def _slice_data(self, view_slice: ViewSlice) -> dict:
         return {

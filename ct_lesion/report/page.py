@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ct_lesion.errors import UserError
-from ct_lesion.files import atomic_folder
+from ct_lesion.files import atomic_folder, write_new
 from ct_lesion.json_files import without_nan
 from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.environment import DISCLAIMER, page_environment
@@ -50,8 +50,8 @@ def write_report(
         for picture in tqdm(_all(sections, Picture), desc="figures", unit="figure", disable=None):
             images[picture.name] = _write_picture(folder / "figures", picture)
         numbers = json.dumps(_numbers(title, sections, facts), indent=1, allow_nan=False)
-        (folder / NUMBERS).write_text(numbers + "\n", encoding="utf-8")
-        (folder / PAGE).write_text(render(title, sections, facts, images), encoding="utf-8")
+        write_new(folder / NUMBERS, numbers + "\n")
+        write_new(folder / PAGE, render(title, sections, facts, images))
     return [output / PAGE, output / NUMBERS, output / "tables", output / "figures"]
 
 
@@ -81,14 +81,13 @@ def _all(sections: Sequence[Section], kind: type) -> list:
 
 
 def _write_table(folder: Path, table: Table) -> None:
-    folder.mkdir(exist_ok=True)
     texts = {
         "csv": table.to_csv(),
         "json": json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n",
         "md": table.to_markdown() + "\n",
     }
     for ending, text in texts.items():
-        (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8", newline="\n")
+        write_new(folder / f"{table.name}.{ending}", text)
 
 
 def _write_picture(folder: Path, picture: Picture) -> str:

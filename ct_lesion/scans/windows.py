@@ -23,8 +23,8 @@ HIGHEST_CLIP_LIMIT = 256  # of 256 grey values: higher limits clip nothing
 SMALLEST_SIDE = 32
 WINDOW_FILE = "window.json"
 """In a folder of 8-bit slices: how they were made of HU, as :meth:`Window.as_dict` gives it."""
-LOWEST_HU = -1024
-"""The floor of the CT scale; lower values are padding around the reconstructed circle."""
+PADDING_HU = -1024
+"""The floor of the CT scale; values up to it are padding around the reconstructed circle."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Window:
     Attributes:
         level, width: centre and full width in HU of a "fixed" window; 0 for other kinds.
         kind: "fixed" maps ``level - width / 2`` to 0 and ``level + width / 2`` to 255; "range" does
-            so with the minimum of each slice, without padding below -1024 HU, and its maximum;
+            so with the minimum of each slice, without padding (-1024 HU and less), and its maximum;
             "unknown" if it is not recorded how the slices were made.
         clahe: clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice; 0 for none.
         side: slices with a longer shorter side are shrunk to this one in pixels (OpenCV's cubic
@@ -175,8 +175,8 @@ DEFAULT_WINDOW = WINDOWS["lung"]
 
 def _range_of(hu: np.ndarray) -> tuple[float, float]:
     """Level and width from the minimum, without padding, to the maximum of a slice."""
-    inside = hu[hu >= LOWEST_HU]
-    low = float(inside.min()) if inside.size else float(LOWEST_HU)
+    inside = hu[hu > PADDING_HU]
+    low = float(inside.min()) if inside.size else float(PADDING_HU)
     width = float(inside.max()) - low if inside.size else 0.0
     width = width or 1.0  # a constant slice, or nothing but padding, becomes black
     return low + width / 2, width

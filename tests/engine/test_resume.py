@@ -45,7 +45,7 @@ def killed_copy(folder: Path, checkpoint: str = "model_0000002.pth") -> Path:
     for name in (checkpoint, "training.json", "metrics.json"):
         shutil.copy(folder / name, copy / name)
     (copy / "last_checkpoint").write_text(checkpoint)
-    (copy / ".model_0000005.pth.partial").write_bytes(b"half")
+    (copy / ".partial-0-model_0000005.pth").write_bytes(b"half")
     return copy
 
 

@@ -168,7 +168,7 @@ def _train_until_killed(
         tally.killed_before_training += 1
     else:
         tally.killed_in_training += 1
-    tally.killed_while_writing += any(folder.glob(".*.partial"))
+    tally.killed_while_writing += any(folder.glob(".partial-*"))
     return False
 
 

@@ -4,9 +4,12 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from full_disk import files_of_at_most
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
 from toy_scans import toy_hu, write_series
 
-from ct_lesion.prediction.dicom_seg import write_dicom_seg
+from ct_lesion.prediction.dicom_seg import NEEDED, write_dicom_seg
 from ct_lesion.scans.sources import open_scan
 
 # the usual orientation, and a patient lying face down: rows to the front, columns to the right
@@ -88,3 +91,93 @@ def test_missing_attributes_are_named(tmp_path):
     reason = write_dicom_seg(tmp_path / "lesions.dcm", scan, toy_labels(scan), ["a", "b"])
     assert reason == "no DICOM segmentation: the images have no FrameOfReferenceUID"
     assert not (tmp_path / "lesions.dcm").exists()
+
+
+def without_charset(ds: pydicom.Dataset, name: bytes, charset: bytes | None) -> None:
+    """Give a slice a PatientName of these bytes, and a SpecificCharacterSet or none."""
+    del ds.PatientName
+    for tag, vr, value in ((0x00080005, "CS", charset), (0x00100010, "PN", name)):
+        if value is not None:
+            padded = value + b" " * (len(value) % 2)
+            raw = RawDataElement(BaseTag(tag), vr, len(padded), padded, 0, False, True)
+            ds._dict[BaseTag(tag)] = raw
+
+
+GBK, LATIN = "测试^模体".encode("gbk"), "Müller^Test".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "written", "written_charset"),
+    [
+        (LATIN, b"ISO_IR 100", "Müller^Test".encode(), "ISO_IR 192"),
+        (LATIN, b"ISO 2022 IR 100", "Müller^Test".encode(), "ISO_IR 192"),
+        (LATIN, b" ISO_IR 100 ", "Müller^Test".encode(), "ISO_IR 192"),
+        (GBK, b"GB18030", "测试^模体".encode(), "ISO_IR 192"),
+        (b"Plain^Name", b"Not Supplied", b"Plain^Name", "ISO_IR 192"),
+        # of an unknown encoding: the bytes of the source
+        (GBK, None, GBK, None),
+        (LATIN, b"Not Supplied", LATIN, None),
+        (LATIN, b"ISO 2022 IR 6\\IS", LATIN, None),
+    ],
+)
+def test_names_of_any_character_set_are_copied(tmp_path, name, charset, written, written_charset):
+    series = write_series(
+        tmp_path / "series", toy_hu(), edit=lambda ds, z: without_charset(ds, name, charset)
+    )
+    scan = open_scan(series)
+    path = tmp_path / "lesions.dcm"
+    assert write_dicom_seg(path, scan, toy_labels(scan), ["GGO", "Lesion"]) is None
+    seg = pydicom.dcmread(path)
+    assert seg.get_item("PatientName").value.rstrip(b" ") == written
+    assert seg.get("SpecificCharacterSet") == written_charset
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"StudyDate": "XXXXXXXX"}, {"StudyDate": ""}),
+        ({"PatientBirthDate": "19000000"}, {"PatientBirthDate": ""}),
+        ({"StudyTime": "anonym"}, {"StudyTime": ""}),
+        ({"StudyDate": "20200230"}, {"StudyDate": ""}),
+        ({"StudyDate": "20200229"}, {"StudyDate": "20200229"}),
+        ({"PatientSex": "female"}, {"PatientSex": "F"}),
+        ({"PatientSex": "weiblich"}, {"PatientSex": ""}),
+        ({"PatientID": "../../etc/ab c"}, {"PatientID": "../../etc/ab c"}),
+        ({"StudyInstanceUID": "ANON_8f3a11"}, {"StudyInstanceUID": "ANON_8f3a11"}),
+    ],
+)
+def test_bad_text_tags_do_not_prevent_the_file(tmp_path, tags, expected):
+    def edit(ds, z):
+        with pydicom.config.disable_value_validation():
+            for keyword, value in tags.items():
+                setattr(ds, keyword, value)
+
+    scan = open_scan(write_series(tmp_path / "series", toy_hu(), edit=edit))
+    path = tmp_path / "lesions.dcm"
+    assert write_dicom_seg(path, scan, toy_labels(scan), ["GGO", "Lesion"]) is None
+    seg = pydicom.dcmread(path)
+    assert {name: seg[name].value or "" for name in expected} == expected
+
+
+def test_optional_tags_may_all_be_missing(tmp_path):
+    """The slices are 2.5 mm apart, which stands in for their thickness."""
+    needed = {*NEEDED, "Modality", "ImageType", "Rows", "Columns", "PixelData"}
+
+    def strip(ds, z):
+        for element in [e for e in ds if e.tag.group != 0x28 and e.keyword not in needed]:
+            del ds[element.tag]
+
+    scan = open_scan(write_series(tmp_path / "series", toy_hu(), edit=strip))
+    path = tmp_path / "lesions.dcm"
+    assert write_dicom_seg(path, scan, toy_labels(scan), ["GGO", "Lesion"]) is None
+    seg = pydicom.dcmread(path)
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SliceThickness == 2.5
+    assert not seg.PatientID
+    assert len(frames(path)) == 3
+
+
+def test_a_segmentation_that_does_not_fit_on_the_disk_leaves_no_file(scan, tmp_path):
+    with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
+        write_dicom_seg(tmp_path / "lesions.dcm", scan, toy_labels(scan), ["GGO", "Lesion"])
+    assert [path.name for path in tmp_path.iterdir()] == ["series"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ct_lesion import LesionPredictor
+from ct_lesion.checkpoint import config_from_description, read_checkpoint, write_weights
 from ct_lesion.prediction.input_window import UNRECORDED, with_window_remarks
 from ct_lesion.prediction.models import load_segmenter
 from ct_lesion.prediction.run import RunOptions, predict_scans
@@ -152,3 +153,16 @@ def test_the_window_comes_from_the_checkpoint_or_its_overrides(segmenter_file):
     overrides = ["INPUT.WINDOW.KIND", "range", "INPUT.WINDOW.CLAHE", "7.0"]
     model = load_segmenter(segmenter_file, device="cpu", overrides=overrides)
     assert model.window == Window(kind="range", clahe=7)
+
+
+def test_a_config_file_without_a_window_leaves_the_weights_own(segmenter_file, tmp_path):
+    weights = read_checkpoint(segmenter_file)
+    cfg = config_from_description(weights.description)
+    Window(kind="range").into_config(cfg)
+    description = {**weights.description, "config": cfg.dump()}
+    path = tmp_path / "windowed.safetensors"
+    write_weights(path, weights.model, description)
+    UNKNOWN.into_config(cfg)
+    (tmp_path / "mine.yaml").write_text(cfg.dump())
+    model = load_segmenter(path, device="cpu", config_file=str(tmp_path / "mine.yaml"))
+    assert model.window == Window(kind="range")

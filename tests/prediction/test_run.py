@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nifti_bytes import edited, header_of
 from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
+from ct_lesion.locks import short_hash
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.scans.sources import ReadOptions, find_scans
@@ -70,7 +72,7 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
 def test_a_rerun_skips_finished_scans(output, volume, write_volume, predictor, hu):
     written = (output / "volume/manifest.json").stat().st_mtime_ns
     second = write_volume("second.nii.gz", hu[:1])
-    (output / ".second.partial").mkdir()  # as a killed process leaves it
+    (output / f".partial-{short_hash('second')}").mkdir()  # as a killed process leaves it
     result = run([volume, second], predictor, output, save_score_maps=True)
     assert (result.skipped, result.done) == (["volume"], ["second"])
     assert (output / "volume/manifest.json").stat().st_mtime_ns == written
@@ -122,6 +124,23 @@ def test_a_broken_scan_is_reported_and_the_run_goes_on(
     assert list(result.failed) == ["broken"]
     assert "broken.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "out/broken").exists()
+
+
+def test_a_header_that_contradicts_itself_is_named_and_copied(
+    tmp_path, write_volume, predictor, hu, capsys
+):
+    path = write_volume("a.nii", hu)
+    straight = [-0.8, 0, 0, 0, 0, -0.7, 0, 0, 0, 0, 5, 0]
+    edited(path, codes=(1, 2), sform=straight)
+    run([path], predictor, tmp_path / "out")
+    folder = tmp_path / "out/a"
+    scan, mask = header_of(path), header_of(folder / "lesions.nii.gz")
+    assert scan.forms.keys() == mask.forms.keys() == {"qform", "sform"}
+    for name, form in scan.forms.items():
+        np.testing.assert_array_equal(mask.forms[name], form)
+    (finding,) = (f for f in read(folder / "summary.json")["qc"] if f["code"] == "two_orientations")
+    assert finding["message"] in capsys.readouterr().out
+    assert "contradicts itself" in (tmp_path / "out/index.html").read_text("utf-8")
 
 
 def test_lesion_as_a_share_of_lung(tmp_path, volume, write_volume, predictor, hu):

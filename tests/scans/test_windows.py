@@ -66,7 +66,7 @@ def test_a_label_names_every_step():
 
 def test_range_is_that_of_the_slice_without_padding():
     # -1000 to 200 HU in 255 steps: -400 is the middle, 127.5, rounded to even
-    hu = np.array([[-3024, -2000, -1000], [-400, 200, 200]], np.int16)
+    hu = np.array([[-3024, -1024, -1000], [-400, 200, 200]], np.int16)
     assert Window(kind="range").grey(hu).tolist() == [[0, 0, 0], [128, 255, 255]]
     flat, padding = np.full((2, 2), 40, np.int16), np.full((2, 2), -3024, np.int16)
     for constant in (flat, padding):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tool_runs import REPOSITORY, Outcome, load_tool, script
 from toy_checkpoints import SCORE_THRESH
+from toy_scans import toy_hu, write_volume
 
 from ct_lesion.scans.windows import window_to_uint8
 
@@ -128,3 +129,18 @@ def test_pictures_of_a_real_scan(predict, shared, tmp_path):
     summary = json.loads((tmp_path / "out/15/summary.json").read_text("utf-8"))
     assert summary["slices"] == len(list(folder.iterdir()))
     assert "windowed already" in result.stdout
+
+
+def test_the_window_of_the_command_overrules_that_of_the_weights(predict, segmenter_file, tmp_path):
+    write_volume(tmp_path / "scan.nii.gz", toy_hu())
+    result = predict("scan.nii.gz")
+    assert "warning: the model does not record how its training images were made" in result.stdout
+    weights = ["--opts", "INPUT.WINDOW.KIND", "range", "INPUT.WINDOW.SIDE", "256"]
+    result = predict("scan.nii.gz", "--overwrite", "--window", "bone", *weights)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "out/scan/summary.json").read_text("utf-8"))
+    assert summary["windows"]["segmentation"]["level"] == 400
+    assert any(
+        "given window bone" in note and "made with the window range" in note
+        for note in summary["notes"]
+    )

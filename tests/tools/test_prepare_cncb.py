@@ -48,3 +48,33 @@ def test_a_patient_in_two_lists_is_refused(run_tool, lesion_archive, lists, tmp_
     assert result.returncode == 2
     assert "patient 1 is in train and test" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def window_of(folder):
+    coco = json.loads((folder / "annotations/cncb_lesion_train.json").read_text("utf-8"))
+    return coco["info"]["window"]
+
+
+def test_the_json_says_how_the_images_were_made(run_tool, lesion_archive, lists, tmp_path):
+    given = ["--window", "lung", "--window-clahe", 7, "--window-side", 256]
+    for options, kind in (([], "unknown"), (given, "fixed")):
+        result = run_tool("prepare_cncb.py", lesion_archive, "--output", kind, *lists, *options)
+        assert result.returncode == 0, result.stderr
+        assert window_of(tmp_path / kind)["kind"] == kind
+    expected = {"level": -600, "width": 1500, "kind": "fixed", "clahe": 7, "side": 256}
+    assert window_of(tmp_path / "fixed") == expected
+
+
+def test_the_phantom_says_it_itself(run_tool, tmp_path):
+    arguments = ["--lesion-patients", 3, "--slices-per-patient", 1, "--patients-per-class", 3]
+    run_tool("make_phantom.py", "--output", "phantom", *arguments, "--slices-per-scan", 1)
+    assert (tmp_path / "phantom/covidx/window.json").is_file()
+    archive = ["phantom/ct_lesion_seg", "--test-patients", "2"]
+    result = run_tool("prepare_cncb.py", *archive, "--output", "out")
+    assert result.returncode == 0, result.stderr
+    window = window_of(tmp_path / "out")
+    assert (window["kind"], window["level"], window["width"]) == ("fixed", -600, 1500)
+    result = run_tool("prepare_cncb.py", *archive, "--output", "other", "--window", "bone")
+    assert result.returncode == 2
+    assert "window.json: the slices were made with lung (level -600" in result.stderr
+    assert "the options say bone" in result.stderr

@@ -1,5 +1,7 @@
 """The command line of tools/prepare_covidx_ct.py."""
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -62,6 +64,12 @@ def test_tree_without_lists_and_a_published_sample(toy, prepare, tmp_path):
     prepare(*toy, *sample)
     records = load_covidx_ct(tmp_path / "b/annotations/train.json")
     assert [r["image_id"] for r in records] == ["NCP_21_7_0001", "Normal_0_7_0001"]
+
+
+def test_the_json_says_how_the_slices_were_made(toy, prepare, tmp_path):
+    prepare(*toy, "--per-class", "1", "--output", "out", "--window", "range")
+    content = json.loads((tmp_path / "out/annotations/val.json").read_text("utf-8"))
+    assert content["info"]["window"]["kind"] == "range"
 
 
 def test_notes_are_printed(toy, prepare, tmp_path):

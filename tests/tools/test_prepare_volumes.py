@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -54,3 +55,19 @@ def test_wrong_arguments_are_user_errors(run_tool, volumes, tmp_path, arguments,
     assert result.returncode == 2
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_slices_are_made_as_the_options_and_the_json_say(run_tool, volumes, tmp_path):
+    window = ["--window-level", "1023.5", "--window-width", "4095", "--window-clahe", "7"]
+    for name, options in (("full", []), ("out", ["--window-side", "32"])):
+        arguments = [*volumes, "--labels", "1=lesion", *window, *options, "--output", name]
+        assert run_tool("prepare_volumes.py", *arguments).returncode == 0
+    path = next((tmp_path / "out/images").rglob("*0001.png"))
+    hu = np.full((32, 32), -900.0)
+    hu[:, 16:] = 40
+    grey = np.rint((hu + 1024) * 255 / 4095).astype(np.uint8)
+    grey = cv2.createCLAHE(7, (8, 8)).apply(grey)
+    np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), grey)
+    coco = json.loads((tmp_path / "out/annotations/cncb_lesion_train.json").read_text("utf-8"))
+    expected = {"kind": "fixed", "level": 1023.5, "width": 4095, "clahe": 7, "side": 32}
+    assert coco["info"]["window"] == expected

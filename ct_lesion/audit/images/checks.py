@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.quality import sample_indices
 
 from ..findings import FaultKind, Finding, Severity, report_faults
@@ -109,7 +109,7 @@ def _write_pictures(
     for number, (dataset, s) in enumerate(tqdm(chosen, desc="slices of scans", disable=None)):
         path = folder / f"{number}.png"
         try:
-            cv2.imwrite(str(path), s.pixels())
+            write_picture(path, s.pixels())
         except DatasetError as error:
             report(unreadable_scan(error, [s.key]))
             continue

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.files import atomic_folders, settle_folders
+from ct_lesion.files import atomic_folders, settle_folders, write_new
 from ct_lesion.scans.windows import Window
 
 from .lesion_masks import BACKGROUND, MASK_TYPES, encode_mask, find_instances
@@ -146,7 +146,7 @@ def write_annotations(
     summaries: dict[str, dict[str, SplitSummary]] = {}
     for dataset in datasets:
         path = folder / Path(annotation_file(dataset.name, dataset.split)).name
-        path.write_text(json.dumps(dataset.json), encoding="utf-8")
+        write_new(path, json.dumps(dataset.json))
         summaries.setdefault(dataset.name, {})[dataset.split] = dataset.summary()
     return summaries
 

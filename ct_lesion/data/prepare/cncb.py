@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.files import write_new
 from ct_lesion.scans.windows import UNKNOWN, Window
 
 from ..datasets.lesion_coco import (
@@ -131,6 +132,4 @@ def _image_name(pair: ArchiveSlice) -> str:
 
 def _copy_images(archive: Archive, pairs: Sequence[ArchiveSlice], folder: Path) -> None:
     for pair in tqdm(pairs, desc="copying images", unit="slice", disable=None):
-        target = folder / _image_name(pair)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(archive.read(pair.image))
+        write_new(folder / _image_name(pair), archive.read(pair.image))

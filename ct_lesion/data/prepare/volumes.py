@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import write_picture
 from ct_lesion.scans.geometry import OrientedSlices, check_same_grid
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
@@ -150,7 +151,7 @@ def prepare_volumes(
                 if not names:
                     continue
                 file_name = f"{slice_id.patient}/{slice_id.slice}.png"
-                _write_png(images / file_name, window.shrink(scan.grey(index)))
+                write_picture(images / file_name, window.shrink(scan.grey(index)))
                 mask = window.shrink(labels.apply(masks(index)), cv2.INTER_NEAREST)
                 for key in keys:
                     for name in names:
@@ -190,11 +191,3 @@ def _recorded_window(checked: Sequence[CheckedPair], options: ReadOptions | None
 def _mask_slices(path: Path) -> OrientedSlices:
     volume = VolumeFile(path)
     return OrientedSlices(volume.geometry, volume.slice)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", pixels)
-    if not done:
-        raise OSError(f"could not encode {path}")
-    path.write_bytes(data.tobytes())

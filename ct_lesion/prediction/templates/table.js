@@ -23,7 +23,7 @@ const columns = ALL_COLUMNS.filter(
 const table = { column: columns[0], descending: false, filter: "", scrolled: 0 };
 
 function remarks(summary) {
-  return [...summary.qc.map((found) => found.message), ...summary.notes];
+  return [...summary.qc.map((found) => `Warning: ${found.message}`), ...summary.notes];
 }
 
 function scanCell(summary) {

@@ -14,6 +14,7 @@ from ct_lesion.config import is_classifier
 from ct_lesion.engine.patient_overlap import describe_overlap
 from ct_lesion.pages.blocks import Caution
 from ct_lesion.pages.tables import Table
+from ct_lesion.scans.windows import Window
 
 from ..options import ReportOptions
 from ..paper.model_names import model_name
@@ -103,6 +104,7 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
         "evaluated on": answers.get("partitions", ""),
         "result": answers.get("headline", ""),
         "patients in training and test": answers["disjoint"],
+        "window of the slices": Window.from_config(run.training_cfg or run.cfg).label,
         "training": answers["training"],
         "start": answers["initialisation"],
         "training time": "" if run.minutes is None else f"{run.minutes:.1f} min",
@@ -157,8 +159,8 @@ def _answers(run: Run, options: ReportOptions) -> dict[str, str]:
 
 def _preprocessing(cfg: CfgNode) -> str:
     return (
-        f"shorter side {cfg.INPUT.MIN_SIZE_TEST} px, channel means {cfg.MODEL.PIXEL_MEAN}, "
-        f"standard deviations {cfg.MODEL.PIXEL_STD}"
+        f"window {Window.from_config(cfg).label}, shorter side {cfg.INPUT.MIN_SIZE_TEST} px, "
+        f"channel means {cfg.MODEL.PIXEL_MEAN}, standard deviations {cfg.MODEL.PIXEL_STD}"
     )
 
 

@@ -9,9 +9,13 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from ct_lesion.data.datasets import covidx_ct
+from ct_lesion.data.datasets.catalog import window_of
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct, register_covidx_ct
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
 from ct_lesion.errors import DatasetError
+from ct_lesion.scans.windows import UNKNOWN, Window
+
+RANGE = Window(kind="range")
 
 
 def test_shipped_datasets_are_found_where_the_variable_points(images, lists, tmp_path, monkeypatch):
@@ -30,6 +34,7 @@ def test_shipped_datasets_are_found_where_the_variable_points(images, lists, tmp
         for name in ("train", "train_full", "val", "test")
     }
     assert sizes == {"train": 6, "train_full": 12, "val": 6, "test": 6}
+    assert window_of("covidx_ct_train") == UNKNOWN
     # as Detectron2's data loaders ask for it
     assert len(get_detection_dataset_dicts(["covidx_ct_train", "covidx_ct_val"])) == 12
 
@@ -56,13 +61,15 @@ def test_reloading_the_module_is_harmless():
 
 
 def test_a_name_can_only_be_registered_for_one_dataset(images, lists, tmp_path):
-    prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
+    source = CovidxSource(images, lists, per_class=1, window=RANGE)
+    prepare_covidx_ct(source, tmp_path / "out")
     json_file = tmp_path / "out/annotations/val.json"
     try:
         register_covidx_ct("my_scans", json_file)
         register_covidx_ct("my_scans", json_file)
         assert len(DatasetCatalog.get("my_scans")) == 6
         assert MetadataCatalog.get("my_scans").image_classes[2] == "COVID-19"
+        assert window_of("my_scans") == RANGE
         with pytest.raises(DatasetError, match="'my_scans' is already registered"):
             register_covidx_ct("my_scans", tmp_path / "out/annotations/test.json")
         with pytest.raises(DatasetError, match="'covidx_ct_val' is already registered"):

@@ -15,7 +15,8 @@ from ct_lesion.data.datasets.splits import split_by_patients
 from ct_lesion.data.prepare.volume_pairs import LabelMap, VolumePair, pair_folders
 from ct_lesion.data.prepare.volumes import check_pairs, prepare_volumes
 from ct_lesion.errors import DatasetError
-from ct_lesion.scans.windows import window_to_uint8
+from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.windows import Window, window_to_uint8
 
 LABELS = LabelMap(["1=lung", "2=ggo", "4=consolidation"])
 FLIPPED = (-1, 0, 0, 0, -1, 0, 0, 0, -1)
@@ -192,3 +193,30 @@ def test_an_earlier_output_is_not_replaced(folders, tmp_path):
     with pytest.raises(DatasetError, match="already holds images and annotations"):
         prepare(folders, tmp_path)
     prepare(folders, tmp_path, overwrite=True)
+
+
+def test_larger_slices_are_shrunk_with_their_masks(tmp_path):
+    hu, mask = (np.kron(v, np.ones((1, 2, 3), v.dtype)) for v in (toy_hu(), toy_mask()))
+    for folder, voxels in (("images", hu), ("masks", mask)):
+        write_volume(tmp_path / folder / "a.nii.gz", voxels)
+    options = ReadOptions(window=Window(-600, 1500, side=32))
+    checked = check_pairs(*pair_folders(tmp_path / "images", tmp_path / "masks"), LABELS, options)
+    split = {"train": checked[0].slice_ids, "test": []}
+    prepare_volumes(checked, split, LABELS, tmp_path / "cncb", min_area=1, options=options)
+    coco = read(tmp_path, "cncb_lesion", "train")
+    assert (coco["images"][4]["height"], coco["images"][4]["width"]) == (32, 48)
+    pixels = cv2.imread(str(tmp_path / "cncb/images" / coco["images"][4]["file_name"]), -1)
+    full = window_to_uint8(hu[4])
+    np.testing.assert_array_equal(pixels, cv2.resize(full, (48, 32), None, 0, 0, cv2.INTER_CUBIC))
+    # half of 10 x 18 px and of 8 x 12 px, in both directions
+    assert [a["area"] for a in coco["annotations"] if a["image_id"] == 5] == [5 * 9, 4 * 6]
+
+
+def test_the_window_of_8_bit_volumes_is_unknown(folders, tmp_path):
+    prepare(folders, tmp_path)
+    assert read(tmp_path, "cncb_lesion", "test")["info"]["window"]["level"] == -600
+    write_volume(folders[0] / "b.nii.gz", window_to_uint8(toy_hu()), FLIPPED)
+    prepare(folders, tmp_path, overwrite=True)
+    assert read(tmp_path, "cncb_lesion", "test")["info"]["window"]["kind"] == "unknown"
+    checked = check_pairs(*pair_folders(*folders), LABELS)
+    assert "window unknown" in " ".join(checked[1].remarks)

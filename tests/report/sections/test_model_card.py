@@ -11,6 +11,7 @@ from ct_lesion.report.sections.model_card import (
     model_card_table,
     shared_patient_cautions,
 )
+from ct_lesion.scans.windows import Window
 
 
 def test_the_card_names_training_and_test_sets(classification_run, segmentation_run):
@@ -23,6 +24,7 @@ def test_the_card_names_training_and_test_sets(classification_run, segmentation_
         "cncb_lesion_test: 6 slices of 2 patients",
     ]
     assert "Adam, rate 1e-05" in facts["training"][0]
+    assert facts["window of the slices"] == ["unknown", "unknown"]
     assert len(facts["weights, SHA-256"][1]) == 64
 
 
@@ -41,6 +43,7 @@ def test_a_later_evaluation_does_not_change_the_training_on_the_card(
     folder = segmentation_run()
     overrides = ["MODEL.WEIGHTS", "first.pth", "SOLVER.BASE_LR", 0.5, "TEST.EVAL_PERIOD", period]
     trained = load_config("segmentation/resnet18_t2.yaml", overrides)
+    Window(kind="range", clahe=7, side=256).into_config(trained)
     record = {"seconds": 60, "config": trained.dump()}
     (folder / "training.json").write_text(json.dumps(record))
     evaluated = load_config(str(folder / "config.yaml"), ["MODEL.WEIGHTS", "model_best.pth"])
@@ -49,6 +52,7 @@ def test_a_later_evaluation_does_not_change_the_training_on_the_card(
     facts = {row[0]: row[1] for row in model_card_table(runs, ReportOptions()).rows}
     assert facts["start"] == "first.pth"
     assert "rate 0.5" in facts["training"]
+    assert "CLAHE with clip limit 7, shrunk to 256 px" in facts["window of the slices"]
     chosen = {row[0]: row[3] for row in claim_table(runs, ReportOptions()).rows}["26"]
     assert "segm/AP on cncb_lesion_test" in chosen
     assert ("too optimistic" in chosen) == too_good

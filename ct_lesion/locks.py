@@ -1,0 +1,182 @@
+"""Locks on output folders: one job at a time writes into a folder.
+
+The lock is the operating system's (``flock``) on a hidden file, which also names the process that
+holds it. It ends with that process, however the process ends, so a lock is never left behind. On
+file systems without ``flock`` the process in the file counts; on Windows nothing is locked.
+"""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import UserError, is_storage_error
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK_FILE = ".ct_lesion.lock"
+_held: dict[str, int] = {}  # handles of the locks of this process, by the file's path
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and let no other job write into it until the block ends.
+
+    The lock file lies in the folder. A block inside a block of the same process does nothing.
+    Processes that the job starts do not take the lock; they end with the job. A folder that was
+    created here and is still empty at the end is removed.
+
+    Raises:
+        UserError: another process holds the lock, or the folder cannot be written to.
+    """
+    with _writable(folder):
+        created = _make_folders(folder)
+    try:
+        with _locked(folder / LOCK_FILE, folder):
+            yield
+    finally:
+        for path in created:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+
+
+@contextmanager
+def locked_name(path: Path) -> Iterator[None]:
+    """Let no other job make or replace a file or folder until the block ends.
+
+    The lock file lies beside ``path``, whose parent must exist.
+
+    Raises:
+        UserError: see :func:`locked_folder`.
+    """
+    with _locked(path.with_name(f".{short_hash(path.name)}.lock"), path):
+        yield
+
+
+def short_hash(name: str) -> str:
+    """16 hexadecimal digits for a file name, which may have the greatest possible length."""
+    return hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Create a folder and its parents; returns those that were created, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_storage_error(error):
+            raise
+        reason = error.strerror or error
+        raise UserError(
+            f"{path}: cannot be written to ({reason}). Choose another folder."
+        ) from None
+
+
+@contextmanager
+def _locked(file: Path, output: Path) -> Iterator[None]:
+    key = os.path.realpath(file)
+    if key in _held or fcntl is None:
+        yield
+        return
+    with _writable(output):
+        handle = _take(file, output)
+    _held[key] = handle
+    try:
+        yield
+    finally:
+        del _held[key]
+        file.unlink(missing_ok=True)  # while locked, so that nobody locks the removed file
+        os.close(handle)
+
+
+def _take(file: Path, output: Path) -> int:
+    """Lock the file for this process; returns its handle.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    while True:
+        if file.is_symlink():
+            file.unlink()
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            if not _lock(handle):
+                raise UserError(_refusal(_holder(handle), file, output))
+            # another process may have removed the file after it was opened here
+            if file.exists() and os.path.samestat(os.fstat(handle), file.stat()):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(_this_process()).encode(), 0)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # the file system has no locks
+        return not _is_alive(_holder(handle))
+    return True
+
+
+def _holder(handle: int) -> dict:
+    """The process that the lock file names; empty if it names none."""
+    try:
+        content = json.loads(os.pread(handle, 1000, 0))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _this_process() -> dict:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _is_alive(holder: dict) -> bool:
+    """Whether a process of this machine lives; those of other machines count as alive."""
+    this, pid = _this_process(), holder.get("pid")
+    if not isinstance(pid, int) or pid <= 0 or holder == this:
+        return False
+    if holder.get("host") != this["host"]:
+        return True
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # the process of another user
+        return True
+    return True
+
+
+def _refusal(holder: dict, file: Path, output: Path) -> str:
+    pid, host = holder.get("pid", "unknown"), holder.get("host", "an unknown machine")
+    return (
+        f"{output}: is being written by process {pid} on {host}. Wait until it ends, or choose "
+        f"another folder. If no such process exists, delete {file}."
+    )
+
+
+def _forget_locks() -> None:
+    """In a forked process: close the handles, which would keep the lock after its holder died."""
+    for handle in _held.values():
+        os.close(handle)
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_forget_locks)
