@@ -17,6 +17,7 @@ from ct_lesion.errors import DatasetError
 
 from .geometry import Geometry
 from .nifti_checks import NOT_FINITE
+from .nifti_header import NiftiHeader
 from .windows import DEFAULT_WINDOW, Window
 
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
@@ -88,6 +89,7 @@ class Scan:
         dropped_slices: number of slices left out because another one lies at their position.
         dicom_files: source file of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
+        nifti: header of a NIfTI file, which masks copy.
         read_slice: returns the internal slice at an index.
     """
 
@@ -107,6 +109,7 @@ class Scan:
     qc: list[QCFinding] = field(default_factory=list)
     dropped_slices: int = 0
     dicom_files: list[Path] | None = field(default=None, repr=False)
+    nifti: NiftiHeader | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -19,8 +19,8 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import DatasetError, reason
 
-from .geometry import Geometry, OrientedSlices, check_geometry
-from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti, unscaled_intercept
+from .geometry import OrientedSlices
+from .nifti_checks import NIFTI_ENDINGS, check_nifti, read_nifti_header, unpack_nifti
 from .quality import check_offset, sample_indices
 from .scan import (
     GREY_NOTE,
@@ -33,6 +33,7 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
+from .volume_geometry import place_of, why_unreadable
 from .volume_headers import (
     IMAGE_IO,
     check_compressed_meta,
@@ -86,23 +87,24 @@ class VolumeFile:
         if path.stat().st_size == 0:
             raise DatasetError(f"{path}: cannot be read as a volume (the file is empty).")
         data_files(path)
+        is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
+        self.nifti = read_nifti_header(path) if is_nifti else None
         self._unpacked = _unpack(path) if _is_packed_nifti(path) else None
         self._reader.SetFileName(self._unpacked.name if self._unpacked else str(path))
         try:
             self._reader.ReadImageInformation()
         except RuntimeError as error:
-            raise DatasetError(f"{path}: cannot be read as a volume ({reason(error)}).") from None
+            raise DatasetError(f"{path}: {why_unreadable(error, self.nifti)}") from None
         self._check_layout()
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
-        is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
         if is_nifti:
             check_nifti(path)
         elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
             check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
         # ITK adds the intercept of an unscaled NIfTI file
-        self._added = np.float32(unscaled_intercept(path) if is_nifti else 0)
-        self.geometry = _geometry(self._reader)
-        check_geometry(path, self.geometry)
+        self._added = np.float32(self.nifti.unused_intercept if self.nifti else 0)
+        self.place = place_of(path, self._reader, self.nifti)
+        self.geometry = self.place.geometry
         self.pixel_type = self._reader.GetPixelID()
         self.is_8_bit = self.pixel_type == sitk.sitkUInt8
         if self.pixel_type not in _SMALL_INTEGERS:
@@ -222,18 +224,6 @@ def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
     return whole
 
 
-def _geometry(reader: sitk.ImageFileReader) -> Geometry:
-    """Geometry of the first three dimensions; any others have length 1."""
-    dimension = reader.GetDimension()
-    direction = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3]
-    return Geometry(
-        reader.GetSize()[:3],
-        reader.GetSpacing()[:3],
-        reader.GetOrigin()[:3],
-        tuple(float(cosine) for cosine in direction.ravel()),
-    )
-
-
 def _type_name(reader: sitk.ImageFileReader) -> str:
     return sitk.GetPixelIDValueAsString(reader.GetPixelID())
 
@@ -267,6 +257,11 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
         read = HUSlices(read, offset)
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))
+    fields = place_slices(volume.geometry)
+    if not volume.place.has_sizes:
+        fields["spacing_mm"] = None
+    if not volume.place.has_axes:
+        fields["z_mm"] = None
     return Scan(
         name=name,
         kind="volume",
@@ -275,5 +270,7 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
         window=None if volume.is_8_bit else options.window,
         read_slice=read,
         notes=notes,
-        **place_slices(volume.geometry),
+        qc=list(volume.place.findings),
+        nifti=volume.nifti,
+        **fields,
     )
