@@ -63,6 +63,7 @@ def locked(file: Path, output: Path) -> Iterator[None]:
 def cannot_write(output: Path, error: OSError) -> Exception:
     """The error for the user; errors of the disk stay as they are."""
     if is_storage_error(error):
+        error.filename = error.filename or str(output)
         return error
     why = error.strerror or error
     return UserError(f"{output}: cannot be written to ({why}). Choose another folder.")
