@@ -15,7 +15,7 @@ from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 
 from .compatibility import check_compatible
 from .load_report import LoadReport, is_important
-from .resuming import LAST_CHECKPOINT, check_iteration, find_complete, read_tag, restore
+from .resuming import LAST_CHECKPOINT, find_complete, read_tag, restore
 from .torchvision_resnet import (
     SCHEME,
     check_hash,
@@ -30,7 +30,6 @@ from .weight_files import (
     DESCRIPTION_KEY,
     cannot_write,
     read_checkpoint,
-    refuse_not_finite,
     refuse_unsafe,
     write_torch,
     write_weights,
@@ -101,7 +100,6 @@ class LesionCheckpointer(DetectionCheckpointer):
         content[DESCRIPTION_KEY] = self._describe()
         path = self._file(name, ".pth")
         self.logger.info("Saving checkpoint to %s", path)
-        refuse_not_finite(path, content["model"])
         write_torch(path, content)
         flush_folder(path.parent)  # the file is there before the tag that names it
         self.tag_last_checkpoint(path.name)
@@ -201,7 +199,6 @@ class LesionCheckpointer(DetectionCheckpointer):
             rest = super().load(self._locate(str(path or "")), checkpointables=[])
         finally:
             self._parsed_url_during_load = None  # an error leaves it set, and the next load asserts
-        check_iteration(self._path_during_load, rest)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in rest:
                 self.logger.info("Loading %s from %s", key, self._path_during_load)

@@ -18,11 +18,12 @@ from ct_lesion.config import get_config_file, load_config
 from ct_lesion.errors import CheckpointError, ConfigError
 
 from .compatibility import check_compatible, get_key, keys_from_shapes
+from .finite import refuse_not_finite
 from .load_report import group_names, is_important
 from .restricted_pickle import StandIn
 from .torch_files import damaged, read_torch_file
 from .torchvision_resnet import from_torchvision
-from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, refuse_not_finite
+from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint
 
 LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
 # of a segmentation model of GGO and consolidation, where no shipped config has this truncation
@@ -32,20 +33,23 @@ TWO_CLASS_DATASETS = {
 }
 BOX_CODES = 4  # dx, dy, dw, dh
 
+# A current torchvision wraps convolutions in blocks: its inner_blocks.0.0 is 0.3's inner_blocks.0.
 _RULES = (
-    (r"rpn\.head\.conv\.", "proposal_generator.rpn_head.conv."),
+    (r"rpn\.head\.conv\.(0\.0\.)?", "proposal_generator.rpn_head.conv."),
     (r"rpn\.head\.cls_logits\.", "proposal_generator.rpn_head.objectness_logits."),
     (r"rpn\.head\.bbox_pred\.", "proposal_generator.rpn_head.anchor_deltas."),
     (r"roi_heads\.box_head\.fc6\.", "roi_heads.box_head.fc1."),
     (r"roi_heads\.box_head\.fc7\.", "roi_heads.box_head.fc2."),
     (r"roi_heads\.box_predictor\.(cls_score|bbox_pred)\.", r"roi_heads.box_predictor.\1."),
     (r"roi_heads\.mask_head\.(mask_fcn\d)\.", r"roi_heads.mask_head.\1."),
+    (r"roi_heads\.mask_head\.(\d)\.0\.", lambda m: f"roi_heads.mask_head.mask_fcn{int(m[1]) + 1}."),
     (r"roi_heads\.mask_predictor\.conv5_mask\.", "roi_heads.mask_head.deconv."),
     (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "roi_heads.mask_head.predictor."),
     (r"s2new\.fc_scores\.", "classifier.fc1."),
     (r"s2new\.fc_scores_2\.", "classifier.fc2."),
     (r"s2new\.fc_scores_img\.", "classifier.logits."),
 )
+_FPN_BLOCK = re.compile(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?:0\.)?(weight|bias)")
 
 
 @dataclass(frozen=True)
@@ -284,7 +288,7 @@ def rename_released(
 def _new_name(name: str, levels: Sequence[int]) -> str | None:
     if name.startswith("backbone.body."):
         return f"backbone.bottom_up.{from_torchvision(name.removeprefix('backbone.body.'))}"
-    if match := re.fullmatch(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)", name):
+    if match := _FPN_BLOCK.fullmatch(name):
         kind = "lateral" if match[1] == "inner" else "output"
         index = int(match[2])
         return f"backbone.fpn_{kind}{levels[index]}.{match[3]}" if index < len(levels) else None
@@ -299,7 +303,8 @@ def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
     """Stage of each FPN level, finest first: the last ones that the ResNet has."""
     layers = {int(m[1]) for n in names if (m := re.match(r"backbone\.body\.layer(\d)\.", n))}
     stages = [layer + 1 for layer in sorted(layers)]
-    count = sum(bool(re.fullmatch(r"backbone\.fpn\.inner_blocks\.\d\.weight", n)) for n in names)
+    blocks = [match for name in names if (match := _FPN_BLOCK.fullmatch(name))]
+    count = sum(match[1] == "inner" and match[3] == "weight" for match in blocks)
     return stages[len(stages) - count :] if 0 < count <= len(stages) else []
 
 

@@ -15,9 +15,12 @@ from safetensors.torch import save_file
 from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.files import atomic_write
 
+from .finite import named_tensors, refuse_not_finite
+from .restricted_pickle import UnsafeError
 from .torch_files import damaged, read_torch_file
 
 DESCRIPTION_KEY = "ct_lesion"
+ITERATION_KEY = "iteration"
 # formats that are pickles of any Python object, which run a program when they are read
 UNSAFE_SUFFIXES = (".pkl", ".pickle", ".pyth")
 # the published implementation's key for its weights, and the class that it pickles beside them
@@ -85,14 +88,15 @@ def write_weights(
     """Write weights and description, to ``.safetensors`` or ``.pth`` by the path's suffix.
 
     Raises:
-        CheckpointError: another suffix, or the file cannot be written; an earlier file of this name
-            is then unchanged.
+        CheckpointError: another suffix, a weight that is NaN or infinite, or the file cannot be
+            written; an earlier file of this name is then unchanged.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".pth"):
         raise CheckpointError(f"{path}: a checkpoint's name ends in .safetensors or .pth.")
     # safetensors refuses tensors that share memory or are not contiguous
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.items()}
+    refuse_not_finite(path, tensors)
     if path.suffix == ".pth":
         write_torch(path, {"model": tensors, DESCRIPTION_KEY: dict(description)})
         return
@@ -119,12 +123,14 @@ def update_description(path: str | Path, values: Mapping[str, str]) -> None:
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """``torch.save``, complete or not at all, and only what can be read back safely.
+    """``torch.save``, complete or not at all, and only what a resumed run can read.
 
     Raises:
-        CheckpointError: the file cannot be written, or the content has objects that
-            ``weights_only`` refuses, so that the run could not be resumed.
+        CheckpointError: the file cannot be written, or :func:`read_checkpoint` or a resumed run
+            would refuse it: it has other objects than plain data, no weights, an iteration that is
+            not a whole number, or a tensor with NaN or infinite values.
     """
+    refuse_not_finite(path, named_tensors(content))
     try:
         with atomic_write(path) as temporary:
             _save(content, temporary)
@@ -154,12 +160,17 @@ def _check_readable(path: Path, written: Path) -> None:
         CheckpointError: what was written for ``path`` could not be read back.
     """
     try:
-        read_torch_file(written, device="meta")
+        _parse(path, read_torch_file(written, device="meta"))
     except CheckpointError as error:
-        what = reason(error.__cause__ or error)
+        cause = reason(error.__cause__ or error)
+        what = f"its pickle {cause}" if isinstance(error.__cause__, UnsafeError) else cause
         raise CheckpointError(
-            f"{path} was not written, because it could not be read back: its pickle {what}. Save "
-            "numbers, strings, containers and tensors."
+            f"{path} was not written, because it could not be read back: {what}. Save a dict with "
+            "the model's weights as 'model', and numbers, strings, containers and tensors."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} was not written, because it could not be read back: {error}."
         ) from error
 
 
@@ -174,30 +185,6 @@ def refuse_unsafe(path: str | Path) -> None:
             "Convert it where you trust it: torch.save the dict of its weights, as tensors, to a "
             ".pth file; ImageNet weights are there as torchvision://resnet18."
         )
-
-
-def refuse_not_finite(path: Path, model: Mapping[str, torch.Tensor]) -> None:
-    """
-    Raises:
-        CheckpointError: a weight is NaN or infinite.
-    """
-    broken = {name: count for name, t in model.items() if (count := _count_not_finite(t))}
-    if broken:
-        name, count = next(iter(broken.items()))
-        raise CheckpointError(
-            f"{path} holds NaN or infinite weights in {len(broken)} tensors, the first is {name} "
-            f"({count} of {model[name].numel()} values): the training diverged or the file is "
-            "damaged; use an earlier checkpoint."
-        )
-
-
-def _count_not_finite(tensor: torch.Tensor) -> int:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return 0
-    if tensor.element_size() == 1:  # 8-bit floats have no isfinite
-        tensor = tensor.float()
-    finite = torch.isfinite(tensor)
-    return 0 if finite.all() else int((~finite).sum())
 
 
 def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
@@ -220,20 +207,36 @@ def _read_torch(path: Path) -> Checkpoint:
         raise
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
         raise _released(path)
+    try:
+        return _parse(path, content)
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+
+
+def _parse(path: Path, content: Any) -> Checkpoint:
+    """
+    Raises:
+        ValueError: the content is not that of a checkpoint; the text says why.
+    """
     if not isinstance(content, dict):
-        raise damaged(path, f"it holds a {type(content).__name__}, not a dict of weights")
+        raise ValueError(f"it holds a {type(content).__name__}, not a dict of weights")
+    if RELEASED_WEIGHTS_KEY in content:
+        raise ValueError(f"'{RELEASED_WEIGHTS_KEY}' marks files of the published implementation")
     rest = dict(content)
     model = rest.pop("model") if "model" in rest else {n: rest.pop(n) for n in list(rest)}
     if not isinstance(model, dict) or not model:
-        raise damaged(path, "it holds no weights")
+        raise ValueError("it holds no weights")
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+            raise ValueError(f"its entry {str(name)[:80]} is not a tensor")
+    iteration = rest.get(ITERATION_KEY, 0)
+    if type(iteration) is not int or iteration < -1:
+        raise ValueError("its iteration is not a whole number from -1")
     description = rest.pop(DESCRIPTION_KEY, None)
     if not isinstance(description, dict):
         description = None
     elif not all(isinstance(text, str) for item in description.items() for text in item):
-        raise damaged(path, "its description holds more than text")
+        raise ValueError("its description holds more than text")
     return Checkpoint(path, _without_ddp_prefix(model), description, rest)
 
 
