@@ -216,9 +216,9 @@ def test_links_in_the_output_folder_are_not_followed(tmp_path, output, volume, p
 def test_a_mask_that_does_not_fit_on_the_disk_fails_the_scan(
     tmp_path, volume, predictor, monkeypatch
 ):
-    def small_disk(path, image):
+    def small_disk(*arguments):
         with files_of_at_most(100):
-            write_volume(path, image)
+            write_volume(*arguments)
 
     monkeypatch.setattr("ct_lesion.prediction.scan_files.write_volume", small_disk)
     result = run([volume], predictor, tmp_path / "out")
