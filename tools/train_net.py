@@ -52,10 +52,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def train_or_evaluate(args: argparse.Namespace) -> None:
     """What each process does."""
-    cfg = checked_config(args)
+    cfg, remarks = checked_config(args)
     folder = Path(cfg.OUTPUT_DIR)
     with locked_by_all(folder):
-        start_run(cfg, args)
+        start_run(cfg, args, remarks)
         if args.eval_only:
             LesionTrainer.test(cfg, load_trained(cfg))
         else:

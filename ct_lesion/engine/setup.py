@@ -16,20 +16,20 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name, remove_links
 
 from .across_processes import scale_to_processes
-from .checks import check_classes, window_remarks, with_window
+from .checks import check_classes, check_lesion_datasets, window_remarks, with_window
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
 
 
-def checked_config(args: argparse.Namespace) -> CfgNode:
+def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     """Read and check the config of a run, and fall back to the CPU without a GPU.
 
     Args:
         args: of Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
 
     Returns:
-        The frozen config.
+        The frozen config, and remarks about its datasets for :func:`start_run` to log.
 
     Raises:
         ConfigError: unknown keys, values of the wrong type or range, an unreadable file, keys that
@@ -52,20 +52,21 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     check_classes(cfg)
     cfg = with_window(cfg, training=not args.eval_only)
+    remarks = check_lesion_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
-    return cfg
+    return cfg, remarks + window_remarks(cfg, training=not args.eval_only)
 
 
-def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> None:
     """Start the log, and write ``config.yaml``, in ``OUTPUT_DIR``.
 
     Links in this folder are removed, so that Detectron2 cannot write through them into other
     folders. Links to weights stay, because weights are never written through a link.
 
     Args:
-        cfg: from :func:`checked_config`.
+        cfg, remarks: from :func:`checked_config`.
         args: the same as there.
     """
     removed = []
@@ -77,7 +78,7 @@ def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         default_setup(cfg, args)
     for link in removed:
         logging.getLogger("ct_lesion").warning(f"{link} was a link. Removed it; its target stays.")
-    for remark in window_remarks(cfg, training=not args.eval_only):
+    for remark in remarks:
         logging.getLogger("ct_lesion").warning(remark)
     ignore_full_disk_in_logs()
 

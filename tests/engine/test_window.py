@@ -135,8 +135,8 @@ def test_a_recorded_window_goes_from_the_json_to_prediction(windowed_root, toy_c
     args = argparse.Namespace(
         config_file=str(config), opts=[], eval_only=False, resume=False, num_gpus=1
     )
-    cfg = checked_config(args)
-    start_run(cfg, args)
+    cfg, remarks = checked_config(args)
+    start_run(cfg, args, remarks)
     assert Window.from_config(load_config(str(tmp_path / "run/config.yaml"))) == RANGE
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)
