@@ -8,7 +8,7 @@ from ct_lesion.errors import UserError
 from .copies import EVERY as COPIED_EVERY
 from .copies import LEVELS, PATIENTS, SLICES, measure_copy_search
 from .data import COUNT, LOADED, measure_loader_memory, measure_preparation
-from .inference import classify, classify_on_gpu, segment, segment_beside_torchvision, to_the_floor
+from .inference import classify, on_gpu, segment, segment_beside_torchvision, to_the_floor
 from .measure import Case
 from .prediction import LENGTHS, measure_prediction_memory
 from .training import EPOCHS, SAMPLE, train_classifier, train_segmenter
@@ -100,13 +100,17 @@ CASES = (
         "reading all facts and searching, over decoding the images",
         at_most=3.0,
     ),
-    Case(
-        "classify-gpu-resnet18_t1",
-        "classify slices, GPU, ResNet18_T1",
-        classify_on_gpu,
-        "plain, one slice at a time, single precision",
-        "fast path, batches, half precision",
-        at_least=10,
+    *(
+        Case(
+            f"{task}-gpu-batch{batch}-{name}",
+            f"{task} slices, GPU, ResNet18_T1, batch {batch}, {name} precision",
+            partial(on_gpu, task, batch, choice),
+            "plain, one slice at a time, single precision",
+            f"fast path, batches of {batch}, {name} precision",
+        )
+        for task in ("classify", "segment")
+        for batch in (1, 16)
+        for name, choice in (("single", "auto"), ("half", "half"))
     ),
     Case(
         "torchvision-resnet18_t1",

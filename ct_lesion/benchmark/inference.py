@@ -23,7 +23,6 @@ from ct_lesion.modeling.fast.parallel_slices import map_on_cores
 from .inputs import chest_slices, config_of, model_of, segmenter
 from .measure import Measured, NotMeasurable, Settings, Work, compared
 
-GPU_BATCH = 32
 REGION_OPERATORS = ("roi_align", "nms")
 """Parts of the names of RoIAlign's and NMS's operators."""
 
@@ -139,6 +138,7 @@ def _class_differences(plain: nn.Module, fast: nn.Module, inputs: Sequence[dict]
             (a["logits"] - b["logits"]).abs().max().item() for a, b in pairs
         ),
         "largest logit": max(a["logits"].abs().max().item() for a, _ in pairs),
+        "slices with another class": sum(a["pred_class"] != b["pred_class"] for a, b in pairs),
     }
 
 
@@ -159,23 +159,31 @@ def _detection_differences(
 
 
 # ---- GPU ----------------------------------------------------------------------------------------
-def classify_on_gpu(settings: Settings) -> Measured:
-    """Single slices in single precision, and batches in half precision."""
+def on_gpu(task: str, batch: int, precision: str, settings: Settings) -> Measured:
+    """Plain, one slice at a time in single precision, and the fast path in batches.
+
+    Args:
+        task: "classify" or "segment".
+        batch: slices in a batch of the fast path.
+        precision: of the fast path, a value of ``MODEL.FAST_PATH``: "auto" (single) or "half".
+    """
     if not torch.cuda.is_available():
         raise NotMeasurable("there is no GPU here")
-    cfg = config_of(
-        "classification/resnet18_t1.yaml", "MODEL.DEVICE", "cuda", "MODEL.FAST_PATH", "half"
-    )
-    plain, weights = model_of(cfg, settings)
+    overrides = ("MODEL.DEVICE", "cuda", "MODEL.FAST_PATH", precision)
+    if task == "segment":
+        cfg, plain, weights = segmenter(settings, *overrides)
+        differences = _detection_differences
+    else:
+        cfg = config_of("classification/resnet18_t1.yaml", *overrides)
+        plain, weights = model_of(cfg, settings)
+        differences = _class_differences
     fast = fast_inference(plain, cfg)
-    inputs = chest_slices(max(settings.slices, 2 * GPU_BATCH), settings.size)
-    batches = in_batches(fast, inputs, GPU_BATCH)
+    inputs = chest_slices(max(settings.slices, 2 * batch), settings.size)
+    batches = in_batches(fast, inputs, batch)
     facts = {
         "weights": weights,
-        "batch": GPU_BATCH,
         "share of GPU time in RoIAlign and NMS": _share_of_regions(batches),
-        "slices with another class": _other_classes(plain, fast, inputs),
-    }
+    } | differences(plain, fast, inputs)
     return compared(
         _synchronized(one_at_a_time(plain, inputs)), _synchronized(batches), settings, facts
     )
@@ -206,11 +214,6 @@ def _share_of_regions(work: Work) -> float:
         if any(name in event.key.lower() for name in REGION_OPERATORS)
     )
     return regions / total
-
-
-@torch.no_grad()
-def _other_classes(plain: nn.Module, fast: nn.Module, inputs: Sequence[dict]) -> int:
-    return sum(plain([x])[0]["pred_class"] != fast([x])[0]["pred_class"] for x in inputs)
 
 
 # ---- torchvision --------------------------------------------------------------------------------

@@ -69,11 +69,10 @@ def model_of(cfg: CfgNode, settings: Settings) -> tuple[nn.Module, str]:
     return model, settings.weights.name
 
 
-def segmenter(settings: Settings) -> tuple[CfgNode, nn.Module, str]:
+def segmenter(settings: Settings, *overrides: object) -> tuple[CfgNode, nn.Module, str]:
     """Config and model of ResNet18_T1 that detects lesions, and a text about its weights."""
-    cfg = config_of(
-        "segmentation/resnet18_t1.yaml", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", SCORE_THRESHOLD
-    )
+    threshold = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", SCORE_THRESHOLD)
+    cfg = config_of("segmentation/resnet18_t1.yaml", *threshold, *overrides)
     model, weights = model_of(cfg, settings)
     if settings.weights is None:
         shift_scores(model, chest_slices(settings.slices, settings.size), SCORE_THRESHOLD)

@@ -1,5 +1,7 @@
 """Detectron2's COCO evaluator with the paper's table; AP is 0, not NaN, without detections."""
 
+import contextlib
+import io
 import json
 import logging
 from pathlib import Path
@@ -7,13 +9,21 @@ from pathlib import Path
 import detectron2.utils.comm as comm
 from detectron2.config import CfgNode
 from detectron2.evaluation import COCOEvaluator
+from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
+from ct_lesion.data.datasets.coco_files import read_coco
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
 
-from .mask_ap import MaskAP
-from .segmentation_metrics import above_score, ap_by_patient, lesion_counts, release_ap
+from .mask_ap import MaskAP, no_results
+from .segmentation_metrics import (
+    above_score,
+    ap_by_patient,
+    best_of_each_image,
+    lesion_counts,
+    release_ap,
+)
 
 SEGMENTATION_METRICS_FILE = "segmentation_metrics.json"
 RESULTS_FILE = "coco_instances_results.json"
@@ -23,17 +33,18 @@ GROUND_TRUTH_FILE = "ground_truth.json"
 class LesionEvaluator(COCOEvaluator):
     """COCO AP of boxes and masks, and the paper's metrics from the same detections.
 
-    Without detections AP is 0, not NaN. In addition to Detectron2's files, it writes
-    ``segmentation_metrics.json`` into the output folder:
+    Without detections AP is 0, not NaN; without lesions (of a class or a size) it is NaN. In
+    addition to Detectron2's files, it writes ``segmentation_metrics.json`` into the output folder:
 
     - ``bbox``, ``segm``: COCO metrics in percent, of all detections.
     - ``paper_table_2``: mask AP in [0, 1] of the detections above ``score_threshold``, by COCO's
       rules (``coco``) and averaged over images as in the published implementation (``release``).
     - ``lesions``: lesions found and false detections above that score, IoU > 0.5.
     - ``patients``: mask AP in [0, 1] of each patient.
+    - ``max_detections``: number of detections per image and class that count in all of these.
 
-    It also writes a copy of the ground truth, ``ground_truth.json``, so that reports do not need
-    the dataset.
+    It also writes the ground truth, with what :func:`read_coco` fills in, as ``ground_truth.json``,
+    so that reports do not need the dataset.
     """
 
     def __init__(
@@ -48,8 +59,11 @@ class LesionEvaluator(COCOEvaluator):
         Args:
             dataset_name: a registered dataset in COCO json.
             output_dir: where predictions and metrics are written.
-            max_dets_per_image: number of detections per image that count.
+            max_dets_per_image: number of detections per image and class that count.
             score_threshold: for the paper's table.
+
+        Raises:
+            DatasetError: see :func:`read_coco`.
         """
         super().__init__(
             dataset_name,
@@ -58,8 +72,14 @@ class LesionEvaluator(COCOEvaluator):
             max_dets_per_image=max_dets_per_image,
             use_fast_impl=False,
         )
+        truth = read_coco(self._metadata.json_file)
+        self._ground_truth = json.dumps(truth)  # before pycocotools changes its masks in place
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
+            self._coco_api.dataset = truth
+            self._coco_api.createIndex()
         self._name = dataset_name
         self._folder = Path(output_dir)
+        self._max_detections = max_dets_per_image
         self._score_threshold = score_threshold
         self._log = logging.getLogger(__name__)
 
@@ -84,19 +104,33 @@ class LesionEvaluator(COCOEvaluator):
                 f"The model has no detections in {self._name}, so AP is 0. It may need more "
                 "training, or MODEL.ROI_HEADS.SCORE_THRESH_TEST is too high."
             )
-            results = {task: dict.fromkeys(metrics, 0.0) for task, metrics in results.items()}
+            results = {task: self._without_detections(task, img_ids) for task in results}
+        if not self._coco_api.anns:
+            self._log.warning(f"{self._name} holds no lesion, so AP is undefined (NaN).")
+        detections = best_of_each_image(detections, self._max_detections)
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / SEGMENTATION_METRICS_FILE
-        ground_truth = Path(self._metadata.json_file).read_text(encoding="utf-8")
         write_together(
             {
                 path: json.dumps(without_nan(metrics), indent=2),
-                self._folder / GROUND_TRUTH_FILE: ground_truth,
+                self._folder / GROUND_TRUTH_FILE: self._ground_truth,
             }
         )
         self._log_tables(metrics)
         self._log.info(f"Written: {path}")
         return results
+
+    def _without_detections(self, task: str, img_ids: list[int] | None) -> dict[str, float]:
+        """Detectron2's metrics: 0 where there are lesions, NaN elsewhere. It says NaN for all."""
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
+            evaluation = COCOeval(self._coco_api, no_results(self._coco_api), task)
+            if img_ids is not None:
+                evaluation.params.imgIds = img_ids
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        names = self._metadata.get("thing_classes")
+        return self._derive_coco_results(evaluation, task, class_names=names)
 
     def _paper_metrics(self, detections: list[dict]) -> dict:
         truth, threshold = self._coco_api, self._score_threshold
@@ -111,6 +145,7 @@ class LesionEvaluator(COCOEvaluator):
                 key: sum(count[key] for count in counts) for key in ("lesions", "found", "false")
             },
             "patients": ap_by_patient(truth, detections),
+            "max_detections": self._max_detections,
         }
 
     def _log_tables(self, metrics: dict) -> None:

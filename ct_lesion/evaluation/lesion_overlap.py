@@ -111,14 +111,19 @@ def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = FOUND_IOU)
         of_all.append(match.scores)
     lesions, false = np.concatenate(of_lesions), np.concatenate(of_false)
     thresholds = np.unique(np.concatenate(of_all))[::-1]
-    found = (lesions[None] >= thresholds[:, None]).sum(axis=1)
+    found = _at_least(lesions, thresholds)
     return FrocCurve(
         thresholds,
         found / len(lesions) if len(lesions) else np.full(len(thresholds), np.nan),
-        (false[None] >= thresholds[:, None]).sum(axis=1) / max(len(matches), 1),
+        _at_least(false, thresholds) / max(len(matches), 1),
         len(lesions),
         len(matches),
     )
+
+
+def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many scores reach each threshold, (K,), without a table of thresholds x scores."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
 
 
 def sensitivity_at_rates(curve: FrocCurve) -> list[float]:

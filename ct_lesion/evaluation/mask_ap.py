@@ -6,6 +6,7 @@ Shapes: I images in the order of their ids.
 import contextlib
 import copy
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,6 @@ from .patient_bootstrap import (
     paired_difference,
 )
 
-MAX_DETECTIONS = 128
 EVERY_AREA = (0.0, 1e10)
 AP_METRICS = ("AP", "AP50", "AP75")
 SIZES = ("small", "medium", "large")
@@ -64,7 +64,8 @@ class MaskAP:
         Args:
             truth: ground truth.
             detections: COCO results (``image_id``, ``category_id``, ``score``, ``segmentation``);
-                the ``MAX_DETECTIONS`` of each image with the highest scores count.
+                all of them count, see
+                :func:`ct_lesion.evaluation.segmentation_metrics.best_of_each_image`.
             image_ids: images to evaluate; default: all.
             area_range: smallest and largest area of the lesions in px. As in COCO, other lesions
                 are ignored, and so are unmatched detections of other sizes.
@@ -72,11 +73,12 @@ class MaskAP:
         self.image_ids = sorted(truth.getImgIds() if image_ids is None else image_ids)
         wanted = set(self.image_ids)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
-            results = _load(truth, [d for d in detections if d["image_id"] in wanted])
-            self._evaluation = COCOeval(truth, results, "segm")
+            chosen = [d for d in detections if d["image_id"] in wanted]
+            self._evaluation = COCOeval(truth, _load(truth, chosen), "segm")
             params = self._evaluation.params
             params.imgIds = self.image_ids
-            params.maxDets = [1, 10, MAX_DETECTIONS]
+            most = max(Counter(d["image_id"] for d in chosen).values(), default=1)
+            params.maxDets = [most]
             params.areaRng, params.areaRngLbl = [list(area_range)], ["wanted"]
             self._evaluation.evaluate()
         self._by_class = [
@@ -128,9 +130,12 @@ class MaskAP:
 
 
 def _load(truth: COCO, detections: Sequence[dict]) -> COCO:
-    if detections:
-        return truth.loadRes([dict(d) for d in detections])
-    empty = COCO()  # pycocotools cannot load an empty list
+    return truth.loadRes([dict(d) for d in detections]) if detections else no_results(truth)
+
+
+def no_results(truth: COCO) -> COCO:
+    """Results without detections; pycocotools cannot load an empty list."""
+    empty = COCO()
     empty.dataset = {**truth.dataset, "annotations": []}
     empty.createIndex()
     return empty

@@ -33,6 +33,7 @@ class CountSummary:
 
     Attributes:
         slices, patients: their numbers.
+        padded: number of slices whose RoI batch is padded with copies.
         spread: 1.96 standard deviations of the counts (divisor n - 1), which the paper's "±"
             appears to be; NaN for fewer than 2 slices. It describes the variation between slices,
             not the uncertainty of the mean.
@@ -43,6 +44,7 @@ class CountSummary:
     class_name: str
     slices: int
     patients: int
+    padded: int
     spread: float
     mean: Interval
 
@@ -74,15 +76,17 @@ class KSTest:
     reason: str = ""
 
 
-def count_above(scores: np.ndarray, threshold: float) -> np.ndarray:
+def count_above(scores: np.ndarray, is_copy: np.ndarray, threshold: float) -> np.ndarray:
     """Number of RoIs of each slice with a score above the threshold, (M,).
 
-    Copies of RoIs count, as in the paper.
+    Copies that pad an RoI batch do not count: a slice with one confident region would otherwise
+    count N of them.
 
     Args:
         scores: (M, N), 0..1.
+        is_copy: (M, N) bool, rows that repeat the row above.
     """
-    return (np.asarray(scores) > threshold).sum(axis=1)
+    return ((np.asarray(scores) > threshold) & ~np.asarray(is_copy, bool)).sum(axis=1)
 
 
 def balanced_sample(
@@ -114,6 +118,7 @@ def describe_counts(
     labels: np.ndarray,
     class_names: Sequence[str],
     patients: Sequence[str] | np.ndarray,
+    padded: np.ndarray,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -125,6 +130,7 @@ def describe_counts(
         labels: (M,) true classes.
         class_names: C names.
         patients: (M,) the patient of each slice.
+        padded: (M,) bool, whether the slice's RoI batch is padded with copies.
         resamples, seed: of the bootstrap.
     """
     labels, patients = np.asarray(labels), np.asarray(patients)
@@ -143,6 +149,7 @@ def describe_counts(
                 name,
                 len(class_counts),
                 len(np.unique(class_patients)),
+                int(np.asarray(padded)[of_class].sum()),
                 float(spread),
                 intervals["mean"],
             )

@@ -53,10 +53,10 @@ def mean_image_ap(images: Iterable[ImageMatches]) -> dict[str, float]:
     """AP averaged over images, at IoU 0.5, at 0.75, and over 0.5 to 0.95 in steps of 0.05.
 
     Returns:
-        ``AP50``, ``AP75`` and ``AP``, in [0, 1]; NaN without images.
+        ``AP50``, ``AP75`` and ``AP``, in [0, 1]; NaN if no image has a lesion.
     """
     images = list(images)
-    if not images:
+    if not any(image.ious.shape[1] for image in images):
         return {"AP50": float("nan"), "AP75": float("nan"), "AP": float("nan")}
     by_threshold = {
         round(float(t), 2): float(np.mean([image_ap(image, t) for image in images]))

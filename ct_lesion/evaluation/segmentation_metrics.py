@@ -21,34 +21,52 @@ def above_score(detections: Iterable[dict], threshold: float) -> list[dict]:
     return [d for d in detections if d["score"] > threshold]
 
 
+def best_of_each_image(detections: Sequence[dict], limit: int) -> list[dict]:
+    """The ``limit`` detections of each image and class with the highest scores, as COCO counts.
+
+    Args:
+        detections: COCO results.
+        limit: ``TEST.DETECTIONS_PER_IMAGE``.
+    """
+    groups = defaultdict(list)
+    for place, detection in enumerate(detections):
+        key = detection["image_id"], detection["category_id"]
+        groups[key].append((-detection["score"], place))
+    kept = {place for group in groups.values() for _, place in sorted(group)[:limit]}
+    return [d for place, d in enumerate(detections) if place in kept]
+
+
 def match_images(truth: COCO, detections: Iterable[dict]) -> dict[int, ImageMatches]:
     """Mask IoU of detections and lesions of the same class, for each image of the ground truth."""
     by_image = defaultdict(list)
     for detection in detections:
         by_image[detection["image_id"]].append(detection)
     return {
-        image_id: _match(truth.imgToAnns[image_id], by_image[image_id])
+        image_id: _match(truth, truth.imgToAnns[image_id], by_image[image_id])
         for image_id in sorted(truth.getImgIds())
     }
 
 
-def _match(truths: Sequence[dict], detections: Sequence[dict]) -> ImageMatches:
+def _match(truth: COCO, lesions: Sequence[dict], detections: Sequence[dict]) -> ImageMatches:
     scores = np.array([d["score"] for d in detections], dtype=float)
-    if not truths or not detections:
-        return ImageMatches(np.zeros((len(detections), len(truths))), scores)
+    if not lesions or not detections:
+        return ImageMatches(np.zeros((len(detections), len(lesions))), scores)
     ious = coco_mask.iou(
         [d["segmentation"] for d in detections],
-        [t["segmentation"] for t in truths],
-        [0] * len(truths),
+        [truth.annToRLE(lesion) for lesion in lesions],  # they may be polygons
+        [0] * len(lesions),
     )
     same_class = np.equal.outer(
-        [d["category_id"] for d in detections], [t["category_id"] for t in truths]
+        [d["category_id"] for d in detections], [lesion["category_id"] for lesion in lesions]
     )
     return ImageMatches(np.where(same_class, ious, 0.0), scores)
 
 
 def release_ap(truth: COCO, detections: Iterable[dict], score_threshold: float) -> dict[str, float]:
-    """AP averaged over images as in the published implementation, of detections above a score."""
+    """AP averaged over images as in the published implementation, of detections above a score.
+
+    NaN if no image has a lesion.
+    """
     matches = match_images(truth, above_score(detections, score_threshold))
     return mean_image_ap(matches.values())
 
@@ -81,7 +99,7 @@ def ap_by_patient(truth: COCO, detections: Sequence[dict]) -> dict[str, dict[str
     images = defaultdict(list)
     for image in truth.loadImgs(truth.getImgIds()):
         if "patient" in image:
-            images[image["patient"]].append(image["id"])
+            images[str(image["patient"])].append(image["id"])
     return {
         patient: {"slices": len(ids), **MaskAP(truth, detections, image_ids=ids).of()}
         for patient, ids in sorted(images.items())

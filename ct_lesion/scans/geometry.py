@@ -20,6 +20,11 @@ from ct_lesion.errors import DatasetError
 
 Vector = tuple[float, float, float]
 LARGEST_NUMBER = 1e6  # mm; an origin a kilometre away is damage
+MOST_SHEAR_DEGREES = 1.0
+STRAIGHTEN = (
+    "Resample the volume to perpendicular axes, or convert the DICOM files again with a program "
+    "that corrects the gantry tilt, e.g. dcm2niix."
+)
 SAME_PLACE = 0.25  # of the smallest side of a voxel; converters round positions and spacings
 
 
@@ -156,12 +161,18 @@ class Geometry:
         return image
 
 
+def shear_degrees(axes: np.ndarray) -> float:
+    """Largest deviation of the angles between the columns of (3, 3) axes from 90 degrees."""
+    axes = axes / np.linalg.norm(axes, axis=0)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(axes.T @ axes - np.eye(3)).max(), 0, 1))))
+
+
 def check_geometry(path: Path, geometry: Geometry) -> None:
     """Refuse an impossible grid.
 
     Raises:
         DatasetError: spacing, origin or axes are not finite or too large, the spacing is not
-            positive, or the axes do not span a volume.
+            positive, or the axes do not span a volume or are not perpendicular.
     """
     for what, numbers in (
         ("spacing", geometry.spacing),
@@ -174,6 +185,9 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
         raise DatasetError(f"{path}: its spacing is {tuple(geometry.spacing)} mm, not above 0.")
     if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.5:
         raise DatasetError(f"{path}: its axes do not span a volume: {tuple(geometry.direction)}.")
+    shear = shear_degrees(np.reshape(geometry.direction, (3, 3)))
+    if shear > MOST_SHEAR_DEGREES:
+        raise DatasetError(f"{path}: its axes are sheared by {shear:.1f} degrees. {STRAIGHTEN}")
 
 
 def check_same_grid(path: Path, mask: Geometry, scan: Geometry, of: str | Path) -> None:

@@ -12,35 +12,20 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isfinite, prod
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
 from ct_lesion.errors import DatasetError
 
+from .nifti_header import NiftiHeader
 from .volume_headers import check_volume_size
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
-# size of the two versions' headers, and offsets and struct codes of (dim, datatype, bitpix, pixdim,
-# vox_offset, magic) in them
-_NIFTI_1 = (
-    348,
-    {"dim": (40, "8h"), "types": (70, "2h"), "pixdim": (76, "8f"), "vox_offset": (108, "f")}
-    | {"magic": (344, "4s")},
-)
-_NIFTI_2 = (
-    540,
-    {"dim": (16, "8q"), "types": (12, "2h"), "pixdim": (104, "8d"), "vox_offset": (168, "q")}
-    | {"magic": (4, "4s")},
-)
-_MAGIC = (b"n+1\0", b"n+2\0")  # "ni1" and "ni2" are headers of a separate file of voxels
-_BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
-_BITS |= {1280: 64, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
 _FLOATS = {16: "f4", 64: "f8"}
 
 
@@ -55,7 +40,7 @@ def check_nifti(path: Path) -> None:
     """
     compressed = path.name.lower().endswith(".gz")
     with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
-        header = _read_header(file)
+        header = NiftiHeader.read(file)
         if not compressed and path.stat().st_size < header.stop:
             raise EOFError
         if header.datatype in _FLOATS:
@@ -68,6 +53,17 @@ def check_nifti(path: Path) -> None:
                 raise EOFError
 
 
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Read the header of a NIfTI file.
+
+    Raises:
+        DatasetError: the file is damaged or not NIfTI-1.
+    """
+    compressed = path.name.lower().endswith(".gz")
+    with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
+        return NiftiHeader.read(file)
+
+
 def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
     """Unpack a ``.nii.gz`` into a file, but no more than its header declares.
 
@@ -76,7 +72,7 @@ def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
         OSError: the disk is full.
     """
     with _faults_named(path), gzip.open(path) as packed:
-        header = _read_header(packed)
+        header = NiftiHeader.read(packed)
         check_volume_size(path, header.size, header.bits // 8)
     with gzip.open(path) as packed:
         left = header.stop + _TRAILING
@@ -102,42 +98,6 @@ def _faults_named(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path}: cannot be read as a volume (the file was cut off).") from None
     except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read as a volume ({error}).") from None
-
-
-class _Header(NamedTuple):
-    """Byte order, voxels along each axis, and the bytes of the unpacked file that hold them."""
-
-    order: str
-    size: tuple[int, ...]
-    datatype: int
-    bits: int
-    start: int
-    stop: int
-
-
-def _read_header(file: BinaryIO) -> _Header:
-    header = file.read(_NIFTI_2[0])
-    for order in "<>":
-        for length, places in (_NIFTI_1, _NIFTI_2):
-            if len(header) >= length and struct.unpack_from(order + "i", header)[0] == length:
-                values = {
-                    name: struct.unpack_from(order + code, header, offset)
-                    for name, (offset, code) in places.items()
-                }
-                dim, (datatype, bits) = values["dim"], values["types"]
-                size, start = dim[1 : dim[0] + 1], int(values["vox_offset"][0])
-                spacing = values["pixdim"][1:4]
-                if values["magic"][0] not in _MAGIC:  # ITK drops position and orientation
-                    raise OSError(f"its header has the magic {values['magic'][0]!r}, not NIfTI's")
-                if not all(isfinite(mm) and mm for mm in spacing):  # 1 mm to ITK
-                    raise OSError(f"its header says a spacing of {spacing} mm")
-                if not 1 <= dim[0] <= 7 or min(size) < 1 or start < 0:
-                    raise OSError(f"its header says {dim[0]} dimensions of {size}")
-                if _BITS.get(datatype) != bits:
-                    raise OSError(f"its header says {bits} bits a voxel of type {datatype}")
-                stop = start + prod(size) * bits // 8
-                return _Header(order, size, datatype, bits, start, stop)
-    raise OSError("no NIfTI header")
 
 
 def _check_finite(path: Path, file: BinaryIO, size: int, dtype: str) -> None:

@@ -30,7 +30,7 @@ from ct_lesion.pictures import (
 from .geometry import Geometry
 from .names import natural_key, unique_names
 from .nifti_checks import NOT_FINITE
-from .quality import sampled_range
+from .quality import check_offset, sample_indices, sampled_range
 from .scan import (
     GREY_NOTE,
     HU_OFFSET_NOTE,
@@ -108,6 +108,8 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         is_hu = True
         offset = options.hu_offset
         check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
+        if offset:
+            check_offset(place, [stored(z) for z in sample_indices(len(pages))], offset)
         read = HUSlices(stored, offset)
         notes.append(HU_OFFSET_NOTE.format(offset=offset))
     elif options.window is not None:

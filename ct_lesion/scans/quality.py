@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from .scan import QCFinding, Scan
+from ct_lesion.errors import DatasetError
+
+from .scan import AIR_HU, LOWEST_UNPADDED_HU, QCFinding, Scan
 from .windows import DEFAULT_WINDOW, Window
 
 FEWEST_SLICES = 10
@@ -20,6 +23,9 @@ CONSTANT_HU, CONSTANT_GREY = 20.0, 4.0  # standard deviations
 MOST_SATURATED = 0.5  # of the body
 CONSTANT, SATURATED = "constant", "saturated"  # codes of findings
 SAMPLES, SAMPLE_SIDE = 5, 128
+LUNG_OR_AIR_HU, SOFT_TISSUE_HU = (LOWEST_UNPADDED_HU, -700), (-200, 200)
+LEAST_SHARE = 0.001  # of the sampled pixels
+LIKELY_SHARE = 0.01
 
 
 def sample_indices(count: int, samples: int = SAMPLES) -> list[int]:
@@ -33,6 +39,64 @@ def sampled_range(read: Callable[[int], np.ndarray], count: int) -> tuple[float,
     # NumPy's extremes propagate NaN, Python's do not
     low, high = np.min([p.min() for p in sampled]), np.max([p.max() for p in sampled])
     return float(low), float(high)
+
+
+def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:
+    """Findings about values that look shifted or scaled: nothing near air, or nothing near water.
+
+    Pixels of -1024 count as padding, and so do those below -1100.
+
+    Args:
+        sampled: HU of a few slices, of any shape.
+    """
+    air, tissue = _shares(sampled)
+    return [
+        QCFinding(
+            "values",
+            f"hardly a pixel is within {low} to {high} HU, where every chest has {what}: the "
+            "values may be shifted or scaled, so check the rescaling (slope, intercept, --hu)",
+        )
+        for share, (low, high), what in (
+            (air, LUNG_OR_AIR_HU, "lung and air"),
+            (tissue, SOFT_TISSUE_HU, "soft tissue"),
+        )
+        if share < LEAST_SHARE
+    ]
+
+
+def check_offset(path: Path, sampled: Sequence[np.ndarray], offset: float) -> None:
+    """Refuse ``--hu`` for values that are HU without it.
+
+    Args:
+        sampled: stored values of a few slices.
+
+    Raises:
+        DatasetError: the stored values have lung and soft tissue where HU have them, and the
+            values minus the offset hardly have soft tissue.
+    """
+    air, tissue = _shares(sampled)
+    _, shifted_tissue = _shares([stored - np.float32(offset) for stored in sampled])
+    if min(air, tissue) > LIKELY_SHARE and shifted_tissue < 0.1 * tissue:
+        raise DatasetError(
+            f"{path}: its values are HU already: lung and soft tissue have their usual values "
+            f"without the offset. Leave out --hu {offset:g}."
+        )
+
+
+def _shares(sampled: Iterable[np.ndarray]) -> np.ndarray:
+    """Shares of the pixels that are lung or air (without padding), and soft tissue."""
+    counts, pixels = np.zeros(2), 0
+    for hu in sampled:
+        counts += (
+            _count_within(hu, LUNG_OR_AIR_HU) - int((hu == AIR_HU).sum()),
+            _count_within(hu, SOFT_TISSUE_HU),
+        )
+        pixels += hu.size
+    return counts / pixels
+
+
+def _count_within(hu: np.ndarray, limits: tuple[int, int]) -> int:
+    return int(((hu >= limits[0]) & (hu <= limits[1])).sum())
 
 
 def check_scan(scan: Scan) -> list[QCFinding]:
@@ -90,16 +154,18 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
 
 
 def _check_grey_values(scan: Scan) -> Iterator[QCFinding]:
-    samples = sample_indices(len(scan))
-    spread = max(float(_thin_out(scan.values(index)).std()) for index in samples)
+    sampled = [_thin_out(scan.values(index)) for index in sample_indices(len(scan))]
+    spread = max(float(values.std()) for values in sampled)
     limit, unit = (CONSTANT_HU, "HU") if scan.is_hu else (CONSTANT_GREY, "grey values")
     if spread < limit:
         yield QCFinding(
             CONSTANT,
             f"nearly constant: standard deviation of at most {spread:.1f} {unit} in "
-            f"{len(samples)} sampled slices",
+            f"{len(sampled)} sampled slices",
         )
     else:
+        if scan.is_hu and scan.kind != "dicom":  # DICOM is checked without its padding
+            yield from hu_findings(sampled)
         yield from check_saturation(scan, scan.window or DEFAULT_WINDOW)
 
 

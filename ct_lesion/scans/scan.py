@@ -17,6 +17,7 @@ from ct_lesion.errors import DatasetError
 
 from .geometry import Geometry
 from .nifti_checks import NOT_FINITE
+from .nifti_header import NiftiHeader
 from .windows import DEFAULT_WINDOW, Window
 
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
@@ -27,6 +28,10 @@ NO_GEOMETRY_NOTE = (
 )
 HIGHEST_LABEL = 15
 """8-bit input with no value above this is a label mask, not an image."""
+AIR_HU = -1024
+"""Padding counts as this."""
+LOWEST_UNPADDED_HU = -1100
+"""Values below are padding around the image, e.g. -2000 or -3024, and count as air."""
 LOWEST_AIR_HU = -300
 """Every chest CT contains lung or air below this."""
 STORABLE = (-32768, 32767)  # int16
@@ -84,6 +89,7 @@ class Scan:
         dropped_slices: number of slices left out because another one lies at their position.
         dicom_files: source file of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
+        nifti: header of a NIfTI file, which masks copy.
         read_slice: returns the internal slice at an index.
     """
 
@@ -103,6 +109,7 @@ class Scan:
     qc: list[QCFinding] = field(default_factory=list)
     dropped_slices: int = 0
     dicom_files: list[Path] | None = field(default=None, repr=False)
+    nifti: NiftiHeader | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

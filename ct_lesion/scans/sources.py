@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ct_lesion.errors import DatasetError
 
-from .dicom.headers import DicomSeries, group_series, is_dicom_file
+from .dicom.grouping import DicomSeries, group_series
+from .dicom.headers import DICOM_ENDINGS, is_dicom_file
 from .dicom.series import open_series
 from .names import natural_key, safe_name, unique_names
 from .picture_stack import is_picture_file, is_stack, open_pictures
 from .quality import check_scan
-from .scan import ReadOptions, Scan
+from .scan import QCFinding, ReadOptions, Scan
 from .volume_files import files_of_volume, is_volume_file, open_volume, volume_stem
 
 _OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
@@ -34,12 +35,16 @@ class ScanSource:
         name: safe as a folder name, unique among the scans that were found.
         files: all files of the scan.
         kind: ``dicom``, ``volume`` or ``pictures``.
+        findings: about its files, for the opened scan.
+        fault: why it cannot be opened; None if that is not known yet.
     """
 
     name: str
     files: tuple[Path, ...]
     kind: str
     options: ReadOptions = field(default_factory=ReadOptions, repr=False)
+    findings: tuple[QCFinding, ...] = ()
+    fault: str | None = None
 
     def open(self) -> Scan:
         """Open the scan and run the quality checks.
@@ -47,9 +52,11 @@ class ScanSource:
         Raises:
             DatasetError: the scan cannot be used.
         """
+        if self.fault:
+            raise DatasetError(self.fault)
         try:
             scan = _OPENERS[self.kind](self.name, self.files, self.options)
-            scan.qc.extend(check_scan(scan))
+            scan.qc = [*self.findings, *scan.qc, *check_scan(scan)]
         except OSError as error:
             raise DatasetError(f"{self.files[0]}: {error.strerror or error}.") from None
         return scan
@@ -64,6 +71,8 @@ class _Found:
     pictures: dict[Path, Path] = field(default_factory=dict)
     named: set[Path] = field(default_factory=set)
     """Files that the user named individually: an error if unusable, never skipped."""
+    unreadable: list[Path] = field(default_factory=list)
+    """Empty or unreadable files and broken links: lost slices, if they lie beside slices."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, root: Path) -> bool:
@@ -123,11 +132,14 @@ def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
     Raises:
         DatasetError: there is no scan or more than one, or the scan cannot be used.
     """
-    sources = find_scans([path], options=options or ReadOptions())
+    notes: list[str] = []
+    sources = find_scans([path], options=options or ReadOptions(), notes=notes)
     if len(sources) > 1:
         names = ", ".join(source.name for source in sources[:_MOST_NAMED])
         raise DatasetError(f"{path}: {len(sources)} scans ({names}, ...), expected one.")
-    return sources[0].open()
+    scan = sources[0].open()
+    scan.notes[:0] = notes
+    return scan
 
 
 def _take_input(item: str, found: _Found) -> None:
@@ -153,8 +165,12 @@ def _take_input(item: str, found: _Found) -> None:
 
 def _take_folder(folder: Path, found: _Found) -> None:
     paths, seen = [], set()
+
+    def unreadable(error: OSError) -> None:
+        found.notes.append(f"{error.filename}: folder cannot be read ({error.strerror})")
+
     # follow links: large archives are often linked into a data folder
-    for place, below, names in os.walk(folder, followlinks=True):
+    for place, below, names in os.walk(folder, followlinks=True, onerror=unreadable):
         if Path(place).resolve() in seen:  # a link to a parent folder would never end
             below.clear()
             continue
@@ -176,45 +192,102 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
             skipped.append(path)
     voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
     skipped = [path for path in skipped if path not in voxels]
-    if skipped:
-        some = ", ".join(path.name for path in skipped[:_MOST_NAMED])
-        more = ", ..." if len(skipped) > _MOST_NAMED else ""
-        found.notes.append(f"{item}: skipped {len(skipped)} files of other kinds: {some}{more}")
+    unreadable = [path for path in skipped if _is_unreadable(path)]
+    found.unreadable += unreadable
+    for paths, what in (
+        (unreadable, "files that cannot be read (empty, broken links or without permission)"),
+        ([path for path in skipped if path not in unreadable], "files of other kinds"),
+    ):
+        if paths:
+            found.notes.append(f"{item}: skipped {len(paths)} {what}: {_some_names(paths)}")
+
+
+def _some_names(paths: Sequence[Path]) -> str:
+    more = ", ..." if len(paths) > _MOST_NAMED else ""
+    return ", ".join(path.name for path in paths[:_MOST_NAMED]) + more
+
+
+def _is_unreadable(path: Path) -> bool:
+    if path.is_symlink() and not path.exists():
+        return True
+    return path.is_file() and (path.stat().st_size == 0 or not os.access(path, os.R_OK))
 
 
 def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
-    series, notes = group_series(found.dicom)
+    series, unreadable, notes = group_series(found.dicom)
     found.notes += notes
     if options.series_uid is not None:
-        everything = series
+        there = "; ".join(s.label for s in series if s.uid) or "no DICOM series"
         series = [s for s in series if s.uid == options.series_uid]
+        unreadable = {}
         if not series:
-            there = "; ".join(s.label for s in everything if s.uid) or "no DICOM series"
             raise DatasetError(f"--series-uid {options.series_uid}: not found, there is {there}.")
     usable: list[DicomSeries] = []
     for one in series:
-        # a damaged file has no series; a series that is not CT is only an error if it was named
-        if one.fault and one.uid and not found.named.intersection(one.files):
+        # a series that is not CT is only an error if it was named
+        if one.fault and not one.damaged and not found.named.intersection(one.files):
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
             usable.append(one)
-    places = [_common_folder(one.files) if one.uid else None for one in usable]
-    return [
+    cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
+    lost = [*found.unreadable, *unreadable, *cut_off]
+    places = [one.files[0].parent for one in usable]
+    sources = [
         ScanSource(
-            name=_series_name(one, place, found.dicom[one.files[0]], places.count(place) > 1),
+            name=_series_name(one, found.dicom[one.files[0]], places.count(place) > 1),
             files=one.files,
             kind="dicom",
             options=options,
+            findings=(*one.findings, *_lost_slices(one, lost)),
+            fault=one.fault and _with_file(one.fault, one.files[0]),
         )
         for one, place in zip(usable, places, strict=True)
     ]
+    return sources + [
+        ScanSource(_name_from(path, found.dicom[path]), (path,), "dicom", options, fault=fault)
+        for path, fault in unreadable.items()
+    ]
 
 
-def _series_name(series: DicomSeries, place: Path | None, root: Path, shared: bool) -> str:
-    if place is None:  # a damaged file
-        return _name_from(series.files[0], root)
-    name = _name_from(place, root)
-    return f"{name}-series{series.number}" if shared and series.number else name
+def _with_file(fault: str, file: Path) -> str:
+    return fault if str(file.parent) in fault else f"{file}: {fault}."
+
+
+def _lost_slices(series: DicomSeries, lost: Sequence[Path]) -> list[QCFinding]:
+    """A finding if files beside the slices, named alike, cannot be read."""
+    folder, endings = series.files[0].parent, {_ending(path) for path in series.files}
+    beside = [
+        path
+        for path in lost
+        if path.parent == folder and path not in series.files and _ending(path) in endings
+    ]
+    if not beside:
+        return []
+    return [
+        QCFinding(
+            "unreadable_files",
+            f"{len(beside)} files beside the slices cannot be read, so slices may be missing: "
+            f"{_some_names(beside)}",
+        )
+    ]
+
+
+def _ending(path: Path) -> str:
+    """The ending of a DICOM file; files named by a number or UID have none."""
+    ending = path.suffix.lower()
+    return "" if ending in DICOM_ENDINGS or ending[1:].isdecimal() else ending
+
+
+def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
+    """
+    Args:
+        root: folder that the name is relative to.
+        shared: the folder holds other scans too.
+    """
+    name = _name_from(series.files[0].parent, root)
+    if shared and series.number:
+        name = f"{name}-series{series.number}"
+    return f"{name}-{series.part}" if shared and series.part else name
 
 
 def _volume_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
@@ -246,7 +319,3 @@ def _name_from(path: Path, root: Path) -> str:
     """The folders between the input and the file, and the file's name, e.g. ``NCP-12-1``."""
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     return "-".join(parts) or path.name
-
-
-def _common_folder(files: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in files]))

@@ -19,11 +19,13 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import DatasetError, reason
 
-from .geometry import Geometry, OrientedSlices, check_geometry
-from .nifti_checks import NIFTI_ENDINGS, check_nifti, unpack_nifti
+from .geometry import OrientedSlices
+from .nifti_checks import NIFTI_ENDINGS, check_nifti, read_nifti_header, unpack_nifti
+from .quality import check_offset, sample_indices
 from .scan import (
     GREY_NOTE,
     HU_OFFSET_NOTE,
+    LOWEST_UNPADDED_HU,
     HUSlices,
     ReadOptions,
     Scan,
@@ -31,6 +33,7 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
+from .volume_geometry import place_of, why_unreadable
 from .volume_headers import (
     IMAGE_IO,
     check_compressed_meta,
@@ -84,20 +87,24 @@ class VolumeFile:
         if path.stat().st_size == 0:
             raise DatasetError(f"{path}: cannot be read as a volume (the file is empty).")
         data_files(path)
+        is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
+        self.nifti = read_nifti_header(path) if is_nifti else None
         self._unpacked = _unpack(path) if _is_packed_nifti(path) else None
         self._reader.SetFileName(self._unpacked.name if self._unpacked else str(path))
         try:
             self._reader.ReadImageInformation()
         except RuntimeError as error:
-            raise DatasetError(f"{path}: cannot be read as a volume ({reason(error)}).") from None
+            raise DatasetError(f"{path}: {why_unreadable(error, self.nifti)}") from None
         self._check_layout()
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
-        if path.name.lower().endswith(NIFTI_ENDINGS):
+        if is_nifti:
             check_nifti(path)
         elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
             check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
-        self.geometry = _geometry(self._reader)
-        check_geometry(path, self.geometry)
+        # ITK adds the intercept of an unscaled NIfTI file
+        self._added = np.float32(self.nifti.unused_intercept if self.nifti else 0)
+        self.place = place_of(path, self._reader, self.nifti)
+        self.geometry = self.place.geometry
         self.pixel_type = self._reader.GetPixelID()
         self.is_8_bit = self.pixel_type == sitk.sitkUInt8
         if self.pixel_type not in _SMALL_INTEGERS:
@@ -117,6 +124,11 @@ class VolumeFile:
             stop = min(start + _CHECKED_AT_ONCE, self.geometry.size[2])
             kept = self._voxels
             yield self._read_slab(start, stop) if kept is None else kept[start:stop]
+
+    def lowest_from(self, limit: float) -> float:
+        """Lowest value that is not below a limit; infinite if there is none."""
+        inside = (slab[slab >= limit] for slab in self.slabs())
+        return min((float(values.min()) for values in inside if values.size), default=np.inf)
 
     def value_range(self) -> tuple[float, float]:
         """Lowest and highest value; NaN if a voxel is NaN."""
@@ -156,10 +168,15 @@ class VolumeFile:
         with self._lock:
             self._reader.SetExtractIndex((0, 0, start, *more))
             self._reader.SetExtractSize((width, height, stop - start, *more))
-            return sitk.GetArrayFromImage(self._execute())
+            voxels = sitk.GetArrayFromImage(self._execute())
+        if self._added:
+            voxels -= self._added
+        return voxels
 
     def _read_all(self) -> np.ndarray:
         image = self._execute()
+        if self._added:
+            image = image - float(self._added)
         voxels = sitk.GetArrayViewFromImage(image)
         voxels = voxels.reshape(voxels.shape[-3:])
         whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
@@ -207,18 +224,6 @@ def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
     return whole
 
 
-def _geometry(reader: sitk.ImageFileReader) -> Geometry:
-    """Geometry of the first three dimensions; any others have length 1."""
-    dimension = reader.GetDimension()
-    direction = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3]
-    return Geometry(
-        reader.GetSize()[:3],
-        reader.GetSpacing()[:3],
-        reader.GetOrigin()[:3],
-        tuple(float(cosine) for cosine in direction.ravel()),
-    )
-
-
 def _type_name(reader: sitk.ImageFileReader) -> str:
     return sitk.GetPixelIDValueAsString(reader.GetPixelID())
 
@@ -240,15 +245,23 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             notes.append("--hu and the window do not apply to 8-bit volumes")
     else:
         offset = options.hu_offset or 0.0
-        check_hu_range(
-            path,
-            low - offset,
-            high - offset,
-            "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU.",
-        )
+        advice = "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU."
+        check_hu_range(path, low - offset, high - offset, advice)
+        if low - offset < LOWEST_UNPADDED_HU:
+            inside = volume.lowest_from(LOWEST_UNPADDED_HU + offset) - offset
+            advice += f" Values below {LOWEST_UNPADDED_HU} count as padding."
+            check_hu_range(path, min(inside, high - offset), high - offset, advice)
+        if offset:
+            sampled = [volume.slice(z) for z in sample_indices(volume.geometry.size[2])]
+            check_offset(path, sampled, offset)
         read = HUSlices(read, offset)
         if offset:
             notes.append(HU_OFFSET_NOTE.format(offset=offset))
+    fields = place_slices(volume.geometry)
+    if not volume.place.has_sizes:
+        fields["spacing_mm"] = None
+    if not volume.place.has_axes:
+        fields["z_mm"] = None
     return Scan(
         name=name,
         kind="volume",
@@ -257,5 +270,7 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
         window=None if volume.is_8_bit else options.window,
         read_slice=read,
         notes=notes,
-        **place_slices(volume.geometry),
+        qc=list(volume.place.findings),
+        nifti=volume.nifti,
+        **fields,
     )

@@ -48,6 +48,9 @@ _META_VECTORS = (
     "CenterOfRotation",
 )
 _META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+_META_SIZES = ("ElementSpacing", "ElementSize")
+# NRRD fields without spaces
+_NRRD_SIZES, _NRRD_AXES = ("spacings", "spacedirections"), ("spacedirections",)
 
 
 def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
@@ -96,6 +99,27 @@ def data_files(path: Path) -> tuple[Path, ...]:
             )
         files.append(path.parent / name)
     return tuple(file for file in files if file.is_file())
+
+
+def missing_geometry(path: Path) -> tuple[bool, bool]:
+    """Whether an NRRD or MetaImage header lacks the size of a voxel, and the orientation.
+
+    ITK then takes 1 mm, and axes to the patient's left, back and head.
+    """
+    nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    sizes, axes = (_NRRD_SIZES, _NRRD_AXES) if nrrd else (_META_SIZES, _META_MATRICES)
+    with path.open("rb") as file:
+        lines = _split(file.read(LONGEST_HEADER))
+    fields = {}
+    for line in lines:
+        key, _, value = line.partition(":" if nrrd else "=")
+        key = "".join(key.split()).lower()
+        if not line or key == "elementdatafile":
+            break
+        fields[key] = value.lower()
+    unknown = any(word in fields.get(key, "") for key in _NRRD_SIZES for word in ("nan", "none"))
+    given = [any(key.lower() in fields for key in keys) for keys in (sizes, axes)]
+    return unknown or not given[0], not given[1]
 
 
 def _nrrd_names(path: Path) -> list[str]:

@@ -58,7 +58,7 @@ def test_the_floor_has_each_convolution_once() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_gpu_case_is_skipped_without_a_gpu() -> None:
-    assert run("classify-gpu-resnet18_t1").skipped == "there is no GPU here"
+    assert run("segment-gpu-batch16-half").skipped == "there is no GPU here"
 
 
 def test_torchvisions_model_has_the_same_architecture() -> None:

@@ -22,8 +22,17 @@ NAMES = ("Control", "Common Pneumonia", "COVID-19")
 
 def test_counts_above_a_threshold():
     scores = np.array([[0.9, 0.5, 0.5, 0.1], [0.4, 0.3, 0.3, 0.2], [0.1, 0, 0, 0]])
-    assert count_above(scores, 0.2).tolist() == [3, 3, 0]  # 0.2 is not above 0.2
-    assert count_above(scores, 0.5).tolist() == [1, 0, 0]
+    no_copies = np.zeros((3, 4), bool)
+    assert count_above(scores, no_copies, 0.2).tolist() == [3, 3, 0]  # 0.2 is not above 0.2
+    assert count_above(scores, no_copies, 0.5).tolist() == [1, 0, 0]
+
+
+def test_copies_that_pad_a_batch_are_not_counted():
+    # slices with one kept region, with three, and without any (all rows are copies, score 0)
+    scores = np.array([[0.9, 0.9, 0.9, 0.9], [0.8, 0.8, 0.6, 0.1], [0, 0, 0, 0]])
+    is_copy = np.array([[0, 1, 1, 1], [0, 1, 0, 0], [1, 1, 1, 1]])
+    assert count_above(scores, is_copy, 0.5).tolist() == [1, 2, 0]
+    assert count_above(scores, is_copy, 0.05).tolist() == [1, 3, 0]
 
 
 def test_balanced_sample():
@@ -47,12 +56,14 @@ def test_description_by_hand():
     labels = np.array([0, 0, 0, 0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = describe_counts(counts, labels, NAMES, ["p", "p", "q", "r", "s"], resamples=200)
+        padded = np.array([True, False, True, False, True])
+        patients = ["p", "p", "q", "r", "s"]
+        found = describe_counts(counts, labels, NAMES, patients, padded, resamples=200)
     assert [(c.threshold, c.class_name) for c in found] == [
         (t, name) for t in (0.2, 0.5) for name in NAMES
     ]
     control, pneumonia, covid = found[:3]
-    assert (control.slices, control.patients) == (4, 3)
+    assert (control.slices, control.patients, control.padded) == (4, 3, 2)
     assert control.mean.estimate == 3
     assert control.spread == pytest.approx(1.96 * math.sqrt(14 / 3))
     assert (control.mean.low, control.mean.high) == (1.5, 6)  # patient p or r three times

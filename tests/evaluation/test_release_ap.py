@@ -10,6 +10,14 @@ def matches(ious: list[list[float]], scores: list[float]) -> ImageMatches:
     return ImageMatches(np.array(ious, dtype=float).reshape(len(scores), -1), np.array(scores))
 
 
+def test_without_any_lesion_the_mean_is_undefined():
+    empty, false = ImageMatches(np.zeros((0, 0)), np.zeros(0)), matches([[]], [0.9])
+    for images in ([], [empty], [empty, false]):
+        assert np.isnan(list(mean_image_ap(images).values())).all()
+    found = matches([[0.9]], [0.9])
+    assert mean_image_ap([found, empty, false])["AP50"] == pytest.approx(2 / 3)
+
+
 def test_an_empty_image_scores_one_and_a_half_empty_one_zero():
     assert image_ap(ImageMatches(np.zeros((0, 0)), np.zeros(0)), 0.5) == 1
     assert image_ap(ImageMatches(np.zeros((2, 0)), np.array([0.9, 0.8])), 0.5) == 0

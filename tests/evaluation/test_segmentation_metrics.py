@@ -12,6 +12,7 @@ from ct_lesion.evaluation.mask_ap import MaskAP
 from ct_lesion.evaluation.segmentation_metrics import (
     above_score,
     ap_by_patient,
+    best_of_each_image,
     lesion_counts,
     match_images,
     release_ap,
@@ -91,6 +92,32 @@ def test_ap_of_a_partial_overlap_by_hand(truth):
     detections = [detection(2, (10, 10, 20, 15), 0.9)]
     result = MaskAP(truth, detections, image_ids=[2]).of()
     assert result == pytest.approx({"AP": 0.6, "AP50": 1.0, "AP75": 1.0})
+
+
+@pytest.mark.parametrize(("limit", "ap"), [(200, 1 / 150), (128, 0)])
+def test_detections_count_up_to_the_limit_by_hand(truth, limit, ap):
+    # the lesion of image 2 is found by the last of 150 detections: precision 1/150 at full recall
+    false = [detection(2, (40, 40, 5, 5), 0.5 + i / 1000) for i in range(149)]
+    detections = [detection(2, (10, 10, 20, 20), 0.1), *false]
+    best = best_of_each_image(detections, limit)
+    assert len(best) == min(limit, 150)
+    assert MaskAP(truth, best, image_ids=[2]).of()["AP"] == pytest.approx(ap)
+
+
+def test_the_limit_is_of_each_image_and_class():
+    detections = [
+        detection(1, (0, 0, 5, 5), 0.2),
+        detection(1, (0, 0, 6, 6), 0.9),
+        detection(1, (0, 0, 5, 5), 0.1, category=2),
+        detection(2, (0, 0, 5, 5), 0.3),
+    ]
+    assert best_of_each_image(detections, 1) == detections[1:]
+
+
+def test_lesions_may_be_polygons(truth):
+    square = [10, 10, 30, 10, 30, 30, 10, 30]
+    truth.anns[3]["segmentation"] = [square]
+    assert match_images(truth, PERFECT)[2].ious.tolist() == [[1.0]]
 
 
 def test_a_score_at_the_threshold_is_not_above_it(truth):

@@ -71,7 +71,7 @@ def write_volume(
 
 
 def toy_slice(hu: np.ndarray, z: int, series: int = 1) -> Dataset:
-    """One CT slice in DICOM: 16-bit unsigned, HU = stored value - 1024, 2.5 mm apart."""
+    """A CT slice in DICOM: 16-bit unsigned, HU = stored value - 1024, 2.5 mm apart."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -118,4 +118,43 @@ def write_series(
         if edit:
             edit(ds, z)
         ds.save_as(folder / f"s{series}_{z * 7 % 997:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def toy_phase(
+    hu: np.ndarray,
+    acquisition: int | None,
+    *,
+    first_number: int = 1,
+    shift: float = 0.0,
+    **tags: object,
+) -> list[Dataset]:
+    """The slices of an acquisition; all acquisitions have the same SeriesInstanceUID.
+
+    Args:
+        acquisition: AcquisitionNumber; None leaves the tag out.
+        first_number: InstanceNumber of the first slice.
+        shift: of the table, in mm.
+        tags: further tags of all slices; None removes a tag.
+    """
+    slices = []
+    for z, pixels in enumerate(hu):
+        ds = toy_slice(pixels, z)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        ds.InstanceNumber = first_number + z
+        ds.ImagePositionPatient = [-11, 22, -33 + 2.5 * z + shift]
+        for tag, value in {"AcquisitionNumber": acquisition, **tags}.items():
+            if value is not None:
+                setattr(ds, tag, value)
+            elif tag in ds:
+                delattr(ds, tag)
+        slices.append(ds)
+    return slices
+
+
+def write_slices(folder: Path, slices: Iterable[Dataset], name: str = "{:03d}.dcm") -> Path:
+    """Write slices as ``000.dcm`` and on, in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, ds in enumerate(slices):
+        ds.save_as(folder / name.format(index), enforce_file_format=True)
     return folder

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cases import Case, file
+from cases import LOADED, Case, file
 from picture_cases import GREY, encoded
 
 SIDE = 64
@@ -99,11 +99,16 @@ COCO = {
     "box of text": (_annotation(bbox="all"), "bbox"),
     "box of NaN": (_annotation(bbox=[float("nan")] * 4), "bbox"),
     "box of negative size": (_annotation(bbox=[8, 8, -16, 16]), "bbox"),
-    "box missing": (lambda c: c["annotations"][0].pop("bbox"), "bbox"),
+    "box missing": (lambda c: c["annotations"][0].pop("bbox"), LOADED),
+    "box and mask missing": (
+        lambda c: [c["annotations"][0].pop(k) for k in ("bbox", "segmentation")],
+        "no segmentation",
+    ),
     "crowd of 7": (_annotation(iscrowd=7), "iscrowd"),
     "area of text": (_annotation(area="large"), "area"),
     "annotation of no image": (_annotation(image_id=99), "image 99"),
-    "annotation of an image in text": (_annotation(image_id="1"), "image 1"),
+    "annotation of an image in text": (_annotation(image_id="1"), LOADED),
+    "annotation of an image of 5,000 digits": (_annotation(image_id="1" * 5000), "image 1"),
     "annotation of no category": (_annotation(category_id=99), "category 99"),
     "annotation twice": (lambda c: c["annotations"].append(c["annotations"][0]), "not unique"),
     "annotations of text": (lambda c: c.update(annotations="none"), "'annotations'"),

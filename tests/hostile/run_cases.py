@@ -164,7 +164,7 @@ def good_cache() -> bytes:
 
 
 def _npz(**arrays: Any) -> Callable[[Path], Path]:
-    """The cache with other arrays; bytes are the array's file as it is."""
+    """The cache with other arrays; bytes are the array's file as it is, ``None`` leaves it out."""
 
     def build(folder: Path) -> Path:
         with np.load(io.BytesIO(good_cache())) as good:
@@ -172,6 +172,8 @@ def _npz(**arrays: Any) -> Callable[[Path], Path]:
         path = folder / "roi_batches.npz"
         with zipfile.ZipFile(path, "w") as archive:
             for name, array in (content | arrays).items():
+                if array is None:
+                    continue
                 buffer = io.BytesIO()
                 if not isinstance(array, bytes):
                     np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=True)
@@ -191,6 +193,7 @@ def _header(text: str) -> bytes:
 
 
 ARRAYS = {
+    "without is_copy": ({"is_copy": None}, "has no is_copy; an earlier version"),
     "of objects": ({"label": np.array(touching()[:2], object)}, "holds objects"),
     "a pickle": ({"label": pickle.dumps(touching()[0])}, "magic string"),
     "of 2**60 rows": (

@@ -54,7 +54,7 @@ NIFTI_FIELDS = {
     "slope NaN": (112, struct.pack("<2f", np.nan, 0), LOADED),
     "slope 1e30": (112, struct.pack("<2f", 1e30, 0), "HU|infinite"),
     "affine NaN": (252, struct.pack("<2h", 0, 1) + struct.pack("<18f", *[np.nan] * 18), "origin"),
-    "affine 0": (252, struct.pack("<2h", 0, 1) + bytes(72), "orthonormal"),
+    "affine 0": (252, struct.pack("<2h", 0, 1) + bytes(72), "do not span a volume"),
     "magic": (344, b"abc\0", "magic"),
     "magic of a pair of files": (344, b"ni1\0", "magic"),
 }  # fmt: skip
@@ -218,7 +218,10 @@ CASES = [
     ),
     Case("NRRD named mha", "scan", file("a.mha", _nrrd(data_file="/etc/passwd")), "0 times"),
     Case(
-        "MetaImage named nii", "scan", file("a.nii", _meta(ElementDataFile="/etc/passwd")), "NIFTI"
+        "MetaImage named nii",
+        "scan",
+        file("a.nii", _meta(ElementDataFile="/etc/passwd")),
+        "no NIfTI header",
     ),
     Case("gzip bomb", "scan", _gzip_bomb, "more than the voxels"),
     Case("NaN voxel", "scan", file("a.nii", _float_nan()), "NaN"),

@@ -1,6 +1,7 @@
 """Volumes: exact HU in every format, masks on the input's grid, and refusals."""
 
 import gzip
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -236,6 +237,52 @@ def test_a_full_disk_makes_the_volume_stay_in_memory(tmp_path, monkeypatch):
     path = write_volume(tmp_path / "a.nii.gz", toy_hu(), compress=True)
     monkeypatch.setattr(volume_files, "unpack_nifti", full)
     np.testing.assert_array_equal(VolumeFile(path).slice(3), toy_hu()[3])
+
+
+def scaled_nifti(path, slope, intercept, dtype=np.int16):
+    write_volume(path, toy_hu().astype(dtype))
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        content = bytearray(file.read())
+    struct.pack_into("<2f", content, 112, slope, intercept)
+    with opened(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(("slope", "intercept"), [(0, -1024), (0, 5), (np.nan, -1024), (0, 0)])
+def test_nifti_with_slope_0_is_not_scaled(tmp_path, slope, intercept, ending, dtype):
+    scan = open_scan(scaled_nifti(tmp_path / f"a{ending}", slope, intercept, dtype))
+    np.testing.assert_array_equal(all_values(scan), toy_hu())
+
+
+def test_nifti_with_a_slope_is_scaled(tmp_path):
+    scan = open_scan(scaled_nifti(tmp_path / "a.nii", 0.5, -10))
+    np.testing.assert_array_equal(all_values(scan), toy_hu() / 2 - 10)
+
+
+def test_an_offset_for_values_in_hu_is_refused(tmp_path):
+    path = write_volume(tmp_path / "a.nii", toy_hu())
+    with pytest.raises(DatasetError, match=r"are HU already.*Leave out --hu 1024"):
+        open_scan(path, ReadOptions(hu_offset=1024))
+
+
+def test_padding_does_not_hide_shifted_values(tmp_path):
+    shifted = toy_hu() + 1024
+    shifted[:, :3, :3] = -2000
+    path = write_volume(tmp_path / "a.nii", shifted)
+    with pytest.raises(DatasetError, match=r"values from 1\d to .*below -1100 count as padding"):
+        open_scan(path)
+    scan = open_scan(path, ReadOptions(hu_offset=1024))
+    assert scan.values(0)[15, 15] == toy_hu()[0, 15, 15]
+
+
+def test_values_far_from_air_give_a_finding(tmp_path):
+    scan = open_scan(write_volume(tmp_path / "a.nii", toy_hu() // 2))
+    (finding,) = [f.message for f in scan.qc if f.code == "values"]
+    assert "every chest has lung and air" in finding
 
 
 @pytest.mark.parametrize("spelling", ["True", "true", "1"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ct_lesion.data.datasets.coco_files import unify_coco
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.errors import DatasetError, reason
@@ -98,6 +99,7 @@ def _read_coco(
         images: folder that the file names are relative to.
         source: see :class:`AuditInput`; by default the image folder.
     """
+    unify_coco(content)
     dataset = AuditInput(group, name, "COCO json", source or str(images.resolve()), coco=content)
     dataset.slices = [
         _coco_slice(image, images)

@@ -41,7 +41,7 @@ KINDS = {
     "repeated_category_id": ("category", "with a repeated id", "Give each category its own id."),
     "faulty_annotation": (
         "annotation",
-        "not a JSON object, or with an invalid id, iscrowd or area",
+        "not a JSON object, or with an invalid id, iscrowd, ignore or area",
         "Correct or remove them.",
     ),
     "annotation_of_no_image": ("annotation", "of an unlisted image", "Remove them."),
@@ -62,13 +62,8 @@ KINDS = {
     ),
     "no_mask": (
         "annotation",
-        "without a mask, beside others with one",
-        "Add the segmentation, or remove them.",
-    ),
-    "boxes_only": (
-        "annotation",
         "without a mask",
-        "Mask R-CNN needs masks: add the segmentation, or train with MODEL.MASK_ON False.",
+        "Lesions are learnt and evaluated by their masks: add the segmentation, or remove them.",
     ),
     "empty_mask": (
         "annotation",

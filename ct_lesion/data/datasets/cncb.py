@@ -6,16 +6,18 @@ and ``cncb_ggo_{train,val,test}``. They are read from ``$DETECTRON2_DATASETS/cnc
 it may be set after the import.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
+from pycocotools import mask as coco_mask
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.json_files import read_json
 
 from .catalog import datasets_root, describe_root, keep_window, replace_metadata
-from .coco_checks import ADVICE, check_coco_dataset
+from .coco_checks import check_coco_dataset
+from .coco_files import read_coco
 from .lesion_coco import IMAGE_FOLDER, annotation_file
 from .lesion_masks import MASK_TYPES
 from .splits import SPLITS
@@ -41,13 +43,14 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
 
 
 def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -> list[dict]:
-    """Records in Detectron2's format, with the :data:`IMAGE_FIELDS` that its loader drops.
+    """Records as Detectron2's COCO loader makes them, with :data:`IMAGE_FIELDS`, which it drops.
 
-    The dataset's metadata gets the class names and the ``window`` of the json.
+    What the json lacks is filled in (:func:`read_coco`). The dataset's metadata gets the class
+    names and the ``window`` of the json.
 
     Raises:
-        DatasetError: the json file or the image folder is missing, or the json file has an error
-            (see :func:`check_coco_dataset`).
+        DatasetError: the json file or the image folder is missing, the json file has an error (see
+            :func:`check_coco_dataset`), or its categories are not the classes of ``name``.
     """
     for path in (json_file, image_root):
         if not Path(path).exists():
@@ -56,15 +59,53 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
                 "Make it with: python tools/prepare_cncb.py ct_lesion_seg.zip --output "
                 f"{datasets_root() / 'cncb'}"
             )
-    content = read_json(json_file, dict, DatasetError, ADVICE)
+    content = read_coco(json_file)
     check_coco_dataset(json_file, content)
     keep_window(name, json_file, content)
-    records = load_coco_json(str(json_file), str(image_root), name)
-    images = {image["id"]: image for image in content["images"]}
-    for record in records:
-        image = images[record["image_id"]]
-        record.update({field: image[field] for field in IMAGE_FIELDS if field in image})
-    return records
+    class_indices = _set_classes(name, json_file, content["categories"])
+    annotations: dict[int, list[dict]] = defaultdict(list)
+    for annotation in content["annotations"]:
+        annotations[annotation["image_id"]].append(annotation)
+    return [
+        {
+            "file_name": f"{image_root}/{image['file_name']}",
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": [_instance(a, class_indices) for a in annotations[image["id"]]],
+        }
+        | {field: image[field] for field in IMAGE_FIELDS if field in image}
+        for image in sorted(content["images"], key=lambda image: image["id"])
+    ]
+
+
+def _set_classes(name: str, json_file: str | Path, categories: list[dict]) -> dict[int, int]:
+    """Set the classes of a dataset; returns the class index of each category id."""
+    categories = sorted(categories, key=lambda category: category["id"])
+    names = [category["name"] for category in categories]
+    known = MetadataCatalog.get(name).get("thing_classes", names)
+    if names != known:
+        raise DatasetError(
+            f"{json_file}: its categories are {', '.join(names)} in the order of their ids, but "
+            f"dataset {name} has {', '.join(known)}. Correct the file, or register it under a name "
+            "that is free with register_cncb_lesion()."
+        )
+    indices = {category["id"]: index for index, category in enumerate(categories)}
+    replace_metadata(name, thing_classes=names, thing_dataset_id_to_contiguous_id=indices)
+    return indices
+
+
+def _instance(annotation: dict, class_indices: dict[int, int]) -> dict:
+    mask = annotation["segmentation"]
+    if isinstance(mask, dict) and isinstance(mask["counts"], list):
+        mask = coco_mask.frPyObjects(mask, *mask["size"])
+    return {
+        "iscrowd": annotation["iscrowd"],
+        "bbox": annotation["bbox"],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": class_indices[annotation["category_id"]],
+        "segmentation": mask,
+    }
 
 
 def _register_shipped() -> None:

@@ -12,9 +12,9 @@ from pycocotools import mask as coco_mask
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import LARGEST_PICTURE
 
+from .coco_files import ADVICE
 from .coco_masks import check_segmentation, checked_rle, is_number
 
-ADVICE = "Prepare the dataset again, or correct the file."
 BOX_TOLERANCE = 2.0
 """Pixels by which a box may differ from its mask's, or exceed the image."""
 AREA_TOLERANCE = 0.05
@@ -22,7 +22,6 @@ AREA_TOLERANCE = 0.05
 WARNINGS = frozenset(
     {
         "no_lung_field",
-        "boxes_only",
         "empty_mask",
         "flat_box",
         "box_outside_image",
@@ -85,7 +84,6 @@ class CocoChecker:
         self._listed: set[int] = set()  # ids of all images
         self._images: dict[int, dict] = {}  # those with a name and a size, by id
         self._categories: set[int] = set()
-        self._has_masks = False
 
     def faults(self) -> Iterator[Fault]:
         """All faults, in the order of images, categories and annotations."""
@@ -102,7 +100,6 @@ class CocoChecker:
                 self._categories.add(category["id"])
         annotations: list[tuple[str, dict]] = []
         yield from self._records("annotations", "annotation", annotations)
-        self._has_masks = any(annotation.get("segmentation") for _, annotation in annotations)
         for where, annotation in annotations:
             yield from self._check_annotation(where, annotation)
 
@@ -170,22 +167,23 @@ class CocoChecker:
             yield Fault("faulty_annotation", where, "its iscrowd is neither 0 nor 1")
         if not is_number(annotation.get("area", 0)):
             yield Fault("faulty_annotation", where, "its area is not a number")
+        if annotation.get("ignore", 0) != 0:
+            why = "its ignore is not 0; iscrowd 1 leaves it out of training and AP"
+            yield Fault("faulty_annotation", where, why)
         if not _is_whole(number) or number not in self._listed:
             yield Fault("annotation_of_no_image", where, f"image {str(number)[:40]} is not listed")
         elif number in self._images:  # faults of the others have been reported
             image = self._images[number]
             where = f"{where} of {image['file_name'][:200]}"
-            yield from _check_box(where, annotation.get("bbox"), image)
+            if "bbox" in annotation:  # otherwise it is the mask's
+                yield from _check_box(where, annotation["bbox"], image)
             yield from self._check_mask(where, annotation, image)
 
     def _check_mask(self, where: str, annotation: dict, image: dict) -> Iterator[Fault]:
         height, width = image["height"], image["width"]
         segmentation = annotation.get("segmentation")
         if not segmentation:
-            if self._has_masks:
-                yield Fault("no_mask", where, "has no segmentation, but other annotations have")
-            else:
-                yield Fault("boxes_only", where, "has no segmentation")
+            yield Fault("no_mask", where, "has no segmentation")
             return
         try:
             rle = checked_rle(segmentation, height, width)
@@ -202,7 +200,12 @@ class CocoChecker:
             yield Fault("mask_outside_image", where, f"a polygon exceeds {width} x {height} pixels")
         box, mask_box = annotation.get("bbox"), [float(v) for v in coco_mask.toBbox(rle)]
         if _is_box(box) and min(box[2:]) > 0 and _farthest(box, mask_box) > BOX_TOLERANCE:
-            yield Fault("box_not_of_mask", where, f"its bbox is {box}, the mask's is {mask_box}")
+            why = f"its bbox is {box}, the mask's is {mask_box}"
+            corners = [*box[:2], box[2] - box[0], box[3] - box[1]]
+            if _farthest(corners, mask_box) <= BOX_TOLERANCE / 2:  # no chance of a small box
+                yield Fault("bad_box", where, f"{why}: x, y, width and height, not two corners")
+            else:
+                yield Fault("box_not_of_mask", where, why)
         recorded = annotation.get("area", area)
         # the recorded area of polygons is the outline's, half a pixel off all around
         slack = max(AREA_TOLERANCE * area, sum(mask_box[2:]) if is_polygon else 0)

@@ -18,6 +18,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     augmentations = utils.build_augmentation(cfg, is_train)
     if not is_train:
         return augmentations
+    if cfg.INPUT.CROP.ENABLED:  # as in Detectron2's mapper
+        augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     if cfg.INPUT.VERTICAL_FLIP:
         augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
     if cfg.INPUT.ROTATION > 0:
@@ -68,15 +70,27 @@ class LesionMapper(DatasetMapper):
             self._transform_annotations(record, transforms, (height, width))
         return record
 
+    def _transform_annotations(
+        self, record: dict, transforms: T.Transform, size: tuple[int, int]
+    ) -> None:
+        """Detectron2's method, which asks for the masks of slices that have no lesion."""
+        if any(one.get("iscrowd", 0) == 0 for one in record["annotations"]):
+            super()._transform_annotations(record, transforms, size)
+        else:
+            del record["annotations"]
+            record["instances"] = utils.annotations_to_instances([], size)
+
 
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
     """A :class:`LesionMapper` with :func:`build_augmentations`.
 
-    Boxes are taken from the transformed masks, so that they stay tight under rotation.
+    Boxes are taken from the transformed masks, so that they stay tight when rotated or cropped.
     """
     return LesionMapper(
         cfg,
         is_train=is_train,
         augmentations=build_augmentations(cfg, is_train),
-        recompute_boxes=is_train and cfg.MODEL.MASK_ON and cfg.INPUT.ROTATION > 0,
+        recompute_boxes=is_train
+        and cfg.MODEL.MASK_ON
+        and (cfg.INPUT.ROTATION > 0 or cfg.INPUT.CROP.ENABLED),
     )

@@ -141,6 +141,11 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
             # save() never compresses; a compressed array could expand to any size
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
                 raise ValueError(f"its array {info.filename[:80]} is compressed")
+        missing = [name for name in names if f"{name}.npy" not in file.namelist()]
+        if missing:
+            raise ValueError(
+                f"it has no {' and no '.join(missing)}; an earlier version may have written it"
+            )
         for name in names:
             with file.open(f"{name}.npy") as array:
                 _check_array_header(name, array, size)

@@ -18,7 +18,7 @@ CAPTION = (
     "Number of RoIs of a slice whose score is above a threshold, by class. Boxes span the "
     "quartiles, with a line at the median; whiskers reach to the last slice within 1.5 times the "
     "interquartile range, dots are slices beyond. The diamond, and the number below the class, are "
-    "the mean. Copies that fill an RoI batch are counted, as in the paper."
+    "the mean. Copies that pad an RoI batch are not counted."
 )
 
 

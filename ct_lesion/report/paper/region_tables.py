@@ -8,6 +8,11 @@ from ct_lesion.pages.tables import Cell, Table
 
 from .paper import load_paper
 
+COPIES_NOTE = (
+    "Counted are the regions that passed MODEL.ROI_BATCH.SCORE_THRESH and NMS, at most "
+    "MODEL.ROI_BATCH.SIZE of a slice. Copies that pad an RoI batch are not counted."
+)
+
 
 def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
     """The paper's Table 4: RoIs of a slice above a score, by class.
@@ -24,6 +29,7 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
         "score above",
         "slices",
         "patients",
+        "padded slices",
         "mean ± 1.96 SD, paper",
         "mean",
         "1.96 SD",
@@ -37,6 +43,7 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
             cell.threshold,
             cell.slices,
             cell.patients,
+            cell.padded,
             paper.region_counts.get((cell.class_name, cell.threshold)),
             cell.mean.estimate,
             cell.spread,
@@ -51,10 +58,11 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
         "Table 4: RoIs of a slice above a score",
         columns,
         rows,
-        dict.fromkeys(columns[6:], ".3f"),
+        dict.fromkeys(columns[7:], ".3f"),
         [
             'The "±" of the paper appears to be 1.96 standard deviations of the counts, the spread '
-            "of the slices. The confidence interval, by bootstrap over patients, is of the mean.",
+            "the slices. The confidence interval, by bootstrap over patients, is of the mean.",
+            COPIES_NOTE,
             paper.reference("Table 4"),
             *paper.notes_on("Table 4"),
         ],
@@ -108,6 +116,7 @@ def region_test_table(results: Mapping[str, Sequence[KSTest]]) -> Table:
             "row states its alternative; equivalently, the distribution function of the first "
             "class lies below that of the second. Holm: corrected for all tests of the run. N/A: a "
             "sample is constant, or there are no slices.",
+            COPIES_NOTE,
             KS_NOTE,
             paper.reference("Table 5"),
             *paper.notes_on("Table 5"),

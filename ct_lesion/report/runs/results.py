@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
+from ct_lesion.data.datasets.coco_files import unify_coco
 from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.run_record import EVALUATION_RECORD
 from ct_lesion.evaluation.classification import (
@@ -24,6 +25,8 @@ from ct_lesion.evaluation.lesion_evaluator import (
     RESULTS_FILE,
     SEGMENTATION_METRICS_FILE,
 )
+from ct_lesion.evaluation.mask_ap import patients_of
+from ct_lesion.evaluation.segmentation_metrics import best_of_each_image
 from ct_lesion.json_files import read_json
 
 from .run_checks import ADVICE, CLASSIFICATION, EVALUATION, SEGMENTATION, RunError, read_object
@@ -38,7 +41,7 @@ class SegmentationResult:
 
     Attributes:
         truth: ground truth, with patients in the image records.
-        detections: COCO results.
+        detections: COCO results that count, see ``TEST.DETECTIONS_PER_IMAGE``.
         metrics: content of ``segmentation_metrics.json``.
         record: content of ``evaluation.json``; empty without the file.
     """
@@ -85,6 +88,7 @@ Result = TypeVar("Result", SegmentationResult, ClassificationResult)
 
 def read_segmentation(folder: Path) -> SegmentationResult:
     content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
+    unify_coco(content)  # earlier versions copied the dataset's json as it was
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
     detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
     check_detections(folder / RESULTS_FILE, detections, content)
@@ -98,8 +102,19 @@ def read_segmentation(folder: Path) -> SegmentationResult:
             f"{folder / RESULTS_FILE}: holds detections in {len(unknown)} images that are not in "
             f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
         )
-    metrics = read_object(folder / SEGMENTATION_METRICS_FILE, SEGMENTATION)
+    path = folder / SEGMENTATION_METRICS_FILE
+    metrics = read_object(path, SEGMENTATION)
+    absent = sorted(metrics["patients"].keys() - set(patients_of(truth).tolist()))
+    if absent:
+        raise RunError(
+            f"{path}: holds {len(absent)} patients who are not in {GROUND_TRUTH_FILE}, e.g. "
+            f"{absent[0][:80]}. Evaluate the run again."
+        )
     record = read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
+    if (limit := metrics.get("max_detections")) is not None:  # earlier versions did not write it
+        if limit < 1:
+            raise RunError(f"{path}: is damaged (max_detections is {limit}). {ADVICE}")
+        detections = best_of_each_image(detections, limit)
     return SegmentationResult(folder.name, truth, detections, metrics, record)
 
 

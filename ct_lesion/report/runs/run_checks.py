@@ -36,7 +36,8 @@ SEGMENTATION = {
     "bbox": _AP,
     "paper_table_2": {"score_threshold": Real, "coco": _AP, "release": _AP},
     "lesions": {"lesions": int, "found": int, "false": int},
-    "patients": {"*": {"*": NUMBER}},
+    "patients": {"*": {"slices": int, "AP": NUMBER, "AP50": NUMBER, "AP75": NUMBER}},
+    "max_detections?": int,
 }
 CLASSIFICATION = {
     "classes": [str],

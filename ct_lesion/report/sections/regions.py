@@ -42,19 +42,22 @@ def region_blocks(
         sample = balanced_sample(result.labels, options.per_class, options.seed)
         labels = result.labels[sample]
         scores = result.roi_batches.roi_batch[sample, :, 0]
-        counts = {t: count_above(scores, t) for t in THRESHOLDS}
+        is_copy = result.roi_batches.is_copy[sample].astype(bool)
+        padded = is_copy.any(axis=1)
+        counts = {t: count_above(scores, is_copy, t) for t in THRESHOLDS}
         summaries[name] = describe_counts(
             counts,
             labels,
             result.class_names,
             result.patients[sample],
+            padded,
             resamples=options.resamples,
             seed=options.seed,
         )
         tests[name] = ks_tests(counts, labels, result.class_names)
         blocks += [
             _describe_sample(name, result, labels, options.seed),
-            *_caution_about_copies(name, result.roi_batches.is_copy[sample]),
+            *_caution_about_copies(name, is_copy),
             _figure_3(name, number, result),
             _figure_4(name, number, result, counts, labels),
         ]
@@ -70,17 +73,19 @@ def _describe_sample(name: str, result: ClassificationResult, labels: np.ndarray
     )
 
 
-def _caution_about_copies(name: str, is_copy: np.ndarray) -> list[Caution]:
-    share = is_copy.mean() if is_copy.size else 0
-    if share < MANY_COPIES:
+def _caution_about_copies(name: str, is_copy: np.ndarray) -> list[Block]:
+    """How many slices are padded; a warning from a share of :data:`MANY_COPIES` of the rows."""
+    slices, rows = is_copy.shape
+    padded = int(is_copy.any(axis=1).sum())
+    if not padded:
         return []
-    return [
-        Caution(
-            f"{name}: {100 * share:.0f} % of the rows are copies of other rows, because fewer than "
-            f"{is_copy.shape[1]} regions of a slice passed MODEL.ROI_BATCH.SCORE_THRESH and NMS. "
-            "Counts of RoIs then reflect the filling of the batch more than the slice."
-        )
-    ]
+    text = (
+        f"{name}: the RoI batches of {padded:,} of {slices:,} slices are padded, because fewer "
+        f"than {rows} of their regions passed MODEL.ROI_BATCH.SCORE_THRESH and NMS; "
+        f"{100 * is_copy.mean():.0f} % of the rows are copies. The classifier reads the copies; "
+        "Figure 4 and Tables 4 and 5 do not count them."
+    )
+    return [text if is_copy.mean() < MANY_COPIES else Caution(text)]
 
 
 def _figure_3(name: str, number: int, result: ClassificationResult) -> Picture:

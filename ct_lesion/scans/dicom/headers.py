@@ -1,40 +1,59 @@
-"""DICOM headers: sorting files into series, and the checked header of a CT slice."""
+"""DICOM headers: recognising DICOM files, and the checked header of a CT slice."""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
-)
+from pydicom.tag import Tag
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_lesion.errors import DatasetError, reason
 
 from ..geometry import LARGEST_NUMBER
-from .values import DEFLATED, check_image_tags, check_pixel_data, number_of, numbers_of, whole_of
+from .values import (
+    DEFLATED,
+    check_image_tags,
+    check_pixel_data,
+    number_of,
+    numbers_of,
+    padding_of,
+    text_of,
+    whole_of,
+)
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 LARGEST_SPACING = 1000.0  # mm, between pixels or slices
-_SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
-_MOST_SCOUTS = 4  # files of a series that is a scout only by its description
-_ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-_TAGS = [
-    "SOPClassUID",
-    "SeriesInstanceUID",
+ACQUISITION_TAGS = (
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "FrameOfReferenceUID",
     "SeriesNumber",
     "SeriesDescription",
-    "InstanceNumber",
-    "PatientID",
-    "Modality",
     "ImageType",
+    "ConvolutionKernel",
+    "KVP",
+    "ContrastBolusAgent",
+    "SeriesTime",
+    "AcquisitionTime",
+)
+"""Tags that tell acquisitions and reconstructions within a series apart, the surest first."""
+PATIENT_TAGS = ("PatientID", "PatientName", "PatientBirthDate")
+# first bytes of a file without preamble: group 0002 or 0008 in little endian, a low element number
+_BARE_START = re.compile(rb"[\x02\x08]\x00[\x00-\x20]\x00([A-Z]{2}|..\x00\x00)", re.DOTALL)
+_KEYWORDS = [
+    *ACQUISITION_TAGS,
+    *PATIENT_TAGS,
+    "SOPClassUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "Modality",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -45,6 +64,8 @@ _TAGS = [
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "PhotometricInterpretation",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -53,6 +74,7 @@ _TAGS = [
     "SpacingBetweenSlices",
     "GantryDetectorTilt",
 ]
+_TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom is slow at looking keywords up
 
 
 @dataclass(frozen=True)
@@ -60,7 +82,10 @@ class SliceHeader:
     """Header of a CT slice; position and orientation are LPS, lengths in mm."""
 
     path: Path
-    instance: int
+    patient: str | None  # PatientID
+    instance: int | None  # InstanceNumber
+    acquisition: str  # AcquisitionNumber; empty if there is none
+    time: float | None  # AcquisitionTime as a number hhmmss.f
     size: tuple[int, int]  # columns, rows
     position: np.ndarray  # (3,) of the first pixel's centre
     row: np.ndarray  # (3,) unit vector along a row
@@ -69,6 +94,8 @@ class SliceHeader:
     thickness: float | None
     tilt_degrees: float
     inverted: bool  # MONOCHROME1: low values are white
+    rescaled: tuple[bool, bool]  # whether it has RescaleSlope and RescaleIntercept
+    padding: tuple[float, float] | None  # lowest and highest HU of padding
 
     @property
     def depth(self) -> float:
@@ -76,38 +103,21 @@ class SliceHeader:
         return float(np.dot(np.cross(self.row, self.column), self.position))
 
 
-@dataclass(frozen=True)
-class DicomSeries:
-    """The files of one series.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        number: SeriesNumber as text; empty if there is none.
-        fault: why the series is not a CT scan; None if it may be one.
-    """
-
-    uid: str
-    number: str
-    description: str
-    files: tuple[Path, ...]
-    fault: str | None
-
-    @property
-    def label(self) -> str:
-        """Text for messages."""
-        about = f" ({self.description})" if self.description else ""
-        return f"series {self.uid}{about}, {len(self.files)} files"
-
-
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file has a DICOM ending or preamble."""
+    """Whether a file has a DICOM ending or preamble, or is DICOM without a preamble."""
     if path.suffix.lower() in DICOM_ENDINGS:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+            start = file.read(132)
+        if start[128:] == b"DICM":
+            return True
+        if not _BARE_START.match(start):
+            return False
+        read_header(path)
+    except (OSError, DatasetError):
         return False  # unreadable, so it is skipped and listed with the others
+    return True
 
 
 def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
@@ -129,10 +139,12 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
                 )
             # force: old archives often hold files without the preamble
             header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            if is_directory(header):
+                return header
             if not (header.get("SOPClassUID") or header.get("Modality")):
                 raise InvalidDicomError("it has no DICOM tags")
-            for keyword in _TAGS:
-                header.get(keyword)  # pydicom converts values on access; fail here if damaged
+            for _ in header:
+                pass  # pydicom converts values on access; fail here if damaged
             if complete:
                 check_image_tags(path, header)
                 check_pixel_data(header, data)
@@ -143,67 +155,11 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
     return header
 
 
-def group_series(paths: Iterable[Path]) -> tuple[list[DicomSeries], list[str]]:
-    """Sort files into series, ordered by the first file of each.
-
-    Scouts within the series of a scan are left out.
-
-    Returns:
-        The series, and a note for each series with scouts. A damaged file is a series of its own.
-    """
-    headers: dict[str, list[tuple[Path, pydicom.Dataset]]] = {}
-    damaged, notes = [], []
-    for path in sorted(paths):
-        try:
-            header = read_header(path)
-        except DatasetError as error:
-            damaged.append(DicomSeries("", "", "", (path,), str(error)))
-            continue
-        if header.get("SOPClassUID") == MediaStorageDirectoryStorage:
-            continue  # DICOMDIR, an index of the other files
-        headers.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
-    series = []
-    for uid, members in headers.items():
-        slices = [m for m in members if not _is_scout(m[1])]
-        if slices and len(slices) < len(members):
-            notes.append(f"series {uid}: {len(members) - len(slices)} scout images were left out")
-        series.append(_series(uid, slices or members))
-    return series + damaged, notes
-
-
-def _series(uid: str, members: list[tuple[Path, pydicom.Dataset]]) -> DicomSeries:
-    first = members[0][1]
-    return DicomSeries(
-        uid=uid,
-        number=str(first.get("SeriesNumber") or ""),
-        description=str(first.get("SeriesDescription") or ""),
-        files=tuple(path for path, _ in members),
-        fault=_fault(first, len(members)),
-    )
-
-
-def _fault(header: pydicom.Dataset, files: int) -> str | None:
-    """Why a series is not a CT scan, judged by its first file; None if it may be one."""
-    modality = str(header.get("Modality") or "unknown")
-    if modality != "CT":
-        return f"modality {modality}, not CT"
-    if not header.get("Rows") or not header.get("Columns"):
-        return "holds no image"
-    frames = header.get("NumberOfFrames")
-    if frames not in (None, "", 1) or header.get("SOPClassUID") in _ENHANCED:
-        return (
-            "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
-            "file a slice"
-        )
-    description = str(header.get("SeriesDescription") or "").lower()
-    called_scout = any(word in description for word in _SCOUTS) and files <= _MOST_SCOUTS
-    if called_scout or _is_scout(header):
-        return "a scout (localizer), not a scan"
-    return None
-
-
-def _is_scout(header: pydicom.Dataset) -> bool:
-    return "LOCALIZER" in str(header.get("ImageType") or "").upper()
+def is_directory(header: pydicom.Dataset) -> bool:
+    """Whether the header is that of a DICOMDIR, an index of other files."""
+    meta = getattr(header, "file_meta", {})
+    classes = (header.get("SOPClassUID"), meta.get("MediaStorageSOPClassUID"))
+    return MediaStorageDirectoryStorage in classes
 
 
 def slice_header(path: Path) -> SliceHeader:
@@ -217,6 +173,14 @@ def slice_header(path: Path) -> SliceHeader:
         return _slice_header(path, header)
     except InvalidDicomError as error:
         raise DatasetError(f"{path}: cannot be read as a CT slice ({error}).") from None
+
+
+def _slice_thickness(header: pydicom.Dataset) -> float | None:
+    """SliceThickness; text ("5 mm") counts as missing, because only a single slice needs it."""
+    try:
+        return number_of(header, "SliceThickness")
+    except InvalidDicomError:
+        return None
 
 
 def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
@@ -236,12 +200,16 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
     spacing = numbers_of(header, "PixelSpacing", 2)
     if spacing is not None and not 0 < min(spacing) <= max(spacing) <= LARGEST_SPACING:
         raise InvalidDicomError(f"PixelSpacing {spacing} is not within 0 to {LARGEST_SPACING:g} mm")
-    thickness = number_of(header, "SpacingBetweenSlices") or number_of(header, "SliceThickness")
+    thickness = number_of(header, "SpacingBetweenSlices") or _slice_thickness(header)
     if thickness is not None and abs(thickness) > LARGEST_SPACING:
         raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
+    instance = number_of(header, "InstanceNumber")
     return SliceHeader(
         path=path,
-        instance=int(number_of(header, "InstanceNumber", 0)),
+        patient=text_of(header, "PatientID") or None,
+        instance=None if instance is None else int(instance),
+        acquisition=text_of(header, "AcquisitionNumber"),
+        time=_time_of(header),
         size=(whole_of(header, "Columns"), whole_of(header, "Rows")),
         position=np.array(position),
         row=row / lengths[0],
@@ -250,9 +218,11 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
         thickness=abs(thickness) if thickness else None,
         tilt_degrees=number_of(header, "GantryDetectorTilt", 0.0),
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
+        rescaled=tuple(text_of(header, f"Rescale{what}") != "" for what in ("Slope", "Intercept")),
+        padding=padding_of(header),
     )
 
 
-def patient_of(path: Path) -> str | None:
-    """PatientID of a file; None if it has none."""
-    return str(read_header(path).get("PatientID") or "") or None
+def _time_of(header: pydicom.Dataset) -> float | None:
+    text = text_of(header, "AcquisitionTime").replace(":", "")
+    return float(text) if re.fullmatch(r"\d{1,6}(\.\d*)?", text) else None

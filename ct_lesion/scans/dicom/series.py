@@ -12,24 +12,29 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from pydicom.uid import CTImageStorage, UID_dictionary
 
 from ct_lesion.errors import DatasetError, reason
 
 from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
-from ..quality import sampled_range
+from ..quality import hu_findings, sample_indices
 from ..scan import (
+    AIR_HU,
+    LOWEST_UNPADDED_HU,
+    QCFinding,
     ReadOptions,
     Scan,
     check_hu_range,
     place_slices,
     to_hu,
 )
-from .headers import SliceHeader, group_series, patient_of, slice_header
+from .acquisitions import SAME_POSITION_MM, check_one_acquisition
+from .headers import SliceHeader, slice_header
 from .steps import slice_thicknesses, step_findings
 
-SAME_POSITION_MM = 0.02
 LEAST_TILT_DEGREES = 0.5
+HIGHEST_PADDING_HU = -950
 
 
 def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
@@ -39,24 +44,14 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         DatasetError: the series is not CT, a file is damaged, slices do not fit together, or the
             values cannot be HU.
     """
-    series, notes = group_series(files)
-    faults = [
-        s.fault if str(s.files[0]) in s.fault else f"{s.files[0]}: {s.fault}."
-        for s in series
-        if s.fault
-    ]
-    if faults:
-        raise DatasetError(faults[0])
-    headers = _in_order([slice_header(path) for path in series[0].files])
-    count = len(headers)
+    headers = sorted(map(slice_header, files), key=lambda h: (h.depth, h.path))
+    _check_rescaling(headers)
     headers, duplicates = _drop_duplicates(headers)
+    check_one_acquisition(headers)
     geometry = _geometry(headers)
     stored = SeriesSlices(headers)
-    check_hu_range(
-        files[0] if len(files) == 1 else files[0].parent,
-        *sampled_range(stored, len(headers)),
-        "Rescale slope and intercept of this series are missing or wrong.",
-    )
+    sampled = [stored.without_padding(index) for index in sample_indices(len(headers))]
+    _check_values(files[0] if len(files) == 1 else files[0].parent, sampled, headers)
     axial = geometry.acquired_axially
     internal = [headers[geometry.input_slice(i)] for i in range(len(headers))] if axial else None
     fields = place_slices(geometry)
@@ -71,26 +66,47 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         is_hu=True,
         window=options.window,
         read_slice=OrientedSlices(geometry, stored),
-        patient=patient_of(headers[0].path),
+        patient=headers[0].patient,
         notes=[
-            *notes,
             *duplicates,
             *_tilt_notes(headers),
         ],
-        qc=step_findings([header.depth for header in headers]),
-        dropped_slices=count - len(headers),
+        qc=[
+            *step_findings([header.depth for header in headers]),
+            *_padding_findings(headers),
+            *hu_findings(sampled),
+        ],
+        dropped_slices=len(files) - len(headers),
         dicom_files=[h.path for h in internal] if internal else None,
         **fields,
     )
 
 
 class SeriesSlices:
-    """Slices ``(y, x)`` in HU, decoded on demand."""
+    """Slices ``(y, x)`` in HU, decoded on demand; padding is air."""
 
     def __init__(self, headers: list[SliceHeader]) -> None:
         self._headers = headers
 
     def __call__(self, z: int) -> np.ndarray:
+        pixels = self._read(z)
+        padding = self._padding(z, pixels)
+        if padding is not None:
+            pixels[padding] = AIR_HU
+        return pixels
+
+    def without_padding(self, z: int) -> np.ndarray:
+        """HU of the slice's pixels that are not padding; air if there are none."""
+        pixels = self._read(z)
+        padding = self._padding(z, pixels)
+        values = pixels.ravel() if padding is None else pixels[~padding]
+        return values if values.size else np.array([AIR_HU], pixels.dtype)
+
+    def _padding(self, z: int, pixels: np.ndarray) -> np.ndarray | None:
+        limits = self._headers[z].padding
+        return None if limits is None else (pixels >= limits[0]) & (pixels <= limits[1])
+
+    def _read(self, z: int) -> np.ndarray:
         header = self._headers[z]
         pixels = read_hu(header.path, header.inverted)
         if pixels.shape != header.size[::-1]:
@@ -122,7 +138,9 @@ def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
         else:
             values = _decode(path)
     except Exception as error:  # damaged bytes can raise anything
-        raise DatasetError(f"{path}: pixels cannot be decoded ({reason(error)}).") from None
+        raise DatasetError(
+            f"{path}: pixels cannot be decoded ({reason(error)}){_unknown_class(path)}."
+        ) from None
     if values.ndim != 2:
         raise DatasetError(f"{path}: a colour or multi-frame image, not a CT slice.")
     return to_hu(values)
@@ -133,54 +151,87 @@ def _decode(path: Path) -> np.ndarray:
     return values[0] if values.ndim == 3 and len(values) == 1 else values
 
 
-def _in_order(headers: list[SliceHeader]) -> list[SliceHeader]:
-    """Sort slices along their normal, after checking that they fit together."""
-    first = headers[0]
-    for header in headers:
-        if header.size != first.size:
+def _unknown_class(path: Path) -> str:
+    """Explains why GDCM does not decode a file whose SOPClassUID an anonymiser replaced."""
+    sop_class = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID")
+    if not sop_class or sop_class in UID_dictionary:
+        return ""
+    return (
+        f"; its SOPClassUID {sop_class} is not a known class of images, an anonymiser may have "
+        f"replaced it: set it to CT Image Storage, {CTImageStorage}"
+    )
+
+
+def _check_rescaling(headers: list[SliceHeader]) -> None:
+    """Refuse a series in which only some files have a rescale tag.
+
+    Raises:
+        DatasetError: names files without it.
+    """
+    for index, tag in enumerate(("RescaleSlope", "RescaleIntercept")):
+        without = [header.path for header in headers if not header.rescaled[index]]
+        if without and len(without) < len(headers):
+            others = ", ".join(path.name for path in without[1:3])
+            others += ", ..." if len(without) > 3 else ""
             raise DatasetError(
-                f"{header.path}: {header.size[0]} x {header.size[1]} pixels, but "
-                f"{first.path.name} of the same series has {first.size[0]} x {first.size[1]}."
+                f"{without[0]}{f' (and {others})' if others else ''}: no {tag}, but the other "
+                f"{len(headers) - len(without)} files of the series have it. Copy the tag from "
+                "them if the files come from one reconstruction."
             )
-        turned = max(
-            np.abs(header.row - first.row).max(), np.abs(header.column - first.column).max()
+
+
+def _check_values(place: Path, sampled: list[np.ndarray], headers: list[SliceHeader]) -> None:
+    """Refuse values that cannot be HU, whatever their padding is."""
+    advice = "Rescale slope and intercept of this series are missing or wrong"
+    if any(header.padding is not None for header in headers):
+        advice += "; pixels of PixelPaddingValue are not among these values."
+    else:
+        advice += ", or padding around the image is not declared by PixelPaddingValue."
+    values = np.concatenate(sampled)
+    inside = values[values >= LOWEST_UNPADDED_HU]
+    for some in (values, inside if inside.size else values):
+        check_hu_range(place, float(some.min()), float(some.max()), advice)
+
+
+def _padding_findings(headers: list[SliceHeader]) -> list[QCFinding]:
+    """A finding if values that tissue has are declared as padding."""
+    inside = {h.padding for h in headers if h.padding and h.padding[1] > HIGHEST_PADDING_HU}
+    if not inside:
+        return []
+    low, high = min(low for low, _ in inside), max(high for _, high in inside)
+    return [
+        QCFinding(
+            "padding",
+            f"PixelPaddingValue declares values from {low:.0f} to {high:.0f} HU as padding, so "
+            "these pixels count as air, also within the body",
         )
-        if turned > 1e-2:
-            raise DatasetError(
-                f"{header.path}: its orientation differs from {first.path.name} of the same series."
-            )
-        if not _same_spacing(header, first):
-            raise DatasetError(
-                f"{header.path}: its pixel spacing differs from {first.path.name} of the same "
-                "series."
-            )
-    return sorted(headers, key=lambda h: (round(h.depth, 2), h.instance, h.path))
-
-
-def _same_spacing(a: SliceHeader, b: SliceHeader) -> bool:
-    if a.pixel_spacing is None or b.pixel_spacing is None:
-        return a.pixel_spacing is b.pixel_spacing
-    return np.allclose(a.pixel_spacing, b.pixel_spacing, rtol=1e-4)
+    ]
 
 
 def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[str]]:
-    """Keep one slice at each position; the notes say what was dropped."""
-    kept, differing = [headers[0]], 0
+    """Drop copies of slices; the notes say how many.
+
+    Raises:
+        DatasetError: two slices at the same position differ, so they are of two acquisitions.
+    """
+    kept = [headers[0]]
     for header in headers[1:]:
-        if header.depth - kept[-1].depth > SAME_POSITION_MM:
+        before = kept[-1]
+        if header.depth - before.depth > SAME_POSITION_MM:
             kept.append(header)
-            continue
-        pixels = [read_hu(h.path, h.inverted) for h in (header, kept[-1])]
-        differing += not np.array_equal(*pixels)
-    notes = []
-    if dropped := len(headers) - len(kept):
-        what = f"{differing} with different pixels" if differing else "all with identical pixels"
-        warning = "warning: " if differing else ""
-        notes.append(
-            f"{warning}{dropped} duplicate slices at the position of another, {what}; the one with "
-            "the lowest instance number was kept"
-        )
-    return kept, notes
+        elif not np.array_equal(*(read_hu(h.path, h.inverted) for h in (header, before))):
+            raise DatasetError(
+                f"{header.path}: at the position of {before.path.name} of the same series, with "
+                "other pixels, and no tag tells the acquisitions apart. Put the files of each "
+                "acquisition into a separate folder."
+            )
+    dropped = len(headers) - len(kept)
+    if not dropped:
+        return kept, []
+    return kept, [
+        f"{dropped} duplicate slices at the position of another, all with identical pixels, were "
+        "left out"
+    ]
 
 
 def _geometry(headers: list[SliceHeader]) -> Geometry:

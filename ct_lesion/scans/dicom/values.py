@@ -73,6 +73,46 @@ def _number(keyword: str, value: Any) -> float:
     return number
 
 
+def text_of(header: pydicom.Dataset, keyword: str) -> str:
+    """A tag's value as text without surrounding spaces; empty if it is missing or empty."""
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def padding_of(header: pydicom.Dataset) -> tuple[float, float] | None:
+    """Lowest and highest HU of padding, by PixelPaddingValue and PixelPaddingRangeLimit.
+
+    Args:
+        header: after :func:`check_image_tags`.
+
+    Raises:
+        InvalidDicomError: a value is not an integer.
+    """
+    if text_of(header, "PixelPaddingValue") == "":
+        return None
+    value = _stored(header, "PixelPaddingValue")
+    has_limit = text_of(header, "PixelPaddingRangeLimit") != ""
+    limit = _stored(header, "PixelPaddingRangeLimit") if has_limit else value
+    slope = number_of(header, "RescaleSlope", 1.0)
+    intercept = number_of(header, "RescaleIntercept", 0.0)
+    low, high = sorted((slope * value + intercept, slope * limit + intercept))
+    return low - abs(slope) / 4, high + abs(slope) / 4  # the rescaled pixels are rounded floats
+
+
+def _stored(header: pydicom.Dataset, keyword: str) -> int:
+    """A stored pixel value as decoders return it: of BitsStored bits, signed or not.
+
+    Writers put signed padding into an unsigned tag and the other way round.
+    """
+    number = number_of(header, keyword)
+    if number != int(number):
+        raise InvalidDicomError(f"{keyword} is {number:g}, not an integer")
+    bits = whole_of(header, "BitsStored", whole_of(header, "BitsAllocated", 16))
+    value = int(number) & ((1 << bits) - 1)
+    signed = whole_of(header, "PixelRepresentation") == 1
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
+
+
 def check_image_tags(path: object, header: pydicom.Dataset) -> None:
     """Check size, bits and rescaling of a CT slice.
 

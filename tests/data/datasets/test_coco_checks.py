@@ -42,11 +42,23 @@ ERRORS = {
     ),
     "a mask missing": (
         dataset(good_annotation(), good_annotation(id=2, segmentation=[])),
-        ("no_mask", "annotation 2 of 7/1.png", "has no segmentation, but other annotations have"),
+        ("no_mask", "annotation 2 of 7/1.png", "has no segmentation"),
     ),
-    "no box": (
-        dataset(good_annotation(bbox=None)),
-        ("bad_box", "annotation 1 of 7/1.png", "its bbox is None, not x, y, width and height"),
+    "box of three numbers": (
+        dataset(good_annotation(bbox=[10, 10, 20])),
+        ("bad_box", "annotation 1 of 7/1.png", "its bbox is [10, 10, 20], not x, y, width and"),
+    ),
+    "box of two corners": (
+        dataset(good_annotation(bbox=[10, 10, 30, 30])),
+        ("bad_box", "annotation 1 of 7/1.png", "x, y, width and height, not two corners"),
+    ),
+    "annotation to be ignored": (
+        dataset(good_annotation(ignore=1)),
+        ("faulty_annotation", "annotation 1", "its ignore is not 0"),
+    ),
+    "no masks at all": (
+        dataset(good_annotation(segmentation=None)),
+        ("no_mask", "annotation 1 of 7/1.png", "has no segmentation"),
     ),
     "box of a huge number": (
         dataset(good_annotation(bbox=[10, 10, 20, 10**400])),
@@ -117,12 +129,12 @@ WARNINGS = {
         ("flat_box", "annotation 1 of 7/1.png", "its bbox [10, 10, 0, 20] has no width"),
     ),
     "box beyond the image": (
-        dataset(good_annotation(bbox=[10, 10, 20, 60], segmentation=None)),
+        dataset(
+            good_annotation(
+                bbox=[10, 10, 20, 60], segmentation={"size": [48, 64], "counts": [3072]}
+            )
+        ),
         ("box_outside_image", "annotation 1 of 7/1.png", "exceeds 64 x 48 pixels"),
-    ),
-    "no masks at all": (
-        dataset(good_annotation(segmentation=None)),
-        ("boxes_only", "annotation 1 of 7/1.png", "has no segmentation"),
     ),
     "mask of no pixels": (
         dataset(good_annotation(segmentation={"size": [48, 64], "counts": [3072]})),

@@ -17,7 +17,7 @@ def test_folders_are_paired_by_name_without_extension(tmp_path):
     masks = touch(tmp_path / "m", "a 1.nrrd", "b.mha", ".hidden.nii")
     pairs, problems = pair_folders(images, masks)
     assert [(p.patient, p.scan, p.image.name, p.mask.name) for p in pairs] == [
-        ("a_1", "a_1", "a 1.nii", "a 1.nrrd"),
+        ("a_1-042a5f2e", "a_1-042a5f2e", "a 1.nii", "a 1.nrrd"),
         ("b", "b", "b.nii.gz", "b.mha"),
     ]
     assert problems == []

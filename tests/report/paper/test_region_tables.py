@@ -15,12 +15,14 @@ def rows_by(table, *keys):
 
 
 def test_table_4_has_mean_spread_and_interval_beside_the_paper():
-    summaries = describe_counts(COUNTS, LABELS, CLASSES, PATIENTS, resamples=50)
+    summaries = describe_counts(COUNTS, LABELS, CLASSES, PATIENTS, LABELS == 1, resamples=50)
     table = region_count_table({"a": summaries})
     rows = rows_by(table, "class", "score above")
     assert len(rows) == 6
     row = rows["Common Pneumonia", 0.2]
     assert [row[key] for key in ("run", "slices", "patients", "mean")] == ["a", 4, 2, 2.5]
+    assert row["padded slices"] == 4
+    assert rows["Control", 0.2]["padded slices"] == 0
     assert row["1.96 SD"] == pytest.approx(1.96 * np.std([2, 2, 3, 3], ddof=1))
     assert row["95 % CI of the mean: low"] >= 2 and row["95 % CI of the mean: high"] <= 3
     assert row["mean ± 1.96 SD, paper"] == "0.65 ± 3.15"
@@ -28,7 +30,9 @@ def test_table_4_has_mean_spread_and_interval_beside_the_paper():
 
 
 def test_a_class_without_slices_and_one_patient_have_no_numbers():
-    summaries = describe_counts(COUNTS, np.zeros(12, int), CLASSES, ["p"] * 12, resamples=20)
+    summaries = describe_counts(
+        COUNTS, np.zeros(12, int), CLASSES, ["p"] * 12, LABELS == 1, resamples=20
+    )
     rows = rows_by(region_count_table({"a": summaries}), "class", "score above")
     assert rows["COVID-19", 0.2]["mean"] is None and rows["COVID-19", 0.2]["slices"] == 0
     assert rows["Control", 0.2]["mean"] is not None

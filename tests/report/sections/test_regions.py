@@ -27,14 +27,21 @@ def test_figures_and_tables_of_the_regions(classification_run):
     counts = np.concatenate([drawn.numbers[c]["0.5"] for c in result.class_names])
     assert table_4.records()[3]["mean"] == np.mean(drawn.numbers["Control"]["0.5"])
     assert len(counts) == 12
-    assert set(counts) <= set(count_above(result.roi_batches.roi_batch[..., 0], 0.5))
+    batches = result.roi_batches
+    assert set(counts) <= set(count_above(batches.roi_batch[..., 0], batches.is_copy, 0.5))
 
 
-def test_many_copies_raise_a_warning(classification_run):
+def test_padded_slices_are_said_and_their_copies_are_not_counted(classification_run):
     result = choose_test(load_runs([classification_run()])[0].classification)
+    result.roi_batches.roi_batch[..., 0] = 0.95
     result.roi_batches.is_copy[:, 2:] = True
-    cautions = [b for b in region_blocks({"run": result}, OPTIONS) if isinstance(b, Caution)]
-    assert "67 % of the rows are copies" in cautions[0].text
+    blocks = region_blocks({"run": result}, OPTIONS)
+    (caution,) = (b.text for b in blocks if isinstance(b, Caution))
+    assert "12 of 12 slices are padded" in caution
+    assert "67 % of the rows are copies" in caution
+    table_4 = next(b for b in blocks if isinstance(b, Table) and b.name == "table_4")
+    assert {(row["mean"], row["padded slices"]) for row in table_4.records()} == {(2.0, 4)}
+    assert any("Copies that pad an RoI batch are not counted" in note for note in table_4.notes)
 
 
 def test_importance_and_deletion_test_of_the_regions(classification_run):

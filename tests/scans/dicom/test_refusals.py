@@ -63,10 +63,10 @@ def test_a_scout_in_the_series_of_the_scan_is_left_out(tmp_path):
     folder = write_series(
         tmp_path / "ct", toy_hu(13), edit=lambda ds, z: localizer(ds, z) if z == 12 else None
     )
-    notes = []
-    (source,) = find_scans([folder], options=ReadOptions(), notes=notes)
-    assert len(source.files) == 12
-    assert "1 scout images were left out" in notes[0]
+    scan = open_scan(folder)
+    np.testing.assert_array_equal(all_values(scan), toy_hu(13)[:12])
+    (finding,) = [f.message for f in scan.qc if f.code == "foreign_images"]
+    assert finding.startswith("1 image was left out") and "s1_084.dcm (a scout" in finding
 
 
 def test_a_long_series_described_as_scout_is_a_scan(tmp_path):
@@ -95,14 +95,14 @@ def without_position(ds, z):
     del ds.ImagePositionPatient
 
 
+def one_without_position(ds, z):
+    if z == 5:
+        del ds.ImagePositionPatient
+
+
 def another_size(ds, z):
     if z == 5:
         ds.Rows, ds.PixelData = 16, ds.PixelData[: 16 * 64]
-
-
-def another_orientation(ds, z):
-    if z == 5:
-        ds.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
 
 
 def another_spacing(ds, z):
@@ -128,9 +128,9 @@ def cut_off_compressed(ds, z):
     ("edit", "text"),
     [
         (without_position, "no ImagePositionPatient"),
-        (another_size, "32 x 16 pixels, but .* has 32 x 32"),
-        (another_orientation, "its orientation differs"),
-        (another_spacing, "its pixel spacing differs"),
+        (another_size, r"s1_035\.dcm: 32 x 16 pixels, the others have 32 x 32.* lack a slice"),
+        (another_spacing, r"s1_035\.dcm: its PixelSpacing differs.* lack a slice"),
+        (one_without_position, r"s1_035\.dcm: no ImagePosition.* lack a slice"),
         (without_rescale, r"values from \d+ to \d+ cannot be HU.*Rescale"),
         (cut_off, "the file was cut off"),
         (cut_off_compressed, "pixels cannot be decoded"),

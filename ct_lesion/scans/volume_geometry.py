@@ -1,0 +1,101 @@
+"""The grid of a volume file, and what its header leaves open: voxel size, orientation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from ct_lesion.errors import reason
+
+from .geometry import STRAIGHTEN, Geometry, check_geometry, shear_degrees
+from .nifti_header import NiftiHeader
+from .scan import QCFinding
+from .volume_headers import missing_geometry
+
+_RAS = np.array([[-1.0], [-1.0], [1.0]])  # signs that turn LPS into RAS
+_NO_ORIENTATION = (
+    "its header gives no orientation: rows, columns and slices are taken to run to the patient's "
+    "left, back and head"
+)
+
+
+class VolumePlace(NamedTuple):
+    """Where the voxels of a volume file lie.
+
+    Attributes:
+        geometry: the grid; 1 mm and LPS stand for what is not given.
+        has_sizes: whether the size of a voxel is given.
+        has_axes: whether the orientation and position are given.
+        findings: what is unusual.
+    """
+
+    geometry: Geometry
+    has_sizes: bool
+    has_axes: bool
+    findings: list[QCFinding]
+
+
+def place_of(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None) -> VolumePlace:
+    """The place of a volume, from a reader that has read its header.
+
+    Args:
+        nifti: the header of a NIfTI file.
+
+    Raises:
+        DatasetError: the grid is impossible.
+    """
+    no_sizes, no_axes = (False, not nifti.forms) if nifti else missing_geometry(path)
+    wrong = nifti.disagreements(_matrix(reader)) if nifti else {}
+    geometry = _geometry(reader, certain=not no_axes and not wrong)
+    check_geometry(path, geometry)
+    findings = [QCFinding("no_orientation", _NO_ORIENTATION)] if no_axes else []
+    if wrong:
+        places = " and ".join(f"its {form} up to {mm:.1f} mm off" for form, mm in wrong.items())
+        used = " and ".join(form for form in nifti.forms if form not in wrong)
+        findings.append(
+            QCFinding(
+                "two_orientations",
+                f"its NIfTI header contradicts itself: voxels are read where {used or 'pixdim'} "
+                f"places them, {places}; sides may be swapped or volumes wrong. Masks get the same "
+                "header",
+            )
+        )
+    return VolumePlace(geometry, not no_sizes, not no_axes, findings)
+
+
+def why_unreadable(error: RuntimeError, nifti: NiftiHeader | None) -> str:
+    """Why ITK cannot read a header, with advice for a sheared sform."""
+    if nifti is None or "orthonormal" not in str(error) or "sform" not in nifti.forms:
+        return f"cannot be read as a volume ({reason(error)})."
+    axes = nifti.forms["sform"][:, :3]
+    if not np.isfinite(axes).all() or not np.linalg.norm(axes, axis=0).all():
+        return "the axes of its sform do not span a volume, and it has no usable qform."
+    shear = shear_degrees(axes)
+    return (
+        f"the axes of its sform are sheared by {shear:.1f} degrees, and it has no usable qform. "
+        f"{STRAIGHTEN} If it is a rounding error, add a qform, e.g. with nibabel: "
+        "image.set_qform(image.affine, code=1)."
+    )
+
+
+def _geometry(reader: sitk.ImageFileReader, certain: bool) -> Geometry:
+    """Geometry of the first three dimensions; any others have length 1."""
+    dimension = reader.GetDimension()
+    direction = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3]
+    return Geometry(
+        reader.GetSize()[:3],
+        reader.GetSpacing()[:3],
+        reader.GetOrigin()[:3],
+        tuple(float(cosine) for cosine in direction.ravel()),
+        certain,
+    )
+
+
+def _matrix(reader: sitk.ImageFileReader) -> np.ndarray:
+    """(3, 4) from voxel indices to RAS in mm."""
+    grid = _geometry(reader, certain=True)
+    axes = np.reshape(grid.direction, (3, 3)) * grid.spacing
+    return _RAS * np.column_stack([axes, grid.origin])
