@@ -8,7 +8,7 @@ Pictures are written by :mod:`ct_lesion.pictures`, volumes by :mod:`ct_lesion.sc
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -216,19 +216,16 @@ def remove_partial_files(folder: Path) -> None:
             path.unlink()
 
 
-def remove_links(folder: Path, keep: Collection[str] = ()) -> list[Path]:
-    """Remove all links below a folder, not their targets; returns the removed links.
+def remove_links(paths: Iterable[Path]) -> list[Path]:
+    """Remove links, and all links below folders, not their targets; returns the removed links.
 
-    Programs that open existing files, such as Detectron2, then write into this folder only.
-
-    Args:
-        folder: which may be a link itself.
-        keep: suffixes of links directly in ``folder`` that stay.
+    Programs that open existing files, such as Detectron2, then write to these places only.
     """
     links = []
-    for parent, folders, files in os.walk(folder):
-        links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
-    links = [p for p in links if p.parent != folder or p.suffix not in keep]
+    for path in paths:
+        links += [path] if path.is_symlink() else []
+        for parent, folders, files in os.walk(path) if not path.is_symlink() else ():
+            links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
     for link in links:
         link.unlink()
     return links
