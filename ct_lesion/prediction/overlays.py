@@ -183,8 +183,8 @@ def find_contours(mask: np.ndarray) -> list[np.ndarray]:
     """Closed, simplified outlines of a mask and of its holes.
 
     Pixel ``i`` covers the coordinates ``i`` to ``i + 1``. The outlines run half-way between the
-    pixels inside and outside, and filled by the even-odd rule they give the mask. (OpenCV's outlines
-    run through the centres of the outermost pixels, which cuts off half a pixel all around.)
+    pixels inside and outside, and filled by the even-odd rule they give the mask. (OpenCV's run
+    through the centres of the outermost pixels, which cuts off half a pixel all around.)
 
     Args:
         mask: (H, W) bool.
