@@ -21,7 +21,8 @@ GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pi
 GROUND |= {"command_line", "config_values", "folders"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
-    "config": set(),
+    "config_values": set(),
+    "config": {"config_values"},
     "modeling": {"config"},
     "pages": set(),
     "scans": {"config"},
