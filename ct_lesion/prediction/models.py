@@ -178,7 +178,7 @@ def _class_names(
     names = description_value(description, "class_names") or usual
     if isinstance(names, dict):
         names = names.get("images", usual)
-    fit = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
+    fit = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
     cleaned = [printable(" ".join(n.split()))[:LONGEST_NAME] for n in names] if fit else []
     if len({*cleaned} - {""}) != count or len(cleaned) != count:
         return tuple(f"class {index + 1}" for index in range(count))
@@ -194,7 +194,7 @@ def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
     fitted = description_value(description, "temperature") or {"value": 1.0}
     value = fitted.get("value") if isinstance(fitted, dict) else None
     low, high = TEMPERATURE_LIMITS
-    if not isinstance(value, (int, float)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CheckpointError(
             f"{path}: its temperature is {str(value)[:80]}, not a number from "
             f"{TEMPERATURE_LIMITS[0]:g} to {TEMPERATURE_LIMITS[1]:g}. Fit it again with "

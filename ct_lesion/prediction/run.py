@@ -20,17 +20,16 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from ct_lesion.engine.across_processes import from_main, share_of_this_process
-from ct_lesion.errors import UserError
+from ct_lesion.errors import UserError, printable
 from ct_lesion.files import atomic_folder, write_new
-from ct_lesion.json_files import read_json
 from ct_lesion.scans.sources import ScanSource
 
 from .input_window import with_window_remarks
 from .lung_mask import LungMasks
 from .manifest import MANIFEST_FILE, made_from, manifest, read_manifest
-from .page import write_index
+from .page import finished_scans, read_summary, write_index
 from .predictor import LesionPredictor
-from .scan_files import SUMMARY_FILE, ScanWriter
+from .scan_files import ScanWriter
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,14 @@ class RunResult:
         skipped: finished by an earlier run.
         failed: error messages by name.
         page: path of ``index.html``.
+        left_out: why other folders in the output folder are not on the page.
     """
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     page: Path | None = None
+    left_out: list[str] = field(default_factory=list)
 
 
 def predict_scans(
@@ -104,14 +105,15 @@ def predict_scans(
             done.append(source.name)
         except (UserError, OSError) as error:  # OSError: e.g. a full disk
             failed[source.name] = str(error)
-            tqdm.write(f"{title}: {error}", file=sys.stderr)
+            tqdm.write(printable(f"{title}: {error}"), file=sys.stderr)
         if comm.is_main_process():
             _write_page(output, predictor)
     names = [source.name for source in sources]
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=names.index)
     failed = dict(ChainMap(*comm.all_gather(failed)))
-    page = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
+    page, left_out = from_main(lambda: _write_page(output, predictor))
+    failed = {name: failed[name] for name in names if name in failed}
+    return RunResult(done, skipped, failed, page, left_out)
 
 
 def _make_folder(output: Path) -> None:
@@ -137,7 +139,7 @@ def _made_from_all(
             )
         except UserError as error:
             failed[source.name] = str(error)
-            print(f"{source.name}: {error}", file=sys.stderr)
+            print(printable(f"{source.name}: {error}"), file=sys.stderr)
     made, failed = (dict(ChainMap(*comm.all_gather(part))) for part in (made, failed))
     return {s.name: made[s.name] for s in sources if s.name in made}, failed
 
@@ -162,8 +164,12 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
     for name, wanted in made.items():
         folder = output / name
         found = read_manifest(folder)
-        if found is not None and found.get("made_from") == wanted and not overwrite:
-            finished.append(name)
+        if found is not None and found["made_from"] == wanted and not overwrite:
+            try:
+                read_summary(folder)
+                finished.append(name)
+            except UserError as error:
+                others.append(f"{name} (damaged: {error})")
         elif folder.exists() and (found is None or not overwrite):
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
@@ -184,7 +190,7 @@ def _difference(found: dict | None, wanted: dict) -> str:
         "options": "other options",
         "ct_lesion": "another version of ct_lesion",
     }
-    earlier = found.get("made_from", {})
+    earlier = found["made_from"]
     return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
 
 
@@ -199,7 +205,7 @@ def _predict_scan(
     began = time.perf_counter()
     scan = with_window_remarks(source.open(), predictor.models)
     for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
-        tqdm.write(f"{title}: {line}")
+        tqdm.write(printable(f"{title}: {line}"))
     lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
@@ -211,7 +217,7 @@ def _predict_scan(
             bar.update()
         notes = writer.finish()["notes"]
         for line in notes[len(scan.notes) :]:
-            tqdm.write(f"{title}: {line}")
+            tqdm.write(printable(f"{title}: {line}"))
         seconds = time.perf_counter() - began
         record = manifest(made, source.files, predictor.models, options.arguments, seconds)
         record["qc"] = [{"code": f.code, "message": f.message} for f in scan.qc]
@@ -220,25 +226,18 @@ def _predict_scan(
         write_new(folder / MANIFEST_FILE, text)
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> Path:
-    """Write the page of all finished scans in the output folder, including earlier runs."""
-    advice = "Delete the scan's folder and predict the scan again."
-    summaries = []
-    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
-        if path.parent.name.startswith("."):
-            continue
-        try:
-            summaries.append(read_json(path, dict, UserError, advice))
-        except UserError:
-            if path.is_file():
-                raise
-            # the file is gone: another process is replacing the scan's folder
-    return write_index(
-        output,
-        summaries,
-        model=describe_models(predictor),
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+    """Write the page of all finished scans in the output folder, including earlier runs.
+
+    Returns:
+        Its path, and why other folders are left out of it.
+    """
+    summaries, left_out = finished_scans(output)
+    facts = describe_models(predictor)
+    if left_out:
+        facts["left out"] = " ".join(left_out)
+    generated = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_index(output, summaries, model=facts, generated=generated), left_out
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:
