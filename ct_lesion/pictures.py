@@ -98,11 +98,12 @@ class PictureError(DatasetError):
 
 
 class ImageHeader(NamedTuple):
-    """Width and height in pixels of the upright picture, and bits a channel."""
+    """Width and height in pixels of the upright picture, bits a channel, and EXIF orientation."""
 
     width: int
     height: int
     bits: int
+    orientation: int = 1
 
 
 def check_picture_size(path: str | Path, width: int, height: int) -> None:
@@ -212,9 +213,10 @@ def header_of(image: Image.Image) -> ImageHeader:
     bits, (width, height) = bits_of(image), image.size
     # Pillow decodes a PNG to find its EXIF block, so look first whether there can be one
     may_be_turned = image.format != "PNG" or _png_may_be_turned(image.fp)
-    if may_be_turned and _orientation(image) >= 5:
+    orientation = _orientation(image) if may_be_turned else 1
+    if orientation >= 5:
         width, height = height, width
-    return ImageHeader(width, height, bits)
+    return ImageHeader(width, height, bits, orientation)
 
 
 def bits_of(image: Image.Image) -> int:

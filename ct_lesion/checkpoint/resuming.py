@@ -10,10 +10,10 @@ import torch
 
 from ct_lesion.errors import CheckpointError, reason
 
+from .finite import named_tensors, refuse_not_finite
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
-ITERATION_KEY = "iteration"
 _PERIODIC = re.compile(r"model_(\d+)\.pth")
 _FINAL = "model_final.pth"
 logger = logging.getLogger(__name__)
@@ -92,9 +92,11 @@ def _run_of(path: Path) -> str | None:
     """Name of the run that wrote a checkpoint, which is read whole to see that it is complete.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is missing or damaged, or a tensor has NaN or infinite values.
     """
-    state = read_checkpoint(path).rest.get("trainer")
+    rest = read_checkpoint(path).rest
+    refuse_not_finite(path, named_tensors(rest))
+    state = rest.get("trainer")
     return state.get("run") if isinstance(state, dict) else None
 
 
@@ -120,19 +122,6 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
             f"({type(error).__name__}: {reason(error)}). Remove last_checkpoint, or write an "
             "earlier checkpoint's name into it."
         ) from error
-
-
-def check_iteration(path: str, rest: dict[str, Any]) -> None:
-    """
-    Raises:
-        CheckpointError: the iteration is not a whole number.
-    """
-    iteration = rest.get(ITERATION_KEY, 0)
-    if type(iteration) is not int or iteration < -1:
-        raise CheckpointError(
-            f"{path} is damaged: its iteration is not a whole number from -1. Use an earlier "
-            "checkpoint."
-        )
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:

@@ -89,9 +89,11 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
     )
     optimizer = maybe_add_gradient_clipping(cfg, ADAM_VARIANTS[name])
-    # fused updates all parameters in one pass, which halves the step of the classification module
+    # fused updates all parameters in one pass, which halves the step of the classification module;
+    # with AMP the fused step also unscales the gradients, i.e. after they are clipped
+    fused = not (cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
     return optimizer(
-        params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=True
+        params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=fused
     )
 
 

@@ -15,7 +15,7 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name
 
 from .across_processes import scale_to_processes
-from .checks import check_classes, window_remarks, with_window
+from .checks import check_classes, check_lesion_datasets, window_remarks, with_window
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
@@ -51,13 +51,14 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     cfg.freeze()
     check_classes(cfg)
     cfg = with_window(cfg, training=not args.eval_only)
+    remarks = check_lesion_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
-    for remark in window_remarks(cfg, training=not args.eval_only):
+    for remark in remarks + window_remarks(cfg, training=not args.eval_only):
         logging.getLogger("ct_lesion").warning(remark)
     ignore_full_disk_in_logs()
     return cfg

@@ -111,7 +111,7 @@ class ScanWriter:
         """Write the files of the whole scan and return its summary."""
         summary = self._predictor.summarise(self._scan, self._slices, self._measures)
         mask = self._scan.mask_image(self._labels)
-        write_volume(self._folder / MASK_FILE, mask)
+        write_volume(self._folder / MASK_FILE, mask, self._scan.nifti)
         summary["notes"] += self._save_dicom_seg()
         self._write_json(INSTANCES_FILE, self._coco())
         self._write_slices()

@@ -15,13 +15,22 @@ import SimpleITK as sitk
 from ct_lesion.errors import UserError, reason
 from ct_lesion.files import atomic_write
 
+from .nifti_header import NiftiHeader
+
 _HEADER = 352  # bytes of NIfTI-1 before the voxels, if there are no extensions
 _VOXEL_OFFSET = 108  # place of vox_offset in the header
 _PIECE = 2**22  # bytes that are compared at a time
+_LEVEL = 6  # of compression, as ITK's
 
 
-def write_volume(path: Path, image: sitk.Image) -> None:
+def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None) -> None:
     """Write a compressed NIfTI file (``.nii.gz``), complete or not at all.
+
+    Args:
+        path: of the file.
+        image: its voxels and place.
+        nifti: for uint8 labels of a NIfTI volume, the header of that volume: the labels get the
+            same qform and sform, also where these differ. ITK would write one place as both.
 
     Raises:
         OSError: the file cannot be written, e.g. because the disk is full.
@@ -29,7 +38,10 @@ def write_volume(path: Path, image: sitk.Image) -> None:
     """
     with atomic_write(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            if nifti is None:
+                sitk.WriteImage(image, str(temporary), useCompression=True)
+            else:
+                _write_labels(temporary, sitk.GetArrayViewFromImage(image), nifti)
             why = None if _holds(temporary, sitk.GetArrayViewFromImage(image)) else "incomplete"
         except RuntimeError as error:
             why = reason(error)
@@ -37,6 +49,13 @@ def write_volume(path: Path, image: sitk.Image) -> None:
             with temporary.open("ab") as file:  # raises the error that ITK hides
                 file.write(bytes(2**20))
             raise UserError(f"{path}: was not written ({why}). Check the disk, and try again.")
+
+
+def _write_labels(path: Path, labels: np.ndarray, nifti: NiftiHeader) -> None:
+    # no name and no time, so that equal labels give equal files
+    with path.open("wb") as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
+        packed.write(nifti.of_labels())
+        packed.write(np.ascontiguousarray(labels))
 
 
 def _holds(path: Path, voxels: np.ndarray) -> bool:

@@ -21,6 +21,7 @@ from ct_lesion.checkpoint import (
     weight_files,
     write_weights,
 )
+from ct_lesion.checkpoint.resuming import find_complete
 
 
 def small_model(seed: int = 0) -> nn.Module:
@@ -144,6 +145,51 @@ def test_content_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match=r"pathlib\.\S*Path"):
         checkpointer.save("model_0000001", folder=Path("x"))
     assert files(tmp_path) == set()
+
+
+OVERFLOWN = {"optimizer": {"state": {0: {"exp_avg_sq": torch.tensor([1.0, torch.inf])}}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"model": {}}, "it holds no weights"),
+        ({"model": {"a": 1.0}}, "its entry a is not a tensor"),
+        ({"model": {"a": torch.ones(1)}, "iteration": True}, "iteration is not a whole number"),
+        ({"model": {"a": torch.ones(1)}, "iteration": 1.0}, "iteration is not a whole number"),
+        (
+            {"model": {"a": torch.ones(1)}, "ct_lesion": {"a": 1}},
+            "description has values that are not text",
+        ),
+        ({"model_weights": {"a": torch.ones(1)}, "model": {}}, "published implementation"),
+        ({"model": {"a": torch.ones(1)}, "b": {2**61: 1}}, "int"),
+        ({"model": {"a": torch.tensor([torch.nan])}}, r"model\.a \(1 of 1 values\)"),
+        (
+            {"model": {"a": torch.ones(1)}, "trainer": {"_trainer": OVERFLOWN}},
+            r"trainer\._trainer\.optimizer\.state\.0\.exp_avg_sq \(1 of 2 values\)",
+        ),
+    ],
+)
+def test_what_a_resumed_run_would_refuse_is_not_written(
+    tmp_path: Path, content: dict, why: str
+) -> None:
+    path = tmp_path / "model_0000001.pth"
+    with pytest.raises(CheckpointError, match=why) as refusal:
+        weight_files.write_torch(path, content)
+    assert "\n" not in str(refusal.value)
+    assert files(tmp_path) == set()
+    torch.save(content, path)  # the reader agrees
+    with pytest.raises(CheckpointError, match=r"No checkpoint in .* can be resumed from"):
+        find_complete(tmp_path)
+
+
+def test_a_checkpoint_with_an_overflown_optimizer_is_passed_over(tmp_path: Path) -> None:
+    """An infinite ``exp_avg_sq`` of Adam makes every later update of its weight zero."""
+    model = {"a": torch.ones(1)}
+    weight_files.write_torch(tmp_path / "model_0000001.pth", {"model": model})
+    torch.save({"model": model, **OVERFLOWN}, tmp_path / "model_0000003.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    assert find_complete(tmp_path) == tmp_path / "model_0000001.pth"
 
 
 def test_another_process_writes_nothing(tmp_path: Path) -> None:

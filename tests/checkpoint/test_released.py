@@ -1,5 +1,6 @@
 """Published checkpoints of every backbone, converted and compared with a direct computation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ct_lesion.checkpoint import (
     read_released,
     write_weights,
 )
+from ct_lesion.checkpoint.released import rename_released
 
 STAGES = ["res5", "res4", "res3"]
 MODELS = [(18, s) for s in STAGES] + [(34, s) for s in STAGES] + [(50, "res5")]
@@ -151,6 +153,47 @@ def test_backbone_and_fpn_levels_are_the_published_ones(tmp_path: Path) -> None:
             above = y if above is None else y + F.interpolate(above, scale_factor=2.0)
             level = F.conv2d(above, *_layer(weights, f"backbone.fpn.layer_blocks.{i}"), padding=1)
             torch.testing.assert_close(features[f"p{i + 2}"], level, rtol=1e-4, atol=1e-5)
+
+
+def with_current_names(weights: dict) -> dict:
+    """A published state dict as a current torchvision names it."""
+    rules = {
+        r"(fpn\.(?:inner|layer)_blocks\.\d)\.": r"\1.0.",
+        r"rpn\.head\.conv\.": "rpn.head.conv.0.0.",
+        r"mask_head\.mask_fcn(\d)\.": lambda match: f"mask_head.{int(match[1]) - 1}.0.",
+    }
+    for pattern, name in rules.items():
+        weights = {re.sub(pattern, name, n): tensor for n, tensor in weights.items()}
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("depth", "stage", "kind"),
+    [(18, "res4", "segmentation"), (50, "res5", "segmentation"), (18, "res3", "classification")],
+)
+def test_names_of_a_current_torchvision(depth: int, stage: str, kind: str) -> None:
+    weights = released_weights(depth, stage, kind=kind)
+    current = with_current_names(weights)
+    assert "backbone.fpn.inner_blocks.0.0.weight" in current
+    renamed, unused = rename_released(current)
+    expected, _ = rename_released(weights)
+    assert unused == []
+    assert renamed.keys() == expected.keys()
+    assert all(torch.equal(renamed[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "classification"])
+def test_the_parity_checkpoints_under_current_names(tmp_path: Path, kind: str) -> None:
+    path = Path(__file__).resolve().parents[3] / "shared" / "parity" / f"{kind}.pth"
+    if not path.is_file():
+        pytest.skip(f"the published checkpoints are not in {path.parent}")
+    weights = read_released(path).weights
+    written = write_released(tmp_path / "r.pth", with_current_names(weights))
+    converted = convert_released(read_released(written))
+    expected = convert_released(read_released(path))
+    assert converted.config_name == expected.config_name == f"{kind}/resnet18_t2.yaml"
+    assert all(torch.equal(converted.model[n], tensor) for n, tensor in expected.model.items())
+    assert len(converted.model) == len(expected.model)
 
 
 def test_files_of_before_batch_counts(tmp_path: Path) -> None:

@@ -50,6 +50,26 @@ def test_gradients_are_clipped_when_asked(model):
     assert all((p.grad == 0.5).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_gradients_are_unscaled_before_they_are_clipped(name):
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(layer.weight)
+    clip = ["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1.0]
+    keys = ["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", True, "SOLVER.BASE_LR", 0.5]
+    optimizer = build_optimizer(cfg_with(*keys, *clip), layer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for gradient in (0.25, 4.0):  # clipped to 0.25 and 1
+        optimizer.zero_grad()
+        scaler.scale(gradient * layer.weight.sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    state = optimizer.state[layer.weight]
+    if name == "SGD":  # momentum 0.9, rates 0.5: -0.5 * 0.25 - 0.5 * (0.9 * 0.25 + 1)
+        assert layer.weight.item() == pytest.approx(-0.7375, abs=1e-3)  # and weight decay
+    else:  # 0.9 * (0.1 * 0.25) + 0.1 * 1
+        assert state["exp_avg"].item() == pytest.approx(0.1225, abs=1e-3)
+
+
 def test_an_unknown_optimiser_is_refused(model):
     with pytest.raises(ConfigError, match=r"SOLVER\.OPTIMIZER is 'Adagrad', expected one of SGD"):
         build_optimizer(cfg_with("SOLVER.OPTIMIZER", "Adagrad"), model)

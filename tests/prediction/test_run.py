@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nifti_bytes import edited, header_of
 from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
@@ -124,6 +125,23 @@ def test_a_broken_scan_is_reported_and_the_run_goes_on(
     assert list(result.failed) == ["broken"]
     assert "broken.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "out/broken").exists()
+
+
+def test_a_header_that_contradicts_itself_is_named_and_copied(
+    tmp_path, write_volume, predictor, hu, capsys
+):
+    path = write_volume("a.nii", hu)
+    straight = [-0.8, 0, 0, 0, 0, -0.7, 0, 0, 0, 0, 5, 0]
+    edited(path, codes=(1, 2), sform=straight)
+    run([path], predictor, tmp_path / "out")
+    folder = tmp_path / "out/a"
+    scan, mask = header_of(path), header_of(folder / "lesions.nii.gz")
+    assert scan.forms.keys() == mask.forms.keys() == {"qform", "sform"}
+    for name, form in scan.forms.items():
+        np.testing.assert_array_equal(mask.forms[name], form)
+    (finding,) = (f for f in read(folder / "summary.json")["qc"] if f["code"] == "two_orientations")
+    assert finding["message"] in capsys.readouterr().out
+    assert "contradicts itself" in (tmp_path / "out/index.html").read_text("utf-8")
 
 
 def test_lesion_as_a_share_of_lung(tmp_path, volume, write_volume, predictor, hu):

@@ -5,32 +5,18 @@ import struct
 
 import numpy as np
 import pytest
+from nifti_bytes import edited, header_of
 from toy_scans import all_values, toy_hu, write_volume
 
 from ct_lesion.data.prepare.volume_pairs import LabelMap, VolumePair
 from ct_lesion.data.prepare.volumes import check_pairs
 from ct_lesion.errors import DatasetError
-from ct_lesion.scans.nifti_header import NiftiHeader
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
 
 # of write_volume: voxels of 0.7 x 0.8 x 2.5 mm from LPS (-11, 22, -33), in RAS
 SFORM = [-0.7, 0, 0, 11, 0, -0.8, 0, -22, 0, 0, 2.5, -33]
 UPSIDE_DOWN = [-0.7, 0, 0, 11, 0, -0.8, 0, -22, 0, 0, -2.5, -33 + 11 * 2.5]
-
-
-def edited(path, **fields):
-    """A copy of a ``.nii`` file with other fields in its header."""
-    places = {
-        "pixdim": (80, "3f"), "scaling": (112, "2f"), "codes": (252, "2h"), "quatern": (256, "6f"),
-        "sform": (280, "12f"), "descrip": (148, "80s"), "magic": (344, "4s"), "length": (0, "i"),
-    }  # fmt: skip
-    content = bytearray(path.read_bytes())
-    for name, value in fields.items():
-        offset, code = places[name]
-        struct.pack_into(f"<{code}", content, offset, *value)
-    path.write_bytes(content)
-    return path
 
 
 @pytest.fixture
@@ -116,11 +102,6 @@ def test_relatives_of_nifti_are_refused(volume, fields, message, packed):
         path.write_bytes(gzip.compress(volume.read_bytes()))
     with pytest.raises(DatasetError, match=f"cannot be read as a volume .*{message}"):
         open_scan(path)
-
-
-def header_of(path) -> NiftiHeader:
-    with path.open("rb") as file:
-        return NiftiHeader.read(file)
 
 
 @pytest.mark.parametrize("order", "<>")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from full_disk import files_of_at_most
+from nifti_bytes import edited, header_of
+from toy_scans import write_volume as write_toy
 
 from ct_lesion.errors import UserError
 from ct_lesion.scans.volume_writing import write_volume
@@ -32,6 +34,29 @@ def test_a_volume_is_written_with_its_geometry(tmp_path):
     assert found.GetSpacing() == pytest.approx((0.7, 0.8, 2.5))
     assert gzip.decompress(path.read_bytes())[352:] == VOXELS.tobytes()
     assert list(tmp_path.iterdir()) == [path]
+
+
+TURNED = [-0.7, 0, 0, 11, 0, -0.8, 0, -22, 0, 0, -2.5, 0]
+
+
+def test_labels_get_both_places_of_the_input(tmp_path):
+    scan = edited(write_toy(tmp_path / "scan.nii", VOXELS), codes=(1, 2), sform=TURNED)
+    labels = sitk.Cast(sitk.ReadImage(str(scan)), sitk.sitkUInt8)
+    path = tmp_path / "lesions.nii.gz"
+    write_volume(path, labels, header_of(scan))
+    np.testing.assert_array_equal(
+        header_of(path).forms["sform"], np.reshape(TURNED, (3, 4)).astype("f4")
+    )
+    np.testing.assert_array_equal(header_of(path).forms["qform"], header_of(scan).forms["qform"])
+    found = sitk.ReadImage(str(path))
+    assert found.GetPixelID() == sitk.sitkUInt8
+    assert np.array_equal(sitk.GetArrayFromImage(found), VOXELS)
+    once = path.read_bytes()
+    write_volume(path, labels, header_of(scan))
+    assert path.read_bytes() == once
+    with files_of_at_most(len(once) - 100), pytest.raises(OSError, match="too large"):
+        write_volume(path, labels, header_of(scan))
+    assert path.read_bytes() == once
 
 
 @pytest.mark.parametrize("missing", [1, 8, 2_000, 5_000])

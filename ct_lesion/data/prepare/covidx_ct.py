@@ -207,7 +207,7 @@ def _make_records(
         key = ct_slice.image_id
         path = source.image_root / found[key]
         try:
-            width, height, bits = read_image_header(path)
+            width, height, bits, _ = read_image_header(path)
             if source.decode:
                 with open_picture(path) as image:
                     image.load()

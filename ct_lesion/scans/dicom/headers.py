@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_lesion.errors import DatasetError, reason
@@ -45,7 +46,7 @@ ACQUISITION_TAGS = (
 PATIENT_TAGS = ("PatientID", "PatientName", "PatientBirthDate")
 # first bytes of a file without preamble: group 0002 or 0008 in little endian, a low element number
 _BARE_START = re.compile(rb"[\x02\x08]\x00[\x00-\x20]\x00([A-Z]{2}|..\x00\x00)", re.DOTALL)
-_TAGS = [
+_KEYWORDS = [
     *ACQUISITION_TAGS,
     *PATIENT_TAGS,
     "SOPClassUID",
@@ -73,6 +74,7 @@ _TAGS = [
     "SpacingBetweenSlices",
     "GantryDetectorTilt",
 ]
+_TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom is slow at looking keywords up
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
                 return header
             if not (header.get("SOPClassUID") or header.get("Modality")):
                 raise InvalidDicomError("it has no DICOM tags")
-            for keyword in _TAGS:
-                header.get(keyword)  # pydicom converts values on access; fail here if damaged
+            for _ in header:
+                pass  # pydicom converts values on access; fail here if damaged
             if complete:
                 check_image_tags(path, header)
                 check_pixel_data(header, data)
