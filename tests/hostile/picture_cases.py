@@ -132,7 +132,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 
 # Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
 BLACK = "8-bit values .*0:"
-UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million"
+UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
 
 
 def _single() -> list[Case]:
