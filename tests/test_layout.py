@@ -30,7 +30,8 @@ GROUND = {
 GROUND |= {"command_line", "config_values", "csv_cells"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
-    "config": set(),
+    "config_values": set(),
+    "config": {"config_values"},
     "modeling": {"config"},
     "pages": set(),
     "scans": {"config"},

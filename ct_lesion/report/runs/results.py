@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 
 from ct_lesion.csv_cells import csv_original
 from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
-from ct_lesion.data.datasets.coco_files import read_coco
+from ct_lesion.data.datasets.coco_files import number_from_1, read_coco
 from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.run_record import EVALUATION_RECORD
 from ct_lesion.evaluation.classification import (
@@ -90,6 +90,7 @@ Result = TypeVar("Result", SegmentationResult, ClassificationResult)
 def read_segmentation(folder: Path) -> SegmentationResult:
     content = read_coco(folder / GROUND_TRUTH_FILE)
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
+    number_from_1(content)
     detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
     check_detections(folder / RESULTS_FILE, detections, content)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps

@@ -175,6 +175,14 @@ def slice_header(path: Path) -> SliceHeader:
         raise DatasetError(f"{path}: cannot be read as a CT slice ({error}).") from None
 
 
+def _slice_thickness(header: pydicom.Dataset) -> float | None:
+    """SliceThickness; text ("5 mm") counts as missing, because only a single slice needs it."""
+    try:
+        return number_of(header, "SliceThickness")
+    except InvalidDicomError:
+        return None
+
+
 def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
     position = numbers_of(header, "ImagePositionPatient", 3)
     orientation = numbers_of(header, "ImageOrientationPatient", 6)
@@ -192,7 +200,7 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
     spacing = numbers_of(header, "PixelSpacing", 2)
     if spacing is not None and not 0 < min(spacing) <= max(spacing) <= LARGEST_SPACING:
         raise InvalidDicomError(f"PixelSpacing {spacing} is not within 0 to {LARGEST_SPACING:g} mm")
-    thickness = number_of(header, "SpacingBetweenSlices") or number_of(header, "SliceThickness")
+    thickness = number_of(header, "SpacingBetweenSlices") or _slice_thickness(header)
     if thickness is not None and abs(thickness) > LARGEST_SPACING:
         raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
     instance = number_of(header, "InstanceNumber")
