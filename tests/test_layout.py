@@ -17,17 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ct_lesion"
 MOST_FILES = 15  # in a folder, beside __init__.py
 
-GROUND = {
-    "errors",
-    "version",
-    "files",
-    "locks",
-    "json_files",
-    "yaml_files",
-    "pictures",
-    "csv_cells",
-}
-GROUND |= {"command_line", "config_values", "csv_cells"}
+GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pictures"}
+GROUND |= {"command_line", "config_values", "folders", "csv_cells"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
     "config_values": set(),

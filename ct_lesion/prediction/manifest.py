@@ -93,7 +93,7 @@ def made_from(
         "models": [
             {
                 "weights_sha256": model.weights_sha256,
-                "config_sha256": _hash_config(model),
+                "config_sha256": model.config_sha256,
                 "temperature": model.temperature,
             }
             for model in models
@@ -102,14 +102,6 @@ def made_from(
         "ct_lesion": __version__,
     }
     return json.loads(json.dumps(made))  # lists for tuples, as read from a file
-
-
-def _hash_config(model: TrainedModel) -> str:
-    """SHA-256 of the config without paths and device, which do not change the results."""
-    cfg = model.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
-    return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
 
 def manifest(

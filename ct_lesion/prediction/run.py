@@ -8,7 +8,8 @@ import json
 import sys
 import time
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +38,9 @@ from .manifest import (
 from .page import finished_scans, read_summary, write_index
 from .predictor import LesionPredictor
 from .scan_files import ScanWriter
+
+PAGE_SHARE = 0.05
+"""Most of a run's time that goes into updates of the page."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,11 @@ def _predict_all(
 ) -> RunResult:
     made, stamps, failed = _made_from_all(sources, predictor, options)
     skipped = from_main(lambda: _finished(output, made, options.overwrite))
-    todo = [s for s in sources if s.name in made and s.name not in skipped]
+    finished = {*skipped}
+    todo = [s for s in sources if s.name in made and s.name not in finished]
+    numbers = {source.name: number for number, source in enumerate(sources, start=1)}
     done = []
+<<<<<<< HEAD
     for source in share_of_this_process(todo):
         title = f"scan {sources.index(source) + 1}/{len(sources)} {source.name}"
         try:
@@ -127,6 +134,24 @@ def _predict_all(
     page, left_out = from_main(lambda: _write_page(output, predictor))
     failed = {name: failed[name] for name in names if name in failed}
     return RunResult(done, skipped, failed, page, left_out)
+=======
+    with _page_of_finished(output, predictor) as update_page:
+        for source in share_of_this_process(todo):
+            title = f"scan {numbers[source.name]}/{len(sources)} {source.name}"
+            try:
+                origin = made[source.name], stamps[source.name]
+                _predict_scan(source, predictor, output, origin, options, title)
+                done.append(source.name)
+            except (UserError, OSError) as error:  # OSError: e.g. a full disk
+                failed[source.name] = str(error)
+                tqdm.write(f"{title}: {error}", file=sys.stderr)
+            update_page()
+    done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
+    failed = dict(ChainMap(*comm.all_gather(failed)))
+    names = [source.name for source in sources]
+    page = from_main(lambda: _write_page(output, predictor))
+    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
+>>>>>>> main
 
 
 def _made_from_all(
@@ -242,6 +267,7 @@ def _predict_scan(
         write_new(folder / MANIFEST_FILE, text)
 
 
+<<<<<<< HEAD
 def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
     """Write the page of all finished scans in the output folder, including earlier runs.
 
@@ -254,6 +280,53 @@ def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[st
         facts["left out"] = " ".join(left_out)
     generated = datetime.now(UTC).isoformat(timespec="seconds")
     return write_index(output, summaries, model=facts, generated=generated), left_out
+=======
+@contextmanager
+def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Callable[[], None]]:
+    """Yield a function that updates the page, to be called after each scan.
+
+    The page lists all scans, so writing it takes longer the more there are. It is written at most
+    a :data:`PAGE_SHARE` of the time, and when a run is interrupted.
+    """
+    due, is_behind = 0.0, False
+
+    def update() -> None:
+        nonlocal due, is_behind
+        began = time.monotonic()
+        is_behind = began < due
+        if comm.is_main_process() and not is_behind:
+            _write_page(output, predictor)
+            now = time.monotonic()
+            due = now + (now - began) / PAGE_SHARE
+
+    try:
+        yield update
+    except BaseException:  # also Ctrl-C
+        if is_behind and comm.is_main_process():
+            _write_page(output, predictor)
+        raise
+
+
+def _write_page(output: Path, predictor: LesionPredictor) -> Path:
+    """Write the page of all finished scans in the output folder, including earlier runs."""
+    advice = "Delete the scan's folder and predict the scan again."
+    summaries = []
+    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            summaries.append(read_json(path, dict, UserError, advice))
+        except UserError:
+            if path.is_file():
+                raise
+            # the file is gone: another process is replacing the scan's folder
+    return write_index(
+        output,
+        summaries,
+        model=describe_models(predictor),
+        generated=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+>>>>>>> main
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:
