@@ -1,10 +1,6 @@
 """Loading of trained models from checkpoints that carry their config."""
 
-<<<<<<< HEAD
-=======
 import hashlib
-import math
->>>>>>> main
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -116,25 +116,6 @@ def _predict_all(
     todo = [s for s in sources if s.name in made and s.name not in finished]
     numbers = {source.name: number for number, source in enumerate(sources, start=1)}
     done = []
-<<<<<<< HEAD
-    for source in share_of_this_process(todo):
-        title = f"scan {sources.index(source) + 1}/{len(sources)} {source.name}"
-        try:
-            origin = made[source.name], stamps[source.name]
-            _predict_scan(source, predictor, output, origin, options, title)
-            done.append(source.name)
-        except (UserError, OSError) as error:  # OSError: e.g. a full disk
-            failed[source.name] = str(error)
-            tqdm.write(printable(f"{title}: {error}"), file=sys.stderr)
-        if comm.is_main_process():
-            _write_page(output, predictor)
-    names = [source.name for source in sources]
-    done = sorted(chain.from_iterable(comm.all_gather(done)), key=names.index)
-    failed = dict(ChainMap(*comm.all_gather(failed)))
-    page, left_out = from_main(lambda: _write_page(output, predictor))
-    failed = {name: failed[name] for name in names if name in failed}
-    return RunResult(done, skipped, failed, page, left_out)
-=======
     with _page_of_finished(output, predictor) as update_page:
         for source in share_of_this_process(todo):
             title = f"scan {numbers[source.name]}/{len(sources)} {source.name}"
@@ -144,14 +125,13 @@ def _predict_all(
                 done.append(source.name)
             except (UserError, OSError) as error:  # OSError: e.g. a full disk
                 failed[source.name] = str(error)
-                tqdm.write(f"{title}: {error}", file=sys.stderr)
+                tqdm.write(printable(f"{title}: {error}"), file=sys.stderr)
             update_page()
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
-    names = [source.name for source in sources]
-    page = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
->>>>>>> main
+    failed = {source.name: failed[source.name] for source in sources if source.name in failed}
+    page, left_out = from_main(lambda: _write_page(output, predictor))
+    return RunResult(done, skipped, failed, page, left_out)
 
 
 def _made_from_all(
@@ -267,20 +247,6 @@ def _predict_scan(
         write_new(folder / MANIFEST_FILE, text)
 
 
-<<<<<<< HEAD
-def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
-    """Write the page of all finished scans in the output folder, including earlier runs.
-
-    Returns:
-        Its path, and why other folders are left out of it.
-    """
-    summaries, left_out = finished_scans(output)
-    facts = describe_models(predictor)
-    if left_out:
-        facts["left out"] = " ".join(left_out)
-    generated = datetime.now(UTC).isoformat(timespec="seconds")
-    return write_index(output, summaries, model=facts, generated=generated), left_out
-=======
 @contextmanager
 def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Callable[[], None]]:
     """Yield a function that updates the page, to be called after each scan.
@@ -307,26 +273,18 @@ def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Call
         raise
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> Path:
-    """Write the page of all finished scans in the output folder, including earlier runs."""
-    advice = "Delete the scan's folder and predict the scan again."
-    summaries = []
-    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
-        if path.parent.name.startswith("."):
-            continue
-        try:
-            summaries.append(read_json(path, dict, UserError, advice))
-        except UserError:
-            if path.is_file():
-                raise
-            # the file is gone: another process is replacing the scan's folder
-    return write_index(
-        output,
-        summaries,
-        model=describe_models(predictor),
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
->>>>>>> main
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+    """Write the page of all finished scans in the output folder, including earlier runs.
+
+    Returns:
+        Its path, and why other folders are left out of it.
+    """
+    summaries, left_out = finished_scans(output)
+    facts = describe_models(predictor)
+    if left_out:
+        facts["left out"] = " ".join(left_out)
+    generated = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_index(output, summaries, model=facts, generated=generated), left_out
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:
