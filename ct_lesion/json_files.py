@@ -1,4 +1,4 @@
-"""JSON: reading files from outside, and numbers that JSON cannot hold."""
+"""JSON files from outside, and values that JSON cannot represent."""
 
 import json
 import math
@@ -17,15 +17,19 @@ def read_json(
     """The content of a JSON file.
 
     Args:
-        kind: ``dict`` or ``list``, what must be outermost.
-        error: what is raised if the file cannot be used.
-        advice: what to do then.
+        kind: type of the outermost value, ``dict`` or ``list``.
+        error: class of the error to raise.
+        advice: the end of its message, what to do.
 
     Raises:
-        UserError: ``error``, with the file's name and what is wrong with it.
+        UserError: ``error``; the file cannot be read, or its content is damaged or of another kind.
     """
     try:
+        if Path(path).exists() and not Path(path).is_file():  # a pipe or device may never end
+            raise error(f"{path}: is a folder, a pipe or a device, not a file. {advice}")
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except UserError:
+        raise
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror or reason}). {advice}") from None
     except RecursionError:
@@ -39,11 +43,10 @@ def read_json(
 
 
 def without_nan(value: Any) -> Any:
-    """The value with ``None`` in place of NaN and infinity, which JSON does not have.
+    """Replace NaN and infinity, which JSON cannot represent, by ``None``.
 
     Args:
-        value: a number, text, array, list or mapping, nested as deeply as needed. Arrays and tuples
-            become lists.
+        value: number, text, array, list or mapping, at any depth. Arrays and tuples become lists.
     """
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}

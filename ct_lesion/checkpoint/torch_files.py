@@ -89,7 +89,7 @@ def _read_zip(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any
 
         def fill(key: str, numbers: torch.Tensor) -> None:
             with archive.open(f"{folder}/data/{key}") as record:
-                _read_numbers(record, numbers)
+                read_numbers(record, numbers)
                 if record.read(1):
                     raise ValueError(f"storage {key[:80]} is shorter than its record")
 
@@ -137,11 +137,18 @@ def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> 
         (count,) = struct.unpack("<q", file.read(8))
         if count != unpickler.storages[key].numel():
             raise ValueError(f"storage {key[:80]} has another length")
-        _read_numbers(file, unpickler.storages[key])
+        read_numbers(file, unpickler.storages[key])
     return content
 
 
-def _read_numbers(file: IO[bytes], numbers: torch.Tensor) -> None:
+def read_numbers(file: IO[bytes], numbers: torch.Tensor) -> None:
+    """Fill a tensor of one dimension with the next bytes of a file.
+
+    Raises:
+        EOFError: the file ends too early.
+    """
+    if not numbers.numel():
+        return
     view = memoryview(numbers.view(torch.uint8).numpy())
     if file.readinto(view) != len(view):
-        raise EOFError
+        raise EOFError("it ends too early")

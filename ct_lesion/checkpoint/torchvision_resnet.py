@@ -153,15 +153,15 @@ def rename_torchvision(
     prefix = resnet_prefix(own)
     if prefix is None:
         raise CheckpointError(
-            f"{path} holds torchvision's ResNet, but this model has no ResNet of Detectron2's: "
-            "choose other weights in MODEL.WEIGHTS."
+            f"{path} is a ResNet of torchvision, but this model has no Detectron2 ResNet. "
+            "Choose other weights in MODEL.WEIGHTS."
         )
     renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
     ours, theirs = resnet_depth(own, prefix), resnet_depth(renamed)
     if ours != theirs:
         raise CheckpointError(
-            f"{path} holds {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}: "
-            "choose MODEL.RESNETS.DEPTH and MODEL.WEIGHTS of the same depth."
+            f"{path} is {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}. Set "
+            "MODEL.RESNETS.DEPTH and MODEL.WEIGHTS to the same depth."
         )
     refuse_stride_in_1x1(path, model)
     return {n if n.startswith("fc.") else f"{prefix}{n}": t for n, t in renamed.items()}
@@ -175,7 +175,7 @@ def refuse_stride_in_1x1(path: str, model: torch.nn.Module) -> None:
     """
     if has_stride_in_1x1(model):
         raise CheckpointError(
-            f"{path} holds torchvision's ResNet: set MODEL.RESNETS.STRIDE_IN_1X1 to False."
+            f"{path} is a ResNet of torchvision, which needs MODEL.RESNETS.STRIDE_IN_1X1 False."
         )
 
 
@@ -190,4 +190,4 @@ def has_stride_in_1x1(model: torch.nn.Module) -> bool:
 
 
 def _resnet(depth: int | None) -> str:
-    return f"a ResNet{depth}" if depth else "a ResNet of another kind"
+    return f"a ResNet{depth}" if depth else "a ResNet of unknown depth"

@@ -1,8 +1,10 @@
 """Loading of trained models from checkpoints that carry their config."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -55,6 +57,14 @@ class TrainedModel:
     weights_sha256: str
     temperature: float = 1.0
     window: Window = UNKNOWN
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """SHA-256 of the config without paths and device, which do not change the results."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
+        return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
     @property
     def score_thresh(self) -> float:

@@ -157,7 +157,10 @@ OVERFLOWN = {"optimizer": {"state": {0: {"exp_avg_sq": torch.tensor([1.0, torch.
         ({"model": {"a": 1.0}}, "its entry a is not a tensor"),
         ({"model": {"a": torch.ones(1)}, "iteration": True}, "iteration is not a whole number"),
         ({"model": {"a": torch.ones(1)}, "iteration": 1.0}, "iteration is not a whole number"),
-        ({"model": {"a": torch.ones(1)}, "ct_lesion": {"a": 1}}, "description holds more than"),
+        (
+            {"model": {"a": torch.ones(1)}, "ct_lesion": {"a": 1}},
+            "description has values that are not text",
+        ),
         ({"model_weights": {"a": torch.ones(1)}, "model": {}}, "published implementation"),
         ({"model": {"a": torch.ones(1)}, "b": {2**61: 1}}, "int"),
         ({"model": {"a": torch.tensor([torch.nan])}}, r"model\.a \(1 of 1 values\)"),

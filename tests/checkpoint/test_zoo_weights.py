@@ -13,6 +13,7 @@ from detectron2.modeling import build_backbone, build_model
 
 from ct_lesion import load_config
 from ct_lesion.checkpoint import CheckpointError, LesionCheckpointer, read_checkpoint
+from ct_lesion.checkpoint.array_pickle import read_array_pickle
 
 ARRAYS = {
     "conv": np.arange(600, dtype="f4").reshape(2, 3, 100),
@@ -40,7 +41,7 @@ def test_arrays_of_all_protocols(tmp_path: Path, protocol: int, numpy_1: bool) -
                 bytes([length]) + now + module, bytes([length - 1]) + other + module
             )
     (tmp_path / "zoo.pkl").write_bytes(data)
-    model = read_checkpoint(tmp_path / "zoo.pkl").model
+    model = read_array_pickle(tmp_path / "zoo.pkl")["model"]
     assert list(model) == list(ARRAYS)
     for name, array in ARRAYS.items():
         expected = torch.from_numpy(np.array(array))
@@ -100,7 +101,7 @@ def test_another_stride_is_refused_or_said(tmp_path: Path, caplog) -> None:
         tmp_path / "R-50.pkl", weights, __author__="torchvision", matching_heuristics=True
     )
     wrapped = torch.nn.ModuleDict({"backbone": build_backbone(backbone_cfg(stride_in_1x1=True))})
-    with pytest.raises(CheckpointError, match="STRIDE_IN_1X1 to False"):
+    with pytest.raises(CheckpointError, match="STRIDE_IN_1X1 False"):
         LesionCheckpointer(wrapped).load(path)
     caffe2 = {"conv1_w": np.ones((64, 3, 7, 7), "f4"), "conv1_w_momentum": np.ones(1, "f4")}
     (tmp_path / "c2.pkl").write_bytes(pickle.dumps(caffe2, 2))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cases import CANARY, LOADED, Case, cut, file, flipped, many, variants
-from config_cases import TAGS, YAML_LAUGHS, YAML_MERGES
+from config_cases import TAGS, YAML_LAUGHS, YAML_LONG_ALIASES, YAML_MERGES
 from safetensors.torch import save
 from torch_zips import with_two_directories
 
@@ -191,6 +191,17 @@ def _safetensors(header: bytes, length: int | None = None, data: bytes = b"") ->
 
 def _tensor_header(**entry: object) -> bytes:
     return json.dumps({"0.weight": {"dtype": "F32", "shape": [2], **entry}}).encode()
+
+
+def _empty_tensors(count: int) -> bytes:
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    return json.dumps({f"t{number}": empty for number in range(count)}).encode()
+
+
+TWICE = (
+    b'{"0.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
+    b'"0.bias": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+)
 
 
 def _described(config: str = "{}", **description: str) -> Callable[[Path], Path]:
@@ -418,7 +429,7 @@ ARRAYS = [
         mixed="numbers have no checksum",
     ),
 ]
-HEADER = "deserializing header"
+HEADER = "its header"
 SAFETENSORS = [
     Case(
         "header of 2**63 bytes",
@@ -463,9 +474,44 @@ SAFETENSORS = [
         file("a.safetensors", save({"0.bias": torch.full((3,), torch.nan)})),
         "0.bias",
     ),
+    *(
+        Case(
+            f"weights of {dtype}",
+            "weights",
+            file("a.safetensors", save({"0.bias": torch.ones(3).to(dtype)})),
+            "0.bias is of",
+        )
+        for dtype in (
+            *(torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64),
+            torch.float8_e4m3fn,
+        )
+    ),
+    *(
+        Case(
+            f"weights of {dtype} in torch file",
+            "weights",
+            _changed(lambda m, dtype=dtype: m.update({"0.bias": torch.ones(3).to(dtype)})),
+            "0.bias is of|names torch",
+        )
+        for dtype in (torch.int8, torch.bool, torch.int64)
+    ),
+    Case(
+        "200,000 empty tensors",
+        "weights",
+        file("a.safetensors", _safetensors(_empty_tensors(200_000))),
+        "200,000 tensors",
+    ),
+    Case(
+        "a name twice",
+        "weights",
+        file("a.safetensors", _safetensors(TWICE, None, b"0" * 8)),
+        HEADER,
+    ),
+    Case("surplus numbers", "weights", file("a.safetensors", good_safetensors() + b"0"), HEADER),
     Case("no config", "segmenter", _described(""), "no config"),
     Case("config of another type", "segmenter", _described("[1, 2]"), "not a mapping"),
     Case("config with laughs", "segmenter", _described(YAML_LAUGHS), "too large"),
+    Case("config with long text aliased", "segmenter", _described(YAML_LONG_ALIASES), "too large"),
     Case("config with merges", "segmenter", _described(YAML_MERGES), "merges"),
     Case("config nested", "segmenter", _described("a: " + "[" * 20_000), "too deep"),
     Case("config of 3 MB", "segmenter", _described("a: 1\n" * 600_000), "too long"),

@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from full_disk import files_of_at_most
 from nifti_bytes import edited, header_of
+from other_job import holding
 from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
+from ct_lesion.files import locked_folder
 from ct_lesion.locks import short_hash
 from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.prediction.manifest import hash_files
 from ct_lesion.prediction.run import RunOptions, predict_scans
-from ct_lesion.scans.sources import ReadOptions, find_scans
+from ct_lesion.scans.sources import ReadOptions, ScanSource, find_scans
+from ct_lesion.scans.volume_writing import write_volume
 
 
 def run(inputs, predictor, output, **options):
@@ -89,7 +94,7 @@ def test_an_interrupted_scan_leaves_no_files(tmp_path, volume, predictor, monkey
     monkeypatch.setattr(LesionPredictor, "predict_slices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run([volume], predictor, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_predictions_with_other_options_are_replaced_only_with_overwrite(
@@ -158,3 +163,64 @@ def test_a_lung_mask_that_does_not_fit_is_refused(tmp_path, volume, write_volume
     assert "64 x 48 x 5 voxels, but its scan volume has 64 x 48 x 6" in result.failed["volume"]
     with pytest.raises(UserError, match="one file, but there are 2 scans"):
         LungMasks(lung, ("a", "b"))
+
+
+def test_a_second_run_into_the_same_folder_is_refused(output, volume, predictor):
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with holding(locked_folder(output)) as pid:
+        with pytest.raises(UserError, match=f"out: is being written by process {pid} on "):
+            run([volume], predictor, output, overwrite=True)
+        assert {p: p.read_bytes() for p in before} == before
+    assert run([volume], predictor, output, save_score_maps=True).skipped == ["volume"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_files_that_change_between_hashing_and_reading_are_noticed(
+    tmp_path, volume, write_volume, predictor, monkeypatch, hu, same
+):
+    """A file that is replaced by an equal one changes nothing."""
+    changed = write_volume("changed.nii.gz", hu[::-1])
+    content = changed.read_bytes()
+    shutil.copy(volume, changed)
+    (hashed,) = find_scans([changed], options=ReadOptions())
+    sha256 = hash_files(hashed.files)
+    opened = ScanSource.open
+
+    def replaced(self):
+        changed.unlink()
+        changed.write_bytes(volume.read_bytes() if same else content)
+        return opened(self)
+
+    monkeypatch.setattr(ScanSource, "open", replaced)
+    result = run([changed], predictor, tmp_path / "out")
+    if same:
+        manifest = read(tmp_path / "out/changed/manifest.json")
+        assert manifest["made_from"]["input_sha256"] == sha256
+    else:
+        assert "changed.nii.gz: was changed while the command ran" in result.failed["changed"]
+        assert not (tmp_path / "out/changed").exists()
+
+
+def test_links_in_the_output_folder_are_not_followed(tmp_path, output, volume, predictor):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "index.html").write_text("keep")
+    (output / "index.html").unlink()
+    (output / "index.html").symlink_to(foreign / "index.html")
+    (output / ".index.html.partial").symlink_to(foreign / "index.html")
+    run([volume], predictor, output, save_score_maps=True)
+    assert (foreign / "index.html").read_text() == "keep"
+    assert "<html" in (output / "index.html").read_text()
+
+
+def test_a_mask_that_does_not_fit_on_the_disk_fails_the_scan(
+    tmp_path, volume, predictor, monkeypatch
+):
+    def small_disk(*arguments):
+        with files_of_at_most(100):
+            write_volume(*arguments)
+
+    monkeypatch.setattr("ct_lesion.prediction.scan_files.write_volume", small_disk)
+    result = run([volume], predictor, tmp_path / "out")
+    assert "File too large" in result.failed["volume"]
+    assert not (tmp_path / "out/volume").exists()

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
-from ct_lesion.data.datasets.coco_files import unify_coco
+from ct_lesion.data.datasets.coco_files import number_from_1, unify_coco
 from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.run_record import EVALUATION_RECORD
 from ct_lesion.evaluation.classification import (
@@ -90,6 +90,7 @@ def read_segmentation(folder: Path) -> SegmentationResult:
     content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
     unify_coco(content)  # earlier versions copied the dataset's json as it was
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
+    number_from_1(content)
     detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
     check_detections(folder / RESULTS_FILE, detections, content)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
