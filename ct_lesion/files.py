@@ -43,20 +43,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_new(path: Path, content: bytes | str) -> None:
-    """Write a file that must not exist yet, and create its folder; text is written in UTF-8.
+    """Write a file that must not exist yet, and create its folder.
+
+    Text is written in UTF-8. Bytes of file names that are not UTF-8 become backslash escapes, which
+    JSON reads back as they were.
 
     Raises:
         FileExistsError: the file, or a link of this name, exists.
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with errors_name(path), path.open("xb") as file:
         file.write(data)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 atomically, and create their folders.
+    """Write text files as :func:`write_new` does, but atomically.
 
     Raises:
         OSError: a file cannot be written; then none is written.
@@ -65,7 +68,7 @@ def write_together(texts: Mapping[Path, str]) -> None:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = stack.enter_context(atomic_write(path))
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @contextmanager

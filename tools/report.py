@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 
 from ct_lesion.command_line import run_tool, tool_parser
-from ct_lesion.errors import UserError
+from ct_lesion.errors import UserError, printable
 from ct_lesion.files import locked_names
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
@@ -97,7 +97,7 @@ def main() -> None:
         paths = write_report(
             args.output, report.title, report.sections, report.facts, overwrite=args.overwrite
         )
-    print("Written:", *paths, sep="\n  ")
+    print("Written:", *map(printable, paths), sep="\n  ")
 
 
 if __name__ == "__main__":

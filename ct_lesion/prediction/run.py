@@ -21,9 +21,8 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from ct_lesion.engine.across_processes import from_main, locked_by_all, share_of_this_process
-from ct_lesion.errors import UserError
+from ct_lesion.errors import UserError, printable
 from ct_lesion.files import atomic_folder, write_new
-from ct_lesion.json_files import read_json
 from ct_lesion.scans.sources import ScanSource
 
 from .input_window import with_window_remarks
@@ -36,9 +35,9 @@ from .manifest import (
     read_manifest,
     stamps_of,
 )
-from .page import write_index
+from .page import finished_scans, read_summary, write_index
 from .predictor import LesionPredictor
-from .scan_files import SUMMARY_FILE, ScanWriter
+from .scan_files import ScanWriter
 
 PAGE_SHARE = 0.05
 """Most of a run's time that goes into updates of the page."""
@@ -72,12 +71,14 @@ class RunResult:
         skipped: finished by an earlier run.
         failed: error messages by name.
         page: path of ``index.html``.
+        left_out: why other folders in the output folder are not on the page.
     """
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     page: Path | None = None
+    left_out: list[str] = field(default_factory=list)
 
 
 def predict_scans(
@@ -124,13 +125,13 @@ def _predict_all(
                 done.append(source.name)
             except (UserError, OSError) as error:  # OSError: e.g. a full disk
                 failed[source.name] = str(error)
-                tqdm.write(f"{title}: {error}", file=sys.stderr)
+                tqdm.write(printable(f"{title}: {error}"), file=sys.stderr)
             update_page()
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
-    names = [source.name for source in sources]
-    page = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
+    failed = {source.name: failed[source.name] for source in sources if source.name in failed}
+    page, left_out = from_main(lambda: _write_page(output, predictor))
+    return RunResult(done, skipped, failed, page, left_out)
 
 
 def _made_from_all(
@@ -149,7 +150,7 @@ def _made_from_all(
             )
         except UserError as error:
             failed[source.name] = str(error)
-            print(f"{source.name}: {error}", file=sys.stderr)
+            print(printable(f"{source.name}: {error}"), file=sys.stderr)
     made, stamps, failed = (
         dict(ChainMap(*comm.all_gather(part))) for part in (made, stamps, failed)
     )
@@ -182,8 +183,12 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
     for name, wanted in made.items():
         folder = output / name
         found = read_manifest(folder)
-        if found is not None and found.get("made_from") == wanted and not overwrite:
-            finished.append(name)
+        if found is not None and found["made_from"] == wanted and not overwrite:
+            try:
+                read_summary(folder)
+                finished.append(name)
+            except UserError as error:
+                others.append(f"{name} (damaged: {error})")
         elif folder.exists() and (found is None or not overwrite):
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
@@ -204,7 +209,7 @@ def _difference(found: dict | None, wanted: dict) -> str:
         "options": "other options",
         "ct_lesion": "another version of ct_lesion",
     }
-    earlier = found.get("made_from", {})
+    earlier = found["made_from"]
     return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
 
 
@@ -219,7 +224,7 @@ def _predict_scan(
     began = time.perf_counter()
     scan = with_window_remarks(source.open(), predictor.models)
     for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
-        tqdm.write(f"{title}: {line}")
+        tqdm.write(printable(f"{title}: {line}"))
     lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
@@ -231,7 +236,7 @@ def _predict_scan(
             bar.update()
         notes = writer.finish()["notes"]
         for line in notes[len(scan.notes) :]:
-            tqdm.write(f"{title}: {line}")
+            tqdm.write(printable(f"{title}: {line}"))
         made, stamps = origin
         check_unchanged(_files_of(source, options), stamps, made["input_sha256"])
         seconds = time.perf_counter() - began
@@ -268,25 +273,18 @@ def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Call
         raise
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> Path:
-    """Write the page of all finished scans in the output folder, including earlier runs."""
-    advice = "Delete the scan's folder and predict the scan again."
-    summaries = []
-    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
-        if path.parent.name.startswith("."):
-            continue
-        try:
-            summaries.append(read_json(path, dict, UserError, advice))
-        except UserError:
-            if path.is_file():
-                raise
-            # the file is gone: another process is replacing the scan's folder
-    return write_index(
-        output,
-        summaries,
-        model=describe_models(predictor),
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+    """Write the page of all finished scans in the output folder, including earlier runs.
+
+    Returns:
+        Its path, and why other folders are left out of it.
+    """
+    summaries, left_out = finished_scans(output)
+    facts = describe_models(predictor)
+    if left_out:
+        facts["left out"] = " ".join(left_out)
+    generated = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_index(output, summaries, model=facts, generated=generated), left_out
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:

@@ -27,6 +27,7 @@ _OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
     "pictures": open_pictures,
 }
 _MOST_NAMED = 3
+_RESERVED = ("index.html",)  # the page of a prediction, beside the folders of the scans
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def find_scans(
             f"{what}: no scan found. Give DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF files"
             + (f" ({reasons})." if reasons else ".")
         )
-    names = unique_names(safe_name(source.name) for source in candidates)
+    names = unique_names((safe_name(source.name) for source in candidates), _RESERVED)
     return [replace(s, name=name) for s, name in zip(candidates, names, strict=True)]
 
 
