@@ -24,6 +24,9 @@ NOT_A_CONFIG = (
 """Exceptions that Detectron2 raises for a wrong key or value, including those of Python's parser,
 because values given as text are parsed as literals."""
 
+BASIC_BLOCK_DEPTHS = (18, 34)
+"""Depths of ResNets made of basic blocks; deeper ones have bottlenecks."""
+
 CLASSIFIER = "COVIDCTMaskNet"
 """MODEL.META_ARCHITECTURE of the classifier."""
 

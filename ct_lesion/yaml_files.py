@@ -12,9 +12,10 @@ import yaml
 from ct_lesion.errors import reason
 
 LARGEST_TEXT = 2**18  # characters; a dumped config has some 10,000
-MOST_NODES = 20_000  # values with all references within the file followed; Detectron2's has 500
-DEEPEST = 50  # lists and mappings within each other; Detectron2's has 5
-MOST_BASES = 20  # files that a config builds on, one on the other
+MOST_NODES = 5_000  # values with all references within the file followed; Detectron2's has 500
+MOST_CHARACTERS = LARGEST_TEXT  # of all texts, references followed
+DEEPEST = 10  # lists and mappings within each other; Detectron2's has 5
+MOST_FILES = 20  # of a config and all that it builds on, each time that it is read
 BASE_KEY = "_BASE_"
 
 
@@ -34,17 +35,28 @@ def parse_yaml(text: str) -> Any:
     return value
 
 
-def check_config_file(path: str | Path, seen: tuple[Path, ...] = ()) -> None:
-    """Check a config and those it builds on (``_BASE_``) before Detectron2 reads them.
+def check_config_file(path: str | Path) -> None:
+    """Check a config and its base configs (``_BASE_``) before Detectron2 reads them.
 
     Args:
         path: a local file.
-        seen: the files that build on it.
 
     Raises:
         ValueError: names the file that cannot be used.
     """
-    path = Path(path)
+    _check_file(Path(path), (), [])
+
+
+def _check_file(path: Path, above: tuple[Path, ...], read: list[Path]) -> None:
+    """Check a config and its bases.
+
+    Args:
+        above: the configs that it is a base of.
+        read: all files read so far, in place.
+    """
+    read.append(path)
+    if len(read) > MOST_FILES:
+        raise ValueError(f"{path}: the config builds on more than {MOST_FILES} files ({BASE_KEY})")
     if not path.is_file():  # a device would never end
         raise ValueError(f"{path}: no such file")
     try:
@@ -59,9 +71,9 @@ def check_config_file(path: str | Path, seen: tuple[Path, ...] = ()) -> None:
         if not isinstance(base, str) or "://" in base:
             raise ValueError(f"{path}: {BASE_KEY} {str(base)[:80]} is not the path of a local file")
         file = path.parent / Path(base).expanduser()
-        if len(seen) >= MOST_BASES or file.resolve() in seen:
+        if file.resolve() in (*above, path.resolve()):
             raise ValueError(f"{path}: {BASE_KEY} {base} leads back to itself")
-        check_config_file(file, (*seen, path.resolve()))
+        _check_file(file, (*above, path.resolve()), read)
 
 
 def _check_events(text: str) -> None:
@@ -80,14 +92,18 @@ def _check_events(text: str) -> None:
 
 
 def _check_size(value: Any) -> None:
-    """Refuse a value that references within yaml make exponentially large."""
-    todo = [value]
+    """Refuse a value that references within yaml make large, as many values or as long texts."""
+    todo, characters = [value], 0
     for _ in range(MOST_NODES):
-        if not todo:
-            return
+        if not todo or characters > MOST_CHARACTERS:
+            break
         item = todo.pop()
         if isinstance(item, dict):
             todo.extend(item.values())
+            characters += sum(len(str(key)) for key in item)
         elif isinstance(item, list):
             todo.extend(item)
-    raise ValueError("it is too large")
+        elif isinstance(item, str):
+            characters += len(item)
+    if todo or characters > MOST_CHARACTERS:
+        raise ValueError("it is too large")

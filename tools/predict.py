@@ -18,6 +18,7 @@ interrupted, 10 + the number of failed scans. For research use only. Not for cli
 """
 
 import argparse
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -37,9 +38,22 @@ from ct_lesion.scans.window_options import add_window_options, window_from_optio
 ADVICE = "Rerun the same command to predict the unfinished scans."
 
 
+def hu_offset(text: str) -> float:
+    """The value of ``--hu``, which takes the next word as its offset."""
+    try:
+        offset = float(text)
+    except ValueError:
+        offset = math.nan
+    if not math.isfinite(offset):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of HU. Put INPUT before --hu, or give the offset: --hu 0"
+        )
+    return offset
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="see below")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="output folder")
     add = parser.add_argument_group("models").add_argument
     add("--segmentation", required=True, metavar="WEIGHTS", help="checkpoint of a segmenter")
@@ -59,7 +73,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = group.add_argument
     add("--series-uid", metavar="UID", help="read only this DICOM series")
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
-    add("--hu", type=float, nargs="?", const=0.0, metavar="OFFSET", help=text)
+    add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
     text = "lung mask of the scan, or a folder of masks named like the scans"
     add("--lung-mask", type=Path, metavar="VOLUME", help=text)
 
@@ -102,6 +116,15 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
 
 def main() -> None:
     args = parse_arguments()
+    taken = [word for word in args.opts[::2] if Path(word).exists()]
+    if not args.inputs or taken or len(args.opts) % 2:
+        raise UserError(
+            f"{taken[0]}: was taken for a KEY of --opts. Put INPUT before --opts."
+            if taken
+            else "No INPUT. Put it before --opts, which takes all words up to the next option."
+            if not args.inputs
+            else f"--opts {' '.join(args.opts)}: expected pairs of KEY and VALUE."
+        )
     batch_size = 1 if args.batch_size is None else args.batch_size
     if min(batch_size, args.processes) < 1 or args.top_slices < 0:
         raise UserError("--batch-size and --processes must be 1 or more, --top-slices 0 or more.")

@@ -1,4 +1,4 @@
-"""Saving and loading models, as Detectron2's checkpointer does, safely and with a description."""
+"""A Detectron2 checkpointer that reads files safely and writes a description into each file."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,11 +20,9 @@ from .torchvision_resnet import (
     SCHEME,
     check_hash,
     fetch_torchvision,
-    from_torchvision,
     has_hash_in_name,
     is_torchvision_resnet,
-    resnet_depth,
-    resnet_prefix,
+    rename_torchvision,
 )
 from .weight_files import (
     DESCRIPTION_KEY,
@@ -34,18 +32,19 @@ from .weight_files import (
     write_torch,
     write_weights,
 )
+from .zoo_weights import AUTHOR_KEY, check_stride, match_names
 
 Description = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 
 
 class LesionCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer for files that describe themselves and cannot run a program.
+    """Detectron2's checkpointer with safe reading, atomic writing and self-described files.
 
-    It reads ``.safetensors``, files of ``torch.save`` with ``weights_only``, torchvision's ResNets
-    (``torchvision://resnet18`` or a downloaded file), and refuses other pickles. What it writes is
-    complete or not there, and a run that was killed resumes from the last complete one. After
-    :meth:`load`, ``last_report`` says what became of each tensor and ``last_description`` what the
-    checkpoint says about itself.
+    It reads ``.safetensors``, files of ``torch.save`` (plain data only), torchvision's ResNets
+    (``torchvision://resnet18`` or a downloaded file) and Detectron2's ``.pkl`` (arrays only), and
+    refuses other pickles. Files are written atomically, and a killed run resumes from the last
+    complete checkpoint. After :meth:`load`, ``last_report`` lists the loaded, dropped and newly
+    initialised tensors, and ``last_description`` is the checkpoint's description.
     """
 
     def __init__(
@@ -63,19 +62,20 @@ class LesionCheckpointer(DetectionCheckpointer):
         Args:
             model: may be wrapped in ``DistributedDataParallel``.
             save_dir: a local folder.
-            description: goes into each file; a function is called at each save, so that it can
-                hold the latest metrics. See :func:`ct_lesion.checkpoint.describe`.
-            cfg: if given, what is loaded is first compared with it; see :func:`check_compatible`.
-            strict: see there too; ``True`` for evaluating, where nothing may stay fresh.
+            description: written into each file; a function is called at each save, so that the
+                metrics are the latest. See :func:`ct_lesion.checkpoint.describe`.
+            cfg: checkpoints are compared with this config before they are loaded; see
+                :func:`check_compatible`.
+            strict: of :func:`check_compatible`; ``True`` for evaluation.
             save_to_disk: default: in the main process only.
-            checkpointables: what else a ``.pth`` holds, e.g. ``optimizer=optimizer``.
+            checkpointables: further content of a ``.pth``, e.g. ``optimizer=optimizer``.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.logger = logging.getLogger(__name__)
         self.description = description
         self.cfg = cfg
         self.strict = strict
-        self.run: str | None = None  # the run whose checkpoints are resumed from, if it has a name
+        self.run: str | None = None  # name of the run to resume, if it has a name
         self.resumed_from: Path | None = None
         self.last_report: LoadReport | None = None
         self.last_description: dict[str, str] | None = None
@@ -83,14 +83,14 @@ class LesionCheckpointer(DetectionCheckpointer):
 
     # ---- saving ---------------------------------------------------------------------------------
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write ``<save_dir>/<name>.pth`` with all that a run needs to go on, and tag it as last.
+        """Write a resumable checkpoint, ``<save_dir>/<name>.pth``, and tag it as the last one.
 
         Args:
             name: of the file, without suffix.
             kwargs: extra data, e.g. ``iteration=...``.
 
         Raises:
-            CheckpointError: it could not be written; earlier files and the tag are unchanged.
+            CheckpointError: the file could not be written; earlier files and the tag are unchanged.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -101,16 +101,16 @@ class LesionCheckpointer(DetectionCheckpointer):
         path = self._file(name, ".pth")
         self.logger.info("Saving checkpoint to %s", path)
         write_torch(path, content)
-        flush_folder(path.parent)  # the file is there before the tag that names it
+        flush_folder(path.parent)  # the file must be on the disk before the tag that names it
         self.tag_last_checkpoint(path.name)
 
     def save_weights(self, name: str) -> Path | None:
         """Write the model's weights and description to ``<save_dir>/<name>.safetensors``.
 
-        The file is for using the model, not for resuming: it does not become the last checkpoint.
+        A run cannot be resumed from this file, so it does not become the last checkpoint.
 
         Returns:
-            Its path; ``None`` where this process does not save.
+            The file's path; ``None`` if this process does not save.
 
         Raises:
             CheckpointError: see :meth:`save`.
@@ -123,7 +123,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         return path
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Note which file a resumed run starts from."""
+        """Write the name of the file that a resumed run starts from."""
         path = Path(self.save_dir) / LAST_CHECKPOINT
         try:
             with atomic_write(path) as temporary:
@@ -132,23 +132,23 @@ class LesionCheckpointer(DetectionCheckpointer):
             raise cannot_write(path, error) from error
 
     def begin_new_run(self) -> None:
-        """Let no later resume start from a checkpoint of an earlier run in the same folder.
+        """Remove the tag of an earlier run in the same folder, so that it is not resumed.
 
-        Its files stay until they are overwritten.
+        The earlier checkpoints stay until they are overwritten.
         """
         remove_partial_files(Path(self.save_dir))
         tag = Path(self.save_dir) / LAST_CHECKPOINT
         if tag.is_file():
             tag.unlink()
             self.logger.warning(
-                "%s holds checkpoints of an earlier run. This run starts anew and overwrites those "
-                "of the same name; --resume would have continued it.",
+                "%s contains checkpoints of an earlier run. This run starts from the beginning and "
+                "overwrites those of the same name; --resume continues the earlier run.",
                 self.save_dir,
             )
 
     def _file(self, name: str, suffix: str) -> Path:
         if Path(name).name != name:
-            raise ValueError(f"{name!r} is not the name of a file in {self.save_dir}.")
+            raise ValueError(f"{name!r} is not a valid file name in {self.save_dir}.")
         folder = Path(self.save_dir)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}{suffix}"
@@ -159,17 +159,19 @@ class LesionCheckpointer(DetectionCheckpointer):
 
     # ---- loading --------------------------------------------------------------------------------
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Load the last complete checkpoint of this run with all it has, or a model to start from.
+        """Load the last complete checkpoint of this run, or else only the weights of a model.
+
+        ``resumed_from`` is the checkpoint's path, or ``None`` if no run was resumed.
 
         Args:
-            path: of the model, if there is nothing to resume.
+            path: of the model to start from, if there is no checkpoint.
             resume: whether to look for a checkpoint.
 
         Returns:
-            What else is in the file, e.g. ``iteration``; ``resumed_from`` is a checkpoint, or None.
+            The file's content beside model and checkpointables, e.g. ``iteration``.
 
         Raises:
-            CheckpointError: see :meth:`load`; or there are checkpoints, and none is complete.
+            CheckpointError: see :meth:`load`; or there are checkpoints, but none is complete.
         """
         found = None
         if resume and comm.is_main_process():
@@ -181,24 +183,25 @@ class LesionCheckpointer(DetectionCheckpointer):
         return self.load(str(self.resumed_from))
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load a model, and optimizer etc. if the file has them.
+        """Load a model, and the checkpointables that the file contains.
 
         Args:
-            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``;
-                nothing is loaded if empty.
+            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``; if
+                it is empty, nothing is loaded.
             checkpointables: names to load; default: all.
 
         Returns:
-            What else is in the file, e.g. ``iteration``.
+            The file's content beside model and checkpointables, e.g. ``iteration``.
 
         Raises:
-            CheckpointError: a file that cannot be read or does not fit the model.
+            CheckpointError: the file cannot be read, or does not fit the model.
         """
         self.last_report = self.last_description = None
         try:
             rest = super().load(self._locate(str(path or "")), checkpointables=[])
         finally:
-            self._parsed_url_during_load = None  # an error leaves it set, and the next load asserts
+            # Detectron2 does not reset it after an error, and the next load asserts that it is None
+            self._parsed_url_during_load = None
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in rest:
                 self.logger.info("Loading %s from %s", key, self._path_during_load)
@@ -206,10 +209,10 @@ class LesionCheckpointer(DetectionCheckpointer):
         return rest
 
     def get_checkpoint_file(self) -> str:
-        """The file that a resumed run starts from; empty if there is none.
+        """Path of the tagged checkpoint; empty if there is no tag.
 
         Raises:
-            CheckpointError: ``last_checkpoint`` does not name a file beside it.
+            CheckpointError: ``last_checkpoint`` does not name a file in its folder.
         """
         name = read_tag(Path(self.save_dir))
         return str(Path(self.save_dir) / name) if name else ""
@@ -233,44 +236,16 @@ class LesionCheckpointer(DetectionCheckpointer):
         self._path_during_load = filename
         self.last_description = checkpoint.description
         if is_torchvision_resnet(checkpoint.model):
-            checkpoint.model = self._rename_torchvision(checkpoint.model)
-        # a file could ask Detectron2 to match tensors by likeness of their names
+            checkpoint.model = rename_torchvision(filename, checkpoint.model, self.model)
+        elif checkpoint.match_names:
+            checkpoint.model = match_names(checkpoint.path, checkpoint.model, self.model)
+            check_stride(filename, checkpoint.rest[AUTHOR_KEY], self.model)
+        # with this key, a file would make Detectron2 match tensors by similar names
         rest = {k: v for k, v in checkpoint.rest.items() if k != "matching_heuristics"}
         return {**rest, "model": checkpoint.model}
 
-    def _rename_torchvision(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        path, model = self._path_during_load, self.model.state_dict()
-        prefix = resnet_prefix(model)
-        if prefix is None:
-            raise CheckpointError(
-                f"{path} holds torchvision's ResNet, but this model has no ResNet of Detectron2's: "
-                "choose other weights in MODEL.WEIGHTS."
-            )
-        renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
-        ours, theirs = resnet_depth(model, prefix), resnet_depth(renamed)
-        if ours != theirs:
-            raise CheckpointError(
-                f"{path} holds {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}: "
-                "choose MODEL.RESNETS.DEPTH and MODEL.WEIGHTS of the same depth."
-            )
-        self._check_stride(prefix)
-        return {n if n.startswith("fc.") else f"{prefix}{n}": t for n, t in renamed.items()}
-
-    def _check_stride(self, prefix: str) -> None:
-        """Detectron2's own ResNet50 halves the resolution one convolution earlier."""
-        first_convs = [
-            module.conv1
-            for name, module in self.model.named_modules()
-            if name.startswith(f"{prefix}res") and hasattr(module, "conv3")
-        ]
-        if any(conv.stride != (1, 1) for conv in first_convs):
-            raise CheckpointError(
-                f"{self._path_during_load} holds torchvision's ResNet: set "
-                "MODEL.RESNETS.STRIDE_IN_1X1 to False."
-            )
-
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        given = list(checkpoint["model"])  # in the order of the network, as the report then is
+        given = list(checkpoint["model"])  # in the file's order, which the report follows
         incompatible = super()._load_model(checkpoint)
         misshapen = {name for name, _, _ in incompatible.incorrect_shapes}
         missing = set(incompatible.missing_keys) - misshapen
@@ -285,16 +260,13 @@ class LesionCheckpointer(DetectionCheckpointer):
         if not self.last_report.loaded:
             raise CheckpointError(
                 f"{self._path_during_load} does not fit this model: none of its {len(given)} "
-                "tensors has a name and shape of the model's. Choose another in MODEL.WEIGHTS."
+                "tensors matches a tensor of the model by name and shape. Choose another file in "
+                "MODEL.WEIGHTS."
             )
         return incompatible
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         report = self.last_report
-        # a fresh head is what fine-tuning starts with; another shape is more often a mistake
+        # fine-tuning starts with a new head; a different shape is more often a mistake
         level = logging.WARNING if report.wrong_shape else logging.INFO
         self.logger.log(level, "%s", report.summary())
-
-
-def _resnet(depth: int | None) -> str:
-    return f"a ResNet{depth}" if depth else "a ResNet of another kind"

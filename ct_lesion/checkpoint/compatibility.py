@@ -1,4 +1,4 @@
-"""Does a checkpoint fit a model? Compared before anything is loaded."""
+"""Checks that a checkpoint fits a model, before it is loaded."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ from .torchvision_resnet import from_torchvision, is_torchvision_resnet, resnet_
 from .weight_files import Checkpoint
 
 DETECTOR_MODULES = ("backbone.", "proposal_generator.", "roi_heads.")
-ROI_BATCH_ROW = 5  # numbers that the classifier reads of each region
+ROI_BATCH_ROW = 5  # numbers of a region in the classifier's input
 
 DEPTH_KEY = "MODEL.RESNETS.DEPTH"
-# What a detector computes depends on these without any shape showing it. A detector that learns can
-# adapt to other values; one that is frozen below a classifier cannot.
+# Keys that change a detector's results but not the shapes of its weights. A detector in training
+# adapts to other values; the frozen detector of a classifier cannot.
 UNSEEN_KEYS = (
     "INPUT.FORMAT",
     "MODEL.PIXEL_MEAN",
@@ -39,10 +39,11 @@ UNSEEN_KEYS = (
 
 
 def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Config keys whose values the shapes of a state dict in Detectron2's names tell.
+    """Values of config keys, inferred from the shapes of a state dict in Detectron2's names.
 
     Returns:
-        Full key names, e.g. ``MODEL.RESNETS.DEPTH``; only those that the state dict has parts for.
+        Values by full key name, e.g. ``MODEL.RESNETS.DEPTH``, for the modules that the state dict
+        contains.
     """
     keys: dict[str, Any] = {
         DEPTH_KEY: resnet_depth(state_dict, resnet_prefix(state_dict) or ""),
@@ -54,7 +55,7 @@ def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         return tensor.shape[dim] if tensor is not None and tensor.dim() > dim else None
 
     num_scores = size("roi_heads.box_predictor.cls_score.weight", 0)
-    keys["MODEL.ROI_HEADS.NUM_CLASSES"] = num_scores and num_scores - 1  # one is background
+    keys["MODEL.ROI_HEADS.NUM_CLASSES"] = num_scores and num_scores - 1  # without background
     keys["MODEL.ROI_BOX_HEAD.FC_DIM"] = size("roi_heads.box_head.fc1.weight", 0)
     if mask_convs := _count(state_dict, r"roi_heads\.mask_head\.mask_fcn\d+\.weight"):
         keys["MODEL.ROI_MASK_HEAD.NUM_CONV"] = mask_convs
@@ -70,14 +71,14 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     """Compare a config with the shapes in a checkpoint, and with its description if it has one.
 
     Args:
-        cfg: of the model that is about to load it.
+        cfg: of the model that will load the checkpoint.
         checkpoint: from :func:`read_checkpoint`.
-        strict: compare everything that decides what the detector computes. If not, only the depth
-            of the backbone, because a model that learns may well start from a part of another.
-            Default: strict for the classifier, whose detector is frozen.
+        strict: compare all keys that the detector's results depend on; otherwise only the depth of
+            the backbone, because a training may start from parts of another model. Default: strict
+            for the classifier, whose detector is frozen.
 
     Raises:
-        CheckpointError: each key that differs, with the model's and the checkpoint's value.
+        CheckpointError: lists each key that differs, with both values.
     """
     if strict is None:
         strict = is_classifier(cfg)
@@ -99,46 +100,46 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     ]
     if problems:
         raise CheckpointError(
-            f"{checkpoint.path} does not fit this model: {'; '.join(problems)}. Set what differs "
-            "to the checkpoint's value, or choose another checkpoint in MODEL.WEIGHTS."
+            f"{checkpoint.path} does not fit this model: {'; '.join(problems)}. Set these keys to "
+            "the checkpoint's values, or choose another checkpoint in MODEL.WEIGHTS."
         )
 
 
 def check_size(cfg: CfgNode, path: str | Path) -> None:
-    """Refuse a config from a checkpoint that builds a larger model than the file can fill.
+    """Refuse the config of a checkpoint if its model has more numbers than the file has bytes.
 
     Args:
-        cfg: as the checkpoint describes itself.
+        cfg: from the checkpoint's description.
         path: of the checkpoint.
 
     Raises:
-        CheckpointError: states both sizes; or no model can be built of this config.
+        CheckpointError: states both sizes; or no model can be built from this config.
     """
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.DEVICE = "meta"  # where tensors have a shape and no numbers
+    cfg.MODEL.DEVICE = "meta"  # tensors without storage
     try:
         with torch.device("meta"):
             needed = sum(t.numel() for t in build_model(cfg).state_dict().values())
-    except Exception as error:  # any key may have a value that nothing can be built of
+    except Exception as error:  # any invalid value can make any module fail
         raise CheckpointError(
-            f"{path}: no model can be built of the config in it ({type(error).__name__}: "
+            f"{path}: no model can be built from its config ({type(error).__name__}: "
             f"{reason(error)}). Give the config that it was trained with."
         ) from error
     size = Path(path).stat().st_size
-    if needed > size:  # a number takes at least a byte
+    if needed > size:  # each number takes at least one byte
         raise CheckpointError(
-            f"{path}: is {size:,} bytes long, but the config in it is of a model of {needed:,} "
-            "numbers. Get the file again."
+            f"{path}: has {size:,} bytes, but the model of its config has {needed:,} numbers. Get "
+            "the file again."
         )
 
 
 def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
-    """Check that a classifier got a trained detector; its own module S may be fresh.
+    """Check that a classifier's detector was loaded completely; module S may be untrained.
 
     Args:
-        cfg: of the model; nothing is checked unless it is a classifier.
-        report: of what was loaded, or ``None`` if nothing was (an empty ``MODEL.WEIGHTS``).
+        cfg: of the model; only classifiers are checked.
+        report: of the loaded weights; ``None`` if ``MODEL.WEIGHTS`` was empty.
 
     Raises:
         CheckpointError: a part of the detector was not loaded.
@@ -152,8 +153,8 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
     where = report.path if report else "MODEL.WEIGHTS is empty: it"
     lacks = group_names(fresh) if fresh else "the whole detector"
     raise CheckpointError(
-        f"The classifier cannot be trained from scratch, since its detector does not learn: {where}"
-        f" lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model."
+        "The classifier cannot be trained from scratch, because its detector is frozen: "
+        f"{where} lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model."
     )
 
 

@@ -1,7 +1,7 @@
-"""What a checkpoint says about itself, beside its weights.
+"""The description in a checkpoint: config, class names, dataset hashes, metrics and versions.
 
-A description is a flat dict of strings, because that is what the header of a safetensors file
-holds; what is not a string is JSON, the config is yaml.
+It is a flat dict of strings, because a safetensors header holds only strings: the config is yaml,
+other values are JSON.
 """
 
 import json
@@ -37,8 +37,8 @@ def describe(
         cfg: the config that builds the model.
         class_names: in the order of the model's outputs; for a classifier, which has two lists,
             ``{"regions": [...], "images": [...]}``.
-        dataset_hashes: a hash of each split that it was trained or chosen on.
-        metrics: what was measured with it.
+        dataset_hashes: a hash of each split that the model was trained or selected on.
+        metrics: of the model's last evaluation.
     """
     names = class_names if isinstance(class_names, Mapping) else list(class_names)
     return {
@@ -52,13 +52,16 @@ def describe(
 
 
 def description_value(description: Mapping[str, str], key: str) -> Any:
-    """``class_names``, ``dataset_hashes``, ``metrics``, ``versions`` or ``temperature`` as values.
+    """The parsed value of an entry that is JSON.
+
+    Args:
+        key: ``class_names``, ``dataset_hashes``, ``metrics``, ``versions`` or ``temperature``.
 
     Returns:
         ``None`` if the description has no such key.
 
     Raises:
-        CheckpointError: what is there is not JSON.
+        CheckpointError: the entry is not JSON.
     """
     if key not in description:
         return None
@@ -68,22 +71,23 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
         return json.loads(description[key])
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"The checkpoint's description is damaged: its {key} are not JSON."
+            f"The checkpoint's description is damaged: {key} is not JSON. Get the file again."
         ) from error
 
 
 def config_from_description(description: Mapping[str, str]) -> CfgNode:
-    """The config of a checkpoint: Detectron2's and ct_lesion's defaults, and what it says.
+    """The config in a description, merged into Detectron2's and ct_lesion's defaults.
 
-    Keys that this version does not know, e.g. of a newer one, are left out with a warning.
+    Unknown keys, e.g. of a newer version, are dropped with a warning.
 
     Raises:
-        CheckpointError: no config in it, not yaml, or a value of a type that its key cannot have.
+        CheckpointError: there is no config, it is not yaml, or a value has a wrong type or is out
+            of its range (see :mod:`ct_lesion.config_values`).
     """
     if not description.get("config"):
         raise CheckpointError(
-            "The checkpoint's description holds no config: give the config file that it was "
-            "trained with."
+            "The checkpoint's description has no config: give the config file that it was trained "
+            "with."
         )
     try:
         values = parse_yaml(description["config"])
@@ -103,7 +107,8 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
         ) from error
     if unknown:
         logger.warning(
-            "The checkpoint's config has keys that are not known here and were left out: %s.",
+            "The checkpoint's config has keys that this version does not know, which were ignored: "
+            "%s.",
             ", ".join(unknown),
         )
     return cfg

@@ -1,4 +1,4 @@
-"""Refuses checkpoints with NaN or infinite values."""
+"""Refuses checkpoints with NaN or infinite values, or with weights that are not floats."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,12 @@ import torch
 
 from ct_lesion.errors import CheckpointError
 
+WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 def refuse_not_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """
+    """Refuse tensors that were saved after a training diverged.
+
     Raises:
         CheckpointError: a value is NaN or infinite.
     """
@@ -19,9 +22,25 @@ def refuse_not_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         name, count = next(iter(broken.items()))
         raise CheckpointError(
             f"{path} holds NaN or infinite values in {len(broken)} tensors, the first is {name} "
-            f"({count} of {tensors[name].numel()} values): the training diverged or the file is "
-            "damaged; use an earlier checkpoint."
+            f"({count} of {tensors[name].numel()} values): the training diverged, or the file is "
+            "damaged. Use an earlier checkpoint."
         )
+
+
+def require_floats(weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that a model would load silently and compute wrong results with.
+
+    Raises:
+        ValueError: a weight is complex, boolean, an integer or a float of 8 bits. Single integers,
+            such as BatchNorm's ``num_batches_tracked``, are allowed.
+    """
+    for name, tensor in weights.items():
+        is_counter = tensor.dim() == 0 and tensor.dtype in (torch.int64, torch.int32)
+        if tensor.dtype not in WEIGHT_DTYPES and not is_counter:
+            raise ValueError(
+                f"the tensor {name[:80]} is of {str(tensor.dtype).removeprefix('torch.')}, but "
+                "weights must be floats of 16 bits or more"
+            )
 
 
 def named_tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:

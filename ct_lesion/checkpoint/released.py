@@ -1,7 +1,7 @@
-"""Checkpoints of the published implementation, turned into ct_lesion's.
+"""Converts checkpoints of the published implementation.
 
-It is told from the shapes of the weights which network they belong to. Names and order of classes:
-:mod:`ct_lesion.checkpoint.released_names`.
+The network is recognised by the shapes of its weights. Weights are renamed to Detectron2's names,
+and outputs of classes are put into Detectron2's order, in which the background is last.
 """
 
 import re
@@ -14,11 +14,11 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ct_lesion.config import get_config_file, load_config
+from ct_lesion.config import BASIC_BLOCK_DEPTHS, get_config_file, load_config
 from ct_lesion.errors import CheckpointError, ConfigError
 
 from .compatibility import check_compatible, get_key, keys_from_shapes
-from .finite import refuse_not_finite
+from .finite import refuse_not_finite, require_floats
 from .load_report import group_names, is_important
 from .restricted_pickle import StandIn
 from .torch_files import damaged, read_torch_file
@@ -26,7 +26,7 @@ from .torchvision_resnet import from_torchvision
 from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint
 
 LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
-# of a segmentation model of GGO and consolidation, where no shipped config has this truncation
+# of a segmentation model of GGO and consolidation whose truncation no shipped config has
 TWO_CLASS_DATASETS = {
     "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
     "DATASETS.TEST": ["cncb_ggo_consolidation_test"],
@@ -54,13 +54,13 @@ _FPN_BLOCK = re.compile(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?:0\.)?(we
 
 @dataclass(frozen=True)
 class ReleasedCheckpoint:
-    """A published checkpoint as it is in the file.
+    """Content of a published checkpoint, unchanged.
 
     Attributes:
         path: the file.
-        weights: its state dict, in its own names.
-        anchor_sizes, anchor_ratios: of one level; empty if the file does not say.
-        epoch, model_name: as written there.
+        weights: the state dict, in the published names.
+        anchor_sizes, anchor_ratios: of one level; empty if the file does not record them.
+        epoch, model_name: as recorded in the file.
     """
 
     path: Path
@@ -77,10 +77,10 @@ class ConvertedCheckpoint:
 
     Attributes:
         model: the state dict.
-        config_name: the config that it was recognised as, or was given.
-        overrides: keys and values laid over that config, because shapes in the file differ from it.
-        cfg: both together.
-        unused: tensors of the file that the model has no place for.
+        config_name: the recognised config, or the given one.
+        overrides: keys and values that differ from this config, inferred from the shapes.
+        cfg: the config with these overrides.
+        unused: tensors of the file that the model does not have.
     """
 
     model: dict[str, torch.Tensor]
@@ -91,23 +91,22 @@ class ConvertedCheckpoint:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it holds module S."""
+        """Whether it contains module S."""
         return "classifier.fc1.weight" in self.model
 
     @property
     def num_parameters(self) -> int:
-        """Weights that training can change: all but BatchNorm's statistics."""
+        """Number of trainable weights: all but BatchNorm's statistics."""
         statistics = ("running_mean", "running_var", "num_batches_tracked")
         return sum(t.numel() for name, t in self.model.items() if not name.endswith(statistics))
 
 
 def read_released(path: str | Path) -> ReleasedCheckpoint:
-    """Read a published checkpoint, executing nothing in it; optimizer states are not read.
+    """Read a published checkpoint without executing code in it; optimizer states are not read.
 
     Raises:
-        CheckpointError: missing, damaged, with a weight that is not a number, another kind of
-            file, or one whose pickle holds more than tensors, plain containers and the anchor
-            generator.
+        CheckpointError: the file is missing, damaged or of another kind, a weight is unusable, or
+            the pickle contains more than tensors, plain containers and the anchor generator.
     """
     path = Path(path)
     if not path.is_file():
@@ -117,11 +116,15 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(
             f"{path} is not a checkpoint of the published implementation: it has no "
-            f"'{RELEASED_WEIGHTS_KEY}'. Detectron2's checkpoints need no conversion."
+            f"'{RELEASED_WEIGHTS_KEY}'. Detectron2 checkpoints need no conversion."
         )
     for name, tensor in weights.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise damaged(path, f"its entry {str(name)[:80]} is not a tensor")
+    try:
+        require_floats(weights)
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
     refuse_not_finite(path, weights)
     anchors = content.get("anchor_generator")
     return ReleasedCheckpoint(
@@ -141,12 +144,10 @@ def convert_released(
 
     Args:
         released: from :func:`read_released`.
-        config_file: use this config, a path or the name of a shipped one, instead of the shipped
-            one that the shapes point to.
+        config_file: path or name of a config to use instead of the recognised one.
 
     Raises:
-        CheckpointError: weights are missing or of an unknown network, or do not fit
-            ``config_file``.
+        CheckpointError: weights are missing, of an unknown network, or do not fit ``config_file``.
     """
     model, unused = rename_released(released.weights)
     keys = _recognise(released, model)
@@ -160,7 +161,7 @@ def convert_released(
         cfg = load_config(name)
         overrides = [x for k, v in keys.items() if _plain(get_key(cfg, k)) != v for x in (k, v)]
         cfg.merge_from_list(overrides)
-    cfg.MODEL.WEIGHTS = ""  # where that config's own training started says nothing here
+    cfg.MODEL.WEIGHTS = ""  # the initial weights of that config's training do not apply
     _check_complete(released, model, cfg)
     return ConvertedCheckpoint(model, name, overrides, cfg, unused)
 
@@ -168,18 +169,18 @@ def convert_released(
 def _check_complete(
     released: ReleasedCheckpoint, model: dict[str, torch.Tensor], cfg: CfgNode
 ) -> None:
-    """Compare names and shapes with the model that the config builds."""
+    """Compare names and shapes with those of the config's model."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "cpu"
     expected = {n: t.shape for n, t in build_model(cfg).state_dict().items() if is_important(n)}
     missing = [name for name in expected if name not in model]
     misshapen = [n for n, shape in expected.items() if n in model and model[n].shape != shape]
     surplus = [name for name in model if name not in expected and is_important(name)]
-    problems = {"lacks": missing, "has another shape of": misshapen, "has besides": surplus}
-    told = [f"{what} {group_names(names)}" for what, names in problems.items() if names]
-    if told:
+    problems = {"lacks": missing, "has another shape of": misshapen, "also has": surplus}
+    lines = [f"{what} {group_names(names)}" for what, names in problems.items() if names]
+    if lines:
         raise CheckpointError(
-            f"{released.path} does not fit the model of its config: it {'; it '.join(told)}. The "
+            f"{released.path} does not fit the model of its config: it {'; it '.join(lines)}. The "
             "file is damaged, or needs another --config-file."
         )
 
@@ -198,7 +199,7 @@ def _recognise(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> 
     if lacking:
         raise CheckpointError(
             f"{released.path} is not a published segmentation or classification checkpoint: it "
-            f"has not {', nor '.join(lacking)}."
+            f"lacks {' and '.join(lacking)}."
         )
     stages = keys["MODEL.RESNETS.OUT_FEATURES"]
     levels = [stage.replace("res", "p") for stage in stages]
@@ -211,7 +212,7 @@ def _recognise(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> 
 
 
 def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """The anchors that the file names, if it does; they must be as many as the RPN has outputs."""
+    """The recorded anchors, if any; their number must be that of the RPN's outputs."""
     sizes, ratios = released.anchor_sizes, released.anchor_ratios
     if not sizes or not ratios:
         return {}
@@ -219,7 +220,7 @@ def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -
     if logits is None or len(logits) != len(sizes) * len(ratios):
         raise CheckpointError(
             f"{released.path} is damaged: its anchor generator has {len(sizes)} x {len(ratios)} "
-            f"anchors a location, its RPN {0 if logits is None else len(logits)}."
+            f"anchors per location, its RPN {0 if logits is None else len(logits)}."
         )
     return {
         "MODEL.ANCHOR_GENERATOR.SIZES": [list(sizes)],
@@ -228,11 +229,11 @@ def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -
 
 
 def _shipped_config(keys: Mapping[str, Any]) -> str:
-    """Name of the shipped config that is nearest; what differs becomes an override."""
+    """Name of the most similar shipped config; other values become overrides."""
     depth = keys["MODEL.RESNETS.DEPTH"]
     last_stage = keys["MODEL.RESNETS.OUT_FEATURES"][-1]
     folder = "classification" if "MODEL.ROI_BATCH.SIZE" in keys else "segmentation"
-    truncation = LAST_STAGES.get(last_stage, "") if depth in (18, 34) else ""
+    truncation = LAST_STAGES.get(last_stage, "") if depth in BASIC_BLOCK_DEPTHS else ""
     stem = f"{folder}/resnet{depth}{truncation}"
     two_classes = keys["MODEL.ROI_HEADS.NUM_CLASSES"] == 2
     for name in ([f"{stem}_both.yaml"] if two_classes else []) + [f"{stem}.yaml"]:
@@ -242,13 +243,13 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
             continue
         return name
     raise CheckpointError(
-        f"No shipped config has a ResNet{depth} that ends at {last_stage}: write one and give it "
-        "with --config-file."
+        f"No shipped config has a ResNet{depth} that ends at {last_stage}. Write a config and give "
+        "it with --config-file."
     )
 
 
 def _first_level(anchors: Any, attribute: str) -> tuple[float, ...]:
-    """Anchor sizes or ratios of one level (all levels have the same), if they are plain numbers."""
+    """Anchor sizes or ratios of the first level, which all levels share, if they are numbers."""
     levels = anchors.attributes.get(attribute) if isinstance(anchors, StandIn) else None
     if not isinstance(levels, (tuple, list)) or not levels:
         return ()
@@ -272,7 +273,7 @@ def rename_released(
     """A published state dict in Detectron2's names and order of classes.
 
     Returns:
-        The state dict, and the published names that have no place in it.
+        The state dict, and the published names that it does not have.
     """
     levels = _fpn_levels(weights)
     model, unused = {}, []
@@ -300,7 +301,7 @@ def _new_name(name: str, levels: Sequence[int]) -> str | None:
 
 
 def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
-    """Stage of each FPN level, finest first: the last ones that the ResNet has."""
+    """Stage of each FPN level, finest first: the last stages of the ResNet."""
     layers = {int(m[1]) for n in names if (m := re.match(r"backbone\.body\.layer(\d)\.", n))}
     stages = [layer + 1 for layer in sorted(layers)]
     blocks = [match for name in names if (match := _FPN_BLOCK.fullmatch(name))]
@@ -309,8 +310,8 @@ def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
 
 
 def _without_background(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Outputs of the classes in Detectron2's order; ``tensor`` has the background first."""
-    if tensor.dim() == 0:  # no such layer; its shape is reported later
+    """Reorder class outputs as in Detectron2; in ``tensor`` the background is first."""
+    if tensor.dim() == 0:  # invalid; its shape is reported later
         return tensor
     if name.startswith("roi_heads.box_predictor.cls_score."):
         return tensor.roll(-1, dims=0)

@@ -1,73 +1,80 @@
-"""Checkpoint files: ``.safetensors`` (weights and their description) and ``.pth`` (resumable runs).
+"""Checkpoint files: ``.safetensors`` (weights and their description), ``.pth`` (resumable runs) and
+Detectron2's ``.pkl`` (NumPy arrays, read only).
 
-Reading never executes anything in a file.
+Reading a file never executes code in it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ct_lesion.errors import CheckpointError, reason
 from ct_lesion.files import atomic_write
 
-from .finite import named_tensors, refuse_not_finite
+from .finite import named_tensors, refuse_not_finite, require_floats
 from .restricted_pickle import UnsafeError
-from .torch_files import damaged, read_torch_file
+from .safetensors_files import read_safetensors
+from .torch_files import ARRAY_SUFFIX, damaged, read_torch_file
+from .zoo_weights import AUTHOR_KEY, read_zoo_weights
 
 DESCRIPTION_KEY = "ct_lesion"
 ITERATION_KEY = "iteration"
-# formats that are pickles of any Python object, which run a program when they are read
-UNSAFE_SUFFIXES = (".pkl", ".pickle", ".pyth")
-# the published implementation's key for its weights, and the class that it pickles beside them
+# pickles of arbitrary Python objects, which can run any program when they are read
+UNSAFE_SUFFIXES = (".pickle", ".pyth")
+# the published implementation's key of the weights, and the class that it pickles beside them
 RELEASED_WEIGHTS_KEY = "model_weights"
 RELEASED_CLASS = "AnchorGenerator"
 
 
 @dataclass
 class Checkpoint:
-    """What a file holds.
+    """Content of a checkpoint file.
 
     Attributes:
         path: the file.
         model: the state dict, on the CPU.
-        description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in others' files.
-        rest: what else is in a ``.pth``: optimizer, iteration, ...
+        description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in files that ct_lesion
+            did not write.
+        rest: further content of a ``.pth``: optimizer, iteration, ...
+        match_names: the names lack the model's prefixes; see :func:`.zoo_weights.match_names`.
     """
 
     path: Path
     model: dict[str, torch.Tensor]
     description: dict[str, str] | None = None
     rest: dict[str, Any] = field(default_factory=dict)
+    match_names: bool = False
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a ``.safetensors`` file, or a file of ``torch.save`` with ``weights_only``.
+    """Read ``.safetensors``, Detectron2's ``.pkl``, or else a file of ``torch.save``.
 
-    A bare state dict, as torchvision's files are, is a model without anything else.
+    A bare state dict, as in torchvision's files, becomes ``model`` without a description.
 
     Raises:
-        CheckpointError: missing, of an unsafe format, truncated, not a checkpoint, or with a weight
-            that is not a number.
+        CheckpointError: the file is missing, of an unsafe format, damaged or not a checkpoint, or
+            a weight is NaN, infinite or of a type that weights do not have.
     """
     path = Path(path)
     refuse_unsafe(path)
     if not path.is_file():
         raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
-    checkpoint = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
+    readers = {".safetensors": _read_safetensors, ARRAY_SUFFIX: _read_zoo}
+    checkpoint = readers.get(path.suffix.lower(), _read_torch)(path)
     refuse_not_finite(path, checkpoint.model)
     return checkpoint
 
 
 def read_description(path: str | Path) -> dict[str, str]:
-    """The description in a checkpoint; of a safetensors file only the header is read.
+    """The description in a checkpoint; only the header of a safetensors file is read.
 
     Raises:
-        CheckpointError: see :func:`read_checkpoint`; or there is no description.
+        CheckpointError: see :func:`read_checkpoint`; or the file has no description.
     """
     path = Path(path)
     if path.suffix == ".safetensors" and path.is_file():
@@ -76,8 +83,8 @@ def read_description(path: str | Path) -> dict[str, str]:
         description = read_checkpoint(path).description
     if not description:
         raise CheckpointError(
-            f"{path} does not describe itself (it was not written by ct_lesion): give the config "
-            "that it was trained with."
+            f"{path} has no description (it was not written by ct_lesion): give the config that it "
+            "was trained with."
         )
     return description
 
@@ -85,15 +92,15 @@ def read_description(path: str | Path) -> dict[str, str]:
 def write_weights(
     path: str | Path, model: Mapping[str, torch.Tensor], description: Mapping[str, str]
 ) -> None:
-    """Write weights and description, to ``.safetensors`` or ``.pth`` by the path's suffix.
+    """Write weights and description to a ``.safetensors`` or ``.pth`` file.
 
     Raises:
-        CheckpointError: another suffix, a weight that is NaN or infinite, or the file cannot be
-            written; an earlier file of this name is then unchanged.
+        CheckpointError: the path has another suffix, a weight is NaN or infinite, or the file
+            cannot be written; an earlier file of this name is then unchanged.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".pth"):
-        raise CheckpointError(f"{path}: a checkpoint's name ends in .safetensors or .pth.")
+        raise CheckpointError(f"{path}: the name of a checkpoint must end in .safetensors or .pth.")
     # safetensors refuses tensors that share memory or are not contiguous
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.items()}
     refuse_not_finite(path, tensors)
@@ -104,15 +111,15 @@ def write_weights(
     try:
         with atomic_write(path) as temporary:
             temporary.touch()
-            mode = temporary.stat().st_mode  # as the user wants new files to be
+            mode = temporary.stat().st_mode  # by the user's umask
             save_file(tensors, temporary, metadata=metadata)
-            temporary.chmod(mode)  # safetensors keeps its files from everybody else
+            temporary.chmod(mode)  # safetensors makes its files readable by the owner only
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
 
 
 def update_description(path: str | Path, values: Mapping[str, str]) -> None:
-    """Add to the description of a checkpoint, or replace parts of it; the weights stay as they are.
+    """Add or replace entries of a checkpoint's description; the weights are unchanged.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint` and :func:`write_weights`.
@@ -123,12 +130,12 @@ def update_description(path: str | Path, values: Mapping[str, str]) -> None:
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """``torch.save``, complete or not at all, and only what a resumed run can read.
+    """Write a file of ``torch.save`` atomically, if a resumed run can read it.
 
     Raises:
         CheckpointError: the file cannot be written, or :func:`read_checkpoint` or a resumed run
-            would refuse it: it has other objects than plain data, no weights, an iteration that is
-            not a whole number, or a tensor with NaN or infinite values.
+            would refuse it: it has objects other than plain data, no weights, weights that are not
+            floats, an iteration that is not a whole number, or NaN or infinite values.
     """
     refuse_not_finite(path, named_tensors(content))
     try:
@@ -140,24 +147,25 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save``, with the system's reason where it cannot write.
+    """``torch.save`` that raises the OS error if the file cannot be written.
 
     Raises:
-        OSError: e.g. the disk is full, of which torch says "unexpected pos".
-        RuntimeError: torch's, of anything else.
+        OSError: e.g. the disk is full, which torch reports as "unexpected pos".
+        RuntimeError: torch failed for another reason.
     """
     try:
         torch.save(dict(content), path)
     except RuntimeError:
-        with path.open("ab") as file:  # what torch could not do fails here too, with a reason
+        with path.open("ab") as file:  # provokes the OS error that torch hides
             file.write(bytes(1 << 20))
         raise
 
 
 def _check_readable(path: Path, written: Path) -> None:
-    """
+    """Read back the names and shapes of what was written for ``path``.
+
     Raises:
-        CheckpointError: what was written for ``path`` could not be read back.
+        CheckpointError: it cannot be read.
     """
     try:
         _parse(path, read_torch_file(written, device="meta"))
@@ -175,27 +183,35 @@ def _check_readable(path: Path, written: Path) -> None:
 
 
 def refuse_unsafe(path: str | Path) -> None:
-    """
+    """Refuse files that would have to be unpickled, by their suffix.
+
     Raises:
-        CheckpointError: by its suffix, the file would have to be unpickled.
+        CheckpointError: the message says how to convert the file.
     """
     if str(path).lower().endswith(UNSAFE_SUFFIXES):
         raise CheckpointError(
             f"{path} is a pickle, which can run any program when it is read, so it is not loaded. "
-            "Convert it where you trust it: torch.save the dict of its weights, as tensors, to a "
-            ".pth file; ImageNet weights are there as torchvision://resnet18."
+            "Convert it on a machine where you trust it: torch.save its weights as a dict of "
+            "tensors to a .pth file. ImageNet weights are available as torchvision://resnet18."
         )
 
 
 def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            names = file.keys() if weights else ()
-            model = {name: file.get_tensor(name) for name in names}
-            metadata = file.metadata() or {}
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+        model, metadata = read_safetensors(path, weights=weights)
+        require_floats(model)
+    except Exception as error:  # damaged bytes can raise anything
         raise damaged(path, reason(error)) from error
     return Checkpoint(path, model, metadata if "format_version" in metadata else None)
+
+
+def _read_zoo(path: Path) -> Checkpoint:
+    weights, author, match = read_zoo_weights(path)
+    try:
+        checkpoint = _parse(path, {"model": weights})
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    return replace(checkpoint, rest={AUTHOR_KEY: author}, match_names=match)
 
 
 def _read_torch(path: Path) -> Checkpoint:
@@ -229,6 +245,7 @@ def _parse(path: Path, content: Any) -> Checkpoint:
     for name, value in model.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ValueError(f"its entry {str(name)[:80]} is not a tensor")
+    require_floats(model)
     iteration = rest.get(ITERATION_KEY, 0)
     if type(iteration) is not int or iteration < -1:
         raise ValueError("its iteration is not a whole number from -1")
@@ -236,7 +253,7 @@ def _parse(path: Path, content: Any) -> Checkpoint:
     if not isinstance(description, dict):
         description = None
     elif not all(isinstance(text, str) for item in description.items() for text in item):
-        raise ValueError("its description holds more than text")
+        raise ValueError("its description has values that are not text")
     return Checkpoint(path, _without_ddp_prefix(model), description, rest)
 
 
@@ -262,7 +279,7 @@ def _released(path: Path) -> CheckpointError:
 
 
 def cannot_write(path: Path, error: Exception) -> CheckpointError:
-    """The error of a file that could not be written, e.g. because the disk is full."""
+    """The error for a file that could not be written, e.g. because the disk is full."""
     why = getattr(error, "strerror", None) or reason(error)
     return CheckpointError(
         f"Cannot write {path} ({why}): check the folder and the free disk space. An "

@@ -9,7 +9,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ct_lesion.checkpoint import config_from_description, read_description
 from ct_lesion.config import is_classifier
 from ct_lesion.data.datasets.catalog import window_of
-from ct_lesion.errors import CheckpointError, ConfigError
+from ct_lesion.data.datasets.lesion_checks import check_lesions
+from ct_lesion.errors import CheckpointError, ConfigError, DatasetError
 from ct_lesion.scans.windows import UNKNOWN, Window
 
 
@@ -57,6 +58,45 @@ def check_classes(cfg: CfgNode) -> None:
                 f"{key} is {value}, but dataset {name} has {len(names)} classes: "
                 f"{', '.join(names)}."
             )
+
+
+def check_lesion_datasets(cfg: CfgNode, training: bool = True) -> list[str]:
+    """Check the lesion datasets of a config; a config of a classifier has none.
+
+    Returns:
+        Remarks for the log.
+
+    Raises:
+        ConfigError: ``MODEL.MASK_ON`` is False, or classes have another order in another dataset.
+        DatasetError: see :func:`check_lesions`; or no slice is left to train on.
+    """
+    if is_classifier(cfg):
+        return []
+    if not cfg.MODEL.MASK_ON:
+        raise ConfigError("MODEL.MASK_ON is False, but lesions are evaluated by their masks.")
+    remarks, usable = [], 0
+    names = _datasets_of(cfg, training)
+    for name in names:
+        records = DatasetCatalog.get(name)
+        remarks += check_lesions(name, records, MetadataCatalog.get(name).get("json_file"))
+        if name in cfg.DATASETS.TRAIN:
+            usable += sum(_has_lesion(record) for record in records)
+        first, own = (class_names(cfg, n) for n in (names[0], name))
+        if own != first:
+            raise ConfigError(
+                f"DATASETS: the classes of {name} are {', '.join(own)}, but those of {names[0]} "
+                f"are {', '.join(first)}: number the categories alike in both files."
+            )
+    if training and not usable and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        raise DatasetError(
+            f"{', '.join(cfg.DATASETS.TRAIN)}: no slice has a lesion to train on (crowds do not "
+            "count). Check the annotations, or set DATALOADER.FILTER_EMPTY_ANNOTATIONS to False."
+        )
+    return remarks
+
+
+def _has_lesion(record: dict) -> bool:
+    return any(one.get("iscrowd", 0) == 0 for one in record.get("annotations", ()))
 
 
 def with_window(cfg: CfgNode, training: bool = True) -> CfgNode:

@@ -4,11 +4,11 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
 
+from ct_lesion.config import BASIC_BLOCK_DEPTHS
 from ct_lesion.errors import ConfigError
 
 # The stages of a ResNet in order. The paper's full model ends at res5, T1 at res4, T2 at res3.
 STAGES = ("res2", "res3", "res4", "res5")
-BASIC_BLOCK_DEPTHS = (18, 34)  # depths of ResNets made of BasicBlocks
 
 
 @BACKBONE_REGISTRY.register()

@@ -115,7 +115,7 @@ def test_good_file_is_read_with_its_anchors_and_without_its_class(
     tmp_path: Path, legacy: bool
 ) -> None:
     weights = WEIGHTS | {
-        "t": torch.arange(12).reshape(3, 4).T,
+        "t": torch.arange(12.0).reshape(3, 4).T,
         "half": torch.tensor([1.5, -2.0]).bfloat16(),
         "scalar": torch.tensor(7),
         "empty": torch.zeros(0, 3),

@@ -1,7 +1,21 @@
-import pytest
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from ct_lesion.engine.checks import check_classes, class_names, dataset_hashes
-from ct_lesion.errors import ConfigError
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from PIL import Image
+
+from ct_lesion.data.datasets.cncb import register_cncb_lesion
+from ct_lesion.engine.checks import (
+    check_classes,
+    check_lesion_datasets,
+    class_names,
+    dataset_hashes,
+)
+from ct_lesion.errors import ConfigError, DatasetError
 
 
 def test_matching_classes_pass(toy_cfg):
@@ -41,3 +55,107 @@ def test_hashes_change_with_the_file(toy_cfg, register_toy):
     hashes = dataset_hashes(toy_cfg(**{"DATASETS.TRAIN": ("one",), "DATASETS.TEST": ("other",)}))
     assert len(hashes["one"]) == 64
     assert hashes["one"] != hashes["other"]
+
+
+# ---- lesion datasets ----------------------------------------------------------------------------
+SQUARE = [[2, 2, 8, 2, 8, 8, 2, 8]]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Registers a dataset of one turned or upright picture of 20 x 10 pixels as stored."""
+    names = []
+
+    def make(
+        *annotations: dict, size=(20, 10), exif=None, classes=("Lesion",), register=None
+    ) -> str:
+        name = f"from_a_tool_{len(names)}"
+        names.append(name)
+        orientation = Image.Exif()
+        orientation[0x0112] = exif or 1
+        pixels = np.zeros((10, 20), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", exif=orientation)
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps(
+                {
+                    "images": [
+                        {"id": 1, "file_name": f"{name}.jpg", "width": size[0], "height": size[1]}
+                    ],
+                    "categories": [{"id": i, "name": n} for i, n in enumerate(classes, start=1)],
+                    "annotations": [
+                        {"id": i, "image_id": 1, "category_id": 1, "bbox": [2, 2, 6, 6]} | one
+                        for i, one in enumerate(annotations, start=1)
+                    ],
+                }
+            )
+        )
+        paths = (str(tmp_path / f"{name}.json"), str(tmp_path))
+        if register is register_coco_instances:
+            register(name, {}, *paths)
+        else:
+            register_cncb_lesion(name, *paths)
+        return name
+
+    yield make
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+LESION = {"segmentation": SQUARE}
+
+
+def check(toy_cfg, train: str, test: str | None = None, **keys: object) -> list[str]:
+    sets = {"DATASETS.TRAIN": (train,), "DATASETS.TEST": (test or train,)}
+    return check_lesion_datasets(toy_cfg(**sets, **keys))
+
+
+def test_a_sound_dataset_has_no_remarks(toy_cfg, dataset):
+    assert check(toy_cfg, dataset(LESION)) == []
+    assert check_lesion_datasets(toy_cfg()) == []
+
+
+def test_a_size_from_before_the_turn_is_refused(toy_cfg, dataset):
+    with pytest.raises(DatasetError) as error:
+        check(toy_cfg, dataset(LESION, exif=6))
+    message = str(error.value)
+    assert "from_a_tool_0.jpg: 10 x 20 pixels, but dataset from_a_tool_0 records 20 x 10" in message
+    assert "the size before its EXIF orientation is applied" in message
+    (remark, again) = check(toy_cfg, dataset(LESION, exif=6, size=(10, 20)))
+    assert remark == again
+    assert "1 pictures have an EXIF orientation" in remark
+    with pytest.raises(DatasetError, match=r"records 21 x 10 pixels\. Prepare the dataset"):
+        check(toy_cfg, dataset(LESION, size=(21, 10)))
+
+
+def test_a_dataset_without_lesions_to_train_on_is_refused(toy_cfg, dataset):
+    crowds = dataset(LESION | {"iscrowd": 1})
+    for train in (dataset(), crowds):
+        with pytest.raises(DatasetError, match="no slice has a lesion to train on"):
+            check(toy_cfg, train)
+    keep = {"DATALOADER.FILTER_EMPTY_ANNOTATIONS": False}
+    assert check(toy_cfg, dataset(), **keep) == []
+    assert "1 of 1 lesions are crowds" in check(toy_cfg, crowds, **keep)[0]
+    assert check(toy_cfg, dataset(LESION), dataset()) == []  # a test set may have none
+
+
+def test_masks_are_needed_before_the_first_step(toy_cfg, dataset):
+    for register in (register_coco_instances, None):
+        name = dataset({}, register=register)
+        with pytest.raises(DatasetError, match="annotation 1: has no segmentation"):
+            check(toy_cfg, name)
+    with pytest.raises(ConfigError, match="MASK_ON is False"):
+        check(toy_cfg, dataset(LESION), **{"MODEL.MASK_ON": False})
+
+
+def test_classes_of_another_order_are_refused(toy_cfg, dataset):
+    train = dataset(LESION, classes=("GGO", "Consolidation"))
+    test = dataset(LESION, classes=("Consolidation", "GGO"))
+    with pytest.raises(ConfigError, match=f"{test} are Consolidation, GGO, but those of {train}"):
+        check(toy_cfg, train, test)
+
+
+def test_boxes_that_differ_from_their_masks_are_remarked(toy_cfg, dataset):
+    loose = dataset(LESION | {"bbox": [2, 2, 10, 6]})
+    (remark, _) = check(toy_cfg, loose)
+    assert "1 x box_not_of_mask, e.g. annotation 1 of" in remark

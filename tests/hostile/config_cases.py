@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cases import CANARY, LOADED, Case, file
 
 YAML_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -12,6 +14,20 @@ YAML_MERGES = "a: &a {x: 1}\n" + "".join(
     f"{b}: &{b}\n  <<: [{', '.join([f'*{a}'] * 10)}]\n"
     for a, b in zip("abcdefghijk", "bcdefghijkl", strict=True)
 )
+YAML_LONG_ALIASES = f"a: &a {'x' * 20_000}\nb: [{', '.join(['*a'] * 12_000)}]\n"
+YAML_DEEP = "MODEL: " + "{a: " * 10 + f"[{'{a: 1}, ' * 2000}]" + "}" * 10
+YAML_MAPPINGS = f"a: &a {{x: 1}}\nb: [{', '.join(['*a'] * 12_000)}]\n"
+
+
+def _fan_out(folder: Path) -> Path:
+    """Seven files, each of which builds ten times on the next: ten million readings."""
+    for number in range(7):
+        text = f"_BASE_: [{', '.join([f'{number + 1}.yaml'] * 10)}]\n"
+        (folder / f"{number}.yaml").write_text(text)
+    (folder / "7.yaml").write_text("VERSION: 2\n")
+    return folder / "0.yaml"
+
+
 TAGS = [
     f"!!python/object/apply:os.system ['touch {CANARY}']",
     f"!!python/object/apply:builtins.eval [\"open('{CANARY}', 'w')\"]",
@@ -26,7 +42,11 @@ CASES = [
         for n, tag in enumerate(TAGS)
     ),
     Case("laughs", "config", file("a.yaml", YAML_LAUGHS), "too large"),
+    Case("long text aliased", "config", file("a.yaml", YAML_LONG_ALIASES), "too large"),
+    Case("mapping aliased", "config", file("a.yaml", YAML_MAPPINGS), "too large"),
+    Case("bases that fan out", "config", _fan_out, "more than 20 files"),
     Case("merges", "config", file("a.yaml", YAML_MERGES), "merges"),
+    Case("a large mapping at 11 levels", "config", file("a.yaml", YAML_DEEP), "too deep"),
     Case("nested", "config", file("a.yaml", "[" * 50_000), "too deep"),
     Case("3 MB", "config", file("a.yaml", "a: 1\n" * 600_000), "too long"),
     Case("junk", "config", file("a.yaml", bytes(range(256)) * 50), "codec"),

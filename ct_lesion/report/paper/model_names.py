@@ -7,10 +7,10 @@ from pathlib import PurePath
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ct_lesion.config import is_classifier, load_config
+from ct_lesion.config import BASIC_BLOCK_DEPTHS, is_classifier, load_config
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
 from ct_lesion.errors import ConfigError
-from ct_lesion.modeling.backbone import BASIC_BLOCK_DEPTHS, STAGES
+from ct_lesion.modeling.backbone import STAGES
 
 # the paper's truncations by the last stage that is kept (Figure 1a)
 TRUNCATIONS = {"res5": "", "res4": "_T1", "res3": "_T2"}

@@ -10,26 +10,23 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from ct_lesion.errors import DatasetError
 
 from ..scan import QCFinding
 from .acquisitions import distinct, separate
+from .candidates import SCOUT, Candidate, candidate
 from .headers import ACQUISITION_TAGS, PATIENT_TAGS, is_directory, read_header
 from .steps import MISSING, step_findings
-from .values import numbers_of, text_of
+from .values import text_of
 
-SCOUT = "a scout (localizer), not a scan"
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
 _FEW = 4  # files: a scout by its description only, or foreign images in a series
-_ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _SINGLE_SLICES = 3  # series of one slice in a folder: more than chance
 
 
@@ -62,58 +59,6 @@ class DicomSeries:
         return f"series {self.uid or 'without UID'}{about}, {len(self.files)} files"
 
 
-@dataclass(frozen=True)
-class _File:
-    """Header of a file, and what decides whether it fits to others.
-
-    Attributes:
-        fault: why it is not a CT slice, e.g. another modality.
-        damage: a tag that cannot be used.
-        position, orientation, spacing: None if missing.
-    """
-
-    path: Path
-    header: pydicom.Dataset = field(repr=False)
-    fault: str | None
-    damage: str | None = None
-    position: tuple[float, ...] | None = None
-    orientation: tuple[float, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-
-    @property
-    def placed(self) -> bool:
-        return self.position is not None and self.orientation is not None
-
-    @property
-    def size(self) -> tuple[object, object]:
-        """Columns and rows."""
-        return self.header.get("Columns"), self.header.get("Rows")
-
-    def difference(self, other: _File) -> str | None:
-        """Why it cannot be a slice of the scan of another file; None if it can."""
-        if self.fault != other.fault:
-            return self.fault or f"a CT image, unlike {other.path.name}"
-        if self.placed != other.placed:
-            missing = "no" if other.placed else "has"
-            return f"{missing} ImagePositionPatient or ImageOrientationPatient"
-        if self.size != other.size:
-            (columns, rows), (usual_columns, usual_rows) = self.size, other.size
-            return f"{columns} x {rows} pixels, the others have {usual_columns} x {usual_rows}"
-        if self.turned(other):
-            return "its ImageOrientationPatient differs"
-        same = self.spacing is other.spacing or (
-            None not in (self.spacing, other.spacing)
-            and np.allclose(self.spacing, other.spacing, rtol=1e-4)
-        )
-        return None if same else "its PixelSpacing differs"
-
-    def turned(self, other: _File) -> bool:
-        """Whether both have an orientation and these differ."""
-        if self.orientation is None or other.orientation is None:
-            return False
-        return bool(np.abs(np.subtract(self.orientation, other.orientation)).max() > 1e-2)
-
-
 def group_series(
     paths: Iterable[Path],
 ) -> tuple[list[DicomSeries], dict[Path, str], list[str]]:
@@ -129,7 +74,7 @@ def group_series(
         The series, the error of each file that cannot be read, and a note for each index
         (DICOMDIR).
     """
-    groups: dict[tuple[str, ...], list[_File]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
     unreadable, notes = {}, []
     for path in sorted(paths):
         try:
@@ -140,7 +85,7 @@ def group_series(
         if is_directory(header):
             notes.append(f"{path}: skipped, an index of other files (DICOMDIR)")
             continue
-        groups[_identity(path, header)].append(_file(path, header))
+        groups[_identity(path, header)].append(candidate(path, header))
     series = [one for members in groups.values() for one in _split(members)]
     series = _with_findings_across(series, groups)
     return sorted(series, key=lambda one: one.files[0]), unreadable, notes
@@ -152,46 +97,12 @@ def _identity(path: Path, header: pydicom.Dataset) -> tuple[str, ...]:
     return (str(path.parent), *(text_of(header, tag) for tag in tags))
 
 
-def _file(path: Path, header: pydicom.Dataset) -> _File:
-    fault = _fault(header)
-    if fault:
-        return _File(path, header, fault)
-    try:
-        position = numbers_of(header, "ImagePositionPatient", 3)
-        orientation = numbers_of(header, "ImageOrientationPatient", 6)
-        spacing = numbers_of(header, "PixelSpacing", 2)
-    except InvalidDicomError as error:
-        damage = f"{path}: cannot be read as a CT slice ({error})."
-        return _File(path, header, None, damage)
-    return _File(path, header, None, None, position, orientation, spacing)
-
-
-def _fault(header: pydicom.Dataset) -> str | None:
-    """Why a file is not a CT slice; None if it may be one."""
-    modality = text_of(header, "Modality") or "unknown"
-    if modality != "CT":
-        return f"modality {modality}, not CT"
-    if not header.get("Rows") or not header.get("Columns"):
-        return "holds no image"
-    frames = header.get("NumberOfFrames")
-    if frames not in (None, "", 1) or header.get("SOPClassUID") in _ENHANCED:
-        return (
-            "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
-            "file a slice"
-        )
-    if header.get("SamplesPerPixel") not in (None, "", 1):
-        return "a colour image, not a CT slice"
-    if "LOCALIZER" in text_of(header, "ImageType").upper():
-        return SCOUT
-    return None
-
-
-def _split(members: list[_File]) -> list[DicomSeries]:
+def _split(members: list[Candidate]) -> list[DicomSeries]:
     """The scans among the files of one patient, study, series and folder."""
     damage = next((file.damage for file in members if file.damage), None)
     if damage:
         return [_series(members, fault=damage, damaged=True)]
-    alike: list[list[_File]] = []
+    alike: list[list[Candidate]] = []
     for file in members:
         fitting = (group for group in alike if file.difference(group[0]) is None)
         group = next(fitting, None)
@@ -202,27 +113,24 @@ def _split(members: list[_File]) -> list[DicomSeries]:
     parts = [part for group in alike for part in _acquisitions(group)]
     largest = max(parts, key=lambda part: (part[0][0].fault is None, len(part[0])))
     main, _ = largest
-    foreign, scans = [], []
-    for group, tag in parts:
-        if group is main or not _are_few(group, main):
-            scans.append((group, tag))
-        else:
-            foreign += group
-    if refusal := _refusal(foreign, main):
+    few = [group for group, _ in parts if group is not main and _are_few(group, main)]
+    scans = [part for part in parts if not any(part[0] is group for group in few)]
+    if refusal := _refusal(few, main):
         return [_series(members, fault=refusal, damaged=True)]
+    foreign = [file for group in few for file in group]
     series = []
     for group, tag in scans:
         findings = []
         if group is main and foreign:
             findings.append(_foreign_finding(foreign, main))
-        if len([g for g, _ in scans if g[0].fault is None]) > 1 and group[0].fault is None:
+        if len(scans) > 1 and group[0].fault is None:
             findings.append(_split_finding(group, tag, len(scans)))
         series.append(_series(group, tag=tag, findings=findings))
     return series
 
 
 def _series(
-    files: Sequence[_File],
+    files: Sequence[Candidate],
     fault: str | None = None,
     damaged: bool = False,
     tag: str | None = None,
@@ -244,7 +152,7 @@ def _series(
 
 
 # ---- foreign images in a series ----------------------------------------------------------------
-def _are_few(group: list[_File], main: list[_File]) -> bool:
+def _are_few(group: list[Candidate], main: list[Candidate]) -> bool:
     """Whether files are too few to be a scan beside the series' largest one."""
     if main[0].fault is not None or len(group) > _FEW:
         return False
@@ -252,20 +160,23 @@ def _are_few(group: list[_File], main: list[_File]) -> bool:
     return 4 * len(group) <= len(main) or not other_acquisition
 
 
-def _refusal(foreign: Sequence[_File], main: Sequence[_File]) -> str | None:
-    """An error if foreign images may be slices of the scan with a damaged tag."""
-    strange = [file for file in foreign if file.fault != SCOUT]
-    if 4 * len(strange) > len(main):
-        file = strange[0]
-        return (
-            f"{file.path}: {_why_foreign(file, main)}. The {len(main) + len(strange)} files of its "
-            "series do not fit together: repair this file or remove it."
-        )
+def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str | None:
+    """An error if foreign images may be slices of the scan with a damaged tag.
+
+    Args:
+        few: groups of foreign images.
+    """
+    for group in few:
+        if 4 * len(group) > len(main) and group[0].fault != SCOUT:
+            return (
+                f"{group[0].path}: {_why_foreign(group[0], main)}. The files of its series do not "
+                "fit together: repair this file or remove it."
+            )
     if not main[0].placed or len(main) < 2:
         return None
     if not any(f.code == MISSING for f in step_findings(distinct(_depths(main)))):
         return None
-    for file in foreign:
+    for file in (file for group in few for file in group):
         same_type = text_of(file.header, "ImageType") == text_of(main[0].header, "ImageType")
         if file.fault is None and same_type and not file.turned(main[0]):
             return (
@@ -275,11 +186,11 @@ def _refusal(foreign: Sequence[_File], main: Sequence[_File]) -> str | None:
     return None
 
 
-def _why_foreign(file: _File, main: Sequence[_File]) -> str:
+def _why_foreign(file: Candidate, main: Sequence[Candidate]) -> str:
     return file.difference(main[0]) or "at positions of other slices, of another acquisition"
 
 
-def _foreign_finding(foreign: Sequence[_File], main: Sequence[_File]) -> QCFinding:
+def _foreign_finding(foreign: Sequence[Candidate], main: Sequence[Candidate]) -> QCFinding:
     what = "; ".join(f"{f.path.name} ({_why_foreign(f, main)})" for f in foreign)
     noun = "image was" if len(foreign) == 1 else "images were"
     return QCFinding(
@@ -288,9 +199,9 @@ def _foreign_finding(foreign: Sequence[_File], main: Sequence[_File]) -> QCFindi
 
 
 # ---- several acquisitions in a series -----------------------------------------------------------
-def _acquisitions(files: list[_File]) -> list[tuple[list[_File], str | None]]:
+def _acquisitions(files: list[Candidate]) -> list[tuple[list[Candidate], str | None]]:
     """Separate acquisitions that overlap in space; each with the tag that told it apart."""
-    parts: list[tuple[list[_File], str | None]] = [(files, None)]
+    parts: list[tuple[list[Candidate], str | None]] = [(files, None)]
     if files[0].fault or not files[0].placed:
         return parts
     for tag in ACQUISITION_TAGS:
@@ -303,24 +214,24 @@ def _acquisitions(files: list[_File]) -> list[tuple[list[_File], str | None]]:
     return parts
 
 
-def _depths(files: Sequence[_File]) -> np.ndarray:
+def _depths(files: Sequence[Candidate]) -> np.ndarray:
     """Positions along the normal of the slices, in mm."""
     normal = np.cross(*np.reshape(files[0].orientation, (2, 3)))
     return np.array([file.position for file in files]) @ normal
 
 
-def _split_finding(group: Sequence[_File], tag: str | None, scans: int) -> QCFinding:
+def _split_finding(group: Sequence[Candidate], tag: str | None, scans: int) -> QCFinding:
     reason = f"overlapping acquisitions, {tag} differs" if tag else "images that do not fit"
     value = f" ({tag} {text_of(group[0].header, tag) or 'missing'})" if tag else ""
     return QCFinding(
         "split_series",
-        f"the series holds {reason}: read as {scans} scans; this is one of them{value}",
+        f"the series holds {reason}: read as {scans} scans, of which this is one{value}",
     )
 
 
 # ---- findings that concern several series -------------------------------------------------------
 def _with_findings_across(
-    series: list[DicomSeries], groups: dict[tuple[str, ...], list[_File]]
+    series: list[DicomSeries], groups: dict[tuple[str, ...], list[Candidate]]
 ) -> list[DicomSeries]:
     """Add findings about missing, shared and needlessly different SeriesInstanceUIDs."""
     keys_of: dict[str, set[tuple[str, ...]]] = defaultdict(set)

@@ -256,6 +256,56 @@ def test_a_foreign_image_in_the_series_is_left_out_and_named(tmp_path, edit, fir
     )
 
 
+def test_foreign_images_of_several_kinds_are_left_out(tmp_path):
+    folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
+    for number, edit in enumerate((coronal, unmarked_localizer, dose_page, colour_page, report)):
+        foreign = toy_phase(B[:1], 1, first_number=99)[0]
+        edit(foreign)
+        foreign.save_as(folder / f"odd{number}.dcm", enforce_file_format=True)
+    scan = open_scan(folder)
+    np.testing.assert_array_equal(all_values(scan), A)
+    assert all(f"odd{number}.dcm" in message(scan, "foreign_images") for number in range(5))
+
+
+def test_many_reports_in_the_series_are_named_with_the_scan(tmp_path):
+    slices = toy_phase(A, 1) + toy_phase(B[:6], 1)
+    for ds in slices[16:]:
+        report(ds)
+    scan = open_scan(write_slices(tmp_path / "ct", slices))
+    np.testing.assert_array_equal(all_values(scan), A)
+    assert "modality SR, not CT" in scan.notes[0]
+    assert "split_series" in codes(scan)
+
+
+def three_phases():
+    hu = [toy_hu(16, seed=seed) for seed in (1, 2, 3)]
+    slices = [toy_phase(one, n, first_number=16 * n) for n, one in enumerate(hu)]
+    return hu, slices
+
+
+def test_three_phases_and_a_repeated_slice(tmp_path):
+    hu, slices = three_phases()
+    again = toy_phase(A[:1], 9, first_number=99, shift=10.0)
+    folder = write_slices(tmp_path / "ct", chain.from_iterable([*slices, again]))
+    opened = scans_in(folder)
+    assert len(opened) == 3
+    for scan, expected in zip(opened.values(), hu, strict=True):
+        np.testing.assert_array_equal(all_values(scan), expected)
+    assert any(
+        "048.dcm (at positions of other slices" in message(scan, "foreign_images")
+        for scan in opened.values()
+        if "foreign_images" in codes(scan)
+    )
+
+
+def test_phases_of_another_range_are_not_mixed(tmp_path):
+    """The second phase covers the lower half only, and ends beyond the first one."""
+    slices = toy_phase(A, 1) + toy_phase(B[:8], 2, first_number=17, shift=-6.0)
+    first, second = scans_in(write_slices(tmp_path / "ct", slices)).values()
+    np.testing.assert_array_equal(all_values(first), A)
+    np.testing.assert_array_equal(all_values(second), B[:8])
+
+
 def test_a_reformat_with_many_slices_is_a_scan_of_its_own(tmp_path):
     slices = toy_phase(A, 1) + toy_phase(B[:8], 1, first_number=50)
     for z, ds in enumerate(slices[16:]):

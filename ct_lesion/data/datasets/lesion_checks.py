@@ -1,0 +1,93 @@
+"""Checks of a lesion dataset before a run: its json, and the headers of its pictures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ct_lesion.errors import DatasetError
+from ct_lesion.pictures import PictureError, read_image_header
+
+from .coco_checks import CocoChecker, Fault
+from .coco_files import read_coco
+
+_LISTED = "tools/audit_dataset.py lists all."
+
+
+def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> list[str]:
+    """Check a lesion dataset as a whole; the pixels of its pictures are not read.
+
+    Args:
+        name: of the dataset.
+        records: in Detectron2's format.
+        json_file: that the records came from, if there is one.
+
+    Returns:
+        A line for each kind of remark.
+
+    Raises:
+        DatasetError: the json lacks masks, or a picture has another size than recorded.
+    """
+    remarks = check_pictures(name, records)
+    content = read_coco(json_file) if json_file and Path(json_file).is_file() else {}
+    annotations = content.get("annotations", [])
+    crowds = sum(annotation["iscrowd"] == 1 for annotation in annotations)
+    if crowds:
+        remarks.append(
+            f"{name}: {crowds} of {len(annotations)} lesions are crowds (iscrowd 1; CVAT marks "
+            "masks so): training skips them, and AP ignores them."
+        )
+    kinds: dict[str, list[Fault]] = defaultdict(list)
+    for fault in CocoChecker(content).faults() if content else ():
+        if not fault.is_error:
+            kinds[fault.code].append(fault)
+    remarks += [
+        f"{name}: {len(faults)} x {code}, e.g. {faults[0].where}: {faults[0].why}. {_LISTED}"
+        for code, faults in kinds.items()
+    ]
+    return remarks
+
+
+def check_pictures(name: str, records: Iterable[dict]) -> list[str]:
+    """Compare the recorded sizes with those of the upright pictures, from their headers.
+
+    A picture that cannot be read is left to ``INPUT.ON_CORRUPT``.
+
+    Returns:
+        A remark if pictures have an EXIF orientation.
+
+    Raises:
+        DatasetError: names the first picture of another size.
+    """
+    turned = []
+    for record in records:
+        path = record["file_name"]
+        recorded = (record.get("width"), record.get("height"))
+        try:
+            header = read_image_header(path)
+        except PictureError:
+            continue
+        if header.orientation != 1:
+            turned.append(path)
+        size = (header.width, header.height)
+        if None in recorded or size == recorded:
+            continue
+        message = f"{path}: {_pixels(size)}, but dataset {name} records {_pixels(recorded)}"
+        if header.orientation >= 5 and size == recorded[::-1]:
+            raise DatasetError(
+                f"{message}, the size before its EXIF orientation is applied. Training applies it: "
+                "remove it from the picture if the masks are of the picture without it, else "
+                "swap width and height in the dataset."
+            )
+        raise DatasetError(f"{message}. Prepare the dataset again from these pictures.")
+    if not turned:
+        return []
+    return [
+        f"{name}: {len(turned)} pictures have an EXIF orientation, e.g. {turned[0]}. It is "
+        "applied, so their masks must be those of the upright picture."
+    ]
+
+
+def _pixels(size: Sequence[int]) -> str:
+    return f"{size[0]} x {size[1]} pixels"

@@ -1,0 +1,104 @@
+"""A DICOM file that may be a CT slice, and what decides whether it fits to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from .values import numbers_of, text_of
+
+SCOUT = "a scout (localizer), not a scan"
+_ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Header of a file, and what decides whether it fits to others.
+
+    Attributes:
+        fault: why it is not a CT slice, e.g. another modality.
+        damage: a tag that cannot be used.
+        position, orientation, spacing: None if missing.
+    """
+
+    path: Path
+    header: pydicom.Dataset = field(repr=False)
+    fault: str | None
+    damage: str | None = None
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has a position and an orientation."""
+        return self.position is not None and self.orientation is not None
+
+    @property
+    def size(self) -> tuple[object, object]:
+        """Columns and rows."""
+        return self.header.get("Columns"), self.header.get("Rows")
+
+    def difference(self, other: Candidate) -> str | None:
+        """Why it cannot be a slice of the scan of another file; None if it can."""
+        if self.fault != other.fault:
+            return self.fault or f"a CT image, unlike {other.path.name}"
+        if self.placed != other.placed:
+            missing = "no" if other.placed else "has"
+            return f"{missing} ImagePositionPatient or ImageOrientationPatient"
+        if self.size != other.size:
+            (columns, rows), (usual_columns, usual_rows) = self.size, other.size
+            return f"{columns} x {rows} pixels, the others have {usual_columns} x {usual_rows}"
+        if self.turned(other):
+            return "its ImageOrientationPatient differs"
+        same = self.spacing is other.spacing or (
+            None not in (self.spacing, other.spacing)
+            and np.allclose(self.spacing, other.spacing, rtol=1e-4)
+        )
+        return None if same else "its PixelSpacing differs"
+
+    def turned(self, other: Candidate) -> bool:
+        """Whether both have an orientation and these differ."""
+        if self.orientation is None or other.orientation is None:
+            return False
+        return bool(np.abs(np.subtract(self.orientation, other.orientation)).max() > 1e-2)
+
+
+def candidate(path: Path, header: pydicom.Dataset) -> Candidate:
+    """What a header says about a file."""
+    fault = _fault(header)
+    if fault:
+        return Candidate(path, header, fault)
+    try:
+        position = numbers_of(header, "ImagePositionPatient", 3)
+        orientation = numbers_of(header, "ImageOrientationPatient", 6)
+        spacing = numbers_of(header, "PixelSpacing", 2)
+    except InvalidDicomError as error:
+        damage = f"{path}: cannot be read as a CT slice ({error})."
+        return Candidate(path, header, None, damage)
+    return Candidate(path, header, None, None, position, orientation, spacing)
+
+
+def _fault(header: pydicom.Dataset) -> str | None:
+    """Why a file is not a CT slice; None if it may be one."""
+    modality = text_of(header, "Modality") or "unknown"
+    if modality != "CT":
+        return f"modality {modality}, not CT"
+    if not header.get("Rows") or not header.get("Columns"):
+        return "holds no image"
+    frames = header.get("NumberOfFrames")
+    if frames not in (None, "", 1) or header.get("SOPClassUID") in _ENHANCED:
+        return (
+            "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
+            "file a slice"
+        )
+    if header.get("SamplesPerPixel") not in (None, "", 1):
+        return "a colour image, not a CT slice"
+    if "LOCALIZER" in text_of(header, "ImageType").upper():
+        return SCOUT
+    return None
