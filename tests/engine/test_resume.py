@@ -171,7 +171,7 @@ def test_a_new_run_never_resumes_an_earlier_one_of_its_folder(
     trainer.run_step = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
-    assert "holds checkpoints of an earlier run" in caplog.text
+    assert "contains checkpoints of an earlier run" in caplog.text
     assert resumed(cfg).start_iter == 0
 
 

@@ -38,7 +38,8 @@ def test_a_run_leaves_checkpoints_weights_and_evaluations(toy_cfg, run):
     metrics = json.loads(
         (run / "inference/cncb_lesion_test/segmentation_metrics.json").read_text("utf-8")
     )
-    assert {"bbox", "segm", "paper_table_2", "lesions", "patients"} == set(metrics)
+    parts = {"bbox", "segm", "paper_table_2", "lesions", "patients", "max_detections"}
+    assert parts == set(metrics)
     assert set(metrics["patients"]) == {"2", "3"}
 
 
