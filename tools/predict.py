@@ -2,12 +2,14 @@
 """Find lesions in chest CT scans, and the class of each slice and scan.
 
 Examples:
-    python tools/predict.py scan.nii.gz --segmentation model_best.safetensors --output predictions
+    python tools/predict.py scan.nii.gz
     python tools/predict.py dicom_folder 'more/*.nrrd' png_slices/ --output predictions \\
         --segmentation model_best.safetensors --classifier classifier.safetensors
 
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
-TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. DIR gets
+TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. Without
+--segmentation, lesions are found with the model that ships with ct_lesion (tools/models.py,
+docs/model_zoo.md); its weights are not licensed for commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
 (COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
 DICOM), overlays/ and manifest.json.
@@ -22,10 +24,16 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError
-from ct_lesion.prediction.console import find_scans_to_predict, quiet_libraries, report_result
+from ct_lesion.prediction.console import (
+    announce,
+    find_scans_to_predict,
+    quiet_libraries,
+    report_result,
+)
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.prediction.predictor import LesionPredictor
@@ -40,9 +48,13 @@ ADVICE = "Rerun the same command to predict the unfinished scans."
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="output folder")
+    text = "output folder (default: %(default)s)"
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), metavar="DIR", help=text
+    )
     add = parser.add_argument_group("models").add_argument
-    add("--segmentation", required=True, metavar="WEIGHTS", help="checkpoint of a segmenter")
+    text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
+    add("--segmentation", default=DEFAULT_MODEL, metavar="WEIGHTS", help=text)
     add("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier")
     add("--config-file", metavar="YAML", help="the segmenter's config (default: its checkpoint's)")
     add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of this config")
@@ -95,6 +107,7 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     predictor = LesionPredictor(
         segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
     )
+    announce(predictor, args.output)
     options = RunOptions(args.save_score_maps, masks, args.overwrite, asdict(reading), arguments)
     result = predict_scans(sources, predictor, args.output, options)
     sys.exit(report_result(result, args.output))

@@ -13,6 +13,7 @@ from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import ScanSource, find_scans
 
+from .predictor import LesionPredictor
 from .run import RunResult
 from .scan_files import MASK_FILE, SUMMARY_FILE
 
@@ -53,6 +54,16 @@ def find_scans_to_predict(
         return sources
 
     return from_main(find)
+
+
+def announce(predictor: LesionPredictor, output: Path) -> None:
+    """Print the origin of the models, if it is recorded, and the output folder, once."""
+    if not comm.is_main_process():
+        return
+    for about in filter(None, (model.about for model in predictor.models)):
+        print(f"Model:   {about.name}, trained on {about.trained_on}.")
+        print(f"         Licence of the weights: {about.licence}. {DISCLAIMER}")
+    print(f"Output:  {output}")
 
 
 def report_result(result: RunResult, output: Path) -> int:
