@@ -7,16 +7,15 @@ Examples:
         --segmentation model_best.safetensors --classifier classifier.safetensors
 
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
-TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. Without
---segmentation, lesions are found with the model that ships with ct_lesion (tools/models.py,
-docs/model_zoo.md); its weights are not licensed for commercial use. DIR gets
+TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
+model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
 (COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
 DICOM), overlays/ and manifest.json.
 
-Slices are made of HU as the training images of the weights were (docs/inputs.md).
-Rerun the same command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130
-interrupted, 10 + the number of failed scans. For research use only. Not for clinical use.
+Slices are made of HU as the training images of the weights were (docs/inputs.md). Rerun the same
+command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the
+number of failed scans. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -28,12 +27,7 @@ from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError
-from ct_lesion.prediction.console import (
-    announce,
-    find_scans_to_predict,
-    quiet_libraries,
-    report_result,
-)
+from ct_lesion.prediction import console
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.prediction.predictor import LesionPredictor
@@ -47,11 +41,10 @@ ADVICE = "Rerun the same command to predict the unfinished scans."
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="see below")
     text = "output folder (default: %(default)s)"
-    parser.add_argument(
-        "--output", type=Path, default=Path("predictions"), metavar="DIR", help=text
-    )
+    add("--output", type=Path, default=Path("predictions"), metavar="DIR", help=text)
     add = parser.add_argument_group("models").add_argument
     text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
     add("--segmentation", default=DEFAULT_MODEL, metavar="WEIGHTS", help=text)
@@ -91,10 +84,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     """What each process does."""
-    quiet_libraries()
+    console.quiet_libraries()
     window = window_from_options(args)
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
-    sources = find_scans_to_predict(args.inputs, reading, args.output)
+    sources = console.find_scans_to_predict(args.inputs, reading, args.output)
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     segmenter = load_segmenter(
         args.segmentation,
@@ -107,10 +100,10 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     predictor = LesionPredictor(
         segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
     )
-    announce(predictor, args.output)
+    console.announce(predictor, args.output)
     options = RunOptions(args.save_score_maps, masks, args.overwrite, asdict(reading), arguments)
     result = predict_scans(sources, predictor, args.output, options)
-    sys.exit(report_result(result, args.output))
+    sys.exit(console.report_result(result, args.output))
 
 
 def main() -> None:
