@@ -11,11 +11,11 @@ TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of the
 model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
 (COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
-DICOM), overlays/ and manifest.json.
+DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of the weights
+were (docs/inputs.md). Rerun the same command to resume.
 
-Slices are made of HU as the training images of the weights were (docs/inputs.md). Rerun the same
-command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the
-number of failed scans. For research use only. Not for clinical use.
+Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the number of failed
+scans. For research use only. Not for clinical use.
 """
 
 import argparse
