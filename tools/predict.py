@@ -43,8 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="see below")
-    text = "output folder (default: %(default)s)"
-    add("--output", type=Path, default=Path("predictions"), metavar="DIR", help=text)
+    add("--output", type=Path, default="predictions", metavar="DIR", help="default: %(default)s")
     add = parser.add_argument_group("models").add_argument
     text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
     add("--segmentation", default=DEFAULT_MODEL, metavar="WEIGHTS", help=text)
