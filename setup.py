@@ -101,6 +101,7 @@ setup(
         "cloudpickle>=2.0",
         "packaging>=21.0",
         "tensorboard>=2.10",
+        "setuptools<82",  # detectron2.model_zoo imports pkg_resources
     ],
     entry_points={
         "console_scripts": [

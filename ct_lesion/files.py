@@ -9,11 +9,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .locks import locked_name, short_hash
+from .errors import UserError
+from .locks import cannot_write, locked, short_hash
 
+LOCK_FILE = ".ct_lesion.lock"
 _ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
 
 
@@ -41,20 +43,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_new(path: Path, content: bytes | str) -> None:
-    """Write a file that must not exist yet, and create its folder; text is written in UTF-8.
+    """Write a file that must not exist yet, and create its folder.
+
+    Text is written in UTF-8. Bytes of file names that are not UTF-8 become backslash escapes, which
+    JSON reads back as they were.
 
     Raises:
         FileExistsError: the file, or a link of this name, exists.
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with errors_name(path), path.open("xb") as file:
         file.write(data)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 atomically, and create their folders.
+    """Write text files as :func:`write_new` does, but atomically.
 
     Raises:
         OSError: a file cannot be written; then none is written.
@@ -63,7 +68,7 @@ def write_together(texts: Mapping[Path, str]) -> None:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = stack.enter_context(atomic_write(path))
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @contextmanager
@@ -100,9 +105,7 @@ def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
     Raises:
         UserError: another process is making one of these folders, or it cannot be created.
     """
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked_names(paths):
+    with locked_names(*paths):
         settle_folders(*paths)
         partial = [_hidden(path, "partial") for path in paths]
         try:
@@ -130,7 +133,7 @@ def settle_folders(*paths: Path) -> None:
     earlier = [_hidden(path, "earlier") for path in paths]
     if not any(os.path.lexists(folder) for folder in (*partial, *earlier)):
         return
-    with _locked_names(paths):
+    with locked_names(*paths):
         if partial[-1].exists() and not partial[0].exists():  # only while they take their places
             for folder, path in zip(partial, paths, strict=True):
                 if folder.exists():
@@ -143,12 +146,56 @@ def settle_folders(*paths: Path) -> None:
             remove(folder)
 
 
+# ---- one job at a time --------------------------------------------------------------------------
 @contextmanager
-def _locked_names(paths: Iterable[Path]) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and let no other job write into it until the block ends.
+
+    What a killed process left in it is removed. A folder that was created here and is still empty
+    at the end is removed too.
+
+    Raises:
+        UserError: another job is writing into the folder, or it cannot be written to.
+    """
+    with _created(folder), locked(folder / LOCK_FILE, folder):
+        remove_partial_files(folder)
+        yield
+
+
+@contextmanager
+def locked_names(*paths: Path) -> Iterator[None]:
+    """Let no other job make or replace these files or folders until the block ends.
+
+    The locks lie in the parent folders, which are created as by :func:`locked_folder`.
+
+    Raises:
+        UserError: another job is making one of them, or a parent cannot be written to.
+    """
     with ExitStack() as stack:
         for path in paths:
-            stack.enter_context(locked_name(path.absolute()))
+            path = path.absolute()
+            stack.enter_context(_created(path.parent))
+            lock = path.with_name(f".{short_hash(path.name)}.lock")
+            stack.enter_context(locked(lock, path))
         yield
+
+
+@contextmanager
+def _created(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents; those that are still empty at the end are removed."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: exists and is not a folder. Choose another folder.")
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    try:
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def _hidden(path: Path, kind: str) -> Path:
@@ -172,14 +219,16 @@ def remove_partial_files(folder: Path) -> None:
             path.unlink()
 
 
-def remove_links(folder: Path) -> list[Path]:
-    """Remove all links below a folder, not their targets; returns the removed links.
+def remove_links(paths: Iterable[Path]) -> list[Path]:
+    """Remove links, and all links below folders, not their targets; returns the removed links.
 
-    Programs that open existing files, such as Detectron2, then write into this folder only.
+    Programs that open existing files, such as Detectron2, then write to these places only.
     """
     links = []
-    for parent, folders, files in os.walk(folder):
-        links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
+    for path in paths:
+        links += [path] if path.is_symlink() else []
+        for parent, folders, files in os.walk(path) if not path.is_symlink() else ():
+            links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
     for link in links:
         link.unlink()
     return links

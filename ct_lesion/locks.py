@@ -1,8 +1,9 @@
-"""Locks on output folders: one job at a time writes into a folder.
+"""Locks on outputs: one job at a time writes into a folder.
 
-The lock is the operating system's (``flock``) on a hidden file, which also names the process that
-holds it. It ends with that process, however the process ends, so a lock is never left behind. On
-file systems without ``flock`` the process in the file counts; on Windows nothing is locked.
+A lock is the operating system's (``flock``) on a hidden file, which also names the process that
+holds it. It ends with that process, however the process ends; a file that is left behind is taken
+over. On file systems without ``flock``, the process that the file names counts; on Windows nothing
+is locked.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError, is_storage_error
@@ -20,43 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-LOCK_FILE = ".ct_lesion.lock"
 _held: dict[str, int] = {}  # handles of the locks of this process, by the file's path
-
-
-@contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Create a folder and let no other job write into it until the block ends.
-
-    The lock file lies in the folder. A block inside a block of the same process does nothing.
-    Processes that the job starts do not take the lock; they end with the job. A folder that was
-    created here and is still empty at the end is removed.
-
-    Raises:
-        UserError: another process holds the lock, or the folder cannot be written to.
-    """
-    with _writable(folder):
-        created = _make_folders(folder)
-    try:
-        with _locked(folder / LOCK_FILE, folder):
-            yield
-    finally:
-        for path in created:
-            with suppress(OSError):  # it is not empty
-                path.rmdir()
-
-
-@contextmanager
-def locked_name(path: Path) -> Iterator[None]:
-    """Let no other job make or replace a file or folder until the block ends.
-
-    The lock file lies beside ``path``, whose parent must exist.
-
-    Raises:
-        UserError: see :func:`locked_folder`.
-    """
-    with _locked(path.with_name(f".{short_hash(path.name)}.lock"), path):
-        yield
 
 
 def short_hash(name: str) -> str:
@@ -64,34 +29,28 @@ def short_hash(name: str) -> str:
     return hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Create a folder and its parents; returns those that were created, the innermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_storage_error(error):
-            raise
-        reason = error.strerror or error
-        raise UserError(
-            f"{path}: cannot be written to ({reason}). Choose another folder."
-        ) from None
+def locked(file: Path, output: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is created, and removed at the end.
 
+    A block inside a block of the same process does nothing. Processes that this one starts do not
+    hold the lock.
 
-@contextmanager
-def _locked(file: Path, output: Path) -> Iterator[None]:
+    Args:
+        file: whose folder must exist.
+        output: what the lock protects, for the message.
+
+    Raises:
+        UserError: another process holds the lock, or the file cannot be created.
+    """
     key = os.path.realpath(file)
     if key in _held or fcntl is None:
         yield
         return
-    with _writable(output):
+    try:
         handle = _take(file, output)
+    except OSError as error:
+        raise cannot_write(output, error) from None
     _held[key] = handle
     try:
         yield
@@ -99,6 +58,15 @@ def _locked(file: Path, output: Path) -> Iterator[None]:
         del _held[key]
         file.unlink(missing_ok=True)  # while locked, so that nobody locks the removed file
         os.close(handle)
+
+
+def cannot_write(output: Path, error: OSError) -> Exception:
+    """The error for the user; errors of the disk stay as they are."""
+    if is_storage_error(error):
+        error.filename = error.filename or str(output)
+        return error
+    why = error.strerror or error
+    return UserError(f"{output}: cannot be written to ({why}). Choose another folder.")
 
 
 def _take(file: Path, output: Path) -> int:

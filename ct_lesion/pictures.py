@@ -81,8 +81,8 @@ class PictureError(DatasetError):
     """A picture file that cannot be used.
 
     Attributes:
-        kind: ``empty``, ``not an image``, ``too large``, ``truncated``, ``wrong mode`` or
-            ``corrupt`` (the audit has more).
+        kind: ``empty``, ``not an image``, ``too large``, ``truncated``, ``wrong mode``,
+            ``animated`` or ``corrupt`` (the audit has more).
         what: the message without the file's name.
     """
 
@@ -149,6 +149,9 @@ def open_picture(
                 if page:
                     image.seek(page)
                 check_picture_size(name, *image.size)
+                if image.format != "TIFF" and getattr(image, "n_frames", 1) > 1:
+                    what = f"holds {image.n_frames} frames; a slice is a plain picture"
+                    raise PictureError.of(name, "animated", what)
                 yield image
     except DatasetError:
         raise

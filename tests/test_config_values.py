@@ -9,7 +9,7 @@ import pytest
 from ct_lesion import load_config
 from ct_lesion.config import shipped_configs
 from ct_lesion.config_values import check_choice, check_values
-from ct_lesion.engine.setup import read_config, setup_run
+from ct_lesion.engine.setup import checked_config, read_config
 from ct_lesion.errors import ConfigError
 from ct_lesion.prediction.models import load_segmenter
 
@@ -72,7 +72,7 @@ def test_all_that_is_wrong_is_one_line_and_nothing_is_written(tmp_path: Path) ->
     keys = ["SOLVER.MAX_ITER", "0", "SEED", "-2", "OUTPUT_DIR", str(file / "run")]
     args = argparse.Namespace(config_file=CONFIG, opts=keys, eval_only=False, resume=False)
     with pytest.raises(ConfigError) as caught:
-        setup_run(args)
+        checked_config(args)
     message = str(caught.value)
     assert "\n" not in message
     assert "MAX_ITER is 0" in message

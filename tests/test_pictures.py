@@ -171,7 +171,7 @@ def test_a_png_with_its_orientation_in_xmp(tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="8"/>')
     Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=info)
-    assert read_image_header(tmp_path / "a.png") == ImageHeader(4, 6, 8)
+    assert read_image_header(tmp_path / "a.png") == ImageHeader(4, 6, 8, orientation=8)
     np.testing.assert_array_equal(np.asarray(read_8_bit(tmp_path / "a.png")), UPRIGHT[8])
 
 

@@ -31,6 +31,7 @@ from ct_lesion.audit.page import check_output, verdict, write_audit
 from ct_lesion.audit.run import AuditOptions, run_audit
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
+from ct_lesion.files import locked_folder
 
 FOUND = 10  # exit code
 
@@ -70,15 +71,16 @@ def main() -> None:
     args = parse_arguments()
     if args.trial < 0:
         raise UserError("--trial must be 0 or more.")
-    check_output(args.output, args.overwrite)
     options = AuditOptions(
         same_numbers=args.same_numbers,
         images=not args.no_images,
         trial=args.trial,
         seed=args.seed,
     )
-    audit = run_audit(read_inputs(args.inputs, args.patient_ids_per_class), options)
-    paths = write_audit(audit, args.output)
+    with locked_folder(args.output):
+        check_output(args.output, args.overwrite)
+        audit = run_audit(read_inputs(args.inputs, args.patient_ids_per_class), options)
+        paths = write_audit(audit, args.output)
     for finding in audit.findings:
         if finding.severity is not Severity.NOTE:
             print(f"{finding.severity}: {finding.what}")

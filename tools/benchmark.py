@@ -20,6 +20,7 @@ from ct_lesion.benchmark.measure import Settings
 from ct_lesion.benchmark.results import write_results
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
+from ct_lesion.files import locked_folder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,13 +83,14 @@ def main() -> None:
     cases = choose_cases(args.rows, args.vs_torchvision)
     settings = Settings(args.rounds, args.size, args.slices, args.weights)
     results = []
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case.name}: {case.work} ...", end="", flush=True)
-        result = case.run(settings)
-        results.append(result)
-        print(f" not measured: {result.skipped}" if result.skipped else f" {result.shown}")
-        # after each row, so that an interrupted run keeps its results
-        paths = write_results(args.output, results, settings, ["python", *sys.argv])
+    with locked_folder(args.output):
+        for number, case in enumerate(cases, 1):
+            print(f"[{number}/{len(cases)}] {case.name}: {case.work} ...", end="", flush=True)
+            result = case.run(settings)
+            results.append(result)
+            print(f" not measured: {result.skipped}" if result.skipped else f" {result.shown}")
+            # after each row, so that an interrupted run keeps its results
+            paths = write_results(args.output, results, settings, ["python", *sys.argv])
     print("Written:", *paths, sep="\n  ")
 
 

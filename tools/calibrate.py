@@ -18,6 +18,7 @@ from pathlib import Path
 from ct_lesion.checkpoint import update_description
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.evaluation.calibration import fit_temperature
+from ct_lesion.files import locked_folder
 from ct_lesion.report.runs.results import choose_validation
 from ct_lesion.report.runs.run_checks import RunError
 from ct_lesion.report.runs.runs import load_runs
@@ -43,8 +44,9 @@ def main() -> None:
     temperature = fit_temperature(validation.labels, validation.logits)
     content = json.dumps({"value": temperature, "fitted_on": validation.dataset})
     paths = run.weights_files(validation.record)
-    for path in paths:
-        update_description(path, {"temperature": content})
+    with locked_folder(run.folder):
+        for path in paths:
+            update_description(path, {"temperature": content})
     print(f"Temperature {temperature:.4f}, fitted on {len(validation.labels)} slices.")
     print("Written into:", *paths, sep="\n  ")
 

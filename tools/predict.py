@@ -34,7 +34,7 @@ from ct_lesion.prediction.predictor import LesionPredictor
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.prediction.scan_class import DEFAULT_TOP_SLICES
 from ct_lesion.scans.scan import ReadOptions
-from ct_lesion.scans.window_options import add_window_options, window_from_options
+from ct_lesion.scans.window_options import add_window_options, hu_offset, window_from_options
 
 ADVICE = "Rerun the same command to predict the unfinished scans."
 
@@ -42,7 +42,7 @@ ADVICE = "Rerun the same command to predict the unfinished scans."
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="see below")
+    add("inputs", nargs="*", metavar="INPUT", help="see below")
     add("--output", type=Path, default="predictions", metavar="DIR", help="default: %(default)s")
     add = parser.add_argument_group("models").add_argument
     text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
@@ -63,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = group.add_argument
     add("--series-uid", metavar="UID", help="read only this DICOM series")
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
-    add("--hu", type=float, nargs="?", const=0.0, metavar="OFFSET", help=text)
+    add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
     text = "lung mask of the scan, or a folder of masks named like the scans"
     add("--lung-mask", type=Path, metavar="VOLUME", help=text)
 
@@ -107,6 +107,7 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
 
 def main() -> None:
     args = parse_arguments()
+    console.check_words(args.inputs, args.opts)
     batch_size = 1 if args.batch_size is None else args.batch_size
     if min(batch_size, args.processes) < 1 or args.top_slices < 0:
         raise UserError("--batch-size and --processes must be 1 or more, --top-slices 0 or more.")

@@ -19,7 +19,8 @@ import argparse
 from pathlib import Path
 
 from ct_lesion.command_line import run_tool, tool_parser
-from ct_lesion.errors import UserError
+from ct_lesion.errors import UserError, printable
+from ct_lesion.files import locked_names
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.page import check_output, write_report
@@ -79,7 +80,6 @@ def main() -> None:
         raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
     if args.resamples < 1 or args.per_class < 1:
         raise UserError("--resamples and --per-class must be 1 or more.")
-    check_output(args.output, args.overwrite)
     options = ReportOptions(
         dataset=args.dataset,
         validation=args.validation,
@@ -91,11 +91,13 @@ def main() -> None:
         subgroups=tuple(args.subgroup),
         draw_models=not args.no_models,
     )
-    report = build_report(load_runs(args.runs), options)
-    paths = write_report(
-        args.output, report.title, report.sections, report.facts, overwrite=args.overwrite
-    )
-    print("Written:", *paths, sep="\n  ")
+    with locked_names(args.output):
+        check_output(args.output, args.overwrite)
+        report = build_report(load_runs(args.runs), options)
+        paths = write_report(
+            args.output, report.title, report.sections, report.facts, overwrite=args.overwrite
+        )
+    print("Written:", *map(printable, paths), sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ct_lesion.command_line import run_tool, tool_parser
+from ct_lesion.files import locked_folder
 from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.runs.seed_summary import summarize, write_summary
 
@@ -45,7 +46,9 @@ def main() -> None:
     print(tabulate(table.shown(), headers=table.columns, disable_numparse=True))
     print("", *table.notes, sep="\n")
     if args.output:
-        print("Written:", *write_summary(table, runs, args.output), sep="\n  ")
+        with locked_folder(args.output):
+            paths = write_summary(table, runs, args.output)
+        print("Written:", *paths, sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine import LesionTrainer
+from ct_lesion.engine.across_processes import locked_by_all
 from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
-from ct_lesion.engine.setup import read_config, setup_run
+from ct_lesion.engine.setup import checked_config, read_config, start_run
 from ct_lesion.errors import ConfigError
 
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
@@ -51,21 +52,24 @@ def parse_arguments() -> argparse.Namespace:
 
 def train_or_evaluate(args: argparse.Namespace) -> None:
     """What each process does."""
-    cfg = setup_run(args)
-    if args.eval_only:
-        LesionTrainer.test(cfg, load_trained(cfg))
-    else:
-        trainer = LesionTrainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        trainer.train()
-    logging.getLogger("ct_lesion").info(f"All files of this run are in {Path(cfg.OUTPUT_DIR)}")
+    cfg, remarks = checked_config(args)
+    folder = Path(cfg.OUTPUT_DIR)
+    with locked_by_all(folder):
+        start_run(cfg, args, remarks)
+        if args.eval_only:
+            LesionTrainer.test(cfg, load_trained(cfg))
+        else:
+            trainer = LesionTrainer(cfg)
+            trainer.resume_or_load(resume=args.resume)
+            trainer.train()
+        logging.getLogger("ct_lesion").info(f"All files of this run are in {folder}")
 
 
 def wants_gpu(args: argparse.Namespace) -> bool:
     try:
         return read_config(args.config_file, args.opts).MODEL.DEVICE.startswith("cuda")
     except ConfigError:
-        return False  # setup_run reports the error
+        return False  # checked_config reports the error
 
 
 def main() -> None:

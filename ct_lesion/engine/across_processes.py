@@ -1,6 +1,8 @@
 """What processes that train, evaluate or predict together must agree on or share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -10,6 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ct_lesion.errors import ConfigError
+from ct_lesion.files import locked_folder
 
 T = TypeVar("T")
 
@@ -60,6 +63,18 @@ def share_statistics(model: nn.Module) -> None:
 def from_main(function: Callable[[], T]) -> T:
     """Call ``function`` in the main process and return its result in all; the others wait."""
     return comm.all_gather(function() if comm.is_main_process() else None)[0]
+
+
+@contextmanager
+def locked_by_all(folder: Path) -> Iterator[None]:
+    """:func:`ct_lesion.files.locked_folder` for all processes of a job, until the main one leaves.
+
+    Raises:
+        UserError: in the main process; see there.
+    """
+    with ExitStack() as stack:
+        from_main(lambda: stack.enter_context(locked_folder(folder)))
+        yield
 
 
 def share_of_this_process(items: Sequence[T]) -> Sequence[T]:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from pathlib import Path
 
 import detectron2.utils.comm as comm
 import torch
@@ -12,7 +13,7 @@ from detectron2.utils.logger import setup_logger
 from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
 from ct_lesion.config_values import Job, check_values
 from ct_lesion.errors import ConfigError
-from ct_lesion.files import errors_name
+from ct_lesion.files import errors_name, remove_links
 
 from .across_processes import scale_to_processes
 from .checks import check_classes, check_lesion_datasets, window_remarks, with_window
@@ -20,15 +21,18 @@ from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
 
+WRITTEN_BY_DETECTRON2 = ("log.txt*", "config.yaml", "metrics.json", "events.out.*", "inference")
+"""Patterns of the files and folders that Detectron2 opens in ``OUTPUT_DIR``."""
 
-def setup_run(args: argparse.Namespace) -> CfgNode:
-    """Read and check the config, fall back to the CPU without a GPU, and start the log.
+
+def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
+    """Read and check the config of a run, and fall back to the CPU without a GPU.
 
     Args:
         args: of Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
 
     Returns:
-        The frozen config; it is also written to ``OUTPUT_DIR/config.yaml``.
+        The frozen config, and remarks about its datasets for :func:`start_run` to log.
 
     Raises:
         ConfigError: unknown keys, values of the wrong type or range, an unreadable file, keys that
@@ -55,13 +59,32 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
+    return cfg, remarks + window_remarks(cfg, training=not args.eval_only)
+
+
+def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> None:
+    """Start the log, and write ``config.yaml``, in ``OUTPUT_DIR``.
+
+    Links in places where Detectron2 writes are removed, so that it cannot write through them into
+    other folders. What this package writes never goes through a link.
+
+    Args:
+        cfg, remarks: from :func:`checked_config`.
+        args: the same as there.
+    """
+    removed = []
+    if comm.get_local_rank() == 0:  # machines may have different disks
+        folder = Path(cfg.OUTPUT_DIR)
+        removed = remove_links(path for name in WRITTEN_BY_DETECTRON2 for path in folder.glob(name))
+    comm.synchronize()
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
-    for remark in remarks + window_remarks(cfg, training=not args.eval_only):
+    for link in removed:
+        logging.getLogger("ct_lesion").warning(f"{link} was a link. Removed it; its target stays.")
+    for remark in remarks:
         logging.getLogger("ct_lesion").warning(remark)
     ignore_full_disk_in_logs()
-    return cfg
 
 
 def _print_once(line: str) -> None:

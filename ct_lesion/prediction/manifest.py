@@ -14,7 +14,8 @@ from typing import Any
 
 from ct_lesion.checkpoint import library_versions
 from ct_lesion.engine.run_record import hardware
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, UserError
+from ct_lesion.json_files import read_json
 from ct_lesion.version import __version__
 
 from .models import TrainedModel
@@ -39,6 +40,41 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+Stamp = tuple[int, ...]
+
+
+def stamps_of(files: Sequence[Path]) -> tuple[Stamp | None, ...]:
+    """What the file system changes with each change of a file; ``None`` for a missing file."""
+    return tuple(_stamp(path) for path in files)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha256: str) -> None:
+    """Check that the files are still those that were hashed, so that the hash is of what was read.
+
+    Args:
+        files: of a scan, after they were read.
+        stamps: of these files, from before they were hashed.
+        sha256: from :func:`hash_files`.
+
+    Raises:
+        DatasetError: a file was changed or replaced in the meantime.
+    """
+    changed = [path for path, old in zip(files, stamps, strict=True) if _stamp(path) != old]
+    if changed and hash_files(files) != sha256:
+        raise DatasetError(
+            f"{changed[0]}: was changed while the command ran. Run the command again when the "
+            "files are complete."
+        )
+
+
 def made_from(
     files: Sequence[Path], models: Sequence[TrainedModel], options: dict[str, Any]
 ) -> dict[str, Any]:
@@ -57,7 +93,7 @@ def made_from(
         "models": [
             {
                 "weights_sha256": model.weights_sha256,
-                "config_sha256": _hash_config(model),
+                "config_sha256": model.config_sha256,
                 "temperature": model.temperature,
             }
             for model in models
@@ -66,14 +102,6 @@ def made_from(
         "ct_lesion": __version__,
     }
     return json.loads(json.dumps(made))  # lists for tuples, as read from a file
-
-
-def _hash_config(model: TrainedModel) -> str:
-    """SHA-256 of the config without paths and device, which do not change the results."""
-    cfg = model.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
-    return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
 
 def manifest(
@@ -106,12 +134,12 @@ def manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest in a scan's folder; ``None`` if it is missing or damaged."""
+    """The manifest in a scan's folder; ``None`` if it is missing, damaged or of another program."""
     try:
-        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        content = read_json(folder / MANIFEST_FILE, dict, UserError)
+    except UserError:
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content.get("made_from"), dict) else None
 
 
 def _versions() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Loading of trained models from checkpoints that carry their config."""
 
-import math
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.checks import window_of_weights
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
-from ct_lesion.errors import ConfigError, UserError
+from ct_lesion.errors import ConfigError, UserError, printable
+from ct_lesion.evaluation.calibration import TEMPERATURE_LIMITS
 from ct_lesion.modeling.fast.inference import fast_inference
 from ct_lesion.scans.windows import UNKNOWN, Window
 
@@ -60,6 +62,14 @@ class TrainedModel:
     temperature: float = 1.0
     window: Window = UNKNOWN
     about: AboutModel | None = None
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """SHA-256 of the config without paths and device, which do not change the results."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
+        return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
     @property
     def score_thresh(self) -> float:
@@ -178,28 +188,34 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
 def _class_names(
     description: Mapping[str, str], usual: Sequence[str], count: int
 ) -> tuple[str, ...]:
-    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ..."""
+    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ...
+
+    Each is one line that can be printed, and different from the others.
+    """
     names = description_value(description, "class_names") or usual
     if isinstance(names, dict):
         names = names.get("images", usual)
-    fit = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
-    if not fit or len(names) != count:
+    fit = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+    cleaned = [printable(" ".join(n.split()))[:LONGEST_NAME] for n in names] if fit else []
+    if len({*cleaned} - {""}) != count or len(cleaned) != count:
         return tuple(f"class {index + 1}" for index in range(count))
-    return tuple(name[:LONGEST_NAME] for name in names)
+    return tuple(cleaned)
 
 
 def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
     """The temperature in the checkpoint's description, else 1.
 
     Raises:
-        CheckpointError: it is not a positive number.
+        CheckpointError: it is not a number in the range of ``tools/calibrate.py``.
     """
     fitted = description_value(description, "temperature") or {"value": 1.0}
     value = fitted.get("value") if isinstance(fitted, dict) else None
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    low, high = TEMPERATURE_LIMITS
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CheckpointError(
-            f"{path}: its temperature is {str(value)[:80]}, not a positive number. Fit it "
-            "again with tools/calibrate.py."
+            f"{path}: its temperature is {str(value)[:80]}, not a number from "
+            f"{TEMPERATURE_LIMITS[0]:g} to {TEMPERATURE_LIMITS[1]:g}. Fit it again with "
+            "tools/calibrate.py."
         )
     return float(value)
 

@@ -7,7 +7,6 @@ MetaImage header crash ITK.
 
 from __future__ import annotations
 
-import mmap
 import re
 import zlib
 from math import isfinite, prod
@@ -199,8 +198,7 @@ def _meta_names(path: Path) -> list[str]:
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
     """Checked fields of a MetaImage, and the place of the line ``ElementDataFile``."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = [match.start() for match in re.finditer(rb"(?i)ElementDataFile", content)]
+    places = _places_of_data_file(path)
     # ITK might use a second one, e.g. inside a comment
     if len(places) != 1 or places[0] > LONGEST_HEADER:
         raise DatasetError(
@@ -209,6 +207,21 @@ def _meta_header(path: Path) -> tuple[dict[str, str], int]:
         )
     with path.open("rb") as file:
         return _checked_meta_fields(path, file.read(places[0])), places[0]
+
+
+def _places_of_data_file(path: Path) -> list[int]:
+    """Where ``ElementDataFile`` stands in a file, at most two places.
+
+    The file is not memory-mapped: the process would die without a message if it were truncated.
+    """
+    word, places, start, kept = b"elementdatafile", [], 0, b""
+    with path.open("rb") as file:
+        while len(places) < 2 and (chunk := file.read(2**20)):
+            content = (kept + chunk).lower()
+            places += [start + match.start() for match in re.finditer(word, content)]
+            kept = content[-len(word) + 1 :]
+            start += len(content) - len(kept)
+    return places[:2]
 
 
 def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:

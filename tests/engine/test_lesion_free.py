@@ -18,9 +18,7 @@ from ct_lesion.modeling.fast.training import use_fast_training
 SEGMENTERS = [name for name in shipped_configs() if not is_classifier(load_config(name))]
 TRAINED = (  # the others differ in depth and truncation only, and would take minutes
     "segmentation/resnet18_t2.yaml",
-    "segmentation/resnet18_t1_both.yaml",
     "segmentation/resnet18_t1_recommended.yaml",
-    "quick/segmentation.yaml",
 )
 CLASSES = {1: "cncb_lesion_train", 2: "cncb_ggo_consolidation_train"}
 

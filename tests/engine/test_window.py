@@ -14,7 +14,7 @@ from ct_lesion.data.datasets.splits import split_by_patients
 from ct_lesion.data.prepare.cncb import find_slices, prepare_cncb
 from ct_lesion.data.prepare.cncb_archive import Archive
 from ct_lesion.engine.checks import window_of_weights, window_remarks, with_window
-from ct_lesion.engine.setup import setup_run
+from ct_lesion.engine.setup import checked_config, start_run
 from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError
 from ct_lesion.scans.windows import UNKNOWN, WINDOWS, Window
@@ -135,7 +135,8 @@ def test_a_recorded_window_goes_from_the_json_to_prediction(windowed_root, toy_c
     args = argparse.Namespace(
         config_file=str(config), opts=[], eval_only=False, resume=False, num_gpus=1
     )
-    cfg = setup_run(args)
+    cfg, remarks = checked_config(args)
+    start_run(cfg, args, remarks)
     assert Window.from_config(load_config(str(tmp_path / "run/config.yaml"))) == RANGE
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)

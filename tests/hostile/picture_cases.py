@@ -52,6 +52,11 @@ def _long_text() -> bytes:
     return encoded("PNG", pnginfo=info)
 
 
+def _animation() -> bytes:
+    other = Image.fromarray(255 - GREY)
+    return encoded("PNG", save_all=True, append_images=[other])
+
+
 def _bad_tiff() -> bytes:
     """A TIFF of one strip whose directory refers to itself as the next page."""
     data = bytearray(encoded("TIFF"))
@@ -111,6 +116,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         encoded("JPEG").replace(struct.pack(">HH", 64, 64), b"\xff\xff\xff\xff", 1),
         "65535 x 65535|16 million",
     ),
+    ("of two frames", ".png", _animation(), "holds 2 frames"),
     ("of one marker", ".jpg", b"\xff\xd8" + b"\xff\xe0\xff\xff" * 1000, "Truncated"),
     ("that refers to itself", ".tif", _bad_tiff(), LOADED),
     ("of 100000 x 100000", ".tif", _wide_tiff(), "100000 x 100000|16 million"),
@@ -126,7 +132,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 
 # Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
 BLACK = "8-bit values .*0:"
-UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million"
+UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
 
 
 def _single() -> list[Case]:

@@ -114,7 +114,7 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert facts["Slices with lesion"] == "40 of 300 (slices 101 to 140)"
     assert facts["Voxel"] == "2.00 × 1.00 × 5.00 mm" and facts["Slice size"] == "48 × 32 px"
     assert page.texts(".bar.scan .value") == ["0.200", "0.300", "0.500"]
-    assert page.texts(".caution li") == ["slices 5 mm apart"]
+    assert page.texts(".caution li") == ["Warning: slices 5 mm apart"]
     # slice 140: a square of 13 pixels of 2 mm2
     assert page.find("#readout").text == "Slice 140 of 300 · z −695.0 mm · IM139"
     assert page.texts(".lesions button") == ["1. GGO\nscore 0.64\n338 mm²"]

@@ -10,6 +10,7 @@ import pytest
 
 from ct_lesion import LesionPredictor
 from ct_lesion.checkpoint import config_from_description, read_checkpoint, write_weights
+from ct_lesion.errors import ConfigError
 from ct_lesion.prediction.input_window import UNRECORDED, with_window_remarks
 from ct_lesion.prediction.models import load_segmenter
 from ct_lesion.prediction.run import RunOptions, predict_scans
@@ -153,6 +154,8 @@ def test_the_window_comes_from_the_checkpoint_or_its_overrides(segmenter_file):
     overrides = ["INPUT.WINDOW.KIND", "range", "INPUT.WINDOW.CLAHE", "7.0"]
     model = load_segmenter(segmenter_file, device="cpu", overrides=overrides)
     assert model.window == Window(kind="range", clahe=7)
+    with pytest.raises(ConfigError, match=r"INPUT\.WINDOW: width is 0"):
+        load_segmenter(segmenter_file, device="cpu", overrides=["INPUT.WINDOW.KIND", "fixed"])
 
 
 def test_a_config_file_without_a_window_leaves_the_weights_own(segmenter_file, tmp_path):

@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from full_disk import files_of_at_most
 from nifti_bytes import edited, header_of
+from other_job import holding
 from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
+from ct_lesion.files import locked_folder
 from ct_lesion.locks import short_hash
 from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.prediction.manifest import hash_files
 from ct_lesion.prediction.run import RunOptions, predict_scans
-from ct_lesion.scans.sources import ReadOptions, find_scans
+from ct_lesion.scans.sources import ReadOptions, ScanSource, find_scans
+from ct_lesion.scans.volume_writing import write_volume
+from ct_lesion.scans.windows import WINDOWS
 
 
 def run(inputs, predictor, output, **options):
@@ -89,7 +95,7 @@ def test_an_interrupted_scan_leaves_no_files(tmp_path, volume, predictor, monkey
     monkeypatch.setattr(LesionPredictor, "predict_slices", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run([volume], predictor, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_predictions_with_other_options_are_replaced_only_with_overwrite(
@@ -158,3 +164,119 @@ def test_a_lung_mask_that_does_not_fit_is_refused(tmp_path, volume, write_volume
     assert "64 x 48 x 5 voxels, but its scan volume has 64 x 48 x 6" in result.failed["volume"]
     with pytest.raises(UserError, match="one file, but there are 2 scans"):
         LungMasks(lung, ("a", "b"))
+
+
+def test_a_second_run_into_the_same_folder_is_refused(output, volume, predictor):
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with holding(locked_folder(output)) as pid:
+        with pytest.raises(UserError, match=f"out: is being written by process {pid} on "):
+            run([volume], predictor, output, overwrite=True)
+        assert {p: p.read_bytes() for p in before} == before
+    assert run([volume], predictor, output, save_score_maps=True).skipped == ["volume"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_files_that_change_between_hashing_and_reading_are_noticed(
+    tmp_path, volume, write_volume, predictor, monkeypatch, hu, same
+):
+    """A file that is replaced by an equal one changes nothing."""
+    changed = write_volume("changed.nii.gz", hu[::-1])
+    content = changed.read_bytes()
+    shutil.copy(volume, changed)
+    (hashed,) = find_scans([changed], options=ReadOptions())
+    sha256 = hash_files(hashed.files)
+    opened = ScanSource.open
+
+    def replaced(self):
+        changed.unlink()
+        changed.write_bytes(volume.read_bytes() if same else content)
+        return opened(self)
+
+    monkeypatch.setattr(ScanSource, "open", replaced)
+    result = run([changed], predictor, tmp_path / "out")
+    if same:
+        manifest = read(tmp_path / "out/changed/manifest.json")
+        assert manifest["made_from"]["input_sha256"] == sha256
+    else:
+        assert "changed.nii.gz: was changed while the command ran" in result.failed["changed"]
+        assert not (tmp_path / "out/changed").exists()
+
+
+def test_links_in_the_output_folder_are_not_followed(tmp_path, output, volume, predictor):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "index.html").write_text("keep")
+    (output / "index.html").unlink()
+    (output / "index.html").symlink_to(foreign / "index.html")
+    (output / ".index.html.partial").symlink_to(foreign / "index.html")
+    run([volume], predictor, output, save_score_maps=True)
+    assert (foreign / "index.html").read_text() == "keep"
+    assert "<html" in (output / "index.html").read_text()
+
+
+def test_a_mask_that_does_not_fit_on_the_disk_fails_the_scan(
+    tmp_path, volume, predictor, monkeypatch
+):
+    def small_disk(*arguments):
+        with files_of_at_most(100):
+            write_volume(*arguments)
+
+    monkeypatch.setattr("ct_lesion.prediction.scan_files.write_volume", small_disk)
+    result = run([volume], predictor, tmp_path / "out")
+    assert "File too large" in result.failed["volume"]
+    assert not (tmp_path / "out/volume").exists()
+
+
+@pytest.mark.parametrize("content", ['{"made_from": null}', "[]", "null", '{"seconds": 1}'])
+def test_a_manifest_of_another_program_is_no_prediction(output, volume, predictor, content):
+    (output / "volume/manifest.json").write_text(content)
+    with pytest.raises(UserError, match="not a prediction: move this folder away"):
+        run([volume], predictor, output, save_score_maps=True)
+
+
+def test_a_finished_scan_with_a_damaged_summary_is_not_finished(output, volume, predictor):
+    (output / "volume/summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"volume \(damaged: .*summary.json: is not a summary"):
+        run([volume], predictor, output, save_score_maps=True)
+
+
+def test_foreign_folders_are_named_and_left_off_the_page(output, volume, predictor):
+    shutil.copytree(output / "volume", output / "copy")
+    (output / "thesis").mkdir()
+    (output / "thesis/summary.json").write_text('{"title": "x"}')
+    result = run([volume], predictor, output, save_score_maps=True)
+    assert result.skipped == ["volume"]
+    assert ["copied or renamed" in line for line in result.left_out] == [True, False]
+    page = (output / "index.html").read_text("utf-8")
+    assert "thesis/summary.json: is not a summary of ct_lesion" in page
+
+
+def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, monkeypatch):
+    captions = []
+
+    def draw(grey, lesions, caption, class_names):
+        captions.append(caption)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+    monkeypatch.setattr("ct_lesion.prediction.scan_files.draw_overlay", draw)
+    run([volume], predictor, tmp_path / "out")
+    names = sorted(path.stem for path in (tmp_path / "out/volume/overlays").iterdir())
+    assert captions == [f"volume, slice {int(name)} of 0 to 5" for name in names]
+
+
+def test_the_page_opens_on_the_window_of_the_models(tmp_path, volume, predictor):
+    sources = find_scans([volume], options=ReadOptions(window=WINDOWS["mediastinum"]))
+    predict_scans(sources, predictor, tmp_path / "out", RunOptions())
+    view = (tmp_path / "out/volume/view/view.js").read_text()
+    data = json.loads(json.loads(view.removeprefix("ctLesion.receive(").removesuffix(");\n")))
+    assert [window["name"] for window in data["windows"]] == ["mediastinum", "lung"]
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, volume, predictor):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    shutil.copy(volume, folder / "scan.nii.gz")
+    result = run([folder / "scan.nii.gz"], predictor, tmp_path / "out")
+    assert result.done == ["scan"]
+    assert read(tmp_path / "out/scan/summary.json")["source"] == str(folder / "scan.nii.gz")
+    assert r"caf\udce9" in (tmp_path / "out/scan/manifest.json").read_text("utf-8")

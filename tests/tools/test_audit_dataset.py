@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from other_job import holding
+
+from ct_lesion.files import locked_folder
 
 INPUTS = ("train=cncb_lesion_train", "test=cncb_lesion_test")
 
@@ -68,3 +71,11 @@ def test_a_mistake_is_a_user_error_and_writes_nothing(audit, tmp_path, arguments
     assert result.returncode == 2
     assert result.stderr.startswith(f"Error: {message}")
     assert not (tmp_path / "audit").exists()
+
+
+def test_a_second_audit_in_the_folder_is_refused(audit, tmp_path):
+    with holding(locked_folder(tmp_path / "audit")) as pid:
+        result = audit(*INPUTS, "--no-images")
+    assert result.returncode == 2, result.stdout
+    assert f"audit: is being written by process {pid} on " in result.stderr
+    assert not (tmp_path / "audit/audit.html").exists()

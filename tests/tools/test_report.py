@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from other_job import holding
 from tool_runs import Outcome
 from toy_runs import make_classification_run, make_segmentation_run, toy_slices
+
+from ct_lesion.files import locked_names
 
 FAST = ["--resamples", 20, "--per-class", 4]
 
@@ -93,3 +96,9 @@ def test_folders_that_are_no_evaluated_runs_are_user_errors(report, classificati
     for path in (empty / "inference/covidx_ct_test").iterdir():
         path.unlink()
     assert "holds no predictions" in refused(report(empty), tmp_path)
+
+
+def test_a_second_report_in_the_folder_is_refused(report, classification, tmp_path):
+    with holding(locked_names(tmp_path / "report")) as pid:
+        message = refused(report(classification), tmp_path)
+    assert f"report: is being written by process {pid} on " in message

@@ -6,13 +6,19 @@ import subprocess
 import sys
 
 import pytest
+from other_job import holding
 from readme import readme_example
 from tool_runs import Outcome
+
+from ct_lesion.files import LOCK_FILE, locked_folder
 
 CONFIG = ["--config-file", "segmentation/resnet18_t2.yaml"]
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.FPN.OUT_CHANNELS", 16, "INPUT.MIN_SIZE_TRAIN", "[64]"]
 SMALL += ["MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
 SMALL += ["INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0, "TEST.EVAL_PERIOD", 0]
+
+
+WRITTEN_BY_DETECTRON2 = ("coco_instances_results.json", "instances_predictions.pth")
 
 
 @pytest.fixture
@@ -35,9 +41,18 @@ def test_train_resume_evaluate_and_draw(train, run_script, datasets, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "Starting training from iteration 2" in result.stdout
 
+    foreign = tmp_path / "foreign"
+    foreign.write_text("keep")
+    links = ["log.txt", "config.yaml", "metrics.json"]
+    links += [f"inference/cncb_lesion_test/{name}" for name in WRITTEN_BY_DETECTRON2]
+    (tmp_path / "evaluated/inference/cncb_lesion_test").mkdir(parents=True)
+    for name in links:
+        (tmp_path / "evaluated" / name).symlink_to(foreign)
     weights = ["MODEL.WEIGHTS", run / "model_final.safetensors"]
     result = train("--eval-only", *SMALL, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
     assert result.returncode == 0, result.stderr
+    assert foreign.read_text() == "keep"
+    assert result.stdout.count("was a link. Removed it; its target stays.") == len(links)
     evaluated = tmp_path / "evaluated/inference/cncb_lesion_test"
     trained = run / "inference/cncb_lesion_test"
     metrics = [
@@ -48,6 +63,19 @@ def test_train_resume_evaluate_and_draw(train, run_script, datasets, tmp_path):
     result = run_script("show_predictions.py", evaluated)
     assert result.returncode == 0, result.stderr
     assert (evaluated / "predictions.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("job", [[], ["--resume"], ["--eval-only"]])
+def test_a_second_job_in_the_folder_is_refused(train, tmp_path, job):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("of the first job")
+    with holding(locked_folder(run)) as pid:
+        result = train(*job, *SMALL, "MODEL.WEIGHTS", "any.pth", "OUTPUT_DIR", run)
+        assert result.returncode == 2, result.stdout
+        assert f"Error: {run}: is being written by process {pid} on " in result.stderr
+        assert {path.name for path in run.iterdir()} == {"config.yaml", LOCK_FILE}
+    assert (run / "config.yaml").read_text() == "of the first job"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.files import write_together
+from ct_lesion.files import locked_folder, write_together
 from ct_lesion.pictures import open_picture, read_image_header
 from ct_lesion.scans.windows import UNKNOWN, Window
 
@@ -137,7 +137,10 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
         for name, slices in datasets.items()
     }
     try:
-        write_together(texts)
+        with locked_folder(Path(output)):
+            if folder.is_symlink():  # never write through a link below the output folder
+                folder.unlink()
+            write_together(texts)
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be written to ({error}).") from None
     return Prepared(list(texts), count_rows(datasets, source.ids_per_class), notes)

@@ -7,7 +7,7 @@ import pytest
 from ct_lesion.audit.findings import Severity
 from ct_lesion.audit.inputs.arguments import read_inputs
 from ct_lesion.audit.masks.annotations import check_annotations
-from ct_lesion.audit.masks.labels import check_masks
+from ct_lesion.audit.masks.labels import _read_grey, check_masks
 from ct_lesion.data.datasets.lesion_masks import encode_mask
 
 SIDE = 100
@@ -113,3 +113,11 @@ def test_masks_of_an_impossible_size_are_not_decoded(write_coco):
     (one,) = read_inputs([str(write_coco(images=[image]))])
     summary, findings, _ = check_masks(one, check_annotations(one))
     assert (summary.slices, findings) == (0, [])
+
+
+def test_a_picture_beyond_the_limit_is_not_decoded(tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.png"), image_of(labels()))
+    assert _read_grey(tmp_path / "a.png").shape == (SIDE, SIDE)
+    monkeypatch.setattr("ct_lesion.pictures.LARGEST_PICTURE", SIDE * SIDE - 1)
+    monkeypatch.setattr("ct_lesion.pictures.upright", lambda image: pytest.fail("decoded"))
+    assert _read_grey(tmp_path / "a.png") is None

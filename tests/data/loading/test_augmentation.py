@@ -90,3 +90,19 @@ def test_an_exif_rotated_picture_is_mapped_upright(cfg, tmp_path):
     np.testing.assert_array_equal(image[0].numpy(), np.rot90(pixels, -1))
     with pytest.raises(DatasetError, match=r"turned\.png: its size differs from the dataset"):
         build_lesion_mapper(cfg, is_train=False)({**record, "width": 4, "height": 6})
+
+
+def test_a_cropped_slice_keeps_the_boxes_of_what_is_left(cfg):
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [40, 40]
+    assert names(cfg, is_train=True) == ["RandomCrop", "ResizeShortestEdge"]
+    assert names(cfg, is_train=False) == ["ResizeShortestEdge"]
+    mapper, record = (
+        build_lesion_mapper(cfg, is_train=True),
+        DatasetCatalog.get("cncb_lesion_train")[0],
+    )
+    for _ in range(5):
+        mapped = mapper(record)
+        assert mapped["image"].shape == (3, 64, 64)  # 40 x 40, enlarged
+        instances = mapped["instances"]
+        masks = instances.gt_masks.get_bounding_boxes().tensor if len(instances) else None
+        assert masks is None or torch.equal(instances.gt_boxes.tensor, masks)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from covidx_files import HEIGHT, WIDTH, names_of, path_of, write_list
+from other_job import holding
 from PIL import Image
 
 from ct_lesion.data.datasets.covidx_ct import load_covidx_ct
 from ct_lesion.data.prepare.covidx_ct import CovidxSource, prepare_covidx_ct
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, UserError
+from ct_lesion.files import locked_folder
 
 
 def refused(source: CovidxSource, output: Path) -> str:
@@ -216,5 +218,18 @@ def test_lists_go_together(tmp_path):
 
 def test_output_that_cannot_be_written_is_told(images, lists, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DatasetError, match=r"file/annotations: cannot be written to"):
+    with pytest.raises(UserError, match="file: exists and is not a folder"):
         prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "file")
+
+
+def test_lists_are_not_written_through_links_or_beside_another_job(images, lists, tmp_path):
+    foreign, out = tmp_path / "foreign", tmp_path / "out"
+    foreign.mkdir()
+    out.mkdir()
+    (out / "annotations").symlink_to(foreign)
+    source = CovidxSource(images, lists, per_class=1)
+    with holding(locked_folder(out)), pytest.raises(UserError, match="is being written by"):
+        prepare_covidx_ct(source, out)
+    prepare_covidx_ct(source, out)
+    assert list(foreign.iterdir()) == []
+    assert len(list((out / "annotations").iterdir())) == 4

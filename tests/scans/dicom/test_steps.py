@@ -1,6 +1,7 @@
 """The thickness that each slice counts with, where steps differ."""
 
 import numpy as np
+import pydicom
 import pytest
 from toy_scans import toy_hu, write_series
 
@@ -88,3 +89,16 @@ def test_uneven_sagittal_slices_have_no_sizes(tmp_path):
     scan = open_scan(write_series(tmp_path / "ct", toy_hu(), edit=place))
     assert scan.spacing_mm is None and lesion_ml(scan) is None
     assert "uneven_slices" in {finding.code for finding in scan.qc}
+
+
+def test_a_thickness_that_is_no_number_counts_as_missing(tmp_path):
+    """Only a single slice needs it; with several, the steps count."""
+
+    def edit(ds, z):
+        with pydicom.config.disable_value_validation():
+            ds["SliceThickness"] = pydicom.DataElement("SliceThickness", "LO", "5 mm")
+
+    scans = [open_scan(write_series(tmp_path / str(n), toy_hu(n), edit=edit)) for n in (4, 1)]
+    # 10 pixels of 0.56 mm2 in each of 4 slices, 2.5 mm apart
+    assert lesion_ml(scans[0]) == pytest.approx(10 * 0.56 * 10 / 1000)
+    assert lesion_ml(scans[1]) is None
