@@ -51,9 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--config-file", metavar="YAML", help="the segmenter's config (default: its checkpoint's)")
     add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of this config")
     add("--device", help="cpu or cuda (default: a GPU if there is one)")
-    text = (
-        "slices a batch; affects speed and memory only (default: the number of cores, at least 4)"
-    )
+    text = "slices a batch, for speed and memory only (default: the number of cores, at least 4)"
     add("--batch-size", type=int, metavar="N", help=text)
     text = "processes that share the scans: one a GPU, or sharing the cores (default: %(default)s)"
     add("--processes", type=int, default=1, metavar="N", help=text)
