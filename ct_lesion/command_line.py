@@ -1,6 +1,7 @@
 """What the command lines in ``tools/`` share: their help and their handling of errors."""
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
 
 def run_tool(main: Callable[[], object]) -> None:
     """Run a tool's ``main``; a user error ends it with one line and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     try:
         main()
     except KeyboardInterrupt:

@@ -50,11 +50,23 @@ def reason(error: BaseException, limit: int = 300) -> str:
     return " ".join(line.split())[:limit].rstrip(". ")
 
 
+def printable(text: object) -> str:
+    """Text that a terminal cannot take for commands.
+
+    Control characters, invisible characters, and bytes of a file name that are not UTF-8 become
+    backslash escapes; line breaks and tabs stay.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
 def one_line(error: Exception) -> str | None:
     """The message for the user instead of a traceback; ``None`` if the error is a bug."""
     if isinstance(error, UserError):
-        return str(error)
-    return describe_storage_error(error) if is_storage_error(error) else None
+        return printable(error)
+    return printable(describe_storage_error(error)) if is_storage_error(error) else None
 
 
 def is_storage_error(error: BaseException | None) -> bool:

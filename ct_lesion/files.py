@@ -8,7 +8,7 @@ Pictures are written by :mod:`ct_lesion.pictures`, volumes by :mod:`ct_lesion.sc
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -43,20 +43,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_new(path: Path, content: bytes | str) -> None:
-    """Write a file that must not exist yet, and create its folder; text is written in UTF-8.
+    """Write a file that must not exist yet, and create its folder.
+
+    Text is written in UTF-8. Bytes of file names that are not UTF-8 become backslash escapes, which
+    JSON reads back as they were.
 
     Raises:
         FileExistsError: the file, or a link of this name, exists.
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with errors_name(path), path.open("xb") as file:
         file.write(data)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files in UTF-8 atomically, and create their folders.
+    """Write text files as :func:`write_new` does, but atomically.
 
     Raises:
         OSError: a file cannot be written; then none is written.
@@ -65,7 +68,7 @@ def write_together(texts: Mapping[Path, str]) -> None:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = stack.enter_context(atomic_write(path))
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @contextmanager
@@ -216,19 +219,16 @@ def remove_partial_files(folder: Path) -> None:
             path.unlink()
 
 
-def remove_links(folder: Path, keep: Collection[str] = ()) -> list[Path]:
-    """Remove all links below a folder, not their targets; returns the removed links.
+def remove_links(paths: Iterable[Path]) -> list[Path]:
+    """Remove links, and all links below folders, not their targets; returns the removed links.
 
-    Programs that open existing files, such as Detectron2, then write into this folder only.
-
-    Args:
-        folder: which may be a link itself.
-        keep: suffixes of links directly in ``folder`` that stay.
+    Programs that open existing files, such as Detectron2, then write to these places only.
     """
     links = []
-    for parent, folders, files in os.walk(folder):
-        links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
-    links = [p for p in links if p.parent != folder or p.suffix not in keep]
+    for path in paths:
+        links += [path] if path.is_symlink() else []
+        for parent, folders, files in os.walk(path) if not path.is_symlink() else ():
+            links += [p for name in (*folders, *files) if (p := Path(parent, name)).is_symlink()]
     for link in links:
         link.unlink()
     return links

@@ -1,6 +1,6 @@
 import pytest
 
-from ct_lesion.errors import reason
+from ct_lesion.errors import UserError, one_line, printable, reason
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,10 @@ from ct_lesion.errors import reason
 )
 def test_reason_is_one_short_line(text: str, line: str) -> None:
     assert reason(ValueError(text)) == line
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    hostile = "a\x1b[31mb\x07\r\u202ec\udcff"
+    assert printable(hostile) == "a\\x1b[31mb\\x07\\r\\u202ec\\udcff"
+    assert printable("é 患\n\t") == "é 患\n\t"
+    assert one_line(UserError(f"{hostile}: no such file.")).isprintable()

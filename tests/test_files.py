@@ -96,7 +96,12 @@ def test_links_below_a_folder_are_removed(tmp_path):
         link.symlink_to(foreign / "file")
     links.append(folder / "linked")
     links[-1].symlink_to(foreign)
-    assert sorted(remove_links(folder)) == sorted(links)
+    untouched = folder / "dataset"
+    untouched.symlink_to(foreign)
+    found = remove_links([folder / "log.txt", folder / "inference", folder / "linked"])
+    assert sorted(found) == sorted(links)
+    assert untouched.is_symlink()
+    untouched.unlink()
     assert [p.name for p in folder.rglob("*")] == ["inference", "test", "file"]
     assert (foreign / "file").read_text() == "keep"
 

@@ -16,15 +16,14 @@ from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 from .compatibility import check_compatible
 from .load_report import LoadReport, is_important
 from .resuming import LAST_CHECKPOINT, find_complete, read_tag, restore
+from .shipped import locate_shipped
 from .torchvision_resnet import (
     SCHEME,
     check_hash,
     fetch_torchvision,
-    from_torchvision,
     has_hash_in_name,
     is_torchvision_resnet,
-    resnet_depth,
-    resnet_prefix,
+    rename_torchvision,
 )
 from .weight_files import (
     DESCRIPTION_KEY,
@@ -34,6 +33,7 @@ from .weight_files import (
     write_torch,
     write_weights,
 )
+from .zoo_weights import AUTHOR_KEY, check_stride, match_names
 
 Description = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 
@@ -41,11 +41,11 @@ Description = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 class LesionCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with safe reading, atomic writing and self-described files.
 
-    It reads ``.safetensors``, files of ``torch.save`` (plain data only) and torchvision's ResNets
-    (``torchvision://resnet18`` or a downloaded file), and refuses other pickles. Files are written
-    atomically, and a killed run resumes from the last complete checkpoint. After :meth:`load`,
-    ``last_report`` lists the loaded, dropped and newly initialised tensors, and
-    ``last_description`` is the checkpoint's description.
+    It reads ``.safetensors``, files of ``torch.save`` (plain data only), torchvision's ResNets
+    (``torchvision://resnet18`` or a downloaded file) and Detectron2's ``.pkl`` (arrays only), and
+    refuses other pickles. Files are written atomically, and a killed run resumes from the last
+    complete checkpoint. After :meth:`load`, ``last_report`` lists the loaded, dropped and newly
+    initialised tensors, and ``last_description`` is the checkpoint's description.
     """
 
     def __init__(
@@ -187,8 +187,8 @@ class LesionCheckpointer(DetectionCheckpointer):
         """Load a model, and the checkpointables that the file contains.
 
         Args:
-            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``; if
-                it is empty, nothing is loaded.
+            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``
+                or ``ct_lesion://NAME``; if it is empty, nothing is loaded.
             checkpointables: names to load; default: all.
 
         Returns:
@@ -221,6 +221,7 @@ class LesionCheckpointer(DetectionCheckpointer):
     def _locate(self, path: str) -> str:
         if path.startswith(SCHEME):
             return str(fetch_torchvision(path))
+        path = locate_shipped(path)
         refuse_unsafe(path)
         if not path or "://" in path:
             return path
@@ -237,44 +238,13 @@ class LesionCheckpointer(DetectionCheckpointer):
         self._path_during_load = filename
         self.last_description = checkpoint.description
         if is_torchvision_resnet(checkpoint.model):
-            checkpoint.model = self._rename_torchvision(checkpoint.model)
+            checkpoint.model = rename_torchvision(filename, checkpoint.model, self.model)
+        elif checkpoint.match_names:
+            checkpoint.model = match_names(checkpoint.path, checkpoint.model, self.model)
+            check_stride(filename, checkpoint.rest[AUTHOR_KEY], self.model)
         # with this key, a file would make Detectron2 match tensors by similar names
         rest = {k: v for k, v in checkpoint.rest.items() if k != "matching_heuristics"}
         return {**rest, "model": checkpoint.model}
-
-    def _rename_torchvision(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        path, model = self._path_during_load, self.model.state_dict()
-        prefix = resnet_prefix(model)
-        if prefix is None:
-            raise CheckpointError(
-                f"{path} is a ResNet of torchvision, but this model has no Detectron2 ResNet. "
-                "Choose other weights in MODEL.WEIGHTS."
-            )
-        renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
-        ours, theirs = resnet_depth(model, prefix), resnet_depth(renamed)
-        if ours != theirs:
-            raise CheckpointError(
-                f"{path} is {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}. Set "
-                "MODEL.RESNETS.DEPTH and MODEL.WEIGHTS to the same depth."
-            )
-        self._check_stride(prefix)
-        return {n if n.startswith("fc.") else f"{prefix}{n}": t for n, t in renamed.items()}
-
-    def _check_stride(self, prefix: str) -> None:
-        """Refuse Detectron2's default of striding in a bottleneck's 1x1 convolution.
-
-        torchvision's ResNet50 strides in the 3x3 convolution.
-        """
-        first_convs = [
-            module.conv1
-            for name, module in self.model.named_modules()
-            if name.startswith(f"{prefix}res") and hasattr(module, "conv3")
-        ]
-        if any(conv.stride != (1, 1) for conv in first_convs):
-            raise CheckpointError(
-                f"{self._path_during_load} is a ResNet of torchvision, which needs "
-                "MODEL.RESNETS.STRIDE_IN_1X1 False."
-            )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         given = list(checkpoint["model"])  # in the file's order, which the report follows
@@ -302,7 +272,3 @@ class LesionCheckpointer(DetectionCheckpointer):
         # fine-tuning starts with a new head; a different shape is more often a mistake
         level = logging.WARNING if report.wrong_shape else logging.INFO
         self.logger.log(level, "%s", report.summary())
-
-
-def _resnet(depth: int | None) -> str:
-    return f"a ResNet{depth}" if depth else "a ResNet of unknown depth"

@@ -72,7 +72,7 @@ class PickleStream(io.BytesIO):
         return line
 
 
-class _Operations(dict):
+class Operations(dict):
     """Functions by opcode; all others are refused."""
 
     def __missing__(self, code: int) -> Callable:
@@ -90,7 +90,7 @@ class Unpickler(pickle._Unpickler):
         Exception: of any class, for damaged bytes.
     """
 
-    dispatch = _Operations(
+    dispatch = Operations(
         (code, pickle._Unpickler.dispatch[code])
         for code in (getattr(pickle, name)[0] for name in OPERATIONS)
     )
@@ -118,6 +118,7 @@ class Unpickler(pickle._Unpickler):
         self.storage_bytes = size
         self.tensor_bytes = MOST_SHARED * size
         self.items = LARGEST_PICKLE
+        self.functions = FUNCTIONS
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name; the name itself is never imported."""
@@ -125,7 +126,7 @@ class Unpickler(pickle._Unpickler):
             return STORAGES[name]
         if name and name == self.foreign_class:
             return StandIn
-        function = FUNCTIONS.get(f"{module}.{name}")
+        function = self.functions.get(f"{module}.{name}")
         if function is None:
             raise UnsafeError(f"names {module[:80]}.{name[:80]}")
         return functools.partial(function, self)
@@ -217,6 +218,15 @@ def _set(unpickler: Unpickler, items: list | tuple = ()) -> set:
 
 
 def _size(_: Unpickler, sizes: tuple = ()) -> tuple:
+    return check_size(sizes)
+
+
+def check_size(sizes: Any) -> tuple:
+    """The shape of a tensor, or its strides.
+
+    Raises:
+        TypeError: it is not a tuple of numbers.
+    """
     if type(sizes) is not tuple or len(sizes) > MOST_DIMENSIONS or not _are_sizes(*sizes):
         raise TypeError("a size is not a tuple of numbers")
     return sizes
@@ -225,8 +235,8 @@ def _size(_: Unpickler, sizes: tuple = ()) -> tuple:
 def _tensor(
     unpickler: Unpickler, storage: _Storage, offset: int, size: tuple, stride: tuple, *_: object
 ) -> torch.Tensor:
-    _size(unpickler, size)
-    _size(unpickler, stride)
+    check_size(size)
+    check_size(stride)
     if type(storage) is not _Storage or not _are_sizes(offset):
         raise TypeError("a tensor has no valid storage or offset")
     numbers, numel = storage.numbers, math.prod(size)
@@ -252,8 +262,8 @@ def _are_sizes(*numbers: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**63 for n in numbers)
 
 
-# Every function that a pickle may name. A further file format, e.g. arrays of NumPy, adds its
-# functions here, each as one that checks its arguments and builds plain data.
+# Every function that a file of torch.save may name; array_pickle.py has those of NumPy's arrays.
+# Each checks its arguments and builds plain data.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "builtins.set": _set,

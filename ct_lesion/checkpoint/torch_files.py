@@ -8,6 +8,8 @@ show harmless records to the one and TorchScript, which ``torch.load`` runs, to 
 
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -17,6 +19,7 @@ from ct_lesion.errors import CheckpointError, reason
 
 from .restricted_pickle import LARGEST_PICKLE, PickleStream, Unpickler, UnsafeError
 
+ARRAY_SUFFIX = ".pkl"  # Detectron2's, of NumPy arrays; array_pickle.py reads them
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -41,12 +44,22 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
             needs anything else; a record is compressed or repeated; a tensor lies outside its
             storage; or all tensors together are larger than the file explains.
     """
+    with refusing_unsafe(path), path.open("rb") as file:
+        is_zip = file.read(len(ZIP_START)) == ZIP_START
+        file.seek(0)
+        read = _read_zip if is_zip else _read_legacy
+        return read(file, path.stat().st_size, device, foreign_class)
+
+
+@contextmanager
+def refusing_unsafe(path: Path) -> Iterator[None]:
+    """Turns what reading a file raises into one line.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, or needs more than data.
+    """
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(len(ZIP_START)) == ZIP_START
-            file.seek(0)
-            read = _read_zip if is_zip else _read_legacy
-            return read(file, path.stat().st_size, device, foreign_class)
+        yield
     except OSError as error:
         raise CheckpointError(f"Cannot read {path}: {reason(error)}.") from error
     except UnsafeError as error:
@@ -63,8 +76,9 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
 
 def damaged(path: Path, what: str) -> CheckpointError:
     """The error of a checkpoint whose bytes or content cannot be used."""
+    kind = "Detectron2" if path.suffix.lower() == ARRAY_SUFFIX else "PyTorch"
     return CheckpointError(
-        f"{path} is truncated, damaged or not a PyTorch checkpoint ({what}): get the file again, "
+        f"{path} is truncated, damaged or not a {kind} checkpoint ({what}): get the file again, "
         "or use an earlier one."
     )
 

@@ -138,3 +138,56 @@ def resnet_depth(state_dict: Mapping[str, torch.Tensor], prefix: str = "") -> in
         ),
         None,
     )
+
+
+def rename_torchvision(
+    path: str, weights: Mapping[str, torch.Tensor], model: torch.nn.Module
+) -> dict[str, torch.Tensor]:
+    """Rename the weights of torchvision's ResNet to those of a model with Detectron2's ResNet.
+
+    Raises:
+        CheckpointError: the model has no such ResNet, one of another depth, or one that halves the
+            resolution in its 1x1 convolutions.
+    """
+    own = model.state_dict()
+    prefix = resnet_prefix(own)
+    if prefix is None:
+        raise CheckpointError(
+            f"{path} is a ResNet of torchvision, but this model has no Detectron2 ResNet. "
+            "Choose other weights in MODEL.WEIGHTS."
+        )
+    renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
+    ours, theirs = resnet_depth(own, prefix), resnet_depth(renamed)
+    if ours != theirs:
+        raise CheckpointError(
+            f"{path} is {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}. Set "
+            "MODEL.RESNETS.DEPTH and MODEL.WEIGHTS to the same depth."
+        )
+    refuse_stride_in_1x1(path, model)
+    return {n if n.startswith("fc.") else f"{prefix}{n}": t for n, t in renamed.items()}
+
+
+def refuse_stride_in_1x1(path: str, model: torch.nn.Module) -> None:
+    """
+    Raises:
+        CheckpointError: the model's ResNet halves the resolution one convolution earlier than
+            torchvision's.
+    """
+    if has_stride_in_1x1(model):
+        raise CheckpointError(
+            f"{path} is a ResNet of torchvision, which needs MODEL.RESNETS.STRIDE_IN_1X1 False."
+        )
+
+
+def has_stride_in_1x1(model: torch.nn.Module) -> bool:
+    """Whether a bottleneck of a model's ResNet has its stride in the first convolution."""
+    prefix = resnet_prefix(model.state_dict())
+    return prefix is not None and any(
+        module.conv1.stride != (1, 1)
+        for name, module in model.named_modules()
+        if name.startswith(f"{prefix}res") and hasattr(module, "conv3")
+    )
+
+
+def _resnet(depth: int | None) -> str:
+    return f"a ResNet{depth}" if depth else "a ResNet of unknown depth"

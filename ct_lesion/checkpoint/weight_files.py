@@ -1,10 +1,11 @@
-"""Checkpoint files: ``.safetensors`` (weights and their description) and ``.pth`` (resumable runs).
+"""Checkpoint files: ``.safetensors`` (weights and their description), ``.pth`` (resumable runs) and
+Detectron2's ``.pkl`` (NumPy arrays, read only).
 
 Reading a file never executes code in it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from ct_lesion.files import atomic_write
 from .finite import named_tensors, refuse_not_finite, require_floats
 from .restricted_pickle import UnsafeError
 from .safetensors_files import read_safetensors
-from .torch_files import damaged, read_torch_file
+from .torch_files import ARRAY_SUFFIX, damaged, read_torch_file
+from .zoo_weights import AUTHOR_KEY, read_zoo_weights
 
 DESCRIPTION_KEY = "ct_lesion"
 ITERATION_KEY = "iteration"
 # pickles of arbitrary Python objects, which can run any program when they are read
-UNSAFE_SUFFIXES = (".pkl", ".pickle", ".pyth")
+UNSAFE_SUFFIXES = (".pickle", ".pyth")
 # the published implementation's key of the weights, and the class that it pickles beside them
 RELEASED_WEIGHTS_KEY = "model_weights"
 RELEASED_CLASS = "AnchorGenerator"
@@ -39,16 +41,18 @@ class Checkpoint:
         description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in files that ct_lesion
             did not write.
         rest: further content of a ``.pth``: optimizer, iteration, ...
+        match_names: the names lack the model's prefixes; see :func:`.zoo_weights.match_names`.
     """
 
     path: Path
     model: dict[str, torch.Tensor]
     description: dict[str, str] | None = None
     rest: dict[str, Any] = field(default_factory=dict)
+    match_names: bool = False
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a ``.safetensors`` file, or a file of ``torch.save`` with ``weights_only``.
+    """Read ``.safetensors``, Detectron2's ``.pkl``, or else a file of ``torch.save``.
 
     A bare state dict, as in torchvision's files, becomes ``model`` without a description.
 
@@ -60,7 +64,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     refuse_unsafe(path)
     if not path.is_file():
         raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
-    checkpoint = (_read_safetensors if path.suffix == ".safetensors" else _read_torch)(path)
+    readers = {".safetensors": _read_safetensors, ARRAY_SUFFIX: _read_zoo}
+    checkpoint = readers.get(path.suffix.lower(), _read_torch)(path)
     refuse_not_finite(path, checkpoint.model)
     return checkpoint
 
@@ -198,6 +203,15 @@ def _read_safetensors(path: Path, *, weights: bool = True) -> Checkpoint:
     except Exception as error:  # damaged bytes can raise anything
         raise damaged(path, reason(error)) from error
     return Checkpoint(path, model, metadata if "format_version" in metadata else None)
+
+
+def _read_zoo(path: Path) -> Checkpoint:
+    weights, author, match = read_zoo_weights(path)
+    try:
+        checkpoint = _parse(path, {"model": weights})
+    except ValueError as error:
+        raise damaged(path, str(error)) from None
+    return replace(checkpoint, rest={AUTHOR_KEY: author}, match_names=match)
 
 
 def _read_torch(path: Path) -> Checkpoint:

@@ -28,10 +28,12 @@ class BestWeights(HookBase):
         """
         Args:
             cfg: of the run. ``TEST.BEST_METRIC`` of the first test set decides; larger is better.
+                Without a test set nothing is saved.
             save: writes the weights under a name, with metrics that describe them.
         """
         several = len(cfg.DATASETS.TEST) > 1
         prefix = f"{cfg.DATASETS.TEST[0]}/" if several else ""
+        self._evaluates = len(cfg.DATASETS.TEST) > 0
         self._metric = f"{prefix}{cfg.TEST.BEST_METRIC}"  # as the event storage names it
         self._period = cfg.TEST.EVAL_PERIOD
         self._path = Path(cfg.OUTPUT_DIR) / f"{BEST}.safetensors"
@@ -62,6 +64,8 @@ class BestWeights(HookBase):
             self._keep_if_best(self.trainer.max_iter)
 
     def _keep_if_best(self, iteration: int) -> None:
+        if not self._evaluates:
+            return
         latest = self.trainer.storage.latest()
         if self._metric not in latest:
             logger.warning(

@@ -21,6 +21,9 @@ from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .seeds import choose_seed, use_deterministic_algorithms
 
+WRITTEN_BY_DETECTRON2 = ("log.txt*", "config.yaml", "metrics.json", "events.out.*", "inference")
+"""Patterns of the files and folders that Detectron2 opens in ``OUTPUT_DIR``."""
+
 
 def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     """Read and check the config of a run, and fall back to the CPU without a GPU.
@@ -62,8 +65,8 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
 def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> None:
     """Start the log, and write ``config.yaml``, in ``OUTPUT_DIR``.
 
-    Links in this folder are removed, so that Detectron2 cannot write through them into other
-    folders. Links to weights stay, because weights are never written through a link.
+    Links in places where Detectron2 writes are removed, so that it cannot write through them into
+    other folders. What this package writes never goes through a link.
 
     Args:
         cfg, remarks: from :func:`checked_config`.
@@ -71,7 +74,8 @@ def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> Non
     """
     removed = []
     if comm.get_local_rank() == 0:  # machines may have different disks
-        removed = remove_links(Path(cfg.OUTPUT_DIR), keep=(".pth", ".safetensors"))
+        folder = Path(cfg.OUTPUT_DIR)
+        removed = remove_links(path for name in WRITTEN_BY_DETECTRON2 for path in folder.glob(name))
     comm.synchronize()
     with errors_name(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")

@@ -20,6 +20,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from ct_lesion.csv_cells import csv_text
 from ct_lesion.data.loading.roi_batches import RoIBatches, roi_batch_row
 from ct_lesion.errors import DatasetError
 from ct_lesion.files import write_together
@@ -205,7 +206,8 @@ def predictions_csv(predictions: Sequence[ClassifiedSlice], class_names: Sequenc
     )
     for p in predictions:
         classes = (class_names[p.label], class_names[p.predicted])
-        writer.writerow([*p[:4], *classes, *(f"{value:.9g}" for value in p.logits)])
+        texts = map(csv_text, (*p[:4], *classes))
+        writer.writerow([*texts, *(f"{value:.9g}" for value in p.logits)])
     return text.getvalue()
 
 

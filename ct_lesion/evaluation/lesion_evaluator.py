@@ -12,7 +12,7 @@ from detectron2.evaluation import COCOEvaluator
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
-from ct_lesion.data.datasets.coco_files import read_coco
+from ct_lesion.data.datasets.coco_files import number_from_1, read_coco
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
 
@@ -72,7 +72,7 @@ class LesionEvaluator(COCOEvaluator):
             max_dets_per_image=max_dets_per_image,
             use_fast_impl=False,
         )
-        truth = read_coco(self._metadata.json_file)
+        truth = number_from_1(read_coco(self._metadata.json_file))
         self._ground_truth = json.dumps(truth)  # before pycocotools changes its masks in place
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
             self._coco_api.dataset = truth

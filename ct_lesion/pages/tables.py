@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
+from ct_lesion.csv_cells import csv_text
 from ct_lesion.json_files import without_nan
 
 Cell = str | int | float | bool | None
@@ -63,20 +64,27 @@ class Table:
         return {"title": self.title, "rows": self.records(), "notes": list(self.notes)}
 
     def to_csv(self) -> str:
-        """CSV with a header; missing values are empty fields."""
+        """CSV with a header; missing values are empty fields, see :func:`csv_text`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(["" if _absent(v) else v for v in row] for row in self.rows)
+        writer.writerow(map(csv_text, self.columns))
+        writer.writerows(["" if _absent(v) else csv_text(v) for v in row] for row in self.rows)
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """Title, table and notes in GitHub's Markdown."""
-        body = tabulate(
-            self.shown(), headers=list(self.columns), tablefmt="github", disable_numparse=True
-        )
-        notes = "".join(f"\n- {note}" for note in self.notes)
-        return f"**{self.title}**\n\n{body}\n{notes}"
+        """Title, table and notes in GitHub's Markdown; HTML in them is escaped."""
+        rows = [[_markdown(cell) for cell in row] for row in self.shown()]
+        headers = [_markdown(column) for column in self.columns]
+        body = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+        notes = "".join(f"\n- {_markdown(note)}" for note in self.notes)
+        return f"**{_markdown(self.title)}**\n\n{body}\n{notes}"
+
+
+def _markdown(text: str) -> str:
+    """Text that cannot start HTML, a new cell or a new row."""
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
+        text = text.replace(character, escaped)
+    return " ".join(text.splitlines())
 
 
 def _absent(cell: Cell) -> bool:

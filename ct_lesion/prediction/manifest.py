@@ -14,7 +14,8 @@ from typing import Any
 
 from ct_lesion.checkpoint import library_versions
 from ct_lesion.engine.run_record import hardware
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, UserError
+from ct_lesion.json_files import read_json
 from ct_lesion.version import __version__
 
 from .models import TrainedModel
@@ -92,7 +93,7 @@ def made_from(
         "models": [
             {
                 "weights_sha256": model.weights_sha256,
-                "config_sha256": _hash_config(model),
+                "config_sha256": model.config_sha256,
                 "temperature": model.temperature,
             }
             for model in models
@@ -101,14 +102,6 @@ def made_from(
         "ct_lesion": __version__,
     }
     return json.loads(json.dumps(made))  # lists for tuples, as read from a file
-
-
-def _hash_config(model: TrainedModel) -> str:
-    """SHA-256 of the config without paths and device, which do not change the results."""
-    cfg = model.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
-    return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
 
 def manifest(
@@ -141,12 +134,12 @@ def manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest in a scan's folder; ``None`` if it is missing or damaged."""
+    """The manifest in a scan's folder; ``None`` if it is missing, damaged or of another program."""
     try:
-        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        content = read_json(folder / MANIFEST_FILE, dict, UserError)
+    except UserError:
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content.get("made_from"), dict) else None
 
 
 def _versions() -> dict[str, str]:

@@ -1,18 +1,22 @@
 """Loading of trained models from checkpoints that carry their config."""
 
-import math
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
 
 from ct_lesion.checkpoint import (
+    DEFAULT_MODEL,
+    AboutModel,
     CheckpointError,
     check_size,
     config_from_description,
     description_value,
+    locate_shipped,
     read_description,
 )
 from ct_lesion.config import NOT_A_CONFIG, is_classifier
@@ -23,7 +27,8 @@ from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.checks import window_of_weights
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.setup import read_config
-from ct_lesion.errors import ConfigError, UserError
+from ct_lesion.errors import ConfigError, UserError, printable
+from ct_lesion.evaluation.calibration import TEMPERATURE_LIMITS
 from ct_lesion.modeling.fast.inference import fast_inference
 from ct_lesion.scans.windows import UNKNOWN, Window
 
@@ -45,6 +50,7 @@ class TrainedModel:
         weights_sha256: hash of the tensors.
         temperature: logits are divided by it before the softmax; 1 if it was not fitted.
         window: how its training images were made of HU.
+        about: its origin, if the checkpoint records it.
     """
 
     model: torch.nn.Module
@@ -55,6 +61,15 @@ class TrainedModel:
     weights_sha256: str
     temperature: float = 1.0
     window: Window = UNKNOWN
+    about: AboutModel | None = None
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """SHA-256 of the config without paths and device, which do not change the results."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
+        return hashlib.sha256(cfg.dump().encode()).hexdigest()
 
     @property
     def score_thresh(self) -> float:
@@ -63,7 +78,7 @@ class TrainedModel:
 
 
 def load_segmenter(
-    path: str | Path,
+    path: str | Path = DEFAULT_MODEL,
     *,
     device: str | None = None,
     score_thresh: float | None = None,
@@ -73,7 +88,7 @@ def load_segmenter(
     """Load a lesion segmenter.
 
     Args:
-        path: checkpoint.
+        path: checkpoint, or ``ct_lesion://NAME``; default: the model that ships with ct_lesion.
         device: "cpu", "cuda", ...; default: a GPU if there is one.
         score_thresh: lesions with a score above it are predicted; default:
             ``TEST.PAPER_SCORE_THRESH``.
@@ -84,6 +99,7 @@ def load_segmenter(
         CheckpointError: the file cannot be read, has no config, or is not a segmenter.
         ConfigError: the device is not available, or a key or value is invalid.
     """
+    path = locate_shipped(path)
     cfg = _config(path, config_file, overrides, device)
     if is_classifier(cfg) or not cfg.MODEL.MASK_ON:
         raise CheckpointError(
@@ -165,34 +181,41 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
         weights_sha256=hash_weights(model.state_dict()),
         temperature=_temperature(path, description),
         window=window,
+        about=AboutModel.of(description),
     )
 
 
 def _class_names(
     description: Mapping[str, str], usual: Sequence[str], count: int
 ) -> tuple[str, ...]:
-    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ..."""
+    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ...
+
+    Each is one line that can be printed, and different from the others.
+    """
     names = description_value(description, "class_names") or usual
     if isinstance(names, dict):
         names = names.get("images", usual)
-    fit = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
-    if not fit or len(names) != count:
+    fit = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+    cleaned = [printable(" ".join(n.split()))[:LONGEST_NAME] for n in names] if fit else []
+    if len({*cleaned} - {""}) != count or len(cleaned) != count:
         return tuple(f"class {index + 1}" for index in range(count))
-    return tuple(name[:LONGEST_NAME] for name in names)
+    return tuple(cleaned)
 
 
 def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
     """The temperature in the checkpoint's description, else 1.
 
     Raises:
-        CheckpointError: it is not a positive number.
+        CheckpointError: it is not a number in the range of ``tools/calibrate.py``.
     """
     fitted = description_value(description, "temperature") or {"value": 1.0}
     value = fitted.get("value") if isinstance(fitted, dict) else None
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    low, high = TEMPERATURE_LIMITS
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CheckpointError(
-            f"{path}: its temperature is {str(value)[:80]}, not a positive number. Fit it "
-            "again with tools/calibrate.py."
+            f"{path}: its temperature is {str(value)[:80]}, not a number from "
+            f"{TEMPERATURE_LIMITS[0]:g} to {TEMPERATURE_LIMITS[1]:g}. Fit it again with "
+            "tools/calibrate.py."
         )
     return float(value)
 

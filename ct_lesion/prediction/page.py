@@ -1,17 +1,79 @@
 """The HTML page of a prediction: a table of the scans, and a viewer of each scan."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from numbers import Real
 from pathlib import Path
 
+from ct_lesion.errors import UserError, printable
 from ct_lesion.files import write_together
+from ct_lesion.json_files import NUMBER, form_problem, read_json, without_nan
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.palette import LINE_STYLES
 
+from .scan_files import SUMMARY_FILE
 from .view import VIEW_FILE
 
 PAGE = "index.html"
+ADVICE = "Move the folder away, or delete it and predict the scan again."
+# what the page reads of a summary, see ct_lesion.json_files.form_problem
+SUMMARY_FORM = {
+    "scan": str,
+    "source?": str,
+    "patient?": str,
+    "slices": int,
+    "size": [int],
+    "spacing_mm?": [NUMBER],
+    "class?": str,
+    "probabilities?": {"*": Real},
+    "rule?": str,
+    "deciding_slices?": [int],
+    "class_names?": [str],
+    "lesions": int,
+    "slices_with_lesion": int,
+    "lesion_slice_range?": [int],
+    "most_lesion_slice?": int,
+    "lesion_volume_ml?": Real,
+    "lesion_share_of_lung?": Real,
+    "score_thresh": Real,
+    "lesion_class_names": [str],
+    "notes": [str],
+    "qc": [{"code": str, "message": str}],
+}
 SCRIPTS = ("format.js", "table.js", "stage.js", "charts.js", "panels.js", "scan.js", "main.js")
+
+
+def read_summary(folder: Path) -> dict:
+    """The ``summary.json`` in the folder of a finished scan.
+
+    Raises:
+        UserError: it cannot be read, is of another program, or the folder was copied or renamed.
+    """
+    path = folder / SUMMARY_FILE
+    summary = read_json(path, dict, UserError, ADVICE)
+    if problem := form_problem(summary, SUMMARY_FORM):
+        raise UserError(f"{path}: is not a summary of ct_lesion ({problem}). {ADVICE}")
+    if summary["scan"] != folder.name:
+        raise UserError(
+            f"{path}: is of the scan {summary['scan'][:80]}, so the folder was copied or renamed. "
+            "Give it its name back, or move it away."
+        )
+    return without_nan(summary)
+
+
+def finished_scans(output: Path) -> tuple[list[dict], list[str]]:
+    """The summaries of the finished scans in a folder, and why other folders are left out."""
+    summaries, left_out = [], []
+    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            summaries.append(read_summary(path.parent))
+        except UserError as error:
+            if os.path.lexists(path):  # else another process is replacing the scan's folder
+                left_out.append(printable(error))
+    return summaries, left_out
 
 
 def write_index(

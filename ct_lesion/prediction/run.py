@@ -8,7 +8,8 @@ import json
 import sys
 import time
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,9 +21,8 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from ct_lesion.engine.across_processes import from_main, locked_by_all, share_of_this_process
-from ct_lesion.errors import UserError
+from ct_lesion.errors import UserError, printable
 from ct_lesion.files import atomic_folder, write_new
-from ct_lesion.json_files import read_json
 from ct_lesion.scans.sources import ScanSource
 
 from .input_window import with_window_remarks
@@ -35,9 +35,12 @@ from .manifest import (
     read_manifest,
     stamps_of,
 )
-from .page import write_index
+from .page import finished_scans, read_summary, write_index
 from .predictor import LesionPredictor
-from .scan_files import SUMMARY_FILE, ScanWriter
+from .scan_files import ScanWriter
+
+PAGE_SHARE = 0.05
+"""Most of a run's time that goes into updates of the page."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ class RunResult:
         skipped: finished by an earlier run.
         failed: error messages by name.
         page: path of ``index.html``.
+        left_out: why other folders in the output folder are not on the page.
     """
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     page: Path | None = None
+    left_out: list[str] = field(default_factory=list)
 
 
 def predict_scans(
@@ -107,24 +112,26 @@ def _predict_all(
 ) -> RunResult:
     made, stamps, failed = _made_from_all(sources, predictor, options)
     skipped = from_main(lambda: _finished(output, made, options.overwrite))
-    todo = [s for s in sources if s.name in made and s.name not in skipped]
+    finished = {*skipped}
+    todo = [s for s in sources if s.name in made and s.name not in finished]
+    numbers = {source.name: number for number, source in enumerate(sources, start=1)}
     done = []
-    for source in share_of_this_process(todo):
-        title = f"scan {sources.index(source) + 1}/{len(sources)} {source.name}"
-        try:
-            origin = made[source.name], stamps[source.name]
-            _predict_scan(source, predictor, output, origin, options, title)
-            done.append(source.name)
-        except (UserError, OSError) as error:  # OSError: e.g. a full disk
-            failed[source.name] = str(error)
-            tqdm.write(f"{title}: {error}", file=sys.stderr)
-        if comm.is_main_process():
-            _write_page(output, predictor)
-    names = [source.name for source in sources]
-    done = sorted(chain.from_iterable(comm.all_gather(done)), key=names.index)
+    with _page_of_finished(output, predictor) as update_page:
+        for source in share_of_this_process(todo):
+            title = f"scan {numbers[source.name]}/{len(sources)} {source.name}"
+            try:
+                origin = made[source.name], stamps[source.name]
+                _predict_scan(source, predictor, output, origin, options, title)
+                done.append(source.name)
+            except (UserError, OSError) as error:  # OSError: e.g. a full disk
+                failed[source.name] = str(error)
+                tqdm.write(printable(f"{title}: {error}"), file=sys.stderr)
+            update_page()
+    done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
-    page = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, {n: failed[n] for n in names if n in failed}, page)
+    failed = {source.name: failed[source.name] for source in sources if source.name in failed}
+    page, left_out = from_main(lambda: _write_page(output, predictor))
+    return RunResult(done, skipped, failed, page, left_out)
 
 
 def _made_from_all(
@@ -143,7 +150,7 @@ def _made_from_all(
             )
         except UserError as error:
             failed[source.name] = str(error)
-            print(f"{source.name}: {error}", file=sys.stderr)
+            print(printable(f"{source.name}: {error}"), file=sys.stderr)
     made, stamps, failed = (
         dict(ChainMap(*comm.all_gather(part))) for part in (made, stamps, failed)
     )
@@ -176,8 +183,12 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
     for name, wanted in made.items():
         folder = output / name
         found = read_manifest(folder)
-        if found is not None and found.get("made_from") == wanted and not overwrite:
-            finished.append(name)
+        if found is not None and found["made_from"] == wanted and not overwrite:
+            try:
+                read_summary(folder)
+                finished.append(name)
+            except UserError as error:
+                others.append(f"{name} (damaged: {error})")
         elif folder.exists() and (found is None or not overwrite):
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
@@ -198,7 +209,7 @@ def _difference(found: dict | None, wanted: dict) -> str:
         "options": "other options",
         "ct_lesion": "another version of ct_lesion",
     }
-    earlier = found.get("made_from", {})
+    earlier = found["made_from"]
     return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
 
 
@@ -213,7 +224,7 @@ def _predict_scan(
     began = time.perf_counter()
     scan = with_window_remarks(source.open(), predictor.models)
     for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
-        tqdm.write(f"{title}: {line}")
+        tqdm.write(printable(f"{title}: {line}"))
     lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
@@ -225,7 +236,7 @@ def _predict_scan(
             bar.update()
         notes = writer.finish()["notes"]
         for line in notes[len(scan.notes) :]:
-            tqdm.write(f"{title}: {line}")
+            tqdm.write(printable(f"{title}: {line}"))
         made, stamps = origin
         check_unchanged(_files_of(source, options), stamps, made["input_sha256"])
         seconds = time.perf_counter() - began
@@ -236,32 +247,55 @@ def _predict_scan(
         write_new(folder / MANIFEST_FILE, text)
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> Path:
-    """Write the page of all finished scans in the output folder, including earlier runs."""
-    advice = "Delete the scan's folder and predict the scan again."
-    summaries = []
-    for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
-        if path.parent.name.startswith("."):
-            continue
-        try:
-            summaries.append(read_json(path, dict, UserError, advice))
-        except UserError:
-            if path.is_file():
-                raise
-            # the file is gone: another process is replacing the scan's folder
-    return write_index(
-        output,
-        summaries,
-        model=describe_models(predictor),
-        generated=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+@contextmanager
+def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Callable[[], None]]:
+    """Yield a function that updates the page, to be called after each scan.
+
+    The page lists all scans, so writing it takes longer the more there are. It is written at most
+    a :data:`PAGE_SHARE` of the time, and when a run is interrupted.
+    """
+    due, is_behind = 0.0, False
+
+    def update() -> None:
+        nonlocal due, is_behind
+        began = time.monotonic()
+        is_behind = began < due
+        if comm.is_main_process() and not is_behind:
+            _write_page(output, predictor)
+            now = time.monotonic()
+            due = now + (now - began) / PAGE_SHARE
+
+    try:
+        yield update
+    except BaseException:  # also Ctrl-C
+        if is_behind and comm.is_main_process():
+            _write_page(output, predictor)
+        raise
+
+
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+    """Write the page of all finished scans in the output folder, including earlier runs.
+
+    Returns:
+        Its path, and why other folders are left out of it.
+    """
+    summaries, left_out = finished_scans(output)
+    facts = describe_models(predictor)
+    if left_out:
+        facts["left out"] = " ".join(left_out)
+    generated = datetime.now(UTC).isoformat(timespec="seconds")
+    return write_index(output, summaries, model=facts, generated=generated), left_out
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:
     """The models, for the page."""
     facts = {}
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
-        facts[kind] = "/".join(model.path.parts[-2:])  # the file name alone is often the same
+        # the file name alone is often the same
+        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        if model.about:
+            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} licence"] = model.about.licence
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
         facts[f"{kind} images, window"] = model.window.label
     facts["lesions from score"] = f"{predictor.score_thresh:g}"

@@ -9,7 +9,8 @@
 - ``score_maps/<slice>.npz``: on request, ``logits`` (H, W) float16, NaN outside all regions;
 - ``view/``: images and findings for the page.
 
-Slices are numbered from 0 in all of these except ``view/``, whose images are numbered from 1.
+Slices are numbered from 0 in all of these, also in the captions of the overlays, except ``view/``,
+whose images are numbered from 1, as on the page.
 """
 
 import csv
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
+from ct_lesion.csv_cells import csv_text
 from ct_lesion.files import write_new
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pictures import write_picture
@@ -145,7 +147,8 @@ class ScanWriter:
         }
 
     def _save_overlay(self, prediction: SlicePrediction, grey: np.ndarray) -> None:
-        caption = f"{self._scan.name}, slice {prediction.index + 1} of {self._scan.shape[0]}"
+        last = self._scan.shape[0] - 1
+        caption = f"{self._scan.name}, slice {prediction.index} of 0 to {last}"
         picture = draw_overlay(grey, prediction.lesions, caption, self._class_names)
         write_picture(self._folder / "overlays" / f"{prediction.index:04d}.png", picture)
 
@@ -238,7 +241,7 @@ class ScanWriter:
         if classifier := self._predictor.classifier:
             row += [classifier.classes[int(np.argmax(prediction.logits))], prediction.region_score]
             row += [*self._probabilities(prediction), *prediction.logits]
-        return [_number(value) for value in row]
+        return [_number(csv_text(value)) for value in row]
 
 
 def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
@@ -246,9 +249,8 @@ def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None
     if not scan.is_hu:
         return None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
-    if window in windows.values():
-        return windows
-    return {"as the segmenter saw it": window, **windows}
+    first = {name: extra for name, extra in windows.items() if extra == window}
+    return (first or {"as the segmenter saw it": window}) | windows
 
 
 def _number(value: object) -> object:

@@ -18,7 +18,7 @@ from ct_lesion.files import write_new
 from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import Window
 
-from .contours import find_contours
+from .overlays import find_contours
 from .scan_summary import in_mm2
 from .slices import Lesion
 

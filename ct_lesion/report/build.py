@@ -7,6 +7,7 @@ from itertools import chain
 
 from ct_lesion.evaluation.patient_bootstrap import describe_bootstrap
 from ct_lesion.pages.blocks import Block, Picture, Section
+from ct_lesion.pages.figures import plain_texts
 from ct_lesion.version import __version__
 
 from .figures.curves import curves_figure
@@ -59,7 +60,7 @@ class Report:
 
 
 class _Material:
-    """The runs of a report, with the evaluation of each that is reported."""
+    """The runs of a report, with the evaluation of each that is reported; prints notes on them."""
 
     def __init__(self, runs: list[Run], options: ReportOptions) -> None:
         self.runs = runs
@@ -69,6 +70,20 @@ class _Material:
         self.classification = self._chosen("classification")
         if not self.segmentation and not self.classification:
             raise RunError(f"No run was evaluated on {options.dataset}. Correct --dataset.")
+        wanted = options.validation
+        if wanted and not any(
+            wanted in self.by_name[n].classification for n in self.classification
+        ):
+            raise RunError(f"No classifier was evaluated on {wanted}. Correct --validation.")
+        self.notes = [
+            f"{run.name}: was not evaluated on {options.dataset} but on "
+            f"{', '.join(run.segmentation | run.classification)}, and is left out of the results."
+            for run in runs
+            if run.name not in self.segmentation and run.name not in self.classification
+        ]
+        self.notes += [note for run in runs for note in run.notes]
+        for note in self.notes:
+            print(f"note: {note}")
 
     def _chosen(self, kind: str) -> Mapping[str, SegmentationResult | ClassificationResult]:
         found = {r.name: choose_test(getattr(r, kind), self.options.dataset) for r in self.runs}
@@ -95,7 +110,8 @@ def build_report(runs: list[Run], options: ReportOptions) -> Report:
     material = _Material(runs, options)
     check_comparable(material.classification)
     check_same_truth(material.segmentation)
-    sections = [section for section in _sections(material) if section.blocks]
+    with plain_texts():
+        sections = [section for section in _sections(material) if section.blocks]
     facts = {
         "Runs": ", ".join(run.name for run in runs),
         "Evaluated on": ", ".join(
@@ -108,6 +124,8 @@ def build_report(runs: list[Run], options: ReportOptions) -> Report:
         "ct_lesion": __version__,
         "Intervals": describe_bootstrap(options.resamples),
     }
+    if material.notes:
+        facts["Left out"] = " ".join(material.notes)
     return Report(f"Report on {facts['Runs']}", sections, facts)
 
 

@@ -13,6 +13,7 @@ from ct_lesion.files import atomic_folder, write_new
 from ct_lesion.json_files import without_nan
 from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.environment import DISCLAIMER, page_environment
+from ct_lesion.pages.figures import plain_texts
 from ct_lesion.pages.tables import Table
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -43,7 +44,7 @@ def write_report(
     """
     output = Path(output)
     check_output(output, overwrite)
-    with atomic_folder(output) as folder:
+    with plain_texts(), atomic_folder(output) as folder:
         for table in _all(sections, Table):
             _write_table(folder / "tables", table)
         images = {}

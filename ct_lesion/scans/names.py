@@ -25,12 +25,12 @@ def safe_name(text: str) -> str:
     return f"{name or 'scan'}-{digest[:_HASH_DIGITS]}"
 
 
-def unique_names(names: Iterable[str]) -> list[str]:
-    """Make names unique by appending -2, -3, ... to repeated ones.
+def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
+    """Make names unique by appending -2, -3, ... to repeated and to reserved ones.
 
     Names that differ only in case count as equal, because some file systems ignore case.
     """
-    taken: set[str] = set()
+    taken = {name.lower() for name in reserved}
     unique = []
     for name in names:
         candidate, number = name, 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.folders import walk_folder
 
 from .dicom.grouping import DicomSeries, group_series
 from .dicom.headers import DICOM_ENDINGS, is_dicom_file
@@ -25,6 +27,7 @@ _OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
     "pictures": open_pictures,
 }
 _MOST_NAMED = 3
+_RESERVED = ("index.html",)  # the page of a prediction, beside the folders of the scans
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def find_scans(
             f"{what}: no scan found. Give DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF files"
             + (f" ({reasons})." if reasons else ".")
         )
-    names = unique_names(safe_name(source.name) for source in candidates)
+    names = unique_names((safe_name(source.name) for source in candidates), _RESERVED)
     return [replace(s, name=name) for s, name in zip(candidates, names, strict=True)]
 
 
@@ -164,19 +167,11 @@ def _take_input(item: str, found: _Found) -> None:
 
 
 def _take_folder(folder: Path, found: _Found) -> None:
-    paths, seen = [], set()
-
     def unreadable(error: OSError) -> None:
         found.notes.append(f"{error.filename}: folder cannot be read ({error.strerror})")
 
-    # follow links: large archives are often linked into a data folder
-    for place, below, names in os.walk(folder, followlinks=True, onerror=unreadable):
-        if Path(place).resolve() in seen:  # a link to a parent folder would never end
-            below.clear()
-            continue
-        seen.add(Path(place).resolve())
-        below.sort()  # reproducible order
-        paths += [(Path(place) / name).absolute() for name in names]
+    walk = walk_folder(folder, unreadable)
+    paths = [(place / name).absolute() for place, names in walk for name in names]
     _take_files(str(folder), paths, folder.absolute(), found)
 
 
@@ -192,10 +187,10 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
             skipped.append(path)
     voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
     skipped = [path for path in skipped if path not in voxels]
-    unreadable = [path for path in skipped if _is_unreadable(path)]
+    unreadable = {path: None for path in skipped if _is_unreadable(path)}  # in order
     found.unreadable += unreadable
     for paths, what in (
-        (unreadable, "files that cannot be read (empty, broken links or without permission)"),
+        ([*unreadable], "files that cannot be read (empty, broken links or without permission)"),
         ([path for path in skipped if path not in unreadable], "files of other kinds"),
     ):
         if paths:
@@ -232,9 +227,10 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
     lost = [*found.unreadable, *unreadable, *cut_off]
     places = [one.files[0].parent for one in usable]
+    counts = Counter(places)
     sources = [
         ScanSource(
-            name=_series_name(one, found.dicom[one.files[0]], places.count(place) > 1),
+            name=_series_name(one, found.dicom[one.files[0]], counts[place] > 1),
             files=one.files,
             kind="dicom",
             options=options,
@@ -303,7 +299,7 @@ def _volume_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
 
 
 def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
-    stacks = [path for path in found.pictures if is_stack(path)]
+    stacks = {path: None for path in found.pictures if is_stack(path)}  # in order
     folders: dict[Path, list[Path]] = {}
     for path in found.pictures:
         if path not in stacks:

@@ -7,9 +7,9 @@ MetaImage header crash ITK.
 
 from __future__ import annotations
 
-import mmap
 import re
 import zlib
+from collections.abc import Sequence
 from math import isfinite, prod
 from pathlib import Path, PureWindowsPath
 
@@ -53,6 +53,26 @@ _META_SIZES = ("ElementSpacing", "ElementSize")
 _NRRD_SIZES, _NRRD_AXES = ("spacings", "spacedirections"), ("spacedirections",)
 
 
+def check_voxels(path: str | Path, size: Sequence[int], what: str) -> None:
+    """Refuse a scan that is larger than any scan of a chest.
+
+    Its masks are whole arrays in memory, also where slices are read on demand.
+
+    Args:
+        path: for the message.
+        size: voxels along each axis.
+        what: the message before the size, e.g. "its header says".
+
+    Raises:
+        DatasetError: there are more than :data:`LARGEST_VOLUME` voxels.
+    """
+    if prod(size) > LARGEST_VOLUME:
+        raise DatasetError(
+            f"{path}: {what} {' x '.join(map(str, size))} voxels; at most "
+            f"{LARGEST_VOLUME // 2**20} million are read. Crop or resample it."
+        )
+
+
 def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
     """Refuse a volume that is too large, or that its file cannot hold even when unpacked.
 
@@ -67,11 +87,7 @@ def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> No
     sides = " x ".join(map(str, size))
     if min(size, default=0) < 1:
         raise DatasetError(f"{path}: is damaged, its header says {sides} voxels.")
-    if prod(size) > LARGEST_VOLUME:
-        raise DatasetError(
-            f"{path}: its header says {sides} voxels; at most {LARGEST_VOLUME // 2**20} million "
-            "are read. Crop or resample it."
-        )
+    check_voxels(path, size, "its header says")
     stored = sum(file.stat().st_size for file in (path, *data_files(path)))
     if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * stored):
         raise DatasetError(
@@ -199,8 +215,7 @@ def _meta_names(path: Path) -> list[str]:
 
 def _meta_header(path: Path) -> tuple[dict[str, str], int]:
     """Checked fields of a MetaImage, and the place of the line ``ElementDataFile``."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = [match.start() for match in re.finditer(rb"(?i)ElementDataFile", content)]
+    places = _places_of_data_file(path)
     # ITK might use a second one, e.g. inside a comment
     if len(places) != 1 or places[0] > LONGEST_HEADER:
         raise DatasetError(
@@ -209,6 +224,21 @@ def _meta_header(path: Path) -> tuple[dict[str, str], int]:
         )
     with path.open("rb") as file:
         return _checked_meta_fields(path, file.read(places[0])), places[0]
+
+
+def _places_of_data_file(path: Path) -> list[int]:
+    """Where ``ElementDataFile`` stands in a file, at most two places.
+
+    The file is not memory-mapped: the process would die without a message if it were truncated.
+    """
+    word, places, start, kept = b"elementdatafile", [], 0, b""
+    with path.open("rb") as file:
+        while len(places) < 2 and (chunk := file.read(2**20)):
+            content = (kept + chunk).lower()
+            places += [start + match.start() for match in re.finditer(word, content)]
+            kept = content[-len(word) + 1 :]
+            start += len(content) - len(kept)
+    return places[:2]
 
 
 def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:

@@ -255,7 +255,7 @@ def test_nothing_to_load(tmp_path: Path) -> None:
     assert checkpointer.last_report is None
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "MODEL.PKL", "model.pyth", "detectron2://x/y.pkl"])
+@pytest.mark.parametrize("name", ["model.pickle", "MODEL.PICKLE", "model.pyth", "https://x/y.pyth"])
 def test_pickles_are_refused_with_a_way_out(tmp_path: Path, name: str) -> None:
     path = name if "://" in name else str(tmp_path / name)
     if "://" not in name:

@@ -1,10 +1,12 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from coco_toys import detection, make_truth, random_case
 
 from ct_lesion.evaluation.lesion_overlap import dice_scores, lesion_froc, sensitivity_at_rates
+from ct_lesion.evaluation.release_ap import ImageMatches
 from ct_lesion.evaluation.segmentation_metrics import FOUND_IOU, lesion_counts
 
 
@@ -73,3 +75,17 @@ def test_froc_without_detections_or_without_lesions():
     assert math.isnan(healthy.sensitivity[0])
     assert healthy.false_per_slice.tolist() == [1]
     assert all(map(math.isnan, sensitivity_at_rates(healthy)))
+
+
+def test_many_scores_need_little_memory(monkeypatch):
+    # a table of thresholds x scores would take 400 MB
+    scores = np.linspace(1, 0.1, 20_000)
+    matches = {1: ImageMatches(np.zeros((20_000, 1)), scores)}
+    monkeypatch.setattr("ct_lesion.evaluation.lesion_overlap.match_images", lambda *_: matches)
+    tracemalloc.start()
+    curve = lesion_froc(None, [])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+    assert curve.false_per_slice.tolist() == list(range(1, 20_001))
+    assert not curve.sensitivity.any()

@@ -93,6 +93,14 @@ def _compressed(rows: int, columns: int) -> Callable[[Path], Path]:
     return lambda folder: write_series(folder / "ct", HU, edit=edit)
 
 
+def _compressed_and_zeros(folder: Path) -> Path:
+    path = _compressed(32, 32)(folder)
+    for file in path.iterdir():
+        file.write_bytes(file.read_bytes() + bytes(3 << 20))
+    return path
+
+
+PADDING = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 100_000) + bytes(100_000)
 PIXELS = 2 * 32 * 32
 DICOM = {
     "Rows halved": (_series(Rows=16), "32 x 16"),
@@ -150,6 +158,10 @@ DICOM = {
     "nested sequences": (_file(_deep), "2 scans"),
     "cut off after its tags": (_file(lambda d: d[: d.index(b"\xe0\x7f\x10\x00")]), "cut off"),
     "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "2 scans"),
+    "3 MB of zeros behind the pixels": (_file(lambda d: d + bytes(3 << 20)), "bytes behind"),
+    "padding behind the pixels": (_file(lambda d: d + PADDING), LOADED),
+    "a block of zeros behind the pixels": (_file(lambda d: d + bytes(2048)), LOADED),
+    "3 MB of zeros behind compressed pixels": (_compressed_and_zeros, "bytes behind"),
     "compressed, Rows halved": (_compressed(16, 32), "32 x 16"),
     "compressed, Rows of 4096": (_compressed(4096, 4096), "4096 x 4096"),
     "compressed, Rows of 65535": (_compressed(65535, 65535), "65535 x 65535"),

@@ -52,6 +52,11 @@ def _long_text() -> bytes:
     return encoded("PNG", pnginfo=info)
 
 
+def _animation() -> bytes:
+    other = Image.fromarray(255 - GREY)
+    return encoded("PNG", save_all=True, append_images=[other])
+
+
 def _bad_tiff() -> bytes:
     """A TIFF of one strip whose directory refers to itself as the next page."""
     data = bytearray(encoded("TIFF"))
@@ -69,6 +74,29 @@ def _wide_tiff() -> bytes:
         if struct.unpack_from("<H", data, place)[0] in (256, 257):
             struct.pack_into("<HII", data, place + 2, 4, 1, 100_000)
     return bytes(data)
+
+
+def _many_scans() -> bytes:
+    """A progressive JPEG whose last scan is repeated 3,000 times."""
+    data = encoded("JPEG", progressive=True)
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * 3000 + b"\xff\xd9"
+
+
+def _large_stack(folder: Path) -> Path:
+    """200 links to a PNG of 4,096 x 4,096 pixels: 3.4 billion voxels in 16 kB."""
+    (folder / "in").mkdir()
+    (folder / "large").write_bytes(png(4096, 4096, zeros(4097 * 4096)))
+    for number in range(200):
+        (folder / "in" / f"{number}.png").symlink_to(folder / "large")
+    return folder / "in"
+
+
+def _large_tiff(folder: Path) -> Path:
+    """The same as pages of a TIFF."""
+    page = Image.new("1", (4096, 4096))
+    path = folder / "stack.tif"
+    page.save(path, save_all=True, append_images=[page] * 199, compression="group4")
+    return path
 
 
 def _eps(name: str) -> Callable[[Path], Path]:
@@ -104,6 +132,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         "not a picture",
     ),
     ("cut off", ".jpg", encoded("JPEG")[:900], "truncated"),
+    ("of 3,000 scans", ".jpg", _many_scans(), r"JPEG of 30\d\d scans"),
     ("cut off in its header", ".jpg", encoded("JPEG")[:100], "Truncated"),
     (
         "of 65535 x 65535",
@@ -111,6 +140,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         encoded("JPEG").replace(struct.pack(">HH", 64, 64), b"\xff\xff\xff\xff", 1),
         "65535 x 65535|16 million",
     ),
+    ("of two frames", ".png", _animation(), "holds 2 frames"),
     ("of one marker", ".jpg", b"\xff\xd8" + b"\xff\xe0\xff\xff" * 1000, "Truncated"),
     ("that refers to itself", ".tif", _bad_tiff(), LOADED),
     ("of 100000 x 100000", ".tif", _wide_tiff(), "100000 x 100000|16 million"),
@@ -126,7 +156,9 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 
 # Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
 BLACK = "8-bit values .*0:"
-UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million"
+UNREADABLE = (
+    "JPEG of|cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
+)
 
 
 def _single() -> list[Case]:
@@ -315,6 +347,8 @@ COVIDX = [
 CASES = [
     *_single(),
     Case("EPS", "scan", _eps("a.png"), "not a picture"),
+    Case("200 PNGs of 16 megapixels", "scan", _large_stack, "200 x 4096 x 4096 voxels"),
+    Case("TIFF of 200 such pages", "scan", _large_tiff, "200 x 4096 x 4096 voxels"),
     Case("EPS", "segmentation_image", _eps("a.png"), "not a picture"),
     *ARCHIVES,
     *COVIDX,

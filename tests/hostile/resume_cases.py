@@ -39,7 +39,7 @@ CASES = [
     Case(
         "last_checkpoint names a pickle",
         "resume",
-        _run(last_checkpoint=b"a.pkl", a__pkl=pickle.dumps(touching()[0])),
+        _run(last_checkpoint=b"a.pyth", a__pyth=pickle.dumps(touching()[0])),
         "Convert",
     ),
     *(

@@ -18,6 +18,7 @@ from checkpoint_cases import touching
 from dataset_cases import AREA, JUNK, NESTED, SIDE, coco
 
 from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches
+from ct_lesion.evaluation.classification_metrics import PER_CLASS
 
 WRONG_KIND = "holds a|not a mapping|no slices"
 _AP = {"AP": 50.0, "AP50": 60.0, "AP75": 40.0}
@@ -38,7 +39,7 @@ RUN: dict[str, Any] = {
     "inference/lesions_test/segmentation_metrics.json": {
         "segm": _AP,
         "bbox": _AP,
-        "patients": {"1": _AP},
+        "patients": {},
         "paper_table_2": {"score_threshold": 0.75, "coco": _AP, "release": _AP},
         "lesions": {"lesions": 1, "found": 1, "false": 0},
     },
@@ -48,7 +49,10 @@ RUN: dict[str, Any] = {
     ),
     "inference/classes_test/classification_metrics.json": {
         "classes": ["Control", "COVID-19"],
-        "metrics": {"accuracy": 100.0},
+        "metrics": {
+            "accuracy": 100.0,
+            **{f"{m}/{c}": 100.0 for m in PER_CLASS for c in ("Control", "COVID-19")},
+        },
         "undefined": {},
     },
 }
@@ -118,6 +122,40 @@ def _run_cases() -> list[Case]:
         "AP of text": (lambda r: r[segmentation].update(segm={**_AP, "AP": "high"}), "segm.AP"),
         "AP missing": (lambda r: r[segmentation].update(segm={}), "segm.AP"),
         "patients of a list": (lambda r: r[segmentation].update(patients=[1]), "patients"),
+        "a patient who is not there": (
+            lambda r: r[segmentation].update(patients={"x": {"slices": 1, **_AP}}),
+            "1 patients who are not in ground_truth.json, e.g. x",
+        ),
+        "a patient without AP": (
+            lambda r: r[segmentation].update(patients={"x": {"slices": 1}}),
+            "no patients.x.AP",
+        ),
+        "no limit of detections": (
+            lambda r: r[segmentation].update(max_detections=0),
+            "max_detections is 0",
+        ),
+        "image root of a number": (
+            lambda r: r.update({"inference/lesions_test/evaluation.json": {"image_root": 5}}),
+            "image_root is 5",
+        ),
+        "hardware of another program": (
+            lambda r: r["training.json"].update(hardware={"cpu": "x"}),
+            "no hardware.processor",
+        ),
+        "patients of another program": (
+            lambda r: r["training.json"].update(patients={"shared": 5}),
+            "no patients.test",
+        ),
+        "seconds of NaN": (lambda r: r["training.json"].update(seconds=float("nan")), "seconds is"),
+        "a class without metrics": (
+            lambda r: r[classification]["metrics"].pop("F1/Control"),
+            "lacks metrics of the classes in predictions.csv, Control, COVID-19",
+        ),
+        "other classes": (lambda r: r[classification].update(classes=["x"]), "lacks metrics"),
+        "an unknown architecture": (
+            lambda r: r.update({"config.yaml": "MODEL: {META_ARCHITECTURE: Nope}"}),
+            "META_ARCHITECTURE Nope is unknown",
+        ),
         "accuracy of text": (
             lambda r: r[classification]["metrics"].update(accuracy="all"),
             "accuracy",
@@ -134,6 +172,15 @@ def _run_cases() -> list[Case]:
         "config that runs": (
             lambda r: r.update({"config.yaml": "a: !!python/name:os.x ''"}),
             "tag",
+        ),
+        "text and null in metrics.json": (
+            lambda r: r.update(
+                {
+                    "metrics.json": '{"iteration": 1, "total_loss": "high", "loss_a": null}\n'
+                    '{"iteration": null, "total_loss": 1}\n{"iteration": 1e400}\n'
+                }
+            ),
+            LOADED,
         ),
         "junk in metrics.json": (
             lambda r: r.update({"metrics.json": JUNK + NESTED.encode() + b"\n[1]\n"}),

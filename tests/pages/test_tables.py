@@ -50,3 +50,17 @@ def test_columns_with_numbers_are_numeric(table):
     # text, numbers and NaN, numbers and None, booleans
     assert table.numeric() == [False, True, True, False]
     assert Table("t", "", ["a", "b"], []).numeric() == [False, False]
+
+
+def test_html_and_bars_are_escaped_in_markdown():
+    table = Table("t", "<b>&", ["a|b"], [["<img src=x>\nx"]], notes=["1 < 2"])
+    lines = table.to_markdown().splitlines()
+    assert lines[0] == "**&lt;b>&amp;**"
+    assert lines[2].strip("| ") == "a\\|b"
+    assert lines[4].strip("| ") == "&lt;img src=x> x"
+    assert lines[-1] == "- 1 &lt; 2"
+
+
+def test_formulas_are_quoted_in_csv():
+    table = Table("t", "", ["=a", "n"], [["=1+1", -2.5]])
+    assert list(csv.reader(io.StringIO(table.to_csv()))) == [["'=a", "n"], ["'=1+1", "-2.5"]]

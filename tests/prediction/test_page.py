@@ -1,10 +1,12 @@
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
+from predicted_scans import summary, write_plain_scan
 
-from ct_lesion.prediction.page import write_index
+from ct_lesion.prediction.page import finished_scans, write_index
 
 
 def write(output: Path, *scans: dict, **model: str) -> str:
@@ -56,3 +58,39 @@ def test_invalid_folder_names_are_refused(tmp_path, name):
 
 def test_a_page_without_scans(tmp_path):
     assert embedded(write(tmp_path))["scans"] == []
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """An output folder with a finished scan."""
+    write_plain_scan(tmp_path, "good", 2)
+    (tmp_path / "good/summary.json").write_text(json.dumps(summary("good", 2)))
+    return tmp_path
+
+
+def test_finished_scans_are_found(scans):
+    (scans / ".hidden").mkdir()
+    (scans / ".hidden/summary.json").write_text("{")
+    assert finished_scans(scans) == ([summary("good", 2)], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{}", "it has no scan"),
+        ("[1]", "holds a list"),
+        ("{", "is damaged"),
+        (json.dumps(summary("good", 2)), "is of the scan good, so the folder was copied"),
+        (json.dumps(summary("other", 2, size="x")), "size is not a list"),
+        (json.dumps(summary("other", 2, score_thresh=float("nan"))), "score_thresh is nan"),
+        (json.dumps(summary("other", 2, notes=[5])), "notes item is 5"),
+        (None, "is a folder, a pipe or a device"),
+    ],
+)
+def test_foreign_and_damaged_summaries_are_left_out_with_a_reason(scans, content, why):
+    path = scans / "other/summary.json"
+    path.parent.mkdir()
+    os.mkfifo(path) if content is None else path.write_text(content)
+    found, (reason,) = finished_scans(scans)
+    assert [scan["scan"] for scan in found] == ["good"]
+    assert reason.startswith(str(path)) and why in reason

@@ -18,11 +18,13 @@ from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
 from ct_lesion.files import locked_folder
 from ct_lesion.locks import short_hash
+from ct_lesion.prediction import run as prediction_run
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.manifest import hash_files
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.scans.sources import ReadOptions, ScanSource, find_scans
 from ct_lesion.scans.volume_writing import write_volume
+from ct_lesion.scans.windows import WINDOWS
 
 
 def run(inputs, predictor, output, **options):
@@ -224,3 +226,82 @@ def test_a_mask_that_does_not_fit_on_the_disk_fails_the_scan(
     result = run([volume], predictor, tmp_path / "out")
     assert "File too large" in result.failed["volume"]
     assert not (tmp_path / "out/volume").exists()
+
+
+def test_the_page_takes_a_small_share_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, written = [0.0], []
+
+    def write(*_: object) -> None:
+        written.append(clock[0])
+        clock[0] += 0.001 * len(written)  # longer, the more scans there are
+
+    monkeypatch.setattr(prediction_run, "_write_page", write)
+    monkeypatch.setattr(prediction_run.time, "monotonic", lambda: clock[0])
+
+    def work(scans: int) -> None:
+        with prediction_run._page_of_finished(Path(), None) as update:
+            for _ in range(scans):
+                clock[0] += 0.001  # a damaged file
+                update()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(5000)
+    assert clock[0] < 5.0 * 1.07  # seconds: at most 5% more than the scans, and the last page
+    assert written[0] == 0.001
+    assert written[-1] >= 5.0  # an interrupted run ends with a complete page
+
+
+@pytest.mark.parametrize("content", ['{"made_from": null}', "[]", "null", '{"seconds": 1}'])
+def test_a_manifest_of_another_program_is_no_prediction(output, volume, predictor, content):
+    (output / "volume/manifest.json").write_text(content)
+    with pytest.raises(UserError, match="not a prediction: move this folder away"):
+        run([volume], predictor, output, save_score_maps=True)
+
+
+def test_a_finished_scan_with_a_damaged_summary_is_not_finished(output, volume, predictor):
+    (output / "volume/summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"volume \(damaged: .*summary.json: is not a summary"):
+        run([volume], predictor, output, save_score_maps=True)
+
+
+def test_foreign_folders_are_named_and_left_off_the_page(output, volume, predictor):
+    shutil.copytree(output / "volume", output / "copy")
+    (output / "thesis").mkdir()
+    (output / "thesis/summary.json").write_text('{"title": "x"}')
+    result = run([volume], predictor, output, save_score_maps=True)
+    assert result.skipped == ["volume"]
+    assert ["copied or renamed" in line for line in result.left_out] == [True, False]
+    page = (output / "index.html").read_text("utf-8")
+    assert "thesis/summary.json: is not a summary of ct_lesion" in page
+
+
+def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, monkeypatch):
+    captions = []
+
+    def draw(grey, lesions, caption, class_names):
+        captions.append(caption)
+        return np.repeat(grey[..., None], 3, axis=2)
+
+    monkeypatch.setattr("ct_lesion.prediction.scan_files.draw_overlay", draw)
+    run([volume], predictor, tmp_path / "out")
+    names = sorted(path.stem for path in (tmp_path / "out/volume/overlays").iterdir())
+    assert captions == [f"volume, slice {int(name)} of 0 to 5" for name in names]
+
+
+def test_the_page_opens_on_the_window_of_the_models(tmp_path, volume, predictor):
+    sources = find_scans([volume], options=ReadOptions(window=WINDOWS["mediastinum"]))
+    predict_scans(sources, predictor, tmp_path / "out", RunOptions())
+    view = (tmp_path / "out/volume/view/view.js").read_text()
+    data = json.loads(json.loads(view.removeprefix("ctLesion.receive(").removesuffix(");\n")))
+    assert [window["name"] for window in data["windows"]] == ["mediastinum", "lung"]
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, volume, predictor):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    shutil.copy(volume, folder / "scan.nii.gz")
+    result = run([folder / "scan.nii.gz"], predictor, tmp_path / "out")
+    assert result.done == ["scan"]
+    assert read(tmp_path / "out/scan/summary.json")["source"] == str(folder / "scan.nii.gz")
+    assert r"caf\udce9" in (tmp_path / "out/scan/manifest.json").read_text("utf-8")

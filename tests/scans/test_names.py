@@ -56,3 +56,7 @@ def test_a_minus_sign_counts_and_a_separating_dash_does_not():
 def test_a_number_of_any_length_has_its_place():
     names = ["9" * 5000, "2", "1" * 200]
     assert sorted(names, key=natural_key) == ["2", "1" * 200, "9" * 5000]
+
+
+def test_reserved_names_are_numbered():
+    assert unique_names(["Index.html", "a"], ["index.html"]) == ["Index.html-2", "a"]

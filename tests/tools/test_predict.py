@@ -87,6 +87,9 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans", "--window", "lung", "--window-level", "0"], "not both"),
         (["scans/a", "--lung-mask", "none.nii"], "none.nii: no such file or folder"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
+        (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
+        (["--opts", "SEED", "1", "scans"], "scans: was taken for a KEY of --opts"),
+        (["--opts", "SEED", "1"], "No INPUT"),
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),
         (["scans", "--score-thresh", "1.5"], "threshold is 1.5"),
@@ -110,6 +113,13 @@ def test_the_number_after_hu_is_the_offset():
     assert parse(fixed).hu is None
     assert parse([*fixed, "--hu"]).hu == 0
     assert parse([*fixed, "--hu", "1024"]).hu == 1024
+
+
+@pytest.mark.parametrize("word", ["pics/", "nan", "inf"])
+def test_an_input_after_hu_is_named(word, capsys):
+    with pytest.raises(SystemExit):
+        load_tool("predict.py").parse_arguments(["--hu", word, "--segmentation", "w"])
+    assert f"{word!r} is not a number of HU. Put INPUT before --hu" in capsys.readouterr().err
 
 
 def test_an_output_folder_in_the_input_folder_is_no_input(run_tool, pictures, options):
@@ -144,3 +154,22 @@ def test_the_window_of_the_command_overrules_that_of_the_weights(predict, segmen
         "given window bone" in note and "made with the window range" in note
         for note in summary["notes"]
     )
+
+
+def test_without_options_the_shipped_model_predicts_into_predictions(run_tool, pictures, tmp_path):
+    result = run_tool("predict.py", pictures / "a")
+    assert result.returncode == 0, result.stderr
+    origin = "public_ct_resnet18_t1, trained on 12 COVID-19 patients"
+    assert origin in result.stdout
+    assert "Not for clinical use" in result.stdout
+    assert "Output:  predictions" in result.stdout
+    summary = json.loads((tmp_path / "predictions/a/summary.json").read_text("utf-8"))
+    assert summary["models"]["segmentation"]["name"] == "public_ct_resnet18_t1"
+    page = (tmp_path / "predictions/index.html").read_text("utf-8")
+    assert "12 COVID-19 patients" in page and "CC BY-NC-SA 4.0" in page
+
+
+def test_an_unknown_shipped_model_is_a_user_error(run_tool, pictures):
+    result = run_tool("predict.py", pictures, "--segmentation", "ct_lesion://nothing")
+    assert result.returncode == 2
+    assert "ct_lesion://public_ct_resnet18_t1" in result.stderr

@@ -55,8 +55,6 @@ def unify_coco(content: dict) -> None:
     - Ids in text or as 1.0 become whole numbers.
     - ``iscrowd`` that is missing, null, false or true becomes 0 or 1.
     - An ``area`` that is null or 0, and a ``bbox`` that is null or empty, count as missing.
-    - If annotations are numbered from 0, 1 is added: 0 means "no match" to pycocotools, which would
-      count each detection of that lesion as false.
     - A category without annotations that is the ``supercategory`` of others is dropped; Roboflow
       adds one.
     """
@@ -74,11 +72,6 @@ def unify_coco(content: dict) -> None:
             del annotation["area"]
         if "bbox" in annotation and annotation["bbox"] in (None, []):
             del annotation["bbox"]
-    numbers = [a["id"] for a in annotations if type(a.get("id")) is int]
-    if 0 in numbers:
-        for annotation in annotations:
-            if type(annotation.get("id")) is int:
-                annotation["id"] += 1
     if isinstance(content.get("categories"), list):
         used = {_key(annotation.get("category_id")) for annotation in annotations}
         groups = {_key(c.get("supercategory")) for c in _objects(content, "categories")}
@@ -90,6 +83,18 @@ def unify_coco(content: dict) -> None:
             or _key(category.get("name")) not in groups
             or category.get("name") == category.get("supercategory")
         ]
+
+
+def number_from_1(content: dict) -> dict:
+    """Add 1 to the ids of annotations that are numbered from 0, in place; returns the content.
+
+    0 means "no match" to pycocotools, which would count each detection of that lesion as false.
+    """
+    annotations = [a for a in _objects(content, "annotations") if type(a.get("id")) is int]
+    if any(annotation["id"] == 0 for annotation in annotations):
+        for annotation in annotations:
+            annotation["id"] += 1
+    return content
 
 
 def _objects(content: dict, key: str) -> Iterator[dict]:

@@ -6,7 +6,6 @@ never by order, and all faults are reported at once.
 
 import io
 import lzma
-import os
 import re
 import struct
 import zipfile
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.folders import walk_folder
 from ct_lesion.pictures import LARGEST_PICTURE, WINDOW_FIRST, read_8_bit
 
 from ..datasets.lesion_masks import LABELS
@@ -76,9 +76,8 @@ class Archive:
         if self._zip:
             return self._zip.namelist()
         return [
-            (Path(folder) / name).relative_to(self.path).as_posix()
-            # not Path.rglob, which does not follow links to folders
-            for folder, _, names in os.walk(self.path, followlinks=True)
+            (folder / name).relative_to(self.path).as_posix()
+            for folder, names in walk_folder(self.path)
             for name in names
         ]
 
@@ -88,6 +87,8 @@ class Archive:
         Raises:
             DatasetError: the file cannot be unpacked or read, or is larger than any slice.
         """
+        if not self._zip and (self.path / name).exists() and not (self.path / name).is_file():
+            raise DatasetError(f"{name}: is a pipe or a device, not a file")  # may never end
         try:
             size = self._size(name)
             data = self._read(name) if size <= LARGEST_FILE else b""

@@ -39,7 +39,8 @@ def index_images(
 def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Folders below ``root`` and name of each visible image file; links are followed once."""
     pending: list[tuple[str, ...]] = [()]
-    visited = set()
+    # a link to a folder that contains the root would take in everything beside it
+    visited = {(s.st_dev, s.st_ino) for s in (p.stat() for p in root.resolve().parents)}
     while pending:
         folders = pending.pop()
         folder = root.joinpath(*folders)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ct_lesion.evaluation.lesion_overlap import FrocCurve
 from ct_lesion.evaluation.mask_ap import MaskAP
@@ -109,6 +110,8 @@ def curves_figure(curves_by_run: Mapping[str, Sequence[Mapping]]) -> Figure:
             width = 1.8 if key == "total_loss" else 1.0
             losses.plot(*series(curves, key), color=colour, linewidth=width, label=key)
         losses.set(title=f"{name}: losses", xlabel="iteration", yscale="log")
+        losses.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        losses.yaxis.set_minor_formatter(NullFormatter())
         losses.legend(fontsize=7, ncols=2)
         for colour, key in zip(LINE_COLOURS, metric_names(curves), strict=False):
             metrics.plot(*series(curves, key), "o-", color=colour, markersize=4, label=key)

@@ -11,8 +11,9 @@ from typing import TypeVar
 import numpy as np
 from pycocotools.coco import COCO
 
+from ct_lesion.csv_cells import csv_original
 from ct_lesion.data.datasets.coco_checks import check_coco_dataset, check_detections
-from ct_lesion.data.datasets.coco_files import unify_coco
+from ct_lesion.data.datasets.coco_files import number_from_1, read_coco
 from ct_lesion.data.loading.roi_batches import RoIBatches, StaleCacheError
 from ct_lesion.engine.run_record import EVALUATION_RECORD
 from ct_lesion.evaluation.classification import (
@@ -20,6 +21,7 @@ from ct_lesion.evaluation.classification import (
     PREDICTIONS_FILE,
     ROI_BATCHES_FILE,
 )
+from ct_lesion.evaluation.classification_metrics import PER_CLASS
 from ct_lesion.evaluation.lesion_evaluator import (
     GROUND_TRUTH_FILE,
     RESULTS_FILE,
@@ -87,9 +89,9 @@ Result = TypeVar("Result", SegmentationResult, ClassificationResult)
 
 
 def read_segmentation(folder: Path) -> SegmentationResult:
-    content = read_json(folder / GROUND_TRUTH_FILE, dict, RunError, ADVICE)
-    unify_coco(content)  # earlier versions copied the dataset's json as it was
+    content = read_coco(folder / GROUND_TRUTH_FILE)
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
+    number_from_1(content)
     detections = read_json(folder / RESULTS_FILE, list, RunError, ADVICE)
     check_detections(folder / RESULTS_FILE, detections, content)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
@@ -128,22 +130,29 @@ def read_classification(folder: Path) -> ClassificationResult:
     columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
     class_names = tuple(column.partition(" ")[2] for column in columns)
     try:
-        texts = [np.array([row[key] for row in rows]) for key in TEXT_COLUMNS]
-        labels = np.array([class_names.index(row["true_class"]) for row in rows])
+        texts = [np.array([csv_original(row[key]) for row in rows]) for key in TEXT_COLUMNS]
+        labels = np.array([class_names.index(csv_original(row["true_class"])) for row in rows])
         logits = np.array([[float(row[column]) for column in columns] for row in rows])
         if not rows or not np.isfinite(logits).all():
             raise ValueError("no slices, or logits that are not finite")
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path}: is incomplete ({type(error).__name__}: {error}). Evaluate the run again."
         ) from None
+    metrics = read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION)
+    expected = {f"{metric}/{name}" for metric in PER_CLASS for name in class_names}
+    if tuple(metrics["classes"]) != class_names or expected - metrics["metrics"].keys():
+        raise RunError(
+            f"{folder / CLASSIFICATION_METRICS_FILE}: lacks metrics of the classes in "
+            f"{PREDICTIONS_FILE}, {', '.join(class_names)[:200]}. {ADVICE}"
+        )
     return ClassificationResult(
         folder.name,
         class_names,
         *texts,
         labels,
         logits,
-        read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION),
+        metrics,
         read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
         _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ct_lesion.errors import UserError
-from ct_lesion.json_files import read_json
+from ct_lesion.json_files import NUMBER, form_problem, read_json
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
 
@@ -14,22 +14,28 @@ class RunError(UserError):
     """A run's folder is incomplete or does not fit another run."""
 
 
-# A form describes a JSON value: a type; NUMBER, a finite number or null; a list with the form of
-# its items; or a dict with forms by key. "*" stands for all other keys, and "key?" may be missing.
-NUMBER = "number"
 _PROVENANCE = {
+    "device?": str,
+    "seed?": int,
+    "config_sha256?": str,
     "versions?": {"*": str},
-    "hardware?": dict,
+    "hardware?": {"processor": str, "torch_threads": int, "gpus?": [str]},
     "dataset_sha256?": {"*": str},
+}
+_PATIENTS = {
+    "test": dict,
+    "shared": [{"train": str, "test": str, "patients": [str]}],
+    "not_checked": {"*": str},
 }
 TRAINING = {
     "seconds": Real,
     "preparation_seconds?": Real,
     "config?": str,
     "trained_on?": [str],
+    "patients?": _PATIENTS,
     **_PROVENANCE,
 }
-EVALUATION = {"dataset?": str, "weights_sha256?": str, **_PROVENANCE}
+EVALUATION = {"dataset?": str, "image_root?": str, "weights_sha256?": str, **_PROVENANCE}
 _AP = {"AP": NUMBER, "AP50": NUMBER, "AP75": NUMBER, "*": NUMBER}
 SEGMENTATION = {
     "segm": _AP,
@@ -55,47 +61,11 @@ def read_object(path: Path, form: dict, optional: bool = False) -> dict:
 
 
 def check_form(path: Path, content: Any, form: Any) -> None:
-    """Compare the content of a file with a form.
+    """Compare the content of a file with a form, see :func:`form_problem`.
 
     Raises:
         RunError: names the file and the first part that is missing or of another form.
     """
-    problem = _problem(content, form, "")
+    problem = form_problem(content, form)
     if problem:
         raise RunError(f"{path}: is damaged ({problem}). {ADVICE}")
-
-
-def _problem(value: Any, form: Any, place: str) -> str:
-    """The first part that does not fit the form; empty if all parts fit."""
-    if form == NUMBER:
-        fits = value is None or (_is(value, Real) and abs(value) < float("inf"))
-    elif isinstance(form, list):
-        if not isinstance(value, list):
-            return f"{place or 'it'} is not a list"
-        return next(filter(None, (_problem(v, form[0], f"{place} item") for v in value)), "")
-    elif isinstance(form, dict):
-        return _problem_in_object(value, form, place)
-    else:
-        fits = _is(value, form)
-    return "" if fits else f"{place} is {str(value)[:60]}"
-
-
-def _problem_in_object(value: Any, form: dict, place: str) -> str:
-    if not isinstance(value, dict):
-        return f"{place or 'it'} is not an object"
-    for key, inner in form.items():
-        name = key.rstrip("?")
-        keys = [k for k in value if k not in form] if key == "*" else [name]
-        for found in keys:
-            if found not in value or value[found] is None:
-                if key.endswith("?") or (key == "*" and inner == NUMBER):
-                    continue
-                if found not in value:
-                    return f"it has no {place}{'.' if place else ''}{found}"
-            if problem := _problem(value[found], inner, f"{place}{'.' if place else ''}{found}"):
-                return problem
-    return ""
-
-
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not (isinstance(value, bool) and kind in (Real, int))

@@ -6,17 +6,20 @@ A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; its evaluations are 
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
 from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.metrics_files import METRICS_FILE
 from ct_lesion.engine.run_record import TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
+from ct_lesion.errors import printable, reason
 from ct_lesion.evaluation.classification import PREDICTIONS_FILE
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
 
@@ -28,6 +31,8 @@ from .results import (
 )
 from .run_checks import TRAINING, RunError, read_object
 
+LARGEST_NUMBER = 1e30  # of a curve
+
 
 @dataclass(frozen=True)
 class Run:
@@ -38,7 +43,8 @@ class Run:
         name: short and unique among the runs of the report.
         cfg: of the last training or evaluation in the folder.
         training: content of ``training.json``; empty without the file.
-        curves: lines of ``metrics.json``, the oldest first.
+        curves: the numbers in the lines of ``metrics.json``, the oldest first.
+        notes: what was left out while the run was read.
         segmentation, classification: evaluations by dataset.
     """
 
@@ -49,17 +55,26 @@ class Run:
     curves: list[dict]
     segmentation: dict[str, SegmentationResult] = field(default_factory=dict)
     classification: dict[str, ClassificationResult] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def training_cfg(self) -> CfgNode | None:
         """The config of the training; ``None`` without a training record.
 
         Raises:
-            CheckpointError: the config in ``training.json`` cannot be read.
+            RunError: the config in ``training.json`` cannot be read.
         """
         if not self.training:
             return None
-        return config_from_description(self.training) if "config" in self.training else self.cfg
+        if self.training.get("config") is None:
+            return self.cfg
+        try:
+            return config_from_description(self.training)
+        except CheckpointError as error:
+            raise RunError(
+                f"{self.folder / TRAINING_RECORD}: its config cannot be read "
+                f"({reason(error.__cause__ or error)}). Train the run again."
+            ) from None
 
     @property
     def minutes(self) -> float | None:
@@ -108,22 +123,32 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
             break
-    return names
+    # one line each, also in a figure's title
+    return [printable(" ".join(name.splitlines())) for name in names]
 
 
 def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
         raise RunError(f"{folder}: is not a run of tools/train_net.py; it holds no config.yaml.")
+    cfg = read_config(str(config), [])
+    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
+        raise RunError(
+            f"{config}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is unknown. Give a "
+            "run of ct_lesion."
+        )
     evaluations = sorted(p for p in folder.glob("inference/*") if p.is_dir())
+    curves, unusable = _read_curves(folder / METRICS_FILE)
+    notes = [f"{name}: {unusable} values in {METRICS_FILE} are not numbers and are not drawn."]
     run = Run(
         folder,
         name,
-        read_config(str(config), []),
+        cfg,
         read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
-        _read_lines(folder / METRICS_FILE),
+        curves,
         {p.name: read_segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
         {p.name: read_classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
+        notes if unusable else [],
     )
     if not run.segmentation and not run.classification:
         raise RunError(
@@ -134,11 +159,29 @@ def _load_run(folder: Path, name: str) -> Run:
     return run
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """Lines of JSON; a line that a killed process left incomplete is skipped."""
-    lines = []
+def _read_curves(path: Path) -> tuple[list[dict[str, float]], int]:
+    """The numbers in lines of JSON, and how many values are none; infinity becomes NaN.
+
+    A line that a killed process left incomplete, or without an iteration, is skipped.
+    """
+    curves, unusable = [], 0
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            line = None
             with contextlib.suppress(ValueError, RecursionError):
-                lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict)]
+                line = json.loads(text)
+            if isinstance(line, dict):
+                numbers = {key: _number(value) for key, value in line.items() if _is_number(value)}
+                unusable += len(line) - len(numbers)
+                if math.isfinite(numbers.get("iteration", math.nan)):
+                    curves.append(numbers)
+    return curves, unusable
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(value: float) -> float:
+    """NaN in place of infinity and of numbers that no figure can show."""
+    return value if abs(value) < LARGEST_NUMBER else math.nan

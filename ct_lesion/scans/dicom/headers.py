@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_lesion.errors import DatasetError, reason
+from ct_lesion.pictures import LARGEST_PICTURE
 
 from ..geometry import LARGEST_NUMBER
 from .values import (
@@ -27,6 +28,8 @@ from .values import (
     whole_of,
 )
 
+LARGEST_FILE = 4 * LARGEST_PICTURE + 2**24
+"""Bytes of the largest CT slice: 32 bits a pixel, and 16 MiB of tags."""
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 LARGEST_SPACING = 1000.0  # mm, between pixels or slices
 ACQUISITION_TAGS = (
@@ -130,24 +133,28 @@ def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
         DatasetError: the file is not DICOM, or damaged.
     """
     try:
-        # memory-mapped, so a tag with a false length cannot read beyond the file's end
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data.find(DEFLATED) >= 0:
-                raise InvalidDicomError(
-                    "its transfer syntax is deflated, which is not supported: convert it, e.g. "
-                    "with gdcmconv --raw"
-                )
-            # force: old archives often hold files without the preamble
-            header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            if is_directory(header):
-                return header
-            if not (header.get("SOPClassUID") or header.get("Modality")):
-                raise InvalidDicomError("it has no DICOM tags")
-            for _ in header:
-                pass  # pydicom converts values on access; fail here if damaged
-            if complete:
-                check_image_tags(path, header)
-                check_pixel_data(header, data)
+        # From memory: of a file, a tag with a false length would allocate that length. Not memory-
+        # mapped: the process would die without a message if the file were truncated meanwhile.
+        with path.open("rb") as file:
+            data = BytesIO(file.read(LARGEST_FILE + 1))
+        if data.getbuffer().nbytes > LARGEST_FILE and complete:
+            raise InvalidDicomError(f"it has more than {LARGEST_FILE:,} bytes, as no CT slice has")
+        if data.getvalue().find(DEFLATED) >= 0:
+            raise InvalidDicomError(
+                "its transfer syntax is deflated, which is not supported: convert it, e.g. "
+                "with gdcmconv --raw"
+            )
+        # force: old archives often hold files without the preamble
+        header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        if is_directory(header):
+            return header
+        if not (header.get("SOPClassUID") or header.get("Modality")):
+            raise InvalidDicomError("it has no DICOM tags")
+        for _ in header:
+            pass  # pydicom converts values on access; fail here if damaged
+        if complete:
+            check_image_tags(path, header)
+            check_pixel_data(header, data.getvalue(), data.tell())
     except DatasetError:
         raise
     except Exception as error:  # damaged bytes can raise anything

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from math import isfinite
 from typing import Any
@@ -20,6 +19,10 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # the tag, by byte order
 _LONG_VRS = (b"OW", b"OB", b"UN")
 _UNDEFINED = 0xFFFFFFFF
+_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # of compressed pixels
+_PADDING = b"\xfc\xff\xfc\xff"  # DataSetTrailingPadding
+_MOST_FRAGMENTS = 10_000
+_MOST_BEHIND = 2**16  # bytes behind the pixels, e.g. a signature
 
 
 def number_of(header: pydicom.Dataset, keyword: str, default: float | None = None) -> float | None:
@@ -148,19 +151,20 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
         )
 
 
-def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
+def check_pixel_data(header: pydicom.Dataset, content: bytes, start: int) -> None:
     """Compare the length of a slice's pixels with its tags.
 
     GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
     Args:
         header: after :func:`check_image_tags`.
-        content: the file, positioned where its pixels begin.
+        content: the file.
+        start: place of the pixels' tag.
 
     Raises:
-        InvalidDicomError: the lengths differ by a row or more, or there are no pixels.
+        InvalidDicomError: the lengths differ by a row or more, there are no pixels, or too many
+            bytes behind them.
     """
-    start = content.tell()
     head = content[start : start + 12]
     order = _PIXEL_DATA.get(head[:4])
     if order is None or len(head) < 12:
@@ -168,10 +172,12 @@ def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
     long = head[4:6] in _LONG_VRS
     (length,) = struct.unpack_from(f"{order}I", head, 8 if long else 4)
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    first = start + (12 if long else 8)
     # the length of compressed pixels is unknown, but their decoder notices damage
     if syntax is not None and syntax.is_compressed:
+        _check_end(content, _end_of_fragments(content, first))
         return
-    left = len(content) - start - (12 if long else 8)
+    left = len(content) - first
     row = whole_of(header, "Columns") * whole_of(header, "BitsAllocated", 16) // 8
     expected = row * whole_of(header, "Rows")
     if left < expected:
@@ -181,3 +187,26 @@ def check_pixel_data(header: pydicom.Dataset, content: mmap.mmap) -> None:
             f"its pixels take {length:,} bytes, but Rows, Columns and BitsAllocated say "
             f"{expected:,}; one of these tags is wrong"
         )
+    _check_end(content, first + length)
+
+
+def _end_of_fragments(content: bytes, start: int) -> int:
+    """Place behind compressed pixels: items of explicit length, and a delimiter."""
+    for _ in range(_MOST_FRAGMENTS):
+        tag, length = content[start : start + 4], content[start + 4 : start + 8]
+        if tag == _DELIMITER:
+            return start + 8
+        if tag != _ITEM or len(length) < 4:
+            return len(content)  # damaged, which the decoder notices
+        start += 8 + struct.unpack("<I", length)[0]
+    raise InvalidDicomError(f"its compressed pixels have more than {_MOST_FRAGMENTS:,} fragments")
+
+
+def _check_end(content: bytes, end: int) -> None:
+    """Refuse bytes behind the pixels, in which GDCM would look for tags, for seconds a megabyte."""
+    behind = len(content) - end
+    if behind <= _MOST_BEHIND:
+        return
+    is_padding = content[end : end + 4] == _PADDING
+    if not is_padding or struct.unpack("<I", content[end + 8 : end + 12])[0] != behind - 12:
+        raise InvalidDicomError(f"it has {behind:,} bytes behind its pixels, which are no padding")

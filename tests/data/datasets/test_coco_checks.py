@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from ct_lesion.data.datasets.coco_checks import CocoChecker, check_coco_dataset
+from ct_lesion.data.datasets.coco_files import unify_coco
 from ct_lesion.errors import DatasetError
 
 IMAGE = {"id": 1, "file_name": "7/1.png", "width": 64, "height": 48}
@@ -198,7 +199,7 @@ def test_annotations_of_a_faulty_image_are_not_called_unlisted():
 
 FIELDS = st.sampled_from(
     ["id", "image_id", "category_id", "file_name", "width", "height", "bbox", "area"]
-    + ["segmentation", "size", "counts", "lung_segmentation"]
+    + ["segmentation", "size", "counts", "lung_segmentation", "iscrowd", "name", "supercategory"]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 70) | st.floats() | st.text(max_size=4),
@@ -218,6 +219,7 @@ def test_any_json_is_checked_without_a_crash_and_all_collected_masks_decode(
 ):
     annotations = [good_annotation(id=n, segmentation=SQUARE) | c for n, c in enumerate(changes)]
     content = {"images": [IMAGE, *images], "annotations": annotations, "categories": categories}
+    unify_coco(content)
     checker = CocoChecker(content)
     for fault in checker.faults():
         assert fault.where and fault.why

@@ -47,7 +47,6 @@ def load(tmp_path):
         {"bbox": []},
         {"id": "1", "image_id": "1", "category_id": "1"},
         {"id": 1.0, "image_id": 1.0, "category_id": 1.0},
-        {"id": 0},
     ],
     ids=str,
 )

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -108,3 +109,28 @@ def test_a_line_that_a_killed_run_left_incomplete_is_skipped(classification_run)
     (run,) = load_runs([folder])
     assert [line["iteration"] for line in run.curves] == [0, 1, 2]
     assert np.isfinite(run.curves[-1]["total_loss"])
+
+
+def test_only_numbers_of_the_curves_are_kept_and_the_rest_is_said(classification_run):
+    folder = classification_run()
+    lines = [
+        '{"iteration": 0, "total_loss": 2.5, "name": "x", "loss_a": null}',
+        '{"iteration": 1, "total_loss": NaN, "loss_a": 1e999}',
+        '{"iteration": "2", "total_loss": 1}',
+    ]
+    (folder / "metrics.json").write_text("\n".join(lines))
+    (run,) = load_runs([folder])
+    assert run.curves[0] == {"iteration": 0, "total_loss": 2.5}
+    assert len(run.curves) == 2
+    assert math.isnan(run.curves[1]["total_loss"]) and math.isnan(run.curves[1]["loss_a"])
+    assert run.notes == [
+        "classification: 3 values in metrics.json are not numbers and are not drawn."
+    ]
+
+
+def test_a_config_in_the_training_record_that_cannot_be_read_names_the_file(classification_run):
+    folder = classification_run()
+    (folder / "training.json").write_text(json.dumps({"seconds": 1, "config": "a: ["}))
+    (run,) = load_runs([folder])
+    with pytest.raises(RunError, match=r"training.json: its config cannot be read"):
+        run.training_cfg  # noqa: B018

@@ -1,0 +1,24 @@
+"""Links in a folder from outside never lead out of bounds."""
+
+from pathlib import Path
+
+from ct_lesion.data.datasets.covidx_lists import Problems
+from ct_lesion.data.prepare.covidx_images import index_images
+from ct_lesion.folders import walk_folder
+
+
+def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
+    root, linked = tmp_path / "data" / "root", tmp_path / "linked"
+    for path in (root / "b" / "2.txt", root / "a" / "1.txt", linked / "NCP_1_2_3.png"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (tmp_path / "secret.png").touch()
+    (root / "up").symlink_to(tmp_path)
+    (root / "self").symlink_to(root)
+    (root / "archive").symlink_to(linked)
+    (root / "again").symlink_to(linked)
+    found = [(place.relative_to(root).as_posix(), names) for place, names in walk_folder(root)]
+    assert found == [(".", []), ("a", ["1.txt"]), ("again", ["NCP_1_2_3.png"]), ("b", ["2.txt"])]
+    images, unknown = index_images(root, None, Problems())
+    assert list(images) == ["NCP_1_2_3"]
+    assert unknown == []
