@@ -33,6 +33,10 @@ PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 """Pillow's decoders that may be tried. Others are of no use here, and one of them (EPS) would run
 another program."""
 
+MOST_JPEG_SCANS = 100
+"""A progressive JPEG has about ten; each is a pass over all pixels."""
+_LARGEST_JPEG = 4 * LARGEST_PICTURE
+
 GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 """Pillow's modes that can hold an 8-bit grey slice."""
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
@@ -149,6 +153,8 @@ def open_picture(
                 if page:
                     image.seek(page)
                 check_picture_size(name, *image.size)
+                if image.format == "JPEG":
+                    _check_jpeg_scans(file, name)
                 if image.format != "TIFF" and getattr(image, "n_frames", 1) > 1:
                     what = f"holds {image.n_frames} frames; a slice is a plain picture"
                     raise PictureError.of(name, "animated", what)
@@ -167,6 +173,19 @@ def open_picture(
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
         what = f"cannot be read as a picture ({reason(error)})"
         raise PictureError.of(name, kind, what) from None
+
+
+def _check_jpeg_scans(file: BinaryIO, name: str | Path) -> None:
+    """Refuse a JPEG that would take minutes to decode; leaves the file's position as it is."""
+    place = file.tell()
+    file.seek(0)
+    # in coded data this marker cannot occur
+    scans = file.read(_LARGEST_JPEG).count(b"\xff\xda")
+    if file.read(1):
+        raise PictureError.of(name, "too large", f"is a JPEG of more than {_LARGEST_JPEG:,} bytes")
+    if scans > MOST_JPEG_SCANS:
+        raise PictureError.of(name, "corrupt", f"is a JPEG of {scans} scans")
+    file.seek(place)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ct_lesion.checkpoint import config_from_description, read_description
+from ct_lesion.checkpoint import config_from_description, locate_shipped, read_description
 from ct_lesion.config import is_classifier
 from ct_lesion.data.datasets.catalog import datasets_root, window_of
 from ct_lesion.data.datasets.lesion_checks import check_lesions
@@ -195,7 +195,9 @@ def window_of_weights(path: str | Path) -> Window:
 
     Raises:
         ConfigError: its ``INPUT.WINDOW`` is invalid.
+        CheckpointError: ``ct_lesion://NAME`` names no model.
     """
+    path = locate_shipped(path)
     if not Path(path).is_file():
         return UNKNOWN
     try:

@@ -41,6 +41,7 @@ from .scan import (
     check_grey_range,
     check_hu_range,
 )
+from .volume_headers import check_voxels
 from .windows import Window
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -93,6 +94,7 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
     slices = [path for path in files if path not in masks]
     pages, size, deep = _survey(sorted(slices, key=lambda path: natural_key(path.name)))
     place = files[0] if len(files) == 1 else files[0].parent
+    check_voxels(place, (len(pages), size[1], size[0]), "its pictures are")
     stored = PictureSlices(pages)
     low, high = sampled_range(stored, len(pages))
     notes, window, is_hu, read = [], options.window, False, stored

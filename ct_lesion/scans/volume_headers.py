@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 from math import isfinite, prod
 from pathlib import Path, PureWindowsPath
 
@@ -52,6 +53,26 @@ _META_SIZES = ("ElementSpacing", "ElementSize")
 _NRRD_SIZES, _NRRD_AXES = ("spacings", "spacedirections"), ("spacedirections",)
 
 
+def check_voxels(path: str | Path, size: Sequence[int], what: str) -> None:
+    """Refuse a scan that is larger than any scan of a chest.
+
+    Its masks are whole arrays in memory, also where slices are read on demand.
+
+    Args:
+        path: for the message.
+        size: voxels along each axis.
+        what: the message before the size, e.g. "its header says".
+
+    Raises:
+        DatasetError: there are more than :data:`LARGEST_VOLUME` voxels.
+    """
+    if prod(size) > LARGEST_VOLUME:
+        raise DatasetError(
+            f"{path}: {what} {' x '.join(map(str, size))} voxels; at most "
+            f"{LARGEST_VOLUME // 2**20} million are read. Crop or resample it."
+        )
+
+
 def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
     """Refuse a volume that is too large, or that its file cannot hold even when unpacked.
 
@@ -66,11 +87,7 @@ def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> No
     sides = " x ".join(map(str, size))
     if min(size, default=0) < 1:
         raise DatasetError(f"{path}: is damaged, its header says {sides} voxels.")
-    if prod(size) > LARGEST_VOLUME:
-        raise DatasetError(
-            f"{path}: its header says {sides} voxels; at most {LARGEST_VOLUME // 2**20} million "
-            "are read. Crop or resample it."
-        )
+    check_voxels(path, size, "its header says")
     stored = sum(file.stat().st_size for file in (path, *data_files(path)))
     if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * stored):
         raise DatasetError(

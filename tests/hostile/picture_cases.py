@@ -76,6 +76,29 @@ def _wide_tiff() -> bytes:
     return bytes(data)
 
 
+def _many_scans() -> bytes:
+    """A progressive JPEG whose last scan is repeated 3,000 times."""
+    data = encoded("JPEG", progressive=True)
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * 3000 + b"\xff\xd9"
+
+
+def _large_stack(folder: Path) -> Path:
+    """200 links to a PNG of 4,096 x 4,096 pixels: 3.4 billion voxels in 16 kB."""
+    (folder / "in").mkdir()
+    (folder / "large").write_bytes(png(4096, 4096, zeros(4097 * 4096)))
+    for number in range(200):
+        (folder / "in" / f"{number}.png").symlink_to(folder / "large")
+    return folder / "in"
+
+
+def _large_tiff(folder: Path) -> Path:
+    """The same as pages of a TIFF."""
+    page = Image.new("1", (4096, 4096))
+    path = folder / "stack.tif"
+    page.save(path, save_all=True, append_images=[page] * 199, compression="group4")
+    return path
+
+
 def _eps(name: str) -> Callable[[Path], Path]:
     """A program for Ghostscript under the name of a picture."""
     program = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(canary) (w) file closefile\n"
@@ -109,6 +132,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
         "not a picture",
     ),
     ("cut off", ".jpg", encoded("JPEG")[:900], "truncated"),
+    ("of 3,000 scans", ".jpg", _many_scans(), r"JPEG of 30\d\d scans"),
     ("cut off in its header", ".jpg", encoded("JPEG")[:100], "Truncated"),
     (
         "of 65535 x 65535",
@@ -132,7 +156,9 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 
 # Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
 BLACK = "8-bit values .*0:"
-UNREADABLE = "cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
+UNREADABLE = (
+    "JPEG of|cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
+)
 
 
 def _single() -> list[Case]:
@@ -321,6 +347,8 @@ COVIDX = [
 CASES = [
     *_single(),
     Case("EPS", "scan", _eps("a.png"), "not a picture"),
+    Case("200 PNGs of 16 megapixels", "scan", _large_stack, "200 x 4096 x 4096 voxels"),
+    Case("TIFF of 200 such pages", "scan", _large_tiff, "200 x 4096 x 4096 voxels"),
     Case("EPS", "segmentation_image", _eps("a.png"), "not a picture"),
     *ARCHIVES,
     *COVIDX,

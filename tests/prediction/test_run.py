@@ -18,6 +18,7 @@ from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
 from ct_lesion.files import locked_folder
 from ct_lesion.locks import short_hash
+from ct_lesion.prediction import run as prediction_run
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.manifest import hash_files
 from ct_lesion.prediction.run import RunOptions, predict_scans
@@ -225,6 +226,30 @@ def test_a_mask_that_does_not_fit_on_the_disk_fails_the_scan(
     result = run([volume], predictor, tmp_path / "out")
     assert "File too large" in result.failed["volume"]
     assert not (tmp_path / "out/volume").exists()
+
+
+def test_the_page_takes_a_small_share_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, written = [0.0], []
+
+    def write(*_: object) -> None:
+        written.append(clock[0])
+        clock[0] += 0.001 * len(written)  # longer, the more scans there are
+
+    monkeypatch.setattr(prediction_run, "_write_page", write)
+    monkeypatch.setattr(prediction_run.time, "monotonic", lambda: clock[0])
+
+    def work(scans: int) -> None:
+        with prediction_run._page_of_finished(Path(), None) as update:
+            for _ in range(scans):
+                clock[0] += 0.001  # a damaged file
+                update()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(5000)
+    assert clock[0] < 5.0 * 1.07  # seconds: at most 5% more than the scans, and the last page
+    assert written[0] == 0.001
+    assert written[-1] >= 5.0  # an interrupted run ends with a complete page
 
 
 @pytest.mark.parametrize("content", ['{"made_from": null}', "[]", "null", '{"seconds": 1}'])

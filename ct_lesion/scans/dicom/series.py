@@ -29,6 +29,7 @@ from ..scan import (
     place_slices,
     to_hu,
 )
+from ..volume_headers import check_voxels
 from .acquisitions import SAME_POSITION_MM, check_one_acquisition
 from .headers import SliceHeader, slice_header
 from .steps import slice_thicknesses, step_findings
@@ -48,6 +49,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     _check_rescaling(headers)
     headers, duplicates = _drop_duplicates(headers)
     check_one_acquisition(headers)
+    check_voxels(files[0].parent, (len(headers), *headers[0].size[::-1]), "its slices are")
     geometry = _geometry(headers)
     stored = SeriesSlices(headers)
     sampled = [stored.without_padding(index) for index in sample_indices(len(headers))]
