@@ -7,6 +7,7 @@ from .compatibility import check_compatible, check_size, require_detector
 from .description import config_from_description, describe, description_value, library_versions
 from .load_report import LoadReport
 from .released import convert_released, read_released
+from .shipped import DEFAULT_MODEL, AboutModel, list_shipped, locate_shipped, shipped_models
 from .weight_files import (
     Checkpoint,
     read_checkpoint,
@@ -16,6 +17,8 @@ from .weight_files import (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
+    "AboutModel",
     "Checkpoint",
     "CheckpointError",
     "LesionCheckpointer",
@@ -27,10 +30,13 @@ __all__ = [
     "describe",
     "description_value",
     "library_versions",
+    "list_shipped",
+    "locate_shipped",
     "read_checkpoint",
     "read_description",
     "read_released",
     "require_detector",
+    "shipped_models",
     "update_description",
     "write_weights",
 ]
