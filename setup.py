@@ -46,8 +46,9 @@ setup(
     long_description=read_readme(),
     long_description_content_type="text/markdown",
     author="The ct_lesion authors",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
+    # of the code, and of the trained weights in ct_lesion/weights
+    license="Apache-2.0 AND CC-BY-NC-SA-4.0",
+    license_files=["LICENSE", "ct_lesion/weights/LICENSE"],
     python_requires=">=3.11",
     packages=[
         *find_packages(include=["ct_lesion", "ct_lesion.*"], exclude=["ct_lesion.benchmark*"]),
@@ -59,6 +60,7 @@ setup(
     # importing that needs Detectron2, which one of them installs.
     package_dir={"ct_lesion.configs": "configs", "ct_lesion_tools": "tools"},
     package_data={
+        "ct_lesion": ["weights/*"],
         "ct_lesion.configs": ["*.yaml", "**/*.yaml"],
         "ct_lesion.audit": ["templates/*"],
         "ct_lesion.pages": ["templates/*"],

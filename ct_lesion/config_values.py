@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "INPUT.RANDOM_FLIP": ("none", "horizontal", "vertical"),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),
     "INPUT.ON_CORRUPT": ("stop", "skip"),
+    "INPUT.WINDOW.KIND": ("unknown", "fixed", "range"),
     "DATALOADER.SAMPLER_TRAIN": (
         "TrainingSampler",
         "RandomSubsetTrainingSampler",

@@ -9,6 +9,7 @@ from ct_lesion.checkpoint import config_from_description
 from ct_lesion.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+TASKS = ("segmentation", "classification")
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
     for path in CONFIGS.rglob("*.yaml")
@@ -36,6 +37,24 @@ def test_the_paper_trains_100_epochs_of_650_slices_with_adam():
     assert (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY) == ("Adam", 1e-5, 1e-3)
     assert solver.MAX_ITER == 100 * 650
     assert solver.IMS_PER_BATCH == 1
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if "quick" not in leaf])
+def test_no_recipe_chooses_its_weights_on_a_test_set(leaf):
+    cfg = load_config(leaf)
+    assert [name.rpartition("_")[2] for name in cfg.DATASETS.TEST] == ["val"]
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if "quick/" in leaf])
+def test_quick_recipes_evaluate_at_the_end_only(leaf):
+    cfg = load_config(leaf)
+    assert cfg.TEST.EVAL_PERIOD == 0
+    assert cfg.DATASETS.TEST[-1].endswith("_test")
+
+
+def test_each_segmentation_config_has_a_classification_config():
+    names = [{path.name for path in (CONFIGS / task).iterdir()} for task in TASKS]
+    assert names[0] == names[1]
 
 
 def test_an_unknown_config_lists_those_that_exist():

@@ -94,7 +94,9 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     assert about["Version"] == version.group(1)
     assert about["Requires-Python"] == ">=3.11"
     assert "Apache-2.0" in (about["License-Expression"] or about["License"])
-    assert any(name.endswith("LICENSE") for name in wheel.namelist())
+    assert "CC-BY-NC-SA-4.0" in (about["License-Expression"] or about["License"])
+    licences = [name for name in wheel.namelist() if name.endswith("LICENSE")]
+    assert len([name for name in licences if ".dist-info/" in name]) == 2, "code and weights"
     required = [Requirement(line).name.lower() for line in about.get_all("Requires-Dist")]
     assert "torch" in required
     assert not [name for name in required if "detectron" in name]

@@ -4,7 +4,7 @@
 Example:
     python tools/convert_checkpoint.py segmentation_model.pth segmentation.safetensors
     python tools/train_net.py --config-file configs/segmentation/resnet18_t2.yaml --eval-only \\
-        MODEL.WEIGHTS segmentation.safetensors
+        MODEL.WEIGHTS segmentation.safetensors DATASETS.TEST "('cncb_lesion_test',)"
 
 Backbone, truncation, kind (segmentation or classification), classes and N are recognised from the
 weights. The shipped config of this model is written into OUTPUT. No code in the file is executed.

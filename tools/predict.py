@@ -2,68 +2,56 @@
 """Find lesions in chest CT scans, and the class of each slice and scan.
 
 Examples:
-    python tools/predict.py scan.nii.gz --segmentation model_best.safetensors --output predictions
+    python tools/predict.py scan.nii.gz
     python tools/predict.py dicom_folder 'more/*.nrrd' png_slices/ --output predictions \\
         --segmentation model_best.safetensors --classifier classifier.safetensors
 
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
-TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. DIR gets
+TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
+model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
 (COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
-DICOM), overlays/ and manifest.json.
+DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of the weights
+were (docs/inputs.md). Rerun the same command to resume.
 
-Slices are made of HU as the training images of the weights were (docs/inputs.md).
-Rerun the same command to resume. Exit code: 0 all scans are done, 2 wrong arguments, 130
-interrupted, 10 + the number of failed scans. For research use only. Not for clinical use.
+Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the number of failed
+scans. For research use only. Not for clinical use.
 """
 
 import argparse
-import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError
-from ct_lesion.prediction.console import find_scans_to_predict, quiet_libraries, report_result
+from ct_lesion.prediction import console
 from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.prediction.predictor import LesionPredictor
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.prediction.scan_class import DEFAULT_TOP_SLICES
 from ct_lesion.scans.scan import ReadOptions
-from ct_lesion.scans.window_options import add_window_options, window_from_options
+from ct_lesion.scans.window_options import add_window_options, hu_offset, window_from_options
 
 ADVICE = "Rerun the same command to predict the unfinished scans."
 
 
-def hu_offset(text: str) -> float:
-    """The value of ``--hu``, which takes the next word as its offset."""
-    try:
-        offset = float(text)
-    except ValueError:
-        offset = math.nan
-    if not math.isfinite(offset):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of HU. Put INPUT before --hu, or give the offset: --hu 0"
-        )
-    return offset
-
-
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="see below")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="output folder")
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="see below")
+    add("--output", type=Path, default="predictions", metavar="DIR", help="default: %(default)s")
     add = parser.add_argument_group("models").add_argument
-    add("--segmentation", required=True, metavar="WEIGHTS", help="checkpoint of a segmenter")
+    text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
+    add("--segmentation", default=DEFAULT_MODEL, metavar="WEIGHTS", help=text)
     add("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier")
     add("--config-file", metavar="YAML", help="the segmenter's config (default: its checkpoint's)")
     add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of this config")
     add("--device", help="cpu or cuda (default: a GPU if there is one)")
-    text = (
-        "slices a batch; affects speed and memory only (default: the number of cores, at least 4)"
-    )
+    text = "slices a batch, for speed and memory only (default: the number of cores, at least 4)"
     add("--batch-size", type=int, metavar="N", help=text)
     text = "processes that share the scans: one a GPU, or sharing the cores (default: %(default)s)"
     add("--processes", type=int, default=1, metavar="N", help=text)
@@ -93,10 +81,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     """What each process does."""
-    quiet_libraries()
+    console.quiet_libraries()
     window = window_from_options(args)
     reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
-    sources = find_scans_to_predict(args.inputs, reading, args.output)
+    sources = console.find_scans_to_predict(args.inputs, reading, args.output)
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     segmenter = load_segmenter(
         args.segmentation,
@@ -109,22 +97,15 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     predictor = LesionPredictor(
         segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
     )
+    console.announce(predictor, args.output)
     options = RunOptions(args.save_score_maps, masks, args.overwrite, asdict(reading), arguments)
     result = predict_scans(sources, predictor, args.output, options)
-    sys.exit(report_result(result, args.output))
+    sys.exit(console.report_result(result, args.output))
 
 
 def main() -> None:
     args = parse_arguments()
-    taken = [word for word in args.opts[::2] if Path(word).exists()]
-    if not args.inputs or taken or len(args.opts) % 2:
-        raise UserError(
-            f"{taken[0]}: was taken for a KEY of --opts. Put INPUT before --opts."
-            if taken
-            else "No INPUT. Put it before --opts, which takes all words up to the next option."
-            if not args.inputs
-            else f"--opts {' '.join(args.opts)}: expected pairs of KEY and VALUE."
-        )
+    console.check_words(args.inputs, args.opts)
     batch_size = 1 if args.batch_size is None else args.batch_size
     if min(batch_size, args.processes) < 1 or args.top_slices < 0:
         raise UserError("--batch-size and --processes must be 1 or more, --top-slices 0 or more.")

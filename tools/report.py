@@ -78,8 +78,10 @@ def main() -> None:
     args = parse_arguments()
     if bool(args.metadata) != bool(args.subgroup):
         raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
-    if args.resamples < 1 or args.per_class < 1:
-        raise UserError("--resamples and --per-class must be 1 or more.")
+    if args.resamples < 1 or args.per_class < 1 or args.seed < 0:
+        raise UserError("--resamples and --per-class must be 1 or more, --seed 0 or more.")
+    if not 0 <= args.score_thresh < 1:
+        raise UserError(f"--score-thresh {args.score_thresh}: expected at least 0 and below 1.")
     options = ReportOptions(
         dataset=args.dataset,
         validation=args.validation,

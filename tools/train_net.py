@@ -7,7 +7,8 @@ Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml \\
         --deterministic SEED 1
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
-        MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors
+        MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors \\
+        DATASETS.TEST "('cncb_lesion_test',)"
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --num-gpus 8 \\
         SOLVER.REFERENCE_WORLD_SIZE 1
 

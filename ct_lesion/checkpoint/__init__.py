@@ -8,6 +8,7 @@ from .description import config_from_description, describe, description_value, l
 from .load_report import LoadReport
 from .released import convert_released, read_released
 from .resuming import changed_keys, check_optimizer, with_hyperparameters_of
+from .shipped import DEFAULT_MODEL, AboutModel, list_shipped, locate_shipped, shipped_models
 from .weight_files import (
     Checkpoint,
     read_checkpoint,
@@ -17,6 +18,8 @@ from .weight_files import (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
+    "AboutModel",
     "Checkpoint",
     "CheckpointError",
     "LesionCheckpointer",
@@ -30,10 +33,13 @@ __all__ = [
     "describe",
     "description_value",
     "library_versions",
+    "list_shipped",
+    "locate_shipped",
     "read_checkpoint",
     "read_description",
     "read_released",
     "require_detector",
+    "shipped_models",
     "update_description",
     "with_hyperparameters_of",
     "write_weights",

@@ -16,6 +16,7 @@ from ct_lesion.files import atomic_write, flush_folder, remove_partial_files
 from .compatibility import check_compatible
 from .load_report import LoadReport, is_important
 from .resuming import LAST_CHECKPOINT, find_complete, read_tag, restore
+from .shipped import locate_shipped
 from .torchvision_resnet import (
     SCHEME,
     check_hash,
@@ -186,8 +187,8 @@ class LesionCheckpointer(DetectionCheckpointer):
         """Load a model, and the checkpointables that the file contains.
 
         Args:
-            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``; if
-                it is empty, nothing is loaded.
+            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``
+                or ``ct_lesion://NAME``; if it is empty, nothing is loaded.
             checkpointables: names to load; default: all.
 
         Returns:
@@ -220,6 +221,7 @@ class LesionCheckpointer(DetectionCheckpointer):
     def _locate(self, path: str) -> str:
         if path.startswith(SCHEME):
             return str(fetch_torchvision(path))
+        path = locate_shipped(path)
         refuse_unsafe(path)
         if not path or "://" in path:
             return path

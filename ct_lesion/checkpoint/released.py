@@ -29,7 +29,7 @@ LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the 
 # of a segmentation model of GGO and consolidation whose truncation no shipped config has
 TWO_CLASS_DATASETS = {
     "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
-    "DATASETS.TEST": ["cncb_ggo_consolidation_test"],
+    "DATASETS.TEST": ["cncb_ggo_consolidation_val"],
 }
 BOX_CODES = 4  # dx, dy, dw, dh
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ct_lesion.checkpoint import config_from_description, read_description
+from ct_lesion.checkpoint import config_from_description, locate_shipped, read_description
 from ct_lesion.config import is_classifier
-from ct_lesion.data.datasets.catalog import window_of
+from ct_lesion.data.datasets.catalog import datasets_root, window_of
 from ct_lesion.data.datasets.lesion_checks import check_lesions
+from ct_lesion.data.datasets.lesion_coco import annotation_file
 from ct_lesion.errors import CheckpointError, ConfigError, DatasetError
 from ct_lesion.scans.windows import UNKNOWN, Window
 
@@ -38,6 +39,40 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
             f"{cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) needs."
         )
     return list(getattr(metadata, wanted))
+
+
+def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
+    """The config of a training without the validation set that was not prepared.
+
+    ``DATASETS.TEST`` loses ``cncb_..._val`` where its training set exists and it does not, as
+    ``prepare_cncb.py --val-fraction 0`` leaves it.
+
+    Returns:
+        The config, and remarks for the log.
+    """
+    missing = [name for name in cfg.DATASETS.TEST if _lacks_val(name)]
+    if not missing:
+        return cfg, []
+    remark = (
+        f"{', '.join(missing)} does not exist, so that the run keeps its last weights "
+        "(model_final), not the best on a validation split. For one, prepare the dataset with "
+        "--val-fraction 0.1."
+    )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = tuple(name for name in cfg.DATASETS.TEST if name not in missing)
+    cfg.freeze()
+    return cfg, [remark]
+
+
+def _lacks_val(name: str) -> bool:
+    if not name.startswith("cncb_") or not name.endswith("_val"):
+        return False
+    val, train = (
+        datasets_root() / "cncb" / annotation_file(name.removesuffix("_val"), split)
+        for split in ("val", "train")
+    )
+    return train.is_file() and not val.exists()
 
 
 def check_classes(cfg: CfgNode) -> None:
@@ -160,7 +195,9 @@ def window_of_weights(path: str | Path) -> Window:
 
     Raises:
         ConfigError: its ``INPUT.WINDOW`` is invalid.
+        CheckpointError: ``ct_lesion://NAME`` names no model.
     """
+    path = locate_shipped(path)
     if not Path(path).is_file():
         return UNKNOWN
     try:

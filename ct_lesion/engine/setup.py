@@ -17,7 +17,13 @@ from ct_lesion.errors import ConfigError
 from ct_lesion.files import errors_name, remove_links
 
 from .across_processes import scale_to_processes
-from .checks import check_classes, check_lesion_datasets, window_remarks, with_window
+from .checks import (
+    check_classes,
+    check_lesion_datasets,
+    window_remarks,
+    with_window,
+    without_missing_val,
+)
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .run_record import choose_seed
@@ -54,13 +60,14 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     if getattr(args, "deterministic", False):
         use_deterministic_algorithms()
     cfg.freeze()
+    cfg, notes = (cfg, []) if args.eval_only else without_missing_val(cfg)
     check_classes(cfg)
     cfg = with_window(cfg, training=not args.eval_only)
     remarks = check_lesion_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         scale_to_processes(cfg, comm.get_world_size())  # dry run: is the batch divisible?
         check_patients_apart(cfg)
-    return cfg, remarks + window_remarks(cfg, training=not args.eval_only)
+    return cfg, notes + remarks + window_remarks(cfg, training=not args.eval_only)
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> None:

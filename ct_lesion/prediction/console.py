@@ -13,6 +13,7 @@ from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import ScanSource, find_scans
 
+from .predictor import LesionPredictor
 from .run import RunResult
 from .scan_files import MASK_FILE, SUMMARY_FILE
 
@@ -25,6 +26,23 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
     for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def check_words(inputs: Sequence[str], opts: Sequence[str]) -> None:
+    """Check that no INPUT of the command line ended up among the words of ``--opts``.
+
+    Raises:
+        UserError: one did, there is no INPUT, or the words of ``--opts`` are not pairs.
+    """
+    taken = [word for word in opts[::2] if Path(word).exists()]
+    if not inputs or taken or len(opts) % 2:
+        raise UserError(
+            f"{taken[0]}: was taken for a KEY of --opts. Put INPUT before --opts."
+            if taken
+            else "No INPUT. Put it before --opts, which takes all words up to the next option."
+            if not inputs
+            else f"--opts {' '.join(opts)}: expected pairs of KEY and VALUE."
+        )
 
 
 def find_scans_to_predict(
@@ -55,6 +73,16 @@ def find_scans_to_predict(
         return sources
 
     return from_main(find)
+
+
+def announce(predictor: LesionPredictor, output: Path) -> None:
+    """Print the origin of the models, if it is recorded, and the output folder, once."""
+    if not comm.is_main_process():
+        return
+    for about in filter(None, (model.about for model in predictor.models)):
+        print(f"Model:   {about.name}, trained on {about.trained_on}.")
+        print(f"         Licence of the weights: {about.licence}. {DISCLAIMER}")
+    print(f"Output:  {output}")
 
 
 def report_result(result: RunResult, output: Path) -> int:

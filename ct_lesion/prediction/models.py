@@ -10,10 +10,13 @@ import torch
 from detectron2.config import CfgNode
 
 from ct_lesion.checkpoint import (
+    DEFAULT_MODEL,
+    AboutModel,
     CheckpointError,
     check_size,
     config_from_description,
     description_value,
+    locate_shipped,
     read_description,
 )
 from ct_lesion.config import NOT_A_CONFIG, is_classifier
@@ -47,6 +50,7 @@ class TrainedModel:
         weights_sha256: hash of the tensors.
         temperature: logits are divided by it before the softmax; 1 if it was not fitted.
         window: how its training images were made of HU.
+        about: its origin, if the checkpoint records it.
     """
 
     model: torch.nn.Module
@@ -57,6 +61,7 @@ class TrainedModel:
     weights_sha256: str
     temperature: float = 1.0
     window: Window = UNKNOWN
+    about: AboutModel | None = None
 
     @cached_property
     def config_sha256(self) -> str:
@@ -73,7 +78,7 @@ class TrainedModel:
 
 
 def load_segmenter(
-    path: str | Path,
+    path: str | Path = DEFAULT_MODEL,
     *,
     device: str | None = None,
     score_thresh: float | None = None,
@@ -83,7 +88,7 @@ def load_segmenter(
     """Load a lesion segmenter.
 
     Args:
-        path: checkpoint.
+        path: checkpoint, or ``ct_lesion://NAME``; default: the model that ships with ct_lesion.
         device: "cpu", "cuda", ...; default: a GPU if there is one.
         score_thresh: lesions with a score above it are predicted; default:
             ``TEST.PAPER_SCORE_THRESH``.
@@ -94,6 +99,7 @@ def load_segmenter(
         CheckpointError: the file cannot be read, has no config, or is not a segmenter.
         ConfigError: the device is not available, or a key or value is invalid.
     """
+    path = locate_shipped(path)
     cfg = _config(path, config_file, overrides, device)
     if is_classifier(cfg) or not cfg.MODEL.MASK_ON:
         raise CheckpointError(
@@ -175,6 +181,7 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
         weights_sha256=hash_weights(model.state_dict()),
         temperature=_temperature(path, description),
         window=window,
+        about=AboutModel.of(description),
     )
 
 

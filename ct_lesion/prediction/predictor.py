@@ -2,9 +2,9 @@
 
     from ct_lesion import LesionPredictor
 
-    predictor = LesionPredictor.from_checkpoint("model_best.safetensors", "classifier.safetensors")
+    predictor = LesionPredictor()  # or LesionPredictor.from_checkpoint("model_best.safetensors")
     prediction = predictor("scan.nii.gz")
-    print(prediction.summary()["class"], prediction.summary()["lesion_volume_ml"])
+    print(prediction.summary()["lesions"], prediction.summary()["lesion_volume_ml"])
 
 For research use only. Not for clinical use. Shapes: S slices, H x W pixels.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
+from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.data.loading.augmentation import build_augmentations
 from ct_lesion.errors import UserError
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits
@@ -67,7 +68,7 @@ class LesionPredictor:
 
     def __init__(
         self,
-        segmenter: TrainedModel,
+        segmenter: TrainedModel | None = None,
         classifier: TrainedModel | None = None,
         *,
         batch_size: int | None = None,
@@ -75,7 +76,8 @@ class LesionPredictor:
     ) -> None:
         """
         Args:
-            segmenter, classifier: see :mod:`ct_lesion.prediction.models`.
+            segmenter, classifier: see :mod:`ct_lesion.prediction.models`; default: the segmenter
+                that ships with ct_lesion, and no classifier.
             batch_size: slices in a batch; on a CPU they are shared among the cores. It changes
                 memory and speed, not the results. Default: the number of cores, at least 4.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
@@ -89,7 +91,7 @@ class LesionPredictor:
             raise ValueError(
                 f"expected batch_size >= 1 and top_slices >= 0, got {batch_size} and {top_slices}"
             )
-        self.segmenter = segmenter
+        self.segmenter = load_segmenter() if segmenter is None else segmenter
         self.classifier = classifier
         self.batch_size = batch_size
         self.top_slices = top_slices
@@ -98,7 +100,7 @@ class LesionPredictor:
     @classmethod
     def from_checkpoint(
         cls,
-        segmentation: str | Path,
+        segmentation: str | Path = DEFAULT_MODEL,
         classifier: str | Path | None = None,
         *,
         device: str | None = None,
@@ -109,7 +111,8 @@ class LesionPredictor:
         """Load the models from checkpoints that carry their config.
 
         Args:
-            segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``.
+            segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``;
+                default: the segmenter that ships with ct_lesion, and no classifier.
             device: "cpu" or "cuda"; default: a GPU if there is one.
             score_thresh: lesions with a score above it are predicted; default:
                 ``TEST.PAPER_SCORE_THRESH`` of the checkpoint's config, 0.75 in the paper.

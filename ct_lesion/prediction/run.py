@@ -291,7 +291,11 @@ def describe_models(predictor: LesionPredictor) -> dict[str, str]:
     """The models, for the page."""
     facts = {}
     for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
-        facts[kind] = "/".join(model.path.parts[-2:])  # the file name alone is often the same
+        # the file name alone is often the same
+        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        if model.about:
+            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} licence"] = model.about.licence
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
         facts[f"{kind} images, window"] = model.window.label
     facts["lesions from score"] = f"{predictor.score_thresh:g}"

@@ -5,7 +5,7 @@ without spacing (pictures).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -124,10 +124,11 @@ def summarise_scan(
         About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``,
         ``dropped_slices`` (at the position of another), ``size`` ([H, W]), ``spacing_mm``
         ([z, y, x]; z is ``None`` if unknown), ``windows`` (how the slices of each model were made
-        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``notes`` and
-        ``qc``. About its class, ``None`` without a classifier: ``class``, ``probabilities``,
-        ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the items of
-        :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
+        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``models``
+        (name, training data and licence of each; ``None`` if its checkpoint does not record them),
+        ``notes`` and ``qc``. About its class, ``None`` without a classifier: ``class``,
+        ``probabilities``, ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the
+        items of :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
     """
     models = {"segmentation": segmenter} | ({"classification": classifier} if classifier else {})
     summary = {
@@ -141,6 +142,7 @@ def summarise_scan(
         "spacing_mm": scan.spacing_mm
         and [None if mm is None else float(mm) for mm in scan.spacing_mm],
         "windows": {kind: _window(scan, model) for kind, model in models.items()},
+        "models": {kind: m.about and asdict(m.about) for kind, m in models.items()},
         "class": None,
         "probabilities": None,
         "rule": None,

@@ -70,6 +70,11 @@ class _Material:
         self.classification = self._chosen("classification")
         if not self.segmentation and not self.classification:
             raise RunError(f"No run was evaluated on {options.dataset}. Correct --dataset.")
+        wanted = options.validation
+        if wanted and not any(
+            wanted in self.by_name[n].classification for n in self.classification
+        ):
+            raise RunError(f"No classifier was evaluated on {wanted}. Correct --validation.")
         self.notes = [
             f"{run.name}: was not evaluated on {options.dataset} but on "
             f"{', '.join(run.segmentation | run.classification)}, and is left out of the results."

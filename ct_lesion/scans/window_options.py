@@ -1,6 +1,7 @@
 """The command-line options that say how slices are, or were, made of HU."""
 
 import argparse
+import math
 
 from ct_lesion.errors import DatasetError
 
@@ -26,6 +27,19 @@ def add_window_options(add: argparse._ActionsContainer, purpose: str) -> None:
     add.add_argument("--window-clahe", type=float, metavar="LIMIT", help=text)
     text = "then larger slices are shrunk to this shorter side (default: not shrunk)"
     add.add_argument("--window-side", type=int, metavar="PX", help=text)
+
+
+def hu_offset(text: str) -> float:
+    """The value of ``--hu``, which takes the next word as its offset."""
+    try:
+        offset = float(text)
+    except ValueError:
+        offset = math.nan
+    if not math.isfinite(offset):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of HU. Put INPUT before --hu, or give the offset: --hu 0"
+        )
+    return offset
 
 
 def window_from_options(args: argparse.Namespace) -> Window | None:

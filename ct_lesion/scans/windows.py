@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 
+from ct_lesion.config_values import CHOICES
 from ct_lesion.errors import ConfigError, DatasetError
 
-KINDS = ("unknown", "fixed", "range")
+KINDS = CHOICES["INPUT.WINDOW.KIND"]
 CLAHE_TILES = (8, 8)
 HIGHEST_CLIP_LIMIT = 256  # of 256 grey values: higher limits clip nothing
 SMALLEST_SIDE = 32

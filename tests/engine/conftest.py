@@ -13,6 +13,7 @@ from ct_lesion import load_config
 
 TOY_MODEL = {
     **TOY_TRAINING,
+    "DATASETS.TEST": ("cncb_lesion_test",),
     "SOLVER.IMS_PER_BATCH": 2,
     "SOLVER.MAX_ITER": 4,
     "SOLVER.CHECKPOINT_PERIOD": 2,

@@ -7,14 +7,18 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from PIL import Image
+from toy_runs import TOY_TRAINING
 
+from ct_lesion import load_config
 from ct_lesion.data.datasets.cncb import register_cncb_lesion
 from ct_lesion.engine.checks import (
     check_classes,
     check_lesion_datasets,
     class_names,
     dataset_hashes,
+    without_missing_val,
 )
+from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.errors import ConfigError, DatasetError
 
 
@@ -159,3 +163,27 @@ def test_boxes_that_differ_from_their_masks_are_remarked(toy_cfg, dataset):
     loose = dataset(LESION | {"bbox": [2, 2, 10, 6]})
     (remark, _) = check(toy_cfg, loose)
     assert "1 x box_not_of_mask, e.g. annotation 1 of" in remark
+
+
+def test_a_training_without_validation_split_keeps_its_last_weights(datasets, tmp_path):
+    given = load_config("segmentation/resnet18_t2.yaml")
+    assert given.DATASETS.TEST == ("cncb_lesion_val",)
+    cfg, [remark] = without_missing_val(given)
+    assert cfg.DATASETS.TEST == ()
+    assert "cncb_lesion_val does not exist" in remark and "last weights" in remark
+    cfg.defrost()
+    cfg.merge_from_list([item for pair in TOY_TRAINING.items() for item in pair])
+    cfg.SOLVER.MAX_ITER, cfg.TEST.EVAL_PERIOD, cfg.OUTPUT_DIR = 1, 1, str(tmp_path)
+    LesionTrainer(cfg).train()
+    assert (tmp_path / "model_final.safetensors").is_file()
+    assert not (tmp_path / "model_best.safetensors").exists()
+
+
+def test_other_missing_datasets_stay(datasets, tmp_path, monkeypatch):
+    tested = load_config(
+        "segmentation/resnet18_t2.yaml", ["DATASETS.TEST", "('cncb_lesion_test',)"]
+    )
+    assert without_missing_val(tested) == (tested, [])
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))  # nothing is prepared there
+    given = load_config("segmentation/resnet18_t2.yaml")
+    assert without_missing_val(given) == (given, [])

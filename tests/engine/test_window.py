@@ -162,6 +162,15 @@ def test_weights_of_earlier_versions_have_an_unknown_window(tmp_path):
     assert window_of_weights(tmp_path / "other.safetensors") == UNKNOWN
 
 
+def test_a_training_that_starts_from_a_shipped_model_is_compared_with_its_window(cfg_of):
+    shipped = "ct_lesion://public_ct_resnet18_t1"
+    assert window_of_weights(shipped) == Window(1023.5, 4095.0, clahe=7.0, side=256)
+    cfg = with_window(cfg_of([LUNG], [LUNG]))
+    cfg.MODEL.WEIGHTS = shipped
+    [remark] = window_remarks(cfg)
+    assert shipped in remark and "level 1023.5, width 4095, CLAHE" in remark
+
+
 def test_invalid_keys_are_refused_before_the_first_step(toy_cfg):
     with pytest.raises(ConfigError, match=r"INPUT\.WINDOW: width is 0"):
         with_window(toy_cfg(**{"INPUT.WINDOW.KIND": "fixed"}))

@@ -33,6 +33,7 @@ CONFIG = {
     "INPUT.MIN_SIZE_TRAIN": [64],
     "INPUT.MIN_SIZE_TEST": 64,
     "INPUT.ROTATION": 15.0,
+    "DATASETS.TEST": ("cncb_lesion_test",),
     "SOLVER.IMS_PER_BATCH": 2,
     "SOLVER.BASE_LR": 1e-3,
     "SOLVER.CHECKPOINT_PERIOD": 1,

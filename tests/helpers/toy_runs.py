@@ -105,7 +105,8 @@ TOY_SEGMENTATION = {
 
 
 def segmentation_cfg(folder: Path) -> CfgNode:
-    values = {**TOY_SEGMENTATION, "OUTPUT_DIR": str(folder)}
+    datasets = {"DATASETS.TEST": ("cncb_lesion_test",)}
+    values = {**TOY_SEGMENTATION, **datasets, "OUTPUT_DIR": str(folder)}
     pairs = [item for key, value in values.items() for item in (key, value)]
     return load_config("segmentation/resnet18_t2.yaml", pairs)
 

@@ -18,6 +18,7 @@ from checkpoint_cases import touching
 from dataset_cases import AREA, JUNK, NESTED, SIDE, coco
 
 from ct_lesion.data.loading.roi_batches import Fingerprint, RoIBatches
+from ct_lesion.evaluation.classification_metrics import PER_CLASS
 
 WRONG_KIND = "holds a|not a mapping|no slices"
 _AP = {"AP": 50.0, "AP50": 60.0, "AP75": 40.0}
@@ -48,7 +49,10 @@ RUN: dict[str, Any] = {
     ),
     "inference/classes_test/classification_metrics.json": {
         "classes": ["Control", "COVID-19"],
-        "metrics": {"accuracy": 100.0},
+        "metrics": {
+            "accuracy": 100.0,
+            **{f"{m}/{c}": 100.0 for m in PER_CLASS for c in ("Control", "COVID-19")},
+        },
         "undefined": {},
     },
 }
@@ -143,6 +147,15 @@ def _run_cases() -> list[Case]:
             "no patients.test",
         ),
         "seconds of NaN": (lambda r: r["training.json"].update(seconds=float("nan")), "seconds is"),
+        "a class without metrics": (
+            lambda r: r[classification]["metrics"].pop("F1/Control"),
+            "lacks metrics of the classes in predictions.csv, Control, COVID-19",
+        ),
+        "other classes": (lambda r: r[classification].update(classes=["x"]), "lacks metrics"),
+        "an unknown architecture": (
+            lambda r: r.update({"config.yaml": "MODEL: {META_ARCHITECTURE: Nope}"}),
+            "META_ARCHITECTURE Nope is unknown",
+        ),
         "accuracy of text": (
             lambda r: r[classification]["metrics"].update(accuracy="all"),
             "accuracy",

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from ct_lesion.pages.tables import Table
 from ct_lesion.report.build import build_report
 from ct_lesion.report.options import ReportOptions
 from ct_lesion.report.page import write_report
+from ct_lesion.report.runs.run_checks import RunError
 from ct_lesion.report.runs.runs import load_runs
 
 OPTIONS = ReportOptions(dataset="covidx_ct_test", resamples=2, per_class=4, draw_models=False)
@@ -29,6 +32,12 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
     # as text, not as a formula
     assert "a$b_{$" in (tmp_path / "report/tables/table_3.md").read_text("utf-8")
     assert (tmp_path / "report/figures/training_curves.svg").is_file()
+
+
+def test_a_validation_set_that_no_classifier_was_evaluated_on_is_refused(classification_run):
+    options = ReportOptions(validation="nope", draw_models=False)
+    with pytest.raises(RunError, match=r"No classifier was evaluated on nope. Correct --valid"):
+        build_report(load_runs([classification_run()]), options)
 
 
 def test_a_lesion_free_test_set_has_a_model_card(segmentation_run, tmp_path):

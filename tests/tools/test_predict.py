@@ -154,3 +154,22 @@ def test_the_window_of_the_command_overrules_that_of_the_weights(predict, segmen
         "given window bone" in note and "made with the window range" in note
         for note in summary["notes"]
     )
+
+
+def test_without_options_the_shipped_model_predicts_into_predictions(run_tool, pictures, tmp_path):
+    result = run_tool("predict.py", pictures / "a")
+    assert result.returncode == 0, result.stderr
+    origin = "public_ct_resnet18_t1, trained on 12 COVID-19 patients"
+    assert origin in result.stdout
+    assert "Not for clinical use" in result.stdout
+    assert "Output:  predictions" in result.stdout
+    summary = json.loads((tmp_path / "predictions/a/summary.json").read_text("utf-8"))
+    assert summary["models"]["segmentation"]["name"] == "public_ct_resnet18_t1"
+    page = (tmp_path / "predictions/index.html").read_text("utf-8")
+    assert "12 COVID-19 patients" in page and "CC BY-NC-SA 4.0" in page
+
+
+def test_an_unknown_shipped_model_is_a_user_error(run_tool, pictures):
+    result = run_tool("predict.py", pictures, "--segmentation", "ct_lesion://nothing")
+    assert result.returncode == 2
+    assert "ct_lesion://public_ct_resnet18_t1" in result.stderr

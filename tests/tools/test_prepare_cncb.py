@@ -16,12 +16,12 @@ def lists(tmp_path):
 
 def test_lists_give_datasets_and_a_summary(run_script, lesion_archive, lists, tmp_path):
     output = tmp_path / "cncb"
-    result = run_script(
-        "prepare_cncb.py", lesion_archive, "--output", output, "--min-area", 20, *lists
-    )
+    options = ["--output", output, "--min-area", 20, *lists, "--val-fraction", 0]
+    result = run_script("prepare_cncb.py", lesion_archive, *options)
+    assert "There is no val split" in result.stdout
+    assert not (output / "annotations/cncb_lesion_val.json").exists()
     assert result.returncode == 0, result.stderr
     assert "4 slices are not listed and were left out." in result.stdout
-    assert "val is a copy of test" in result.stdout
     assert str(output / "annotations") in result.stdout
     coco = json.loads((output / "annotations/cncb_lesion_train.json").read_text("utf-8"))
     assert (len(coco["images"]), len(coco["annotations"])) == (4, 8)
@@ -32,6 +32,7 @@ def test_lists_give_datasets_and_a_summary(run_script, lesion_archive, lists, tm
     [
         (["--test-patients", "77"], "Patients 77 are not in the archive"),
         (["--split-fractions", "0.5", "0.1", "0.1"], "add up to 1"),
+        (["--test-patients", "2", "--val-fraction", "1"], "--val-fraction 1: give a number"),
         (["--split-file", "train=nowhere.txt"], "give train=LIST and test=LIST"),
         (["--split-file", "train=no.txt", "--split-file", "test=no.txt"], "no.txt: cannot be read"),
     ],
@@ -78,3 +79,16 @@ def test_the_phantom_says_it_itself(run_tool, tmp_path):
     assert result.returncode == 2
     assert "window.json: the slices were made with lung (level -600" in result.stderr
     assert "the options say bone" in result.stderr
+
+
+def test_a_validation_split_is_drawn_by_default(run_tool, lesion_archive, tmp_path):
+    result = run_tool("prepare_cncb.py", lesion_archive, "--output", "out", "--test-patients", "2")
+    assert result.returncode == 0, result.stderr
+    patients = {}
+    for split in ("train", "val", "test"):
+        path = tmp_path / f"out/annotations/cncb_lesion_{split}.json"
+        images = json.loads(path.read_text("utf-8"))["images"]
+        patients[split] = {image["patient"] for image in images}
+    assert patients["test"] == {"2"}
+    assert len(patients["val"]) == 1  # of three; a tenth is at least one
+    assert sorted(p for own in patients.values() for p in own) == ["0", "1", "2", "3"]

@@ -16,6 +16,8 @@ CONFIG = ["--config-file", "segmentation/resnet18_t2.yaml"]
 SMALL = ["MODEL.DEVICE", "cpu", "MODEL.FPN.OUT_CHANNELS", 16, "INPUT.MIN_SIZE_TRAIN", "[64]"]
 SMALL += ["MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 20]
 SMALL += ["INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0, "TEST.EVAL_PERIOD", 0]
+TEST_SET = ["DATASETS.TEST", "('cncb_lesion_test',)"]
+SMALL += TEST_SET
 
 
 WRITTEN_BY_DETECTRON2 = ("coco_instances_results.json", "instances_predictions.pth")
@@ -99,7 +101,7 @@ def test_wrong_configs_are_user_errors(train, arguments, message):
 
 def test_a_missing_dataset_names_file_variable_and_command(run_tool, tmp_path):
     root = f"{tmp_path}/empty"
-    result = run_tool("train_net.py", *CONFIG, DETECTRON2_DATASETS=root)
+    result = run_tool("train_net.py", *CONFIG, *TEST_SET, DETECTRON2_DATASETS=root)
     assert result.returncode == 2
     assert f"{root}/cncb/annotations/cncb_lesion_train.json" in result.stderr
     assert f"DETECTRON2_DATASETS is {root}" in result.stderr
@@ -110,7 +112,7 @@ def test_a_missing_dataset_names_file_variable_and_command(run_tool, tmp_path):
 def test_a_missing_test_set_stops_the_run_before_training(run_tool, lesion_root, tmp_path):
     root = shutil.copytree(lesion_root, tmp_path / "datasets")
     (root / "cncb/annotations/cncb_lesion_test.json").unlink()
-    result = run_tool("train_net.py", *CONFIG, DETECTRON2_DATASETS=str(root))
+    result = run_tool("train_net.py", *CONFIG, *TEST_SET, DETECTRON2_DATASETS=str(root))
     assert result.returncode == 2, result.stdout
     assert "cncb_lesion_test.json does not exist" in result.stderr
     assert not (tmp_path / "output").exists()

@@ -74,7 +74,9 @@ def test_two_processes_report_a_user_error_once(run_tool, datasets, tmp_path):
 
 def test_processes_of_torchrun_train_together(environment, tmp_path):
     run = tmp_path / "run"
-    python, *tool = script("train_net.py", *CONFIG, *SMALL, "OUTPUT_DIR", run, "SOLVER.MAX_ITER", 2)
+    python, _, _, *tool = script(
+        "train_net.py", *CONFIG, *SMALL, "OUTPUT_DIR", run, "SOLVER.MAX_ITER", 2
+    )
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [python, *torchrun, *tool]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -244,10 +244,38 @@ def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
         )
 
 
-def with_val(split: Mapping[str, list[SliceId]]) -> Split:
-    """The split, with the test slices as validation slices if it has none."""
-    test = split.get("test", [])
-    return {"train": split.get("train", []), "val": split.get("val") or test, "test": test}
+def draw_val(split: Mapping[str, list[SliceId]], fraction: float, seed: int) -> Split:
+    """Move patients from training to validation, unless the split has validation slices already.
+
+    The draw depends on the patients' names and the seed only. At least one patient is drawn, and at
+    least one is left to train on; a single training patient is never drawn.
+
+    Args:
+        split: slices of ``train`` and ``test``.
+        fraction: of the training patients; 0 draws none.
+        seed: another seed draws other patients.
+
+    Raises:
+        DatasetError: the fraction is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise DatasetError(f"--val-fraction {fraction:g}: give a number from 0 to below 1.")
+    if split.get("val") or not fraction:
+        return dict(split)
+    by_patient = _by_patient(split["train"])
+    patients = sorted(by_patient, key=lambda patient: draw_order(patient, seed))
+    count = min(max(round(fraction * len(patients)), 1), len(patients) - 1)
+    drawn = set(patients[:count])
+    return {
+        **split,
+        "train": [s for s in split["train"] if s.patient not in drawn],
+        "val": [s for s in split["train"] if s.patient in drawn],
+    }
+
+
+def splits_to_write(split: Mapping[str, list[SliceId]]) -> Split:
+    """``train`` and ``test``, and ``val`` if it has slices."""
+    return {name: split.get(name, []) for name in SPLITS if name != "val" or split.get(name)}
 
 
 def _by_patient(slices: Iterable[SliceId]) -> dict[str, list[SliceId]]:

@@ -18,7 +18,7 @@ from ..datasets.lesion_coco import (
     written_at_once,
 )
 from ..datasets.lesion_masks import MASK_TYPES
-from ..datasets.splits import SliceId, Split, check_patients_apart, with_val
+from ..datasets.splits import SliceId, Split, check_patients_apart, splits_to_write
 from .cncb_archive import Archive, ArchiveSlice, pair_slices, read_all_labels
 
 
@@ -55,7 +55,7 @@ def prepare_cncb(
     Args:
         archive: with the image and mask files.
         pairs: its slices, from :func:`find_slices`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val``, the test slices are used.
+        split: slices of ``train``, ``val`` and ``test``; without ``val``, none is written.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``.
         min_area: lesions of fewer pixels are background.
@@ -73,7 +73,7 @@ def prepare_cncb(
     output = Path(output)
     check_output(output, overwrite)
     by_id = {pair.id: pair for pair in pairs}
-    chosen = {name: [by_id[i] for i in sorted(own)] for name, own in with_val(split).items()}
+    chosen = {name: [by_id[i] for i in sorted(own)] for name, own in splits_to_write(split).items()}
     used = {pair.id: pair for own in chosen.values() for pair in own}
     labels = _read_checked(archive, list(used.values()))
     with written_at_once(output) as (images, annotations):

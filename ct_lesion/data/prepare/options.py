@@ -19,6 +19,7 @@ from ..datasets.splits import (
     SPLITS,
     SliceId,
     Split,
+    draw_val,
     split_by_fractions,
     split_by_lists,
     split_by_patients,
@@ -71,7 +72,16 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VAL", "TEST"),
         help="split the patients at random into these fractions (default: 0.7 0.1 0.2)",
     )
-    how.add_argument("--seed", type=int, default=0, help="for --split-fractions (default: 0)")
+    how.add_argument("--seed", type=int, default=0, help="of the random draws (default: 0)")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.1,
+        metavar="FRACTION",
+        help="fraction of the training patients to hold out as val, which chooses the best "
+        "weights, where --split-file has no val or --test-patients is given; 0: no val, and a "
+        "training keeps its last weights (default: 0.1)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier dataset")
 
 
@@ -115,9 +125,10 @@ def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> S
             raise DatasetError(
                 "--split-file: give train=LIST and test=LIST, and optionally val=LIST."
             )
-        return split_by_lists(slices, lists)
+        return draw_val(split_by_lists(slices, lists), args.val_fraction, args.seed)
     if args.test_patients:
-        return split_by_patients(slices, args.test_patients)
+        split = split_by_patients(slices, args.test_patients)
+        return draw_val(split, args.val_fraction, args.seed)
     return split_by_fractions(slices, args.split_fractions, args.seed)
 
 
@@ -131,7 +142,7 @@ def print_result(
     if unused:
         print(f"\n{unused} slices are not listed and were left out.")
     if not split.get("val"):
-        print("\nThere are no val slices: val is a copy of test. Do not tune on it.")
+        print("\nThere is no val split: a training keeps its last weights, not its best.")
     print(f"\nWritten: {output / ANNOTATION_FOLDER} and the images beside it.")
 
 

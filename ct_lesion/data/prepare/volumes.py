@@ -29,7 +29,7 @@ from ..datasets.lesion_coco import (
     write_annotations,
     written_at_once,
 )
-from ..datasets.splits import SPLITS, SliceId, Split, check_patients_apart, with_val
+from ..datasets.splits import SliceId, Split, check_patients_apart, splits_to_write
 from .volume_pairs import LabelMap, VolumePair
 
 DESCRIPTION = "chest CT lesions from volumes"
@@ -110,7 +110,7 @@ def prepare_volumes(
 
     Args:
         checked: from :func:`check_pairs`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val``, the test slices are used.
+        split: slices of ``train``, ``val`` and ``test``; without ``val``, none is written.
         labels: meaning of the masks' values.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``; ``None`` for all that the labels allow.
@@ -130,14 +130,15 @@ def prepare_volumes(
     output = Path(output)
     check_output(output, overwrite)
     splits_of: dict[SliceId, list[str]] = defaultdict(list)
-    for name, slices in with_val(split).items():
+    written = splits_to_write(split)
+    for name, slices in written.items():
         for slice_id in slices:
             splits_of[slice_id].append(name)
     recorded = _recorded_window(checked, options)
     datasets = {
         (key, name): CocoDataset(DESCRIPTION, key, name, min_area, recorded)
         for key in keys
-        for name in SPLITS
+        for name in written
     }
     with written_at_once(output) as (images, annotations):
         for item in tqdm(checked, desc="writing slices", unit="scan", disable=None):

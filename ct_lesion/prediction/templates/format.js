@@ -64,8 +64,10 @@ function certainty(summary) {
 /** Date and model in a line; the footer has all facts. */
 function madeBy() {
   const [model] = Object.entries(page.model);
+  const data = page.model["segmentation trained on"];
   return element("p", { class: "soft made" },
-    `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : ""));
+    `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : "")
+      + (data ? `, trained on ${data}` : ""));
 }
 
 /** The hash of the viewer of a scan; the slice counts from 0. */

@@ -21,6 +21,7 @@ from ct_lesion.evaluation.classification import (
     PREDICTIONS_FILE,
     ROI_BATCHES_FILE,
 )
+from ct_lesion.evaluation.classification_metrics import PER_CLASS
 from ct_lesion.evaluation.lesion_evaluator import (
     GROUND_TRUTH_FILE,
     RESULTS_FILE,
@@ -138,13 +139,20 @@ def read_classification(folder: Path) -> ClassificationResult:
         raise RunError(
             f"{path}: is incomplete ({type(error).__name__}: {error}). Evaluate the run again."
         ) from None
+    metrics = read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION)
+    expected = {f"{metric}/{name}" for metric in PER_CLASS for name in class_names}
+    if tuple(metrics["classes"]) != class_names or expected - metrics["metrics"].keys():
+        raise RunError(
+            f"{folder / CLASSIFICATION_METRICS_FILE}: lacks metrics of the classes in "
+            f"{PREDICTIONS_FILE}, {', '.join(class_names)[:200]}. {ADVICE}"
+        )
     return ClassificationResult(
         folder.name,
         class_names,
         *texts,
         labels,
         logits,
-        read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION),
+        metrics,
         read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True),
         _roi_batches(folder / ROI_BATCHES_FILE, texts[0].tolist()),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
 from ct_lesion.engine.fingerprint import hash_weights
@@ -130,13 +131,19 @@ def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
         raise RunError(f"{folder}: is not a run of tools/train_net.py; it holds no config.yaml.")
+    cfg = read_config(str(config), [])
+    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
+        raise RunError(
+            f"{config}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is unknown. Give a "
+            "run of ct_lesion."
+        )
     evaluations = sorted(p for p in folder.glob("inference/*") if p.is_dir())
     curves, unusable = _read_curves(folder / METRICS_FILE)
     notes = [f"{name}: {unusable} values in {METRICS_FILE} are not numbers and are not drawn."]
     run = Run(
         folder,
         name,
-        read_config(str(config), []),
+        cfg,
         read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
         curves,
         {p.name: read_segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},

@@ -189,7 +189,9 @@ def _training(cfg: CfgNode) -> str:
 
 
 def _selection(cfg: CfgNode, reported: str) -> str:
-    dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else "no dataset"
+    if not cfg.DATASETS.TEST:
+        return "the last weights are kept; nothing is evaluated while the model trains"
+    dataset = cfg.DATASETS.TEST[0]
     text = f"the best by {cfg.TEST.BEST_METRIC} on {dataset} and the last are kept"
     if dataset == reported and 0 < cfg.TEST.EVAL_PERIOD < cfg.SOLVER.MAX_ITER:
         text += "; the best was chosen on the reported slices, so its results are too optimistic"

@@ -7,7 +7,7 @@ from ct_lesion.errors import DatasetError
 
 @pytest.mark.parametrize("mask_type", MASK_TYPES.values(), ids=MASK_TYPES)
 def test_shipped_names_load_with_their_classes(datasets, mask_type):
-    for split in ("train", "val", "test"):
+    for split in ("train", "test"):
         name = f"{mask_type.dataset}_{split}"
         records = DatasetCatalog.get(name)
         assert len(records) == 6
@@ -26,12 +26,12 @@ def test_records_keep_what_detectron2_drops(datasets):
 
 
 def test_the_folder_is_looked_up_when_a_dataset_is_loaded(datasets, monkeypatch, tmp_path):
-    DatasetCatalog.get("cncb_lesion_val")
+    DatasetCatalog.get("cncb_lesion_test")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "elsewhere"))
     with pytest.raises(DatasetError) as error:
-        DatasetCatalog.get("cncb_lesion_val")
+        DatasetCatalog.get("cncb_lesion_test")
     message = str(error.value)
-    assert f"{tmp_path}/elsewhere/cncb/annotations/cncb_lesion_val.json does not exist" in message
+    assert f"{tmp_path}/elsewhere/cncb/annotations/cncb_lesion_test.json does not exist" in message
     assert f"DETECTRON2_DATASETS is {tmp_path}/elsewhere" in message
     assert "python tools/prepare_cncb.py" in message
 

@@ -6,6 +6,7 @@ from ct_lesion.data.datasets.splits import (
     SliceId,
     _share,
     check_patients_apart,
+    draw_val,
     read_split_list,
     shared_between,
     split_by_class,
@@ -146,3 +147,39 @@ def test_groups_with_common_items_are_found_two_by_two_in_natural_order():
     ]
     pairs = {"a": {("x", "1")}, "b": {("y", "1")}, "c": {("x", "1")}}
     assert list(shared_between(pairs)) == [("a", "c", [("x", "1")])]
+
+
+def patients(slices: list[SliceId]) -> set[str]:
+    return {slice_id.patient for slice_id in slices}
+
+
+def test_validation_patients_are_drawn_from_the_training_patients_with_a_seed():
+    split = split_by_patients(SLICES, ["3", "5"])  # 8 patients train
+    drawn = draw_val(split, 0.25, seed=0)
+    assert [len(patients(drawn[name])) for name in ("train", "val", "test")] == [6, 2, 2]
+    assert patients(drawn["test"]) == {"3", "5"}
+    assert sorted(drawn["train"] + drawn["val"]) == sorted(split["train"])
+    check_patients_apart(drawn)
+    again = draw_val({**split, "train": split["train"][::-1]}, 0.25, seed=0)
+    assert patients(again["val"]) == patients(drawn["val"])
+    others = [patients(draw_val(split, 0.25, seed=seed)["val"]) for seed in range(1, 9)]
+    assert any(val != patients(drawn["val"]) for val in others)
+
+
+def test_validation_is_not_drawn_where_it_is_given_refused_or_impossible():
+    given = {"train": SLICES[:9], "val": SLICES[9:12], "test": SLICES[12:]}
+    assert draw_val(given, 0.5, seed=0) == given
+    assert draw_val({"train": SLICES[:9], "test": []}, 0, seed=0)["train"] == SLICES[:9]
+    few = draw_val({"train": SLICES[:6], "test": []}, 0.01, seed=0)  # 2 patients, one is drawn
+    assert len(patients(few["train"])) == len(patients(few["val"])) == 1
+    assert draw_val({"train": SLICES[:3], "test": []}, 0.5, seed=0)["val"] == []
+    for fraction in (-0.1, 1.0, float("nan")):
+        with pytest.raises(DatasetError, match="--val-fraction"):
+            draw_val(given, fraction, seed=0)
+
+
+def test_a_tenth_of_the_published_training_patients_is_13_with_65_slices(shared):
+    path = shared / "data/splits/authors_train_split_segmentation.txt"
+    split = draw_val({"train": read_split_list(path), "test": []}, 0.1, seed=0)
+    assert len(patients(split["val"])) == 13
+    assert (len(split["val"]), len(split["train"])) == (65, 585)

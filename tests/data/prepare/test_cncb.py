@@ -42,10 +42,9 @@ def test_each_mask_type_has_its_classes(lesion_root):
     assert {a["area"] for a in ggo["annotations"]} == {120}
 
 
-def test_val_is_a_copy_of_test_if_it_has_no_list(lesion_root):
-    val, test = (read(lesion_root, "cncb_lesion", name) for name in ("val", "test"))
-    assert val["images"] == test["images"]
-    assert val["info"]["split"] == "val"
+def test_without_validation_slices_no_val_is_written(lesion_root):
+    written = {path.name for path in (lesion_root / "cncb/annotations").glob("cncb_lesion_*")}
+    assert written == {"cncb_lesion_train.json", "cncb_lesion_test.json"}
 
 
 def test_images_are_copied_byte_for_byte(lesion_archive, lesion_root):
@@ -98,4 +97,4 @@ def test_an_interrupted_run_leaves_nothing(prepared, monkeypatch, tmp_path):
     monkeypatch.setattr(cncb_prepare, "_coco_json", fail)
     with pytest.raises(KeyboardInterrupt):
         prepared()
-    assert list((tmp_path / "cncb").iterdir()) == []
+    assert not (tmp_path / "cncb").exists()

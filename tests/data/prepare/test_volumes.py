@@ -104,12 +104,13 @@ def test_lesions_of_unspecified_kind_without_a_lung_field(folders, tmp_path):
         prepare(folders, tmp_path, labels, mask_types=["ggo"], overwrite=True)
 
 
-def test_val_is_a_copy_of_test_if_it_has_no_slices(folders, tmp_path):
+def test_without_validation_slices_no_val_is_written(folders, tmp_path):
     checked = check_pairs(*pair_folders(*folders), LABELS)
     split = split_by_patients([s for item in checked for s in item.slice_ids], ["b"])
     prepare_volumes(checked, split, LABELS, tmp_path / "cncb", mask_types=["merge"])
-    val, test = (read(tmp_path, "cncb_lesion", name) for name in ("val", "test"))
-    assert val["images"] == test["images"] and len(test["images"]) == 12
+    written = {path.name for path in (tmp_path / "cncb/annotations").iterdir()}
+    assert written == {"cncb_lesion_train.json", "cncb_lesion_test.json"}
+    assert len(read(tmp_path, "cncb_lesion", "test")["images"]) == 12
 
 
 def test_a_dicom_series_with_a_mask_volume(tmp_path):

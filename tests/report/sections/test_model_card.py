@@ -42,6 +42,7 @@ def test_a_later_evaluation_does_not_change_the_training_on_the_card(
 ):
     folder = segmentation_run()
     overrides = ["MODEL.WEIGHTS", "first.pth", "SOLVER.BASE_LR", 0.5, "TEST.EVAL_PERIOD", period]
+    overrides += ["DATASETS.TEST", "('cncb_lesion_test',)"]
     trained = load_config("segmentation/resnet18_t2.yaml", overrides)
     Window(kind="range", clahe=7, side=256).into_config(trained)
     record = {"seconds": 60, "config": trained.dump()}
