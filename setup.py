@@ -111,6 +111,12 @@ setup(
     },
     extras_require={
         "fast": ["numba>=0.60"],
-        "dev": ["pytest>=8.0", "hypothesis>=6.80", "ruff>=0.9", "selenium>=4.20"],
+        "dev": [
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.80",
+            "ruff>=0.9",
+            "selenium>=4.20",
+        ],
     },
 )

@@ -9,9 +9,10 @@ export CT_LESION_VENV="${CT_LESION_VENV:-$ROOT/.venv}"
 bash "$ROOT/tools/setup_env.sh"
 cd "$ROOT"
 
-# The networks in the tests are tiny: more threads would slow them down.
-threads="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads < 4 ? threads : 4))}"
+# A worker for each core, up to 4. The tests' networks are tiny: more threads would slow them down.
+cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
+workers="$((cores < 4 ? cores : 4))"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 # Tests of the prediction page need a browser; without one they are skipped.
 install_browser() {
@@ -36,5 +37,6 @@ status=0
 "$python" -m ruff format --check . || status=1
 ((status == 0)) || echo "run_tests: ruff found faults (above); running the tests anyway"
 # last, so that the output ends with pytest's summary; its exit code 5 (no test found) is a failure
-"$python" -m pytest --durations=5 "$@" || status=$?
+# loadfile: the tests of a file share its fixtures, so they run in one worker
+"$python" -m pytest -n "$workers" --dist loadfile --durations=5 "$@" || status=$?
 exit "$status"
