@@ -54,7 +54,8 @@ def test_quick_recipes_evaluate_at_the_end_only(leaf):
 
 def test_each_segmentation_config_has_a_classification_config():
     names = [{path.name for path in (CONFIGS / task).iterdir()} for task in TASKS]
-    assert names[0] == names[1]
+    # the shipped model's network has 128 maps and is a segmenter only
+    assert names[0] - {"public_ct_resnet18_t1.yaml"} == names[1]
 
 
 def test_an_unknown_config_lists_those_that_exist():

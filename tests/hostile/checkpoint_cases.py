@@ -374,7 +374,7 @@ def _array_hand_made() -> dict[str, tuple[bytes, str]]:
 ARRAYS = [
     Case("good", "weights", file("a.pkl", good_arrays()), LOADED),
     Case(
-        "calls",
+        "calls in a pkl",
         "weights",
         lambda folder: many(
             folder, [pickle.dumps({"model": o, "__author__": "x"}) for o in touching()], ".pkl"
@@ -415,7 +415,7 @@ ARRAYS = [
         file("a.pkl", pickle.dumps({"a": np.ones(1)})),
         "does not fit",
     ),
-    Case("a list", "weights", file("a.pkl", pickle.dumps([1])), "holds a list"),
+    Case("a pickled list", "weights", file("a.pkl", pickle.dumps([1])), "holds a list"),
     *(
         variants(f"truncated, protocol {p}", "weights", cut(good_arrays(p)), ".pkl", "too early")
         for p in (2, 5)

@@ -88,8 +88,8 @@ def test_a_second_job_in_the_folder_is_refused(train, tmp_path, job):
         (["MODEL.ROI_HEADS.NUM_CLASSES", "2"], "has 1 classes: Lesion"),
         (["DATASETS.TEST", "('cncb_lesion_train',)"], "share patients: patients 0, 1 are in"),
         (["MODEL.RPN.IN_FEATURES", "['p5']"], "MODEL.RPN.IN_FEATURES is ['p5']"),
-        (["--eval-only"], "MODEL.WEIGHTS is empty"),
-        (["--eval-only", "MODEL.WEIGHTS", "gone.pth"], "gone.pth does not exist"),
+        (["--eval-only", *TEST_SET], "MODEL.WEIGHTS is empty"),
+        (["--eval-only", *TEST_SET, "MODEL.WEIGHTS", "gone.pth"], "gone.pth does not exist"),
         (["SOLVER.OPTIMIZER", "Magic"], "SOLVER.OPTIMIZER is 'Magic'"),
     ],
 )

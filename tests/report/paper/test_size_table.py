@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import pytest
 from detectron2.config import CfgNode
@@ -89,11 +90,17 @@ def test_a_network_with_another_parameter_count_is_reported_as_different():
     assert row["paper's figures"].endswith("The run's network differs from the release's.")
 
 
-def test_datasets_on_this_machine_are_counted(datasets):
+def test_datasets_on_this_machine_are_counted(datasets, tmp_path, monkeypatch):
+    # as earlier versions prepared datasets: without a validation split, val is a copy of test
+    annotations = tmp_path / "cncb/annotations"
+    shutil.copytree(datasets / "cncb/annotations", annotations)
+    (tmp_path / "cncb/images").symlink_to(datasets / "cncb/images")
+    shutil.copy(annotations / "cncb_lesion_test.json", annotations / "cncb_lesion_val.json")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     table = table_of("segmentation/resnet18_t1.yaml", "classification/resnet18_t1.yaml")
     segmentation, classification, *_ = table.records()
     keys = ("train", "val", "test", "test / train")
-    # two patients of three slices to train, two held out, which serve as val as well
+    # two patients of three slices to train, two held out
     assert [segmentation[key] for key in keys] == [6, None, 6, 1.0]
     assert segmentation["splits, paper"] == "650 / - / 100 (0.16)"
     assert any("cncb_lesion has no validation split" in note for note in table.notes)
