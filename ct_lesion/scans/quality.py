@@ -16,6 +16,7 @@ from .windows import DEFAULT_WINDOW, Window
 
 FEWEST_SLICES = 10
 WIDEST_SLICE_SPACING_MM = 10.0
+PIXELS_MM = (0.1, 10.0)  # wide limits: small fields of view, shrunk slices
 LARGEST_TILT_DEGREES = 1.0
 UNEQUAL_PIXELS = 0.01  # of the spacing
 BODY_HU = -400
@@ -146,6 +147,12 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
             "spacing",
             f"slices {between:.1f} mm apart (more than {WIDEST_SLICE_SPACING_MM:g}): lesions "
             "between them may be missed",
+        )
+    if min(rows, columns) < PIXELS_MM[0] or max(rows, columns) > PIXELS_MM[1]:
+        yield QCFinding(
+            "spacing",
+            f"pixels of {rows:.4g} mm by {columns:.4g} mm are not those of a chest CT: its lengths "
+            "may be in another unit than mm, and areas and volumes wrong",
         )
     if abs(rows - columns) > UNEQUAL_PIXELS * max(rows, columns):
         yield QCFinding(

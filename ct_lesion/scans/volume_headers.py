@@ -51,6 +51,11 @@ _META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _META_SIZES = ("ElementSpacing", "ElementSize")
 # NRRD fields without spaces
 _NRRD_SIZES, _NRRD_AXES = ("spacings", "spacedirections"), ("spacedirections",)
+_UNITS = ("spaceunits", "units", "distanceunits")
+_MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
+_NO_UNITS = ("", "?", "???", "none")
+_MARKS = re.compile(r'["\s]+')
+_SPACES = re.compile(r"(left|right)-(anterior|posterior)-superior(-time)?|(las|lps|ras)t?")
 
 
 def check_voxels(path: str | Path, size: Sequence[int], what: str) -> None:
@@ -120,7 +125,11 @@ def data_files(path: Path) -> tuple[Path, ...]:
 def missing_geometry(path: Path) -> tuple[bool, bool]:
     """Whether an NRRD or MetaImage header lacks the size of a voxel, and the orientation.
 
-    ITK then takes 1 mm, and axes to the patient's left, back and head.
+    ITK then takes 1 mm, and axes to the patient's left, back and head. It does so too with the
+    axes of an NRRD space that is not the patient's, e.g. the scanner's.
+
+    Raises:
+        DatasetError: lengths are in another unit than mm, which ITK ignores.
     """
     nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
     sizes, axes = (_NRRD_SIZES, _NRRD_AXES) if nrrd else (_META_SIZES, _META_MATRICES)
@@ -133,9 +142,17 @@ def missing_geometry(path: Path) -> tuple[bool, bool]:
         if not line or key == "elementdatafile":
             break
         fields[key] = value.lower()
+    for unit in (_MARKS.sub(" ", fields.get(key, "")) for key in _UNITS):
+        other = [word for word in unit.split() if word not in (*_MILLIMETRES, *_NO_UNITS)]
+        if other:
+            raise DatasetError(
+                f"{path}: its lengths are in {other[0]}, and only mm are read. Write its sizes, "
+                "directions and origin in mm."
+            )
+    named = not nrrd or bool(_SPACES.fullmatch(fields.get("space", "").strip()))
     unknown = any(word in fields.get(key, "") for key in _NRRD_SIZES for word in ("nan", "none"))
     given = [any(key.lower() in fields for key in keys) for keys in (sizes, axes)]
-    return unknown or not given[0], not given[1]
+    return unknown or not given[0], not (given[1] and named)
 
 
 def _nrrd_names(path: Path) -> list[str]:

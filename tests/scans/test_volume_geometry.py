@@ -13,6 +13,7 @@ from ct_lesion.data.prepare.volumes import check_pairs
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
+from ct_lesion.scans.volume_headers import missing_geometry
 
 # of write_volume: voxels of 0.7 x 0.8 x 2.5 mm from LPS (-11, 22, -33), in RAS
 SFORM = [-0.7, 0, 0, 11, 0, -0.8, 0, -22, 0, 0, 2.5, -33]
@@ -193,3 +194,40 @@ def test_sheared_space_directions_are_refused(tmp_path):
     path.write_bytes(header.encode() + toy_hu().tobytes())
     with pytest.raises(DatasetError, match=r"its axes are sheared by 11\.3 degrees"):
         open_scan(path)
+
+
+DIRECTIONS = "space directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)"
+
+
+def header_file(folder, name, *lines):
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("space", "no_orientation"),
+    [
+        ("space: left-posterior-superior", False),
+        ("space: RAS", False),
+        ("space: scanner-xyz", True),
+        ("space dimension: 3", True),
+    ],
+)
+def test_only_axes_of_the_patient_are_an_orientation(tmp_path, space, no_orientation):
+    units = 'space units: "mm" "mm" "mm"'
+    path = header_file(tmp_path, "a.nrrd", "NRRD0004", "dimension: 3", space, DIRECTIONS, units)
+    assert missing_geometry(path) == (False, no_orientation)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "unit"),
+    [
+        ("a.nrrd", ["NRRD0004", DIRECTIONS, 'space units: "microns" "microns" "microns"'], "micr"),
+        ("a.nhdr", ["NRRD0004", "spacings: 0.07 0.08 0.25", 'units: "cm" "cm" "cm"'], "cm"),
+        ("a.mha", ["ObjectType = Image", "ElementSpacing = 1 1 1", "DistanceUnits = um"], "um"),
+    ],
+)
+def test_lengths_in_another_unit_are_refused(tmp_path, name, lines, unit):
+    with pytest.raises(DatasetError, match=f"its lengths are in {unit}.*only mm are read"):
+        missing_geometry(header_file(tmp_path, name, *lines))

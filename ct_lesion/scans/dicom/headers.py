@@ -67,6 +67,7 @@ _KEYWORDS = [
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PhotometricInterpretation",

@@ -141,6 +141,13 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
         raise InvalidDicomError(
             f"BitsStored {stored} and HighBit {highest} do not fit BitsAllocated {allocated}"
         )
+    if highest >= stored:  # GDCM reads the lowest bits, whatever HighBit says
+        raise InvalidDicomError(
+            f"HighBit is {highest} but BitsStored {stored}: its pixels may not be in the lowest "
+            f"bits. If they are, set HighBit to {stored - 1}"
+        )
+    if header.get("ModalityLUTSequence"):
+        raise InvalidDicomError("a table makes HU of its pixels (ModalityLUTSequence)")
     if whole_of(header, "PixelRepresentation") > 1:
         raise InvalidDicomError("PixelRepresentation is neither 0 nor 1")
     slope = number_of(header, "RescaleSlope", 1.0)

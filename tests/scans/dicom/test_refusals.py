@@ -3,11 +3,14 @@
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
 from toy_scans import all_values, toy_hu, write_series, write_volume
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.scans.dicom.values import check_image_tags
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans, open_scan
 
@@ -152,3 +155,19 @@ def test_a_damaged_file_does_not_hide_the_others(tmp_path, content):
     assert scan.open().shape == (12, 32, 32)
     with pytest.raises(DatasetError, match=r"zz\.dcm: cannot be read as DICOM"):
         broken.open()
+
+
+def test_pixels_outside_the_lowest_bits_are_refused():
+    header = Dataset()
+    header.Rows = header.Columns = 4
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 12, 15
+    with pytest.raises(InvalidDicomError, match="HighBit is 15 but BitsStored 12"):
+        check_image_tags("a.dcm", header)
+
+
+def test_a_table_of_hu_is_refused():
+    header = Dataset()
+    header.Rows = header.Columns = 4
+    header.ModalityLUTSequence = [Dataset()]
+    with pytest.raises(InvalidDicomError, match="ModalityLUTSequence"):
+        check_image_tags("a.dcm", header)
