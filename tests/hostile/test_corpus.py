@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import array_cases
 import checkpoint_cases
 import config_cases
 import dataset_cases
@@ -12,6 +13,7 @@ import picture_cases
 import pytest
 import resume_cases
 import run_cases
+import safetensors_cases
 import volume_cases
 from cases import CANARY, MIXED, REFUSED, Case
 from sandbox import MOST_MEGABYTES, Sandbox
@@ -19,8 +21,8 @@ from sandbox import MOST_MEGABYTES, Sandbox
 CASES = [
     case
     for module in (
-        *(checkpoint_cases, resume_cases, config_cases, picture_cases),
-        *(dataset_cases, run_cases, dicom_cases, volume_cases),
+        *(checkpoint_cases, array_cases, safetensors_cases, resume_cases),
+        *(config_cases, picture_cases, dataset_cases, run_cases, dicom_cases, volume_cases),
     )
     for case in module.CASES
 ]

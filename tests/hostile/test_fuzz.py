@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CANARY
-from checkpoint_cases import good_safetensors, good_torch
+from checkpoint_cases import good_torch
 from dataset_cases import coco, good_covidx
 from dicom_cases import good_dicom
 from hypothesis import HealthCheck, Phase, given, settings
@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from picture_cases import encoded, good_archive
 from pydicom.uid import JPEGLSLossless, RLELossless
 from run_cases import RUN, good_cache, write_run
+from safetensors_cases import good_safetensors
 from sandbox import MOST_MEGABYTES, Sandbox
 from volume_cases import VALID, good_nifti_gz
 
