@@ -16,8 +16,8 @@ import SimpleITK as sitk
 from ct_lesion.errors import DatasetError
 
 from .geometry import Geometry
-from .nifti_checks import NOT_FINITE
-from .nifti_header import NiftiHeader
+from .volumes.nifti_checks import NOT_FINITE
+from .volumes.nifti_header import NiftiHeader
 from .windows import DEFAULT_WINDOW, Window
 
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"

@@ -29,7 +29,7 @@ from ..scan import (
     place_slices,
     to_hu,
 )
-from ..volume_headers import check_voxels
+from ..volumes.headers import check_voxels
 from .acquisitions import SAME_POSITION_MM, check_one_acquisition
 from .headers import SliceHeader, slice_header
 from .steps import slice_thicknesses, step_findings
