@@ -1,5 +1,6 @@
 """``report.png``: a scan and its lesions in one picture, for a slide or a message."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,13 @@ from ct_lesion.pages.palette import lesion_colour
 
 from ..slices import SlicePrediction
 from .overlays import draw_outlines
-from .text import font, shortened, wrapped
+from .text import font, shortened
 
 WIDTH, HEIGHT = 1600, 900
 MOST_LESIONS = 4  # whose largest slices are shown
 MARGIN, GAP = 24, 16
 CELL_WIDTH, CELL_HEIGHT = 376, 348  # of a picture
+LETTERS = 50  # of a line of a warning
 TOP, SECOND = 84, 476  # of the rows of pictures
 INK, SOFT, NIGHT, WARNING = "#1c2733", "#5b6875", "#0c0f12", "#b34700"
 
@@ -163,7 +165,7 @@ def _write_facts(draw: ImageDraw.ImageDraw, summary: dict) -> None:
         y += 30
     y += 8
     for finding in summary["qc"]:
-        for line in wrapped(f"Warning: {finding['message']}", CELL_WIDTH, font(14)):
+        for line in textwrap.wrap(f"Warning: {finding['message']}", LETTERS):
             if y > TOP + CELL_HEIGHT - 18:
                 draw.text((x, y), "More in summary.json.", WARNING, font(14))
                 return
