@@ -7,6 +7,7 @@ from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
 from ct_lesion.checkpoint import config_from_description
+from ct_lesion.config import matching_config
 from ct_lesion.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -24,6 +25,14 @@ AT_THE_END = [leaf for leaf in LEAVES if "quick/" in leaf or leaf == "finetune.y
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_every_shipped_config_builds(leaf):
     build_model(load_config(leaf, ["MODEL.DEVICE", "cpu"]))
+
+
+def test_a_config_is_recognised_by_its_model():
+    changed = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "a.pth", "SOLVER.BASE_LR", "1.0"]
+    for name in ("segmentation/resnet18_t1.yaml", "segmentation/resnet34_t1_ggo.yaml"):
+        assert matching_config(load_config(name, changed)) == name
+    other = load_config("classification/resnet18_t1.yaml", ["MODEL.ROI_BATCH.SIZE", "64"])
+    assert matching_config(other) == ""
 
 
 def test_the_mask_types_have_their_datasets_and_classes():
