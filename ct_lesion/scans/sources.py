@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.zip_files import zip_of
 
 from .dicom.grouping import DicomSeries, group_series
 from .dicom.headers import DICOM_ENDINGS
@@ -176,7 +177,8 @@ def _reconstruction_notes(series: Sequence[DicomSeries]) -> list[str]:
     )
     return [
         f"{place}: {count} CT series of one patient and study, perhaps reconstructions of one "
-        f"scan, are each read. `{LIST_COMMAND} {place}` lists them, --series-uid chooses"
+        f"scan, are each read. `{LIST_COMMAND} {zip_of(Path(place)) or place}` lists them, "
+        "--series-uid chooses"
         for (place, *_), count in groups.items()
         if count > 1
     ]
