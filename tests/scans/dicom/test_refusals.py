@@ -6,7 +6,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
+from pydicom.uid import (
+    JPEGLSLossless,
+    MRImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
 from toy_scans import all_values, toy_hu, write_series, write_volume
 
 from ct_lesion.errors import DatasetError
@@ -24,9 +28,10 @@ def without_pixels(ds, z):
     del ds.PixelData, ds.Rows, ds.Columns
 
 
-def enhanced(ds, z):
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    ds.NumberOfFrames = 1
+def multi_frame(ds, z):
+    sop_class = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+    ds.NumberOfFrames = 2
 
 
 def localizer(ds, z):
@@ -41,7 +46,7 @@ FAULTS = [
     (called_scout, "a scout"),
     (as_mr, "modality MR, not CT"),
     (without_pixels, "holds no image"),
-    (enhanced, "enhanced"),
+    (multi_frame, "multi-frame image of class Multi-frame Grayscale Word"),
     (localizer, "a scout"),
 ]
 
@@ -85,13 +90,15 @@ def test_a_series_is_selected_by_uid(tmp_path):
     both = find_scans([tmp_path / "ct"], options=ReadOptions())
     assert [source.name for source in both] == ["ct-series1", "ct-series2"]
     uid = str(pydicom.dcmread(both[1].files[0]).SeriesInstanceUID)
-    (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uid))
+    (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=(uid,)))
     np.testing.assert_array_equal(all_values(one.open()), toy_hu(seed=2))
+    uids = tuple(str(pydicom.dcmread(s.files[0]).SeriesInstanceUID) for s in both)
+    assert len(find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uids))) == 2
     with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not found.*Toy 1.*Toy 2"):
-        find_scans([tmp_path / "ct"], options=ReadOptions(series_uid="1.2"))
+        find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=("1.2",)))
     volume = write_volume(tmp_path / "v.nii", toy_hu())
     with pytest.raises(DatasetError, match="there is no DICOM series"):
-        find_scans([volume], options=ReadOptions(series_uid="1.2"))
+        find_scans([volume], options=ReadOptions(series_uid=("1.2",)))
 
 
 def without_position(ds, z):
