@@ -76,7 +76,10 @@ def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha25
 
 
 def made_from(
-    files: Sequence[Path], models: Sequence[TrainedModel], options: dict[str, Any]
+    files: Sequence[Path],
+    models: Sequence[TrainedModel],
+    options: dict[str, Any],
+    lost: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that a scan's results depend on, JSON-ready.
 
@@ -84,6 +87,7 @@ def made_from(
         files: of the scan.
         models: segmenter and classifier.
         options: those that the results depend on.
+        lost: messages about unreadable files, which make the scan incomplete.
 
     Raises:
         DatasetError: a file cannot be read.
@@ -101,6 +105,8 @@ def made_from(
         "options": options,
         "ct_lesion": __version__,
     }
+    if lost:
+        made["lost"] = lost
     return json.loads(json.dumps(made))  # lists for tuples, as read from a file
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _LONGEST = 100  # characters; file systems allow 255 bytes, and endings are added
 _HASH_DIGITS = 8
@@ -23,6 +24,11 @@ def safe_name(text: str) -> str:
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{name or 'scan'}-{digest[:_HASH_DIGITS]}"
+
+
+def some_names(paths: Sequence[Path], most: int = 3) -> str:
+    """The names of the first files, for a message."""
+    return ", ".join(path.name for path in paths[:most]) + (", ..." if len(paths) > most else "")
 
 
 def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:

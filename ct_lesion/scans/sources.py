@@ -13,12 +13,12 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.folders import walk_folder
 
 from .dicom.grouping import DicomSeries, group_series
-from .dicom.headers import DICOM_ENDINGS, is_dicom_file
+from .dicom.headers import is_dicom_file
 from .dicom.series import open_series
-from .names import natural_key, safe_name, unique_names
+from .names import natural_key, safe_name, some_names, unique_names
 from .picture_stack import is_picture_file, is_stack, open_pictures
-from .quality import check_scan
-from .scan import QCFinding, ReadOptions, Scan
+from .quality import check_scan, lost_slices
+from .scan import INCOMPLETE, QCFinding, ReadOptions, Scan
 from .volume_files import files_of_volume, is_volume_file, open_volume, volume_stem
 
 _OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
@@ -26,7 +26,7 @@ _OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
     "volume": lambda name, files, options: open_volume(name, files[0], options),
     "pictures": open_pictures,
 }
-_MOST_NAMED = 3
+_MOST_NAMED = 3  # scans and notes in an error
 _RESERVED = ("index.html",)  # the page of a prediction, beside the folders of the scans
 
 
@@ -48,6 +48,11 @@ class ScanSource:
     options: ReadOptions = field(default_factory=ReadOptions, repr=False)
     findings: tuple[QCFinding, ...] = ()
     fault: str | None = None
+
+    @property
+    def lost(self) -> list[str]:
+        """Messages of the findings that make the scan incomplete, as far as they are known."""
+        return [finding.message for finding in self.findings if finding.code in INCOMPLETE]
 
     def open(self) -> Scan:
         """Open the scan and run the quality checks.
@@ -76,6 +81,8 @@ class _Found:
     """Files that the user named individually: an error if unusable, never skipped."""
     unreadable: list[Path] = field(default_factory=list)
     """Empty or unreadable files and broken links: lost slices, if they lie beside slices."""
+    unreadable_folders: list[Path] = field(default_factory=list)
+    """They may hold slices of the scan in the folder that they lie in."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, root: Path) -> bool:
@@ -168,6 +175,7 @@ def _take_input(item: str, found: _Found) -> None:
 
 def _take_folder(folder: Path, found: _Found) -> None:
     def unreadable(error: OSError) -> None:
+        found.unreadable_folders.append(Path(error.filename).absolute())
         found.notes.append(f"{error.filename}: folder cannot be read ({error.strerror})")
 
     walk = walk_folder(folder, unreadable)
@@ -194,12 +202,7 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
         ([path for path in skipped if path not in unreadable], "files of other kinds"),
     ):
         if paths:
-            found.notes.append(f"{item}: skipped {len(paths)} {what}: {_some_names(paths)}")
-
-
-def _some_names(paths: Sequence[Path]) -> str:
-    more = ", ..." if len(paths) > _MOST_NAMED else ""
-    return ", ".join(path.name for path in paths[:_MOST_NAMED]) + more
+            found.notes.append(f"{item}: skipped {len(paths)} {what}: {some_names(paths)}")
 
 
 def _is_unreadable(path: Path) -> bool:
@@ -226,6 +229,7 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
             usable.append(one)
     cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
     lost = [*found.unreadable, *unreadable, *cut_off]
+    findings_of = lost_slices([one.files for one in usable], lost, found.unreadable_folders)
     places = [one.files[0].parent for one in usable]
     counts = Counter(places)
     sources = [
@@ -234,10 +238,10 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
             files=one.files,
             kind="dicom",
             options=options,
-            findings=(*one.findings, *_lost_slices(one, lost)),
+            findings=(*one.findings, *findings),
             fault=one.fault and _with_file(one.fault, one.files[0]),
         )
-        for one, place in zip(usable, places, strict=True)
+        for one, place, findings in zip(usable, places, findings_of, strict=True)
     ]
     return sources + [
         ScanSource(_name_from(path, found.dicom[path]), (path,), "dicom", options, fault=fault)
@@ -247,31 +251,6 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
 
 def _with_file(fault: str, file: Path) -> str:
     return fault if str(file.parent) in fault else f"{file}: {fault}."
-
-
-def _lost_slices(series: DicomSeries, lost: Sequence[Path]) -> list[QCFinding]:
-    """A finding if files beside the slices, named alike, cannot be read."""
-    folder, endings = series.files[0].parent, {_ending(path) for path in series.files}
-    beside = [
-        path
-        for path in lost
-        if path.parent == folder and path not in series.files and _ending(path) in endings
-    ]
-    if not beside:
-        return []
-    return [
-        QCFinding(
-            "unreadable_files",
-            f"{len(beside)} files beside the slices cannot be read, so slices may be missing: "
-            f"{_some_names(beside)}",
-        )
-    ]
-
-
-def _ending(path: Path) -> str:
-    """The ending of a DICOM file; files named by a number or UID have none."""
-    ending = path.suffix.lower()
-    return "" if ending in DICOM_ENDINGS or ending[1:].isdecimal() else ending
 
 
 def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
@@ -304,11 +283,18 @@ def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     for path in found.pictures:
         if path not in stacks:
             folders.setdefault(path.parent, []).append(path)
+    lost = lost_slices([*folders.values()], found.unreadable, found.unreadable_folders)
     sources = [
-        (_name_from(folder, found.pictures[files[0]]), files) for folder, files in folders.items()
+        (_name_from(folder, found.pictures[files[0]]), files, tuple(findings))
+        for (folder, files), findings in zip(folders.items(), lost, strict=True)
     ]
-    sources += [(_name_from(path.with_suffix(""), found.pictures[path]), [path]) for path in stacks]
-    return [ScanSource(name, tuple(files), "pictures", options) for name, files in sources]
+    sources += [
+        (_name_from(path.with_suffix(""), found.pictures[path]), [path], ()) for path in stacks
+    ]
+    return [
+        ScanSource(name, tuple(files), "pictures", options, findings)
+        for name, files, findings in sources
+    ]
 
 
 def _name_from(path: Path, root: Path) -> str:
