@@ -86,7 +86,6 @@ def test_errors_are_one_line_and_exit_2(
         [tmp_path / "nothing.pth", tmp_path / "out.pth"],
         [cut, tmp_path / "out.pth"],
         [source, tmp_path / "out.bin"],
-        [source, tmp_path / "no_folder" / "out.pth"],
         [source, tmp_path / "out.pth", "--config-file", "segmentation/resnet19.yaml"],
         [source, tmp_path / "out.pth", "--config-file", "segmentation/resnet34_t2.yaml"],
     ):
