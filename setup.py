@@ -113,6 +113,7 @@ setup(
         "fast": ["numba>=0.60"],
         "dev": [
             "pytest>=8.0",
+            "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
             "hypothesis>=6.80",
             "ruff>=0.9",

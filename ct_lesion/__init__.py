@@ -6,6 +6,7 @@ datasets in Detectron2's registries. It changes no global config:
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 try:
     # Detectron2 triggers torch deprecation warnings that we cannot fix
@@ -25,8 +26,10 @@ from . import data, modeling  # imported for their registrations
 from .config import add_ct_lesion_config, get_config_file, load_config
 from .data.datasets.cncb import register_cncb_lesion
 from .data.datasets.covidx_ct import register_covidx_ct
-from .prediction.predictor import LesionPredictor
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .prediction.predictor import LesionPredictor
 
 __all__ = [
     "LesionPredictor",
@@ -39,3 +42,12 @@ __all__ = [
     "register_cncb_lesion",
     "register_covidx_ct",
 ]
+
+
+def __getattr__(name: str) -> type["LesionPredictor"]:
+    # imported on first use: it brings the trainer and scikit-learn along, which takes a second
+    if name == "LesionPredictor":
+        from .prediction.predictor import LesionPredictor
+
+        return LesionPredictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

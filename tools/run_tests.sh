@@ -37,6 +37,7 @@ status=0
 "$python" -m ruff format --check . || status=1
 ((status == 0)) || echo "run_tests: ruff found faults (above); running the tests anyway"
 # last, so that the output ends with pytest's summary; its exit code 5 (no test found) is a failure
-# loadfile: the tests of a file share its fixtures, so they run in one worker
-"$python" -m pytest -n "$workers" --dist loadfile --durations=5 "$@" || status=$?
+# loadfile: the tests of a file share its fixtures, so they run in one worker. The order is that of
+# tests/conftest.py, the slowest files first.
+"$python" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=5 "$@" || status=$?
 exit "$status"

@@ -9,6 +9,9 @@ Examples:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
         MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors \\
         DATASETS.TEST "('cncb_lesion_test',)"
+    python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --eval-only \\
+        MODEL.WEIGHTS output/segmentation/resnet18_t1/model_best.safetensors \\
+        DATASETS.TEST "('cncb_lesion_test',)" TEST.AUG.ENABLED True
     python tools/train_net.py --config-file configs/segmentation/resnet18_t1.yaml --num-gpus 8 \\
         SOLVER.REFERENCE_WORLD_SIZE 1
 
@@ -16,7 +19,8 @@ Without a GPU, --num-gpus N starts N processes on the CPU. Processes started by 
 join each other (docs/distributed.md).
 
 OUTPUT_DIR gets checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt,
-and evaluations in inference/<dataset>. For research use only. Not for clinical use.
+and evaluations in inference/<dataset>; those with test-time augmentation (TEST.AUG, a segmenter
+with --eval-only) are in inference_TTA/<dataset>. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -29,6 +33,7 @@ from ct_lesion.engine.across_processes import locked_by_all
 from ct_lesion.engine.builders import load_trained
 from ct_lesion.engine.launch import launch
 from ct_lesion.engine.setup import checked_config, read_config, start_run
+from ct_lesion.engine.test_time_augmentation import log_gain
 from ct_lesion.errors import ConfigError
 
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
@@ -58,7 +63,10 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
     with locked_by_all(folder):
         start_run(cfg, args, remarks)
         if args.eval_only:
-            LesionTrainer.test(cfg, load_trained(cfg))
+            model = load_trained(cfg)
+            results = LesionTrainer.test(cfg, model)
+            if cfg.TEST.AUG.ENABLED:
+                log_gain(cfg, results, LesionTrainer.test_with_TTA(cfg, model))
         else:
             trainer = LesionTrainer(cfg)
             trainer.resume_or_load(resume=args.resume)

@@ -152,9 +152,17 @@ def build_test_loader(
     return StopAtUnreadable(loader, EVALUATION_ADVICE)
 
 
-def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """The evaluator for the task of a config; it writes to :func:`evaluation_folder`."""
-    folder = str(evaluation_folder(cfg, dataset_name))
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: str | Path | None = None
+) -> DatasetEvaluator:
+    """The evaluator for the task of a config.
+
+    Args:
+        cfg: of the evaluation.
+        dataset_name: a registered dataset.
+        output_folder: where it writes; default: :func:`evaluation_folder`.
+    """
+    folder = str(output_folder or evaluation_folder(cfg, dataset_name))
     if is_classifier(cfg):
         return ClassificationEvaluator(dataset_name, output_dir=folder, config=cfg.dump())
     # Loading a shipped dataset sets the path of its json file, which depends on
@@ -163,6 +171,6 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     return LesionEvaluator.from_config(cfg, dataset_name, folder)
 
 
-def evaluation_folder(cfg: CfgNode, dataset_name: str) -> Path:
-    """``OUTPUT_DIR/inference/<dataset>``."""
-    return Path(cfg.OUTPUT_DIR) / "inference" / dataset_name
+def evaluation_folder(cfg: CfgNode, dataset_name: str, augmented: bool = False) -> Path:
+    """``OUTPUT_DIR/inference/<dataset>``, or ``inference_TTA/<dataset>`` if ``augmented``."""
+    return Path(cfg.OUTPUT_DIR) / ("inference_TTA" if augmented else "inference") / dataset_name

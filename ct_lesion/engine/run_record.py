@@ -176,7 +176,12 @@ class EvaluationRecord(DatasetEvaluator):
     """
 
     def __init__(
-        self, cfg: CfgNode, model: torch.nn.Module, dataset_name: str, folder: str | Path
+        self,
+        cfg: CfgNode,
+        model: torch.nn.Module,
+        dataset_name: str,
+        folder: str | Path,
+        augmentation: dict[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -184,10 +189,12 @@ class EvaluationRecord(DatasetEvaluator):
             model: the model whose weights are hashed.
             dataset_name: the test set.
             folder: ``inference/<dataset>`` of the run.
+            augmentation: the settings of test-time augmentation, if it is used.
         """
         self._cfg = cfg
         self._model = model
         self._dataset_name = dataset_name
+        self._augmentation = augmentation
         self._path = Path(folder) / EVALUATION_RECORD
         self._slices = 0
         self._began = 0.0
@@ -211,6 +218,7 @@ class EvaluationRecord(DatasetEvaluator):
                 "image_root": metadata.get("image_root", None),
                 "slices": slices,
                 "is_a_training_set": self._dataset_name in self._cfg.DATASETS.TRAIN,
+                "test_time_augmentation": self._augmentation,
                 "seconds": time.perf_counter() - self._began,
                 "weights_sha256": hash_weights(unwrap_model(self._model).state_dict()),
                 **_environment(self._cfg),

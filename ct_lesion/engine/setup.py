@@ -27,8 +27,9 @@ from .checks import (
 from .divergence import ignore_full_disk_in_logs
 from .patient_overlap import check_patients_apart
 from .run_record import choose_seed
+from .test_time_augmentation import augmentation_remarks
 
-WRITTEN_BY_DETECTRON2 = ("log.txt*", "config.yaml", "metrics.json", "events.out.*", "inference")
+WRITTEN_BY_DETECTRON2 = ("log.txt*", "config.yaml", "metrics.json", "events.out.*", "inference*")
 """Patterns of the files and folders that Detectron2 opens in ``OUTPUT_DIR``."""
 
 
@@ -62,6 +63,7 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     cfg.freeze()
     cfg, notes = (cfg, []) if args.eval_only else without_missing_val(cfg)
     check_classes(cfg)
+    notes = notes + augmentation_remarks(cfg, training=not args.eval_only)
     cfg = with_window(cfg, training=not args.eval_only)
     remarks = check_lesion_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:

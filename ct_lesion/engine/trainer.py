@@ -4,6 +4,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,6 +48,7 @@ from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
 from .resuming import log_start, restore_run, set_seed
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, slices_left_out
 from .run_record import EvaluationRecord, TrainingRecord, choose_seed, recorded
+from .test_time_augmentation import augmentation_settings, with_augmentation, without_resizing
 
 logger = logging.getLogger(__name__)
 
@@ -244,8 +246,10 @@ class LesionTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name, cls.build_mapper(cfg, is_train=False))
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        return build_evaluator(cfg, dataset_name)
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | Path | None = None
+    ) -> DatasetEvaluator:
+        return build_evaluator(cfg, dataset_name, output_folder)
 
     @classmethod
     def test(
@@ -271,6 +275,27 @@ class LesionTrainer(DefaultTrainer):
             ]
         share_statistics(model)
         return super().test(cfg, fast_inference(model, cfg), evaluators)
+
+    @classmethod
+    def test_with_TTA(cls, cfg: CfgNode, model: torch.nn.Module) -> dict:
+        """Evaluate a segmenter on ``DATASETS.TEST`` with Detectron2's test-time augmentation.
+
+        As in :meth:`test`, with the sizes and the flip of ``TEST.AUG``; everything is written to
+        ``OUTPUT_DIR/inference_TTA/<dataset>``.
+
+        Returns:
+            The results; ``_TTA`` is appended to each of their first keys.
+        """
+        model = unwrap_model(model)
+        evaluators = []
+        for name in cfg.DATASETS.TEST:
+            folder = evaluation_folder(cfg, name, augmented=True)
+            record = EvaluationRecord(cfg, model, name, folder, augmentation_settings(cfg))
+            evaluator = cls.build_evaluator(cfg, name, output_folder=folder)
+            evaluators.append(DatasetEvaluators([evaluator or DatasetEvaluators([]), record]))
+        augmented = fast_inference(model, cfg, around=partial(with_augmentation, cfg=cfg))
+        results = super().test(without_resizing(cfg), augmented, evaluators)
+        return {f"{key}_TTA": value for key, value in results.items()}
 
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers, with the epoch in the printed line.

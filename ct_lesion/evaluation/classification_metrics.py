@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn import metrics as sk
 
 PER_CLASS = ("sensitivity", "specificity", "PPV", "F1", "AUC")
 
@@ -57,7 +56,10 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     classes = np.arange(num_classes)
     if len(labels) == 0:  # scikit-learn raises an error
         return np.zeros((num_classes, num_classes), dtype=int)
-    return sk.confusion_matrix(labels, predicted, labels=classes)
+    # imported where it is used: it takes a second, which most commands save
+    from sklearn import metrics
+
+    return metrics.confusion_matrix(labels, predicted, labels=classes)
 
 
 def rates_from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -84,11 +86,13 @@ def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     The score of a class is its logit: the logits are trained separately, by binary cross-entropy,
     and a softmax over the classes would reorder the images.
     """
+    from sklearn import metrics
+
     areas = np.full(logits.shape[1], np.nan)
     for index in range(logits.shape[1]):
         positive = labels == index
         if positive.any() and not positive.all():
-            areas[index] = sk.roc_auc_score(positive, logits[:, index])
+            areas[index] = metrics.roc_auc_score(positive, logits[:, index])
     return areas
 
 

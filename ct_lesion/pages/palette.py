@@ -13,6 +13,11 @@ CLASS_COLOURS = {"Control": BLUE, "Common Pneumonia": ORANGE, "COVID-19": VERMIL
 TRUTH, PREDICTION = "#ffd92f", "#56c8ff"  # outlines on a grey slice
 
 
+# of the lesions of a scan on its slices, by number; they repeat
+LESION_COLOURS = (SKY_BLUE, YELLOW, ORANGE, PURPLE, "#3DDC97", "#FF7F50", "#B39DFF")
+HIDDEN = "#B8C0C8"  # a detection without a lesion, hidden by others
+
+
 @dataclass(frozen=True)
 class LineStyle:
     """An outline, distinct from the others by colour and, in greyscale, by its dashes.
@@ -37,3 +42,8 @@ LINE_STYLES = (
 def style_of(class_index: int) -> LineStyle:
     """The outline of a lesion class; the styles repeat after four classes."""
     return LINE_STYLES[class_index % len(LINE_STYLES)]
+
+
+def lesion_colour(number: int) -> str:
+    """The colour of a lesion in all slices, by its number from 1; 0 is a hidden detection."""
+    return LESION_COLOURS[(number - 1) % len(LESION_COLOURS)] if number else HIDDEN

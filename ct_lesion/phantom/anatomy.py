@@ -15,6 +15,8 @@ import numpy as np
 
 LUNG_TOP_MM, LUNG_BOTTOM_MM = 40.0, 212.0
 """Range of z covered by a scan: from below the apex to above the costophrenic angles."""
+WHOLE_CHEST_MM = (-20.0, 265.0)
+"""Range of z from above the lungs to where only thin recesses are left."""
 
 
 def ellipsoid(x, y, z, centre, radii) -> np.ndarray:

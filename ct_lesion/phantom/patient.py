@@ -15,6 +15,7 @@ import numpy as np
 from .anatomy import (
     LUNG_BOTTOM_MM,
     LUNG_TOP_MM,
+    WHOLE_CHEST_MM,
     Anatomy,
     ellipsoid,
     smooth_max,
@@ -51,6 +52,7 @@ def make_patient(
     slices: int,
     *,
     around_lesions: bool = False,
+    whole_chest: bool = False,
     patient_id: str | None = None,
 ) -> PhantomPatient:
     """Make a patient; the same arguments always give the same bytes.
@@ -64,6 +66,7 @@ def make_patient(
         size: height and width of a slice in pixels, at least 64; 256 and 512 are usual.
         slices: number of slices, evenly spaced from the upper lobes to the diaphragm.
         around_lesions: space the slices over the range with lesions instead.
+        whole_chest: space the slices from above the lungs to below their widest part instead.
         patient_id: name of the patient; the seed by default.
 
     Raises:
@@ -79,7 +82,9 @@ def make_patient(
     anatomy = Anatomy.draw(rng)
     trees = LungTrees.draw(rng, anatomy)
     lesions = draw_lesions(rng, anatomy, disease)
-    top, bottom = _lesion_range(lesions) if around_lesions else (LUNG_TOP_MM, LUNG_BOTTOM_MM)
+    top, bottom = WHOLE_CHEST_MM if whole_chest else (LUNG_TOP_MM, LUNG_BOTTOM_MM)
+    if around_lesions:
+        top, bottom = _lesion_range(lesions)
     step = (bottom - top) / slices
     grid, coarse = Grid.of(anatomy, size), Grid.of(anatomy, COARSE)
     hu = np.empty((slices, size, size), np.float32)

@@ -44,17 +44,18 @@ SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 
 
 def write_dicom_seg(
-    path: Path, scan: Scan, labels: np.ndarray, class_names: Sequence[str]
+    path: Path, scan: Scan, labels: np.ndarray, names: Sequence[str], *, tracked: bool = False
 ) -> str | None:
-    """Write a binary segmentation with a segment for each lesion class that occurs.
+    """Write a binary segmentation with a segment for each label that occurs.
 
     Invalid dates, times and sexes of the source images are left empty.
 
     Args:
         path: of the new file.
         scan: read from a DICOM series.
-        labels: (S, H, W) uint8, 0 background, else class + 1; not all 0.
-        class_names: of the lesions.
+        labels: (S, H, W) uint8, 0 background; not all 0.
+        names: of the labels, from 1: classes, or lesions.
+        tracked: each segment is a lesion and gets identifiers to track it by.
 
     Returns:
         ``None``, or why the file cannot be written: attributes that a segmentation copies from its
@@ -64,7 +65,7 @@ def write_dicom_seg(
         OSError: the file cannot be written, e.g. because the disk is full.
     """
     try:
-        segmentation = _segmentation(scan, labels, class_names)
+        segmentation = _segmentation(scan, labels, names, tracked)
         with atomic_write(path) as temporary:
             segmentation.save_as(temporary)
     except OSError:
@@ -81,7 +82,7 @@ class _CannotRefer(ValueError):
 
 
 def _segmentation(
-    scan: Scan, labels: np.ndarray, class_names: Sequence[str]
+    scan: Scan, labels: np.ndarray, names: Sequence[str], tracked: bool
 ) -> hd.seg.Segmentation:
     # in the order and orientation of the series, not of the scan
     files = [scan.dicom_files[scan.geometry.input_slice(z)] for z in range(len(scan))]
@@ -89,19 +90,18 @@ def _segmentation(
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
         raise _CannotRefer(f"the images have no {', '.join(missing)}")
-    present = [c for c in range(len(class_names)) if (labels == c + 1).any()]
-    frames = scan.geometry.to_input(labels)
-    # segments are numbered without gaps
-    masks = np.stack([frames == c + 1 for c in present], axis=-1)
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(names) + 1)[1:])
+    segments = np.zeros(len(names) + 1, np.uint8)  # numbered without gaps
+    segments[present + 1] = np.arange(1, len(present) + 1)
     described = _patient_and_study(images[0])
     for name, mm in _thickness(images[0], scan).items():
         setattr(described, name, None if mm is None else DSfloat(mm, auto_format=True))
     return hd.seg.Segmentation(
         source_images=[_reference(image, described) for image in images],
-        pixel_array=masks,
+        pixel_array=segments[scan.geometry.to_input(labels)],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _segment(number, class_names[c]) for number, c in enumerate(present, start=1)
+            _segment(number, names[label], tracked) for number, label in enumerate(present, start=1)
         ],
         series_instance_uid=hd.UID(),
         series_number=900,
@@ -115,10 +115,12 @@ def _segmentation(
     )
 
 
-def _segment(number: int, class_name: str) -> hd.seg.SegmentDescription:
+def _segment(number: int, name: str, tracked: bool) -> hd.seg.SegmentDescription:
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=class_name,
+        segment_label=name,
+        tracking_id=name if tracked else None,
+        tracking_uid=hd.UID() if tracked else None,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Lesion,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

@@ -10,7 +10,7 @@ from ct_lesion.errors import UserError, printable
 from ct_lesion.files import write_together
 from ct_lesion.json_files import NUMBER, form_problem, read_json, without_nan
 from ct_lesion.pages.environment import page_environment
-from ct_lesion.pages.palette import LINE_STYLES
+from ct_lesion.pages.palette import HIDDEN, LESION_COLOURS, LINE_STYLES
 
 from .scan_files import SUMMARY_FILE
 from .view import VIEW_FILE
@@ -32,6 +32,7 @@ SUMMARY_FORM = {
     "deciding_slices?": [int],
     "class_names?": [str],
     "lesions": int,
+    "detections": int,
     "slices_with_lesion": int,
     "lesion_slice_range?": [int],
     "most_lesion_slice?": int,
@@ -42,7 +43,10 @@ SUMMARY_FORM = {
     "notes": [str],
     "qc": [{"code": str, "message": str}],
 }
-SCRIPTS = ("format.js", "table.js", "stage.js", "charts.js", "panels.js", "scan.js", "main.js")
+SCRIPTS = (
+    *("format.js", "table.js", "stage.js", "charts.js", "panels.js", "lesions.js"),
+    *("scan.js", "main.js"),
+)
 
 
 def read_summary(folder: Path) -> dict:
@@ -111,6 +115,11 @@ def _check_names(names: Sequence[str]) -> None:
         raise ValueError(f"a name occurs twice among {names}")
 
 
+def _without_list(summary: dict) -> dict:
+    """A summary without its lesions, which may be many; each scan's view has them."""
+    return {key: value for key, value in summary.items() if key != "lesion_list"}
+
+
 def _render(summaries: list[dict], model: Mapping[str, str], generated: str) -> str:
     template = page_environment("ct_lesion.prediction").get_template("index.html")
     return template.render(
@@ -119,10 +128,12 @@ def _render(summaries: list[dict], model: Mapping[str, str], generated: str) -> 
         model=model,
         generated=generated,
         data={
-            "scans": summaries,
+            "scans": [_without_list(summary) for summary in summaries],
             "model": dict(model),
             "generated": generated,
             "view_file": VIEW_FILE,
+            "lesion_colours": LESION_COLOURS,
+            "hidden_colour": HIDDEN,
             "line_styles": [asdict(style) for style in LINE_STYLES],
         },
     )

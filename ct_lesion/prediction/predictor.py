@@ -21,6 +21,8 @@ from detectron2.data import transforms as T
 from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.data.loading.augmentation import build_augmentations
 from ct_lesion.errors import UserError
+from ct_lesion.lesions.finder import LesionFinder
+from ct_lesion.lesions.measures import ScanLesion
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits
 from ct_lesion.scans.array import scan_from_array
 from ct_lesion.scans.scan import Scan
@@ -59,8 +61,11 @@ class ScanPrediction:
         """The content of the ``summary.json`` of ``tools/predict.py``."""
         size = self.scan.shape[1:]
         measures = [measure_slice(s.label_mask(*size)) for s in self.slices]
+        finder = LesionFinder(self.scan)
+        for s in self.slices:
+            finder.add(*s.columns, self.scan.values(s.index) if s.lesions else None)
         scan = with_window_remarks(self.scan, self.predictor.models)
-        return self.predictor.summarise(scan, self.slices, measures)
+        return self.predictor.summarise(scan, self.slices, measures, finder.finish()[0])
 
 
 class LesionPredictor:
@@ -213,11 +218,15 @@ class LesionPredictor:
         return [self._mappers[id(model)](grey, window) for grey in greys]
 
     def summarise(
-        self, scan: Scan, slices: Sequence[SlicePrediction], measures: Sequence[SliceMeasures]
+        self,
+        scan: Scan,
+        slices: Sequence[SlicePrediction],
+        measures: Sequence[SliceMeasures],
+        lesions: Sequence[ScanLesion],
     ) -> dict:
         """The content of a scan's ``summary.json``; see :func:`summarise_scan`."""
         return summarise_scan(
-            scan, slices, measures, self.segmenter, self.classifier, self.top_slices
+            scan, slices, measures, lesions, self.segmenter, self.classifier, self.top_slices
         )
 
     def score_map(self, scan: Scan, grey: np.ndarray) -> np.ndarray:

@@ -2,9 +2,15 @@
 
 - ``summary.json``: see :mod:`ct_lesion.prediction.scan_summary`;
 - ``slices.csv``: one line for each slice;
-- ``instances.json``: COCO json with scores and run-length masks, in pixels of the scan's slices;
+- ``detections.csv``: one line for each detection in a slice, with the number of its lesion;
+- ``lesions.csv``: one line for each lesion of the scan, see
+  :class:`ct_lesion.lesions.measures.ScanLesion`;
+- ``instances.json``: COCO json of the detections with scores and run-length masks, in pixels of the
+  scan's slices;
 - ``lesions.nii.gz``: label volume in the input's geometry, 0 background, else lesion class + 1;
-- ``lesions.dcm``: the same as a DICOM segmentation, for DICOM series with lesions;
+- ``lesion_ids.nii.gz``: the same with the numbers of the lesions;
+- ``lesions.dcm``: a DICOM segmentation, for DICOM series with lesions: a segment for each lesion,
+  or for each class if there are more than :data:`MOST_SEGMENTS` lesions;
 - ``overlays/<slice>.png``: slices with lesions;
 - ``score_maps/<slice>.npz``: on request, ``logits`` (H, W) float16, NaN outside all regions;
 - ``view/``: images and findings for the page.
@@ -13,17 +19,18 @@ Slices are numbered from 0 in all of these, also in the captions of the overlays
 whose images are numbered from 1, as on the page.
 """
 
-import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
+from tqdm import tqdm
 
-from ct_lesion.csv_cells import csv_text
 from ct_lesion.files import write_new
+from ct_lesion.lesions.detections import owner_of_pixels
+from ct_lesion.lesions.finder import LesionFinder
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pictures import write_picture
 from ct_lesion.scans.scan import Scan
@@ -32,7 +39,8 @@ from ct_lesion.scans.windows import WINDOWS, Window
 
 from .dicom_seg import write_dicom_seg
 from .input_window import input_window
-from .overlays import draw_overlay
+from .lesion_tables import csv_table, detection_table, lesion_table
+from .pictures.overlays import draw_overlay
 from .predictor import LesionPredictor
 from .scan_summary import SliceMeasures, in_mm2, measure_slice
 from .slices import SlicePrediction
@@ -41,8 +49,13 @@ from .view import AS_GIVEN, ViewSlice, ViewWriter
 SUMMARY_FILE = "summary.json"
 SLICES_FILE = "slices.csv"
 INSTANCES_FILE = "instances.json"
+DETECTIONS_FILE = "detections.csv"
+LESIONS_FILE = "lesions.csv"
 MASK_FILE = "lesions.nii.gz"
+IDS_FILE = "lesion_ids.nii.gz"
 DICOM_SEG_FILE = "lesions.dcm"
+MOST_SEGMENTS = 100
+"""Of more lesions, the DICOM segmentation has a segment for each class."""
 VIEW_FOLDER = "view"
 # windows that the page offers beside the models' input window
 EXTRA_WINDOWS = ("lung", "mediastinum")
@@ -77,6 +90,8 @@ class ScanWriter:
         self._labels = np.zeros(scan.shape, np.uint8)
         self._slices: list[SlicePrediction] = []
         self._measures: list[SliceMeasures] = []
+        self._finder = LesionFinder(scan)
+        self._numbers: list[list[int]] = []  # the lesion of each detection, known at the end
         self._window = input_window(scan, predictor.segmenter)
         self._windows = _view_windows(scan, self._window)
         self._class_names = predictor.segmenter.classes
@@ -98,9 +113,9 @@ class ScanWriter:
         self._labels[index] = labels
         self._slices.append(prediction)
         self._measures.append(measures)
-        self._view.add(self._view_slice(prediction, measures), self._images(index, grey))
-        if prediction.lesions:
-            self._save_overlay(prediction, grey)
+        values = self._values(index)
+        self._finder.add(*prediction.columns, values, lung)
+        self._view.add(self._view_slice(prediction, measures), self._images(values, grey))
         if self._score_map:
             content = io.BytesIO()
             np.savez_compressed(content, logits=self._score_map(grey).astype(np.float16))
@@ -109,14 +124,14 @@ class ScanWriter:
 
     def finish(self) -> dict:
         """Write the files of the whole scan and return its summary."""
-        summary = self._predictor.summarise(self._scan, self._slices, self._measures)
-        mask = self._scan.mask_image(self._labels)
-        write_volume(self._folder / MASK_FILE, mask, self._scan.nifti)
-        summary["notes"] += self._save_dicom_seg()
+        lesions, self._numbers = self._finder.finish()
+        summary = self._predictor.summarise(self._scan, self._slices, self._measures, lesions)
+        summary["notes"] += self._save_volumes(summary["lesion_list"])
         self._write_json(INSTANCES_FILE, self._coco())
-        self._write_slices()
+        self._write_tables(summary["lesion_list"])
+        self._save_overlays()
         self._write_json(SUMMARY_FILE, summary)
-        self._view.finish(summary)
+        self._view.finish(summary, self._numbers)
         return summary
 
     # ---- a slice --------------------------------------------------------------------------------
@@ -137,30 +152,57 @@ class ScanWriter:
         temperature = self._predictor.classifier.temperature
         return softmax(np.array(prediction.logits) / temperature).tolist()
 
-    def _images(self, index: int, grey: np.ndarray) -> dict[str, np.ndarray]:
+    def _values(self, index: int) -> np.ndarray | None:
+        """The slice in HU, which is read once more; ``None`` for 8-bit input."""
+        return self._scan.values(index) if self._scan.is_hu else None
+
+    def _images(self, values: np.ndarray | None, grey: np.ndarray) -> dict[str, np.ndarray]:
         """The slice in each display window of the page."""
         if self._windows is None:
             return {AS_GIVEN: grey}
         return {
-            name: grey if window == self._window else self._scan.grey(index, window)
+            name: grey if window == self._window else window.grey(values)
             for name, window in self._windows.items()
         }
 
-    def _save_overlay(self, prediction: SlicePrediction, grey: np.ndarray) -> None:
-        last = self._scan.shape[0] - 1
-        caption = f"{self._scan.name}, slice {prediction.index} of 0 to {last}"
-        picture = draw_overlay(grey, prediction.lesions, caption, self._class_names)
-        write_picture(self._folder / "overlays" / f"{prediction.index:04d}.png", picture)
-
     # ---- the scan -------------------------------------------------------------------------------
-    def _save_dicom_seg(self) -> list[str]:
+    def _save_overlays(self) -> None:
+        """Draw the slices with lesions, each lesion in its colour."""
+        last = self._scan.shape[0] - 1
+        affected = [prediction for prediction in self._slices if prediction.lesions]
+        for prediction in tqdm(affected, "overlays", unit="slice", disable=None, leave=False):
+            index = prediction.index
+            grey = self._scan.grey(index, self._window)
+            caption = f"{self._scan.name}, slice {index} of 0 to {last}"
+            numbers = self._numbers[index]
+            picture = draw_overlay(grey, prediction.lesions, numbers, caption, self._class_names)
+            write_picture(self._folder / "overlays" / f"{index:04d}.png", picture)
+
+    def _save_volumes(self, lesions: list[dict]) -> list[str]:
+        """Write the label volumes and the segmentation; returns notes on what is missing."""
+        scan, by_class = self._scan, len(lesions) > MOST_SEGMENTS
+        write_volume(self._folder / MASK_FILE, scan.mask_image(self._labels), scan.nifti)
+        notes = self._save_dicom_seg(self._class_names) if by_class else []
+        # the numbers take the place of the classes, because volumes are large
+        if len(lesions) > np.iinfo(self._labels.dtype).max:
+            self._labels = np.zeros(scan.shape, np.uint16)
+        for prediction, numbers in zip(self._slices, self._numbers, strict=True):
+            owner = owner_of_pixels(prediction.columns[0], *scan.shape[1:])
+            self._labels[prediction.index] = np.array([0, *numbers])[owner]
+        write_volume(self._folder / IDS_FILE, scan.mask_image(self._labels), scan.nifti)
+        if by_class:
+            return notes
+        names = [f"{lesion['class']} {lesion['number']}" for lesion in lesions]
+        return self._save_dicom_seg(names, tracked=True)
+
+    def _save_dicom_seg(self, names: Sequence[str], tracked: bool = False) -> list[str]:
         """Write the segmentation of a DICOM series; returns notes on why there is no file."""
         if self._scan.dicom_files is None:
             return []
         if not self._labels.any():
             return ["no DICOM segmentation: no lesion was found"]
         path = self._folder / DICOM_SEG_FILE
-        problem = write_dicom_seg(path, self._scan, self._labels, self._class_names)
+        problem = write_dicom_seg(path, self._scan, self._labels, names, tracked=tracked)
         return [problem] if problem else []
 
     def _write_json(self, name: str, content: dict) -> None:
@@ -174,14 +216,15 @@ class ScanWriter:
             {
                 "image_id": prediction.index + 1,
                 "category_id": le.class_index + 1,
+                "lesion": number or None,
                 "score": le.score,
                 "bbox": [le.box[0], le.box[1], le.box[2] - le.box[0], le.box[3] - le.box[1]],
                 "area": le.area_px,
                 "segmentation": le.rle,
                 "iscrowd": 0,
             }
-            for prediction in self._slices
-            for le in prediction.lesions
+            for prediction, numbers in zip(self._slices, self._numbers, strict=True)
+            for le, number in zip(prediction.lesions, numbers, strict=True)
         ]
         return {
             "info": {
@@ -208,13 +251,15 @@ class ScanWriter:
             ],
         }
 
-    def _write_slices(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self._header())
-        for prediction, measures in zip(self._slices, self._measures, strict=True):
-            writer.writerow(self._row(prediction, measures))
-        write_new(self._folder / SLICES_FILE, text.getvalue())
+    def _write_tables(self, lesions: list[dict]) -> None:
+        rows = map(self._row, self._slices, self._measures)
+        spacing, names = self._scan.spacing_mm, self._class_names
+        for name, table in {
+            SLICES_FILE: csv_table(self._header(), rows),
+            DETECTIONS_FILE: detection_table(self._slices, self._numbers, names, spacing),
+            LESIONS_FILE: lesion_table(lesions),
+        }.items():
+            write_new(self._folder / name, table)
 
     def _header(self) -> list[str]:
         header = ["slice", "name", "z_mm", "lesions", "max_score"]
@@ -241,7 +286,7 @@ class ScanWriter:
         if classifier := self._predictor.classifier:
             row += [classifier.classes[int(np.argmax(prediction.logits))], prediction.region_score]
             row += [*self._probabilities(prediction), *prediction.logits]
-        return [_number(csv_text(value)) for value in row]
+        return row
 
 
 def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
@@ -251,8 +296,3 @@ def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
     first = {name: extra for name, extra in windows.items() if extra == window}
     return (first or {"as the segmenter saw it": window}) | windows
-
-
-def _number(value: object) -> object:
-    """A float with the seven significant digits of a float32."""
-    return f"{value:.7g}" if isinstance(value, float) else value

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ct_lesion.lesions.measures import ScanLesion
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 
@@ -74,7 +75,7 @@ def summarise_lesions(
         thickness_mm: the thickness that each slice counts with, by default z.
 
     Returns:
-        ``lesions`` (regions: a lesion that spans five slices counts five times),
+        ``detections`` (in slices: a lesion that spans five slices has at least five),
         ``slices_with_lesion``, ``lesion_slice_range`` ([first, last], from 0),
         ``most_lesion_slice``, ``lesion_volume_ml``, ``lesion_share_of_lung`` (of all slices
         together; lesion outside the lung mask does not count) and ``lesion_outside_lung_ml``.
@@ -89,7 +90,7 @@ def summarise_lesions(
     thickness = np.array(thickness_mm or [spacing_mm[0] if known else 1.0] * len(measures))
     pixel_ml = spacing_mm[1] * spacing_mm[2] / 1000 if known else None
     return {
-        "lesions": sum(len(s.lesions) for s in slices),
+        "detections": sum(len(s.lesions) for s in slices),
         "slices_with_lesion": len(affected),
         "lesion_slice_range": [int(affected[0]), int(affected[-1])] if len(affected) else None,
         "most_lesion_slice": int(pixels.argmax()) if len(affected) else None,
@@ -103,10 +104,21 @@ def summarise_lesions(
     }
 
 
+def lesion_records(lesions: Sequence[ScanLesion], class_names: Sequence[str]) -> list[dict]:
+    """The lesions, JSON-ready: a :class:`ScanLesion` with the name of its class."""
+    records = []
+    for lesion in lesions:
+        record = asdict(lesion)
+        record["class"] = class_names[record.pop("class_index")]
+        records.append(record)
+    return records
+
+
 def summarise_scan(
     scan: Scan,
     slices: Sequence[SlicePrediction],
     measures: Sequence[SliceMeasures],
+    lesions: Sequence[ScanLesion],
     segmenter: TrainedModel,
     classifier: TrainedModel | None,
     top_slices: int,
@@ -117,6 +129,7 @@ def summarise_scan(
         scan: the scan.
         slices: its predictions, in order.
         measures: one for each slice.
+        lesions: of the scan, by number.
         segmenter, classifier: the models that predicted.
         top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
@@ -128,8 +141,10 @@ def summarise_scan(
         of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``models``
         (name, training data and licence of each; ``None`` if its checkpoint does not record them),
         ``notes`` and ``qc``. About its class, ``None`` without a classifier: ``class``,
-        ``probabilities``, ``rule``, ``deciding_slices`` and ``class_names``. About its lesions: the
-        items of :func:`summarise_lesions`, ``score_thresh`` and ``lesion_class_names``.
+        ``probabilities``, ``rule``, ``deciding_slices`` and ``class_names``. About its lesions:
+        ``lesions`` (their number), ``lesion_list`` (see
+        :class:`~ct_lesion.lesions.measures.ScanLesion`), the items of :func:`summarise_lesions`,
+        ``score_thresh`` and ``lesion_class_names``.
     """
     models = {"segmentation": segmenter} | ({"classification": classifier} if classifier else {})
     summary = {
@@ -149,7 +164,9 @@ def summarise_scan(
         "probabilities": None,
         "rule": None,
         "deciding_slices": None,
+        "lesions": len(lesions),
         **summarise_lesions(slices, measures, scan.spacing_mm, scan.thickness_mm),
+        "lesion_list": lesion_records(lesions, segmenter.classes),
         "score_thresh": segmenter.score_thresh,
         "lesion_class_names": list(segmenter.classes),
         "class_names": list(classifier.classes) if classifier else None,

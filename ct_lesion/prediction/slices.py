@@ -54,6 +54,15 @@ class SlicePrediction:
     logits: tuple[float, ...] | None = None
     region_score: float | None = None
 
+    @property
+    def columns(self) -> tuple[list[dict], list[float], list[int]]:
+        """The masks, scores and class indices of the lesions."""
+        return (
+            [lesion.rle for lesion in self.lesions],
+            [lesion.score for lesion in self.lesions],
+            [lesion.class_index for lesion in self.lesions],
+        )
+
     def label_mask(self, height: int, width: int) -> np.ndarray:
         """(H, W) uint8: 0 background, else lesion class + 1.
 

@@ -18,7 +18,7 @@ from ct_lesion.files import write_new
 from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import Window
 
-from .overlays import find_contours
+from .pictures.overlays import find_contours
 from .scan_summary import in_mm2
 from .slices import Lesion
 
@@ -102,17 +102,21 @@ class ViewWriter:
             self._write_image(path, images[window["name"]])
         self._slices.append(self._slice_data(view_slice))
 
-    def finish(self, summary: dict) -> None:
+    def finish(self, summary: dict, numbers: Sequence[Sequence[int]]) -> None:
         """Write ``view.js``.
 
         Args:
             summary: the content of the scan's ``summary.json``.
+            numbers: of the lesion of each detection in each slice; 0 for a hidden detection.
 
         Raises:
             ValueError: no slice was added, or a number is not finite.
         """
         if self._size is None:
             raise ValueError("the view has no slices")
+        for here, found in zip(self._slices, numbers, strict=True):
+            for lesion, number in zip(here["lesions"], found, strict=True):
+                lesion["number"] = number
         data = {
             "size": list(self._size),
             "windows": self._windows,

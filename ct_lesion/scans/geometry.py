@@ -190,7 +190,9 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
         raise DatasetError(f"{path}: its axes are sheared by {shear:.1f} degrees. {STRAIGHTEN}")
 
 
-def check_same_grid(path: Path, mask: Geometry, scan: Geometry, of: str | Path) -> None:
+def check_same_grid(
+    path: Path, mask: Geometry, scan: Geometry, of: str | Path, what: str = "scan"
+) -> None:
     """Refuse a mask whose voxels lie elsewhere than those of its scan.
 
     Grids are compared in space: the order in which a file stores rows, columns and slices does not
@@ -198,28 +200,28 @@ def check_same_grid(path: Path, mask: Geometry, scan: Geometry, of: str | Path) 
 
     Args:
         path: of the mask.
-        of: the scan, for the message.
+        of, what: name and kind of the scan, for the message; it may be another mask.
 
     Raises:
         DatasetError: with the difference.
     """
     if mask.shape != scan.shape:
         raise DatasetError(
-            f"{path}: {_sides(mask)} voxels, but its scan {of} has {_sides(scan)}. Resample the "
-            "mask onto the scan's grid."
+            f"{path}: {_sides(mask)} voxels, but its {what} {of} has {_sides(scan)}. Resample "
+            f"the mask onto the {what}'s grid."
         )
     apart = np.linalg.norm(mask.corners - scan.corners, axis=1)
     if apart.max() > SAME_PLACE * min(*mask.spacing, *scan.spacing):
         raise DatasetError(
-            f"{path}: does not fit its scan {of}, its corners lie up to {apart.max():.3g} mm off: "
-            f"the mask has {_place(mask)}, the scan {_place(scan)}. Resample the mask onto the "
-            "scan's grid."
+            f"{path}: does not fit its {what} {of}, its corners lie up to {apart.max():.3g} mm "
+            f"off: the mask has {_place(mask)}, the {what} {_place(scan)}. Resample the mask onto "
+            f"the {what}'s grid."
         )
     if not (mask.certain and scan.certain) and (mask.order, mask.flips) != (scan.order, scan.flips):
         raise DatasetError(
-            f"{path}: its voxels are stored in another order than those of its scan {of}, and one "
-            "of the two files does not give a certain orientation. Store the mask with the header "
-            "of the scan."
+            f"{path}: its voxels are stored in another order than those of its {what} {of}, and "
+            "one of the two files does not give a certain orientation. Store the mask with the "
+            f"header of the {what}."
         )
 
 

@@ -20,7 +20,7 @@ _NIFTI_2_BYTES = 540
 _VOXELS_AT = HEADER_BYTES + 4  # in a file without extensions
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
 _BITS |= {1280: 64, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
-_UINT8 = 2
+_UINT8, _UINT16 = 2, 512
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of the unit codes for metre, millimetre and micrometre
 _MOST_APART = 0.25  # of the smallest side of a voxel
 
@@ -147,8 +147,8 @@ class NiftiHeader:
         }
         return {name: mm for name, mm in apart.items() if not mm <= _MOST_APART * side}
 
-    def of_labels(self) -> bytes:
-        """The start of a ``.nii`` file, up to its voxels, with uint8 labels in the same place.
+    def of_labels(self, bits: int = 8) -> bytes:
+        """The start of a ``.nii`` file, up to its voxels, with unsigned labels in the same place.
 
         Size, units, qform and sform are copied; texts, which may name the patient, are not.
         """
@@ -156,7 +156,7 @@ class NiftiHeader:
         pixdim = self._numbers("8f", 76)
         struct.pack_into("<i", header, 0, HEADER_BYTES)
         struct.pack_into("<8h", header, 40, 3, *self.size[:3], 1, 1, 1, 1)
-        struct.pack_into("<2h", header, 70, _UINT8, _BITS[_UINT8])
+        struct.pack_into("<2h", header, 70, {8: _UINT8, 16: _UINT16}[bits], bits)
         struct.pack_into("<8f", header, 76, *pixdim)
         struct.pack_into("<3f", header, 108, _VOXELS_AT, 1.0, 0.0)
         header[123] = self.content[123]

@@ -29,8 +29,9 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
     Args:
         path: of the file.
         image: its voxels and place.
-        nifti: for uint8 labels of a NIfTI volume, the header of that volume: the labels get the
-            same qform and sform, also where these differ. ITK would write one place as both.
+        nifti: for uint8 or uint16 labels of a NIfTI volume, the header of that volume: the labels
+            get the same qform and sform, also where these differ. ITK would write one place as
+            both.
 
     Raises:
         OSError: the file cannot be written, e.g. because the disk is full.
@@ -54,7 +55,7 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
 def _write_labels(path: Path, labels: np.ndarray, nifti: NiftiHeader) -> None:
     # no name and no time, so that equal labels give equal files
     with path.open("wb") as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
-        packed.write(nifti.of_labels())
+        packed.write(nifti.of_labels(8 * labels.itemsize))
         packed.write(np.ascontiguousarray(labels))
 
 

@@ -11,3 +11,10 @@ def read_or_die(name: str) -> ImageFacts:
     if name.endswith("deadly"):
         os._exit(9)
     return ImageFacts(Path(name))
+
+
+def name_or_die(name: str) -> str:
+    """Gives the name back; ends the process as :func:`read_or_die` does; no name is an error."""
+    if not name:
+        raise ValueError("no name")
+    return str(read_or_die(name).path)

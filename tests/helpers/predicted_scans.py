@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import encode_mask
+from ct_lesion.lesions.measures import ScanLesion
+from ct_lesion.prediction.scan_summary import lesion_records
 from ct_lesion.prediction.slices import Lesion
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 from ct_lesion.scans.windows import WINDOWS
@@ -42,6 +44,8 @@ def summary(scan: str, slices: int, **changes: object) -> dict:
         "probabilities": None,
         "rule": "no classifier was given",
         "lesions": 0,
+        "detections": 0,
+        "lesion_list": [],
         "slices_with_lesion": 0,
         "lesion_slice_range": None,
         "lesion_volume_ml": None,
@@ -53,6 +57,19 @@ def summary(scan: str, slices: int, **changes: object) -> dict:
         "class_names": [],
         "lesion_class_names": list(LESION_CLASSES),
     } | changes
+
+
+def toy_record(number: int, first: int, last: int) -> dict:
+    """A lesion as in ``lesion_list``; the largest slice is the last."""
+    lesion = ScanLesion(
+        *(number, 0, 0.64, last + 1 - first, 3000 // number, 30 / number, 26.0, 13.0, last, 200.0),
+        *(first, last, last, -450.0 - number, 0.25, "left", "upper", 1.5),
+    )
+    return lesion_records([lesion], LESION_CLASSES)[0]
+
+
+# lesion 2 in three slices, lesion 1 in the others
+NUMBERS = {i: [2] if 110 <= i <= 112 else [1] for i in range(100, 140)}
 
 
 def write_long_scan(output: Path) -> dict:
@@ -73,7 +90,9 @@ def write_long_scan(output: Path) -> dict:
         300,
         spacing_mm=spacing,
         probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
-        lesions=40,
+        lesions=2,
+        detections=40,
+        lesion_list=[toy_record(1, 100, 139), toy_record(2, 110, 112)],
         slices_with_lesion=40,
         lesion_slice_range=[100, 139],
         lesion_volume_ml=pixels * 10.0 / 1000,
@@ -83,7 +102,7 @@ def write_long_scan(output: Path) -> dict:
         qc=[{"code": "spacing", "message": "slices 5 mm apart"}],
         **{"class": "COVID-19"},
     )
-    writer.finish(long)
+    writer.finish(long, [NUMBERS.get(i, []) for i in range(300)])
     return long
 
 
@@ -94,5 +113,5 @@ def write_plain_scan(output: Path, scan: str, slices: int, **changes: object) ->
         image = np.full((HEIGHT, WIDTH), 90, np.uint8)
         writer.add(ViewSlice(i, MARKUP, None, [], 0, None), {AS_GIVEN: image})
     plain = summary(scan, slices, **changes)
-    writer.finish(plain)
+    writer.finish(plain, [[]] * slices)
     return plain

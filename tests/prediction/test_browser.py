@@ -70,7 +70,7 @@ def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
     heads = page.texts(".scans thead th")
     assert heads == [
         *("Scan", "Status", "Class", "Probability", "Slices", "Lesion volume (ml)"),
-        *("Lesion regions", "Slices with lesion", "Share of lung", "Notes"),
+        *("Lesions", "Slices with lesion", "Share of lung", "Notes"),
     ]
     # as a person sorts them, 9 before 10
     assert page.names() == [HOSTILE, LONG, "lost", "scan 9", "scan 10"]
@@ -111,7 +111,7 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert name == said["class"] and float(certainty) == said["probabilities"][name]
     assert facts["Lesion volume"] == f"{said['lesion_volume_ml']:.1f} ml"
     assert facts["Share of lung"] == "12.3 %"
-    assert int(facts["Lesion regions"]) == said["lesions"]
+    assert facts["Lesions"] == "2 (40 detections in slices)"
     assert facts["Slices with lesion"] == "40 of 300 (slices 101 to 140)"
     assert facts["Voxel"] == "2.00 × 1.00 × 5.00 mm" and facts["Slice size"] == "48 × 32 px"
     assert page.texts(".bar.scan .value") == ["0.200", "0.300", "0.500"]
@@ -184,6 +184,26 @@ def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
     assert not page.find(".stage .line").is_displayed()  # hidden stays hidden
     page.press("c")
     assert page.find(".stage .line").is_displayed()
+
+    # the table of lesions: a click goes to the largest slice and marks the lesion everywhere
+    row = "#lesions tbody tr"
+    assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "ml", "mm"]
+    assert page.texts(f"{row} td:nth-child(4)") == ["26 × 13"] * 2
+    page.find("#lesions th:nth-child(3) button").click()
+    page.find("#lesions th:nth-child(3) button").click()
+    assert page.texts(f"{row} td:nth-child(1)") == ["2", "1"]
+    page.find(f"{row}[data-number='2']").click()
+    page.wait_for_slice(113)
+    assert page.find(".stage .lesion").get_attribute("class") == "lesion marked"
+    assert page.find(".tip").text.startswith("2. GGO")
+    second = page.find(".stage .line").get_attribute("stroke")
+    page.press(Keys.ARROW_LEFT)
+    page.wait_for_slice(112)
+    assert page.find(".stage .line").get_attribute("stroke") == second
+    assert page.find(".stage .lesion").get_attribute("class") == "lesion marked"
+    page.find(f"{row}[data-number='1'] button").click()
+    page.wait_for_slice(140)
+    assert page.find(".stage .line").get_attribute("stroke") != second
 
 
 def test_only_needed_images_of_300_slices_are_loaded(page):

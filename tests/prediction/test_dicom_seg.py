@@ -83,6 +83,15 @@ def test_segments_are_numbered_without_gaps(scan, tmp_path):
     assert seg.get_segment_description(1).segment_label == "Consolidation"
 
 
+def test_lesions_are_segments_that_can_be_tracked(scan, tmp_path):
+    names = ["GGO 1", "Consolidation 2"]
+    write_dicom_seg(tmp_path / "lesions.dcm", scan, toy_labels(scan), names, tracked=True)
+    seg = hd.seg.segread(tmp_path / "lesions.dcm")
+    found = [seg.get_segment_description(number) for number in seg.segment_numbers]
+    assert [(d.segment_label, d.tracking_id) for d in found] == [(name, name) for name in names]
+    assert len({d.tracking_uid for d in found}) == 2
+
+
 def test_missing_attributes_are_named(tmp_path):
     def strip(ds, z):
         del ds.FrameOfReferenceUID

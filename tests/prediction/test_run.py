@@ -61,8 +61,9 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
         assert np.array_equal(labels[5 - image_record["slice"], ::-1, ::-1] > 0, union)
     rows = list(csv.DictReader((folder / "slices.csv").open()))
     assert [int(row["slice"]) for row in rows] == list(range(6))
-    assert sum(int(row["lesions"]) for row in rows) == summary["lesions"] > 0
+    assert sum(int(row["lesions"]) for row in rows) == summary["detections"] > 0
     assert sum(int(row["lesion_area_px"]) for row in rows) == (labels > 0).sum()
+    check_lesions(folder, summary, coco, labels)
     shares = [float(rows[0][f"probability {name}"]) for name in summary["class_names"]]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     affected = [int(row["slice"]) for row in rows if int(row["lesions"])]
@@ -74,6 +75,26 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
     assert manifest["seconds"] > 0
     assert {"torch", "numpy", "ct_lesion"} <= set(manifest["versions"])
     assert (predicted_folder / "index.html").is_file()
+
+
+def check_lesions(folder: Path, summary: dict, coco: dict, labels: np.ndarray) -> None:
+    """The numbers of lesions are the same in all files, and the volumes add up."""
+    ids = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "lesion_ids.nii.gz")))
+    assert np.array_equal(ids > 0, labels > 0)
+    found = summary["lesion_list"]
+    assert [le["number"] for le in found] == list(range(1, summary["lesions"] + 1))
+    assert np.bincount(ids.ravel())[1:].tolist() == [le["pixels"] for le in found]
+    assert sum(le["volume_ml"] for le in found) == pytest.approx(summary["lesion_volume_ml"])
+    rows = list(csv.DictReader((folder / "lesions.csv").open()))
+    assert [row["class"] for row in rows] == [le["class"] for le in found]
+    assert [float(row["mean_hu"]) for row in rows] == pytest.approx(
+        [le["mean_hu"] for le in found], rel=1e-5
+    )
+    detections = list(csv.DictReader((folder / "detections.csv").open()))
+    numbers = [int(row["lesion"] or 0) for row in detections]
+    assert numbers == [a["lesion"] or 0 for a in coco["annotations"]]
+    assert len(numbers) == summary["detections"]
+    assert {number for number in numbers if number} == {le["number"] for le in found}
 
 
 def test_a_rerun_skips_finished_scans(output, volume, write_volume, predictor, hu):
@@ -279,7 +300,7 @@ def test_foreign_folders_are_named_and_left_off_the_page(output, volume, predict
 def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, monkeypatch):
     captions = []
 
-    def draw(grey, lesions, caption, class_names):
+    def draw(grey, lesions, numbers, caption, class_names):
         captions.append(caption)
         return np.repeat(grey[..., None], 3, axis=2)
 

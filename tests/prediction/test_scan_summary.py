@@ -23,7 +23,7 @@ def test_summary_of_lesions_by_hand():
     measures = [measure_slice(labels(n), lung) for n in (0, 10, 20, 0)]
     slices = [lesion_slice(i, n) for i, n in enumerate((0, 1, 2, 0))]
     found = summarise_lesions(slices, measures, SPACING)
-    assert found["lesions"] == 3
+    assert found["detections"] == 3
     assert found["slices_with_lesion"] == 2
     assert found["lesion_slice_range"] == [1, 2]
     assert found["most_lesion_slice"] == 2
@@ -54,7 +54,7 @@ def test_summary_without_the_thickness_of_the_slice():
 def test_summary_without_lesions_lung_mask_or_spacing():
     found = summarise_lesions([lesion_slice(0, 0)], [measure_slice(labels(0))], None)
     assert found == {
-        "lesions": 0,
+        "detections": 0,
         "slices_with_lesion": 0,
         "lesion_slice_range": None,
         "most_lesion_slice": None,

@@ -39,7 +39,7 @@ def test_images_and_findings_are_written(tmp_path):
     writer.add(view_slice(0), {"lung": GREY, "my window": GREY})
     writer.add(view_slice(1, square()), {"lung": GREY, "my window": 255 - GREY})
     assert not (tmp_path / "view" / "view.js").exists(), "only a complete view has one"
-    writer.finish({"scan": "a</script>"})
+    writer.finish({"scan": "a</script>"}, [[], [7]])
     files = {str(p.relative_to(tmp_path / "view")) for p in tmp_path.rglob("*") if p.is_file()}
     assert files == {
         *("view.js", "lung/0001.jpg", "lung/0002.jpg"),
@@ -61,6 +61,7 @@ def test_images_and_findings_are_written(tmp_path):
     assert found["probabilities"] == [0.25, 0.75] and found["name"] == "1.dcm"
     (lesion,) = found["lesions"]
     assert (lesion["score"], lesion["class_name"]) == (0.875, "Consolidation")
+    assert lesion["number"] == 7
     assert (lesion["area_px"], lesion["area_mm2"]) == (4, 8.0)
     (ring,) = lesion["contours"]
     xs, ys = ring[::2], ring[1::2]
@@ -71,7 +72,7 @@ def test_images_and_findings_are_written(tmp_path):
 def test_8_bit_input_has_one_window(tmp_path):
     writer = view_writer(tmp_path)
     writer.add(view_slice(0), {AS_GIVEN: GREY})
-    writer.finish({})
+    writer.finish({}, [[]])
     assert read_view(tmp_path)["windows"] == [
         {"name": "as given", "folder": "as_given", "level": None, "width": None}
     ]
@@ -85,7 +86,7 @@ def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
         view_writer(tmp_path, {})
     writer = view_writer(tmp_path)
     with pytest.raises(ValueError, match="has no slices"):
-        writer.finish({})
+        writer.finish({}, [])
     with pytest.raises(ValueError, match="expected slice 0, got slice 1"):
         writer.add(view_slice(1), {AS_GIVEN: GREY})
     with pytest.raises(ValueError, match="expected images for the windows"):
@@ -96,5 +97,5 @@ def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="the slices before it"):
         writer.add(view_slice(1), {AS_GIVEN: GREY.T})
     with pytest.raises(ValueError, match="Out of range float"):
-        writer.finish({"lesion_volume_ml": float("nan")})
+        writer.finish({"lesion_volume_ml": float("nan")}, [[]])
     assert not (tmp_path / "view.js").exists()

@@ -51,8 +51,11 @@ def test_train_resume_evaluate_and_draw(train, run_script, datasets, tmp_path):
     for name in links:
         (tmp_path / "evaluated" / name).symlink_to(foreign)
     weights = ["MODEL.WEIGHTS", run / "model_final.safetensors"]
-    result = train("--eval-only", *SMALL, *weights, "OUTPUT_DIR", tmp_path / "evaluated")
+    folder = ["OUTPUT_DIR", tmp_path / "evaluated"]
+    augmentation = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (64,)]
+    result = train("--eval-only", *SMALL, *weights, *folder, *augmentation)
     assert result.returncode == 0, result.stderr
+    assert "plain |   test-time augmentation" in result.stdout
     assert foreign.read_text() == "keep"
     assert result.stdout.count("was a link. Removed it; its target stays.") == len(links)
     evaluated = tmp_path / "evaluated/inference/cncb_lesion_test"

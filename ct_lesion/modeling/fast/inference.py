@@ -7,7 +7,7 @@ in parallel, each on a core (``parallel_slices.py``); on a GPU half precision is
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -38,7 +38,11 @@ def fast_path(cfg: CfgNode) -> str:
     return cfg.MODEL.FAST_PATH
 
 
-def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
+def fast_inference(
+    model: nn.Module,
+    cfg: CfgNode,
+    around: Callable[[nn.Module], nn.Module] = lambda model: model,
+) -> nn.Module:
     """The module to evaluate or predict with in place of a model, by ``MODEL.FAST_PATH``.
 
     The copy has the weights of this moment: call the function again after a training step.
@@ -46,6 +50,8 @@ def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
     Args:
         model: as built and loaded, without a wrapper for distributed training. It is not changed.
         cfg: the model's config.
+        around: wraps the model, e.g. in test-time augmentation; called with a model whose class is
+            that of ``model``, before its slices are spread over cores.
 
     Returns:
         A module in test mode with the same inputs and outputs as the model: logits within 1e-4,
@@ -58,12 +64,13 @@ def fast_inference(model: nn.Module, cfg: CfgNode) -> nn.Module:
     """
     choice = fast_path(cfg)
     if choice == "off":
-        return model
+        return around(model)
     if type(model) not in (GeneralizedRCNN, COVIDCTMaskNet):
         logger.info("No fast path for %s: the model is used unchanged.", type(model).__name__)
-        return model
+        return around(model)
     fast = _frozen_copy(model)
     _replace_parts(fast)
+    fast = around(fast)
     if next(fast.parameters()).is_cuda:
         return HalfPrecision(fast) if choice == "half" else fast
     return ParallelSlices(fast, torch.get_num_threads())

@@ -11,7 +11,7 @@ function scanFacts(summary) {
     ["Class", summary.class === null ? null : `${summary.class}, probability ${probability(certainty(summary))}`],
     ["Lesion volume", summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`],
     ["Share of lung", summary.lesion_share_of_lung === null ? null : percent(summary.lesion_share_of_lung)],
-    ["Lesion regions", number(summary.lesions)],
+    ["Lesions", `${number(summary.lesions)} (${plural(summary.detections, "detection")} in slices)`],
     ["Slices with lesion", `${number(summary.slices_with_lesion)} of ${number(summary.slices)}${within}`],
     ["Score threshold", number(summary.score_thresh, 2)],
     ["Slice size", `${width} × ${height} px`],
@@ -56,8 +56,8 @@ class LesionList {
     const on = () => this.highlight(i), off = () => this.highlight(null);
     return element("li", {},
       button([
-        lineSample(lineStyle(lesion.class_name, this.summary.lesion_class_names)),
-        element("span", { class: "what" }, `${i + 1}. ${lesion.class_name}`),
+        lineSample(lesionStyle(lesion, this.summary.lesion_class_names)),
+        element("span", { class: "what" }, lesionName(lesion)),
         element("span", { class: "score" }, `score ${number(lesion.score, 2)}`),
         element("span", { class: "size" }, area(lesion)),
       ], { onfocus: on, onpointerenter: on, onblur: off, onpointerleave: off, onclick: on }));
@@ -68,8 +68,21 @@ class LesionList {
   }
 }
 
-function lineStyle(className, classNames) {
-  return page.line_styles[Math.max(classNames.indexOf(className), 0) % page.line_styles.length];
+/** Dashes are those of the class, the colour is that of the lesion in all slices. */
+function lesionStyle({ number, class_name }, classNames) {
+  const colours = page.lesion_colours;
+  const colour = number ? colours[(number - 1) % colours.length] : page.hidden_colour;
+  return { ...classStyle(class_name, classNames), colour };
+}
+
+function classStyle(className, classNames) {
+  const styles = page.line_styles;
+  return { ...styles[Math.max(classNames.indexOf(className), 0) % styles.length], colour: "#ffffff" };
+}
+
+/** The number of a lesion in the scan and its class; a detection that others hide has no number. */
+function lesionName({ number, class_name }) {
+  return number ? `${number}. ${class_name}` : class_name;
 }
 
 function lineSample(style) {
@@ -82,7 +95,7 @@ function lineSample(style) {
 function legend(summary) {
   return element("ul", { class: "legend", "aria-label": "Lines" },
     summary.lesion_class_names.map((name) =>
-      element("li", {}, lineSample(lineStyle(name, summary.lesion_class_names)), name)));
+      element("li", {}, lineSample(classStyle(name, summary.lesion_class_names)), name)));
 }
 
 const KEYS = [

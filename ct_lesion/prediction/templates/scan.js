@@ -9,10 +9,16 @@ class ScanView {
     this.window = this.windowNamed(windowName);
     this.stage = new Stage(view, {
       moved: (steps) => this.go(this.index + steps),
-      pointed: (lesion, x, y) => { this.stage.highlight(lesion, x, y); this.list.mark(lesion); },
+      pointed: (lesion, x, y) => {
+        if (lesion === null) this.stage.rest();
+        else this.stage.highlight(lesion, x, y);
+        this.list.mark(lesion);
+      },
     });
     this.curve = new AreaCurve(this.slices, this.summary, (slice) => this.go(slice));
-    this.list = new LesionList(this.summary, (lesion) => this.stage.highlight(lesion));
+    this.list = new LesionList(this.summary, (lesion) =>
+      lesion === null ? this.stage.rest() : this.stage.highlight(lesion));
+    this.lesions = new LesionTable(this.summary, (lesion) => this.choose(lesion));
     this.bars = this.summary.probabilities === null ? null : new ProbabilityBars(this.summary);
     this.readout = element("p", { class: "readout", id: "readout" });
     this.slider = element("input", { type: "range", id: "slice", min: 1, step: 1,
@@ -35,7 +41,8 @@ class ScanView {
           element("div", { class: "under" }, this.readout, legend(this.summary)),
           this.single ? null : element("div", { class: "slide" },
             this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1))),
-        element("div", { class: "side" }, this.single ? null : this.curve.root, this.list.root,
+        element("div", { class: "side" }, this.single ? null : this.curve.root, this.lesions.root,
+          this.list.root,
           this.bars ? this.bars.root : null, scanFacts(this.summary), keyHelp())));
   }
 
@@ -114,6 +121,14 @@ class ScanView {
   goToLesion(direction) {
     const slice = this.lesionSlice(direction);
     if (slice !== undefined) this.go(slice);
+  }
+
+  /** Go to the largest slice of a lesion, and mark it; the second time, unmark it. */
+  choose(lesion) {
+    const again = this.stage.selected === lesion.number;
+    this.stage.selected = again ? null : lesion.number;
+    this.lesions.select(this.stage.selected);
+    this.go(again ? this.index : lesion.largest_slice);
   }
 
   goToMost() {

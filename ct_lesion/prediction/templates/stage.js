@@ -61,6 +61,7 @@ class Stage {
     this.message = element("p", { class: "message", role: "alert", hidden: true });
     this.root = element("div", { class: "stage", style: `--aspect:${this.aspect}` },
       this.inner, this.tip, this.message);
+    this.selected = null;  // number of the lesion that is marked in all slices
     this.zoom = 1;
     this.centre = [0.5, 0.5];  // of the visible part, in fractions of the image
     this.pointers = new Map();
@@ -98,14 +99,20 @@ class Stage {
   draw(slice) {
     this.lesions = slice.lesions;
     this.overlay.replaceChildren(...slice.lesions.map((lesion, i) => {
-      const style = lineStyle(lesion.class_name, this.classNames);
+      const style = lesionStyle(lesion, this.classNames);
       const d = lesion.contours.map(ring).join("");
       return svgElement("g", { class: "lesion", "data-lesion": i },
         svgElement("path", { class: "halo", d }),
         svgElement("path", { class: "line", d, stroke: style.colour, fill: style.colour,
           "stroke-dasharray": style.dashes.join(" ") || "none" }));
     }));
-    this.highlight(null);
+    this.rest();
+  }
+
+  /** Mark the selected lesion, if it is in this slice, and no other. */
+  rest() {
+    const index = this.lesions.findIndex((lesion) => lesion.number === this.selected);
+    this.highlight(index < 0 ? null : index);
   }
 
   toggle(shown) {
@@ -118,8 +125,8 @@ class Stage {
     [...this.overlay.children].forEach((group, i) => group.classList.toggle("marked", i === lesion));
     this.tip.hidden = lesion === null || this.root.classList.contains("plain");
     if (this.tip.hidden) return;
-    const { class_name, score, ...size } = this.lesions[lesion];
-    this.tip.textContent = `${lesion + 1}. ${class_name} · score ${number(score, 2)} · ${area(size)}`;
+    const { score, ...size } = this.lesions[lesion];
+    this.tip.textContent = `${lesionName(size)} · score ${number(score, 2)} · ${area(size)}`;
     const stage = this.root.getBoundingClientRect();
     if (x === null) {
       const box = this.overlay.children[lesion].getBoundingClientRect();

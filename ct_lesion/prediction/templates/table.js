@@ -8,7 +8,7 @@ const ALL_COLUMNS = [
   { name: "Slices", value: (s) => s.slices, show: (s) => number(s.slices) },
   { name: "Lesion volume (ml)", value: (s) => s.lesion_volume_ml,
     show: (s) => millilitres(s.lesion_volume_ml) },
-  { name: "Lesion regions", value: (s) => s.lesions, show: (s) => number(s.lesions) },
+  { name: "Lesions", value: (s) => s.lesions, show: (s) => number(s.lesions) },
   { name: "Slices with lesion", value: (s) => s.slices_with_lesion,
     show: (s) => number(s.slices_with_lesion) },
   { name: "Share of lung", value: (s) => s.lesion_share_of_lung,
@@ -41,14 +41,17 @@ function isNumeric(column) {
   return column.name !== "Notes" && page.scans.some((s) => typeof column.value(s) === "number");
 }
 
-/** Sorted scans; scans without a value come last in both directions. */
 function sortedScans() {
   const wanted = table.filter.toLowerCase();
   const scans = page.scans.filter((scan) => scan.scan.toLowerCase().includes(wanted));
-  const { value } = table.column;
-  const sign = table.descending ? -1 : 1;
+  return ordered(scans, table.column.value, table.descending);
+}
+
+/** The items in order; those without a value come last in both directions. */
+function ordered(items, value, descending) {
+  const sign = descending ? -1 : 1;
   const names = new Intl.Collator("en", { numeric: true });
-  return scans.sort((first, second) => {
+  return [...items].sort((first, second) => {
     const a = value(first), b = value(second);
     if (a === null || b === null) return (a === null) - (b === null);
     return sign * (typeof a === "number" ? a - b : names.compare(a, b));

@@ -23,7 +23,7 @@ def slice_thicknesses(depths: Sequence[float]) -> list[float]:
         depths: two or more increasing positions along the normal, in mm.
     """
     steps = np.diff(depths)
-    around = _usual_steps(steps)
+    around = usual_steps(steps)
     steps = np.where(steps > HOLE * around, around, steps)
     return ((np.append(steps[:1], steps) + np.append(steps, steps[-1:])) / 2).tolist()
 
@@ -37,7 +37,7 @@ def step_findings(depths: Sequence[float]) -> list[QCFinding]:
     steps = np.diff(depths)
     if not len(steps):
         return []
-    around, usual = _usual_steps(steps), float(np.median(steps))
+    around, usual = usual_steps(steps), float(np.median(steps))
     uneven = int((np.abs(steps - usual) > UNEVEN * usual).sum())
     if not uneven:
         return []
@@ -64,7 +64,7 @@ def step_findings(depths: Sequence[float]) -> list[QCFinding]:
     ]
 
 
-def _usual_steps(steps: np.ndarray) -> np.ndarray:
+def usual_steps(steps: np.ndarray) -> np.ndarray:
     """The median of the steps around each step; the step itself if it is the only one."""
     return np.array(
         [

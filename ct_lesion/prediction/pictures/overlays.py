@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ct_lesion.pages.environment import DISCLAIMER
-from ct_lesion.pages.palette import LineStyle, style_of
+from ct_lesion.pages.palette import LineStyle, lesion_colour, style_of
 
-from .slices import Lesion
+from ..slices import Lesion
 
 SMALLEST = 512
 """Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
@@ -30,17 +30,20 @@ TOLERANCE_PX = 0.3
 def draw_overlay(
     grey: np.ndarray,
     lesions: Sequence[Lesion],
+    numbers: Sequence[int],
     caption: str,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draw the outlines and scores of the lesions on a slice, with a caption and a legend below.
+    """Draw the outlines, numbers and scores of the lesions on a slice, with a caption and a legend.
+
+    The colour is that of the lesion's number, the dashes are those of its class, as on the page.
 
     Args:
         grey: (H, W) uint8.
         lesions: of this slice.
+        numbers: of the lesions in the scan; 0 for a detection that others hide.
         caption: text below the slice; the disclaimer is added.
-        class_names: the lesion classes of the model. The line styles follow their order, as on the
-            page.
+        class_names: the lesion classes of the model.
 
     Returns:
         (H', W', 3) uint8, RGB. Small slices are enlarged by a whole factor.
@@ -48,8 +51,27 @@ def draw_overlay(
     factor = max(1, round(SMALLEST / max(grey.shape)))
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
-    styles = [style_of(lesion.class_index) for lesion in lesions]
-    outlines = [[ring * factor for ring in find_contours(lesion.mask)] for lesion in lesions]
+    picture = draw_outlines(canvas, lesions, numbers, factor)
+    shown = sorted({lesion.class_index for lesion in lesions})
+    legend = {class_names[index]: style_of(index) for index in shown}
+    return np.asarray(_with_caption(picture, caption, legend))
+
+
+def draw_outlines(
+    canvas: np.ndarray, lesions: Sequence[Lesion], numbers: Sequence[int], scale: float
+) -> Image.Image:
+    """Draw the outlines, numbers and scores of lesions.
+
+    Args:
+        canvas: (H', W', 3) uint8, RGB; changed in place.
+        lesions, numbers: as in :func:`draw_overlay`.
+        scale: from the pixels of the masks to those of the canvas.
+    """
+    styles = [
+        LineStyle(lesion_colour(number), style_of(lesion.class_index).dashes)
+        for lesion, number in zip(lesions, numbers, strict=True)
+    ]
+    outlines = [[ring * scale for ring in find_contours(lesion.mask)] for lesion in lesions]
     closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
     _darken_along(canvas, [line for lines in closed for line in lines])
     for lines, style in zip(closed, styles, strict=True):
@@ -57,12 +79,11 @@ def draw_overlay(
             _draw_line(canvas, line, style)
     picture = Image.fromarray(canvas)
     taken: list[tuple[float, float, float, float]] = []
-    for lesion, rings, style in zip(lesions, outlines, styles, strict=True):
+    for lesion, number, rings, style in zip(lesions, numbers, outlines, styles, strict=True):
         if rings:
-            _draw_score(picture, np.concatenate(rings), f"{lesion.score:.2f}", style, taken)
-    shown = sorted({lesion.class_index for lesion in lesions})
-    legend = {class_names[index]: style_of(index) for index in shown}
-    return np.asarray(_with_caption(picture, caption, legend))
+            text = f"{number}: {lesion.score:.2f}" if number else f"{lesion.score:.2f}"
+            _draw_score(picture, np.concatenate(rings), text, style, taken)
+    return picture
 
 
 def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
@@ -152,13 +173,14 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
     samples = []
     for name, style in legend.items():
         x -= draw.textlength(name, _font()) + 2 * MARGIN
-        samples.append(((x, y), name, style))
+        samples.append(((x, y), name))
         x -= SAMPLE + MARGIN
         middle = y + TEXT_SIZE / 2 + 2
-        _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), style)
+        sample = LineStyle("#ffffff", style.dashes)  # colours are of lesions
+        _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), sample)
     whole = Image.fromarray(canvas)
-    for place, name, style in samples:
-        ImageDraw.Draw(whole).text(place, name, style.colour, _font())
+    for place, name in samples:
+        ImageDraw.Draw(whole).text(place, name, "white", _font())
     return whole
 
 

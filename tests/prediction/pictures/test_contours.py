@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ct_lesion.prediction.overlays import find_contours
+from ct_lesion.prediction.pictures.overlays import find_contours
 
 FINE = 16  # factor of the fine raster on which outlines are filled
 

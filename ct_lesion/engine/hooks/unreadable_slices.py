@@ -1,0 +1,48 @@
+"""Gathers the slices that a training skipped."""
+
+import logging
+from collections.abc import Callable
+
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+
+class UnreadableSlices(HookBase):
+    """Gathers the slices that any process skipped because they could not be read.
+
+    Attributes:
+        found: reason by file name; in the main process of all processes, as last gathered.
+    """
+
+    def __init__(self, skipped: Callable[[], dict[str, str]], period: int) -> None:
+        """
+        Args:
+            skipped: returns the reason by file name of the slices skipped in this process so far.
+            period: iterations between gatherings, the same as between checkpoints.
+        """
+        self.found: dict[str, str] = {}
+        self._skipped = skipped
+        self._period = period
+
+    def state_dict(self) -> dict:
+        return {"found": dict(self.found)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.found = dict(state["found"])
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        last = done == self.trainer.max_iter
+        if last or (self._period > 0 and done % self._period == 0):
+            for skipped in comm.gather(self._skipped()):
+                self.found |= skipped
+
+    def after_train(self) -> None:
+        self.found |= self._skipped()  # after a failure other processes may not answer
+        if self.found and comm.is_main_process():
+            logger.warning(
+                f"Skipped because they could not be read: {len(self.found)} slice(s), listed as "
+                "skipped_slices in training.json."
+            )

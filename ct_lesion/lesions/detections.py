@@ -1,0 +1,147 @@
+"""Measures of the detections of one slice.
+
+H x W pixels. A pixel that several detections cover counts for the one with the highest score, so
+areas and volumes add up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.spatial.distance import pdist, squareform
+
+LUNGS = {1: "right", 2: "left"}
+"""The labels of the lungs."""
+DENSE_HU = -300
+"""Above it, tissue looks like a consolidation."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A detection in numbers.
+
+    Attributes:
+        score: 0..1.
+        class_index: from 0.
+        area_px: pixels that count for it; 0 if others hide it.
+        diameters: longest diameter, and the width across it, of the whole mask; see
+            :func:`diameters`.
+        hu_sum: sum of its pixels' HU; ``None`` without HU.
+        dense_px: pixels above :data:`DENSE_HU`; ``None`` without HU.
+        lung_px: pixels in each lung, by label; empty without lungs.
+        to_pleura: shortest distance to the pleura of each lung that it lies in, by label.
+    """
+
+    score: float
+    class_index: int
+    area_px: int
+    diameters: tuple[float, float]
+    hu_sum: float | None = None
+    dense_px: int | None = None
+    lung_px: Mapping[int, int] = field(default_factory=dict)
+    to_pleura: Mapping[int, float] = field(default_factory=dict)
+
+
+def owner_of_pixels(masks: Sequence[dict], height: int, width: int) -> np.ndarray:
+    """(H, W) int16: 0 background, else the number of the detection for which a pixel counts.
+
+    Args:
+        masks: in COCO run-length encoding, by decreasing score.
+    """
+    owner = np.zeros((height, width), np.int16)
+    for number in range(len(masks), 0, -1):
+        owner[coco_mask.decode(masks[number - 1]).astype(bool)] = number
+    return owner
+
+
+def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tuple[float, float]:
+    """The longest diameter of a mask, and its extent perpendicular to that.
+
+    Both are of the convex hull of the midpoints of the pixels' sides. A disc comes out up to half a
+    pixel too wide; with the pixels' corners it would be a pixel, with their centres half a pixel
+    too narrow.
+
+    Args:
+        mask: (H, W) bool, not empty.
+        spacing_yx: of the pixels.
+    """
+    rows = np.flatnonzero(mask.any(1))
+    left = mask[rows].argmax(1)
+    right = mask.shape[1] - mask[rows, ::-1].argmax(1)  # right side of the last pixel
+    y = np.concatenate([rows + 0.5, rows + 0.5, rows, rows, rows + 1, rows + 1])
+    inner = [left + 0.5, right - 0.5]
+    x = np.concatenate([left, right, *inner, *inner])
+    points = np.stack([x * spacing_yx[1], y * spacing_yx[0]], axis=1).astype(np.float32)
+    hull = cv2.convexHull(points)[:, 0].astype(float)
+    apart = squareform(pdist(hull))
+    a, b = np.unravel_index(apart.argmax(), apart.shape)
+    along = (hull[b] - hull[a]) / apart[a, b]
+    across = hull @ [-along[1], along[0]]
+    return float(apart[a, b]), float(across.max() - across.min())
+
+
+def measure_detections(
+    masks: Sequence[dict],
+    scores: Sequence[float],
+    class_indices: Sequence[int],
+    *,
+    spacing_yx: Sequence[float] | None = None,
+    hu: np.ndarray | None = None,
+    lungs: np.ndarray | None = None,
+) -> list[Detection]:
+    """Measure the detections of a slice.
+
+    Args:
+        masks: in COCO run-length encoding, by decreasing score, none empty.
+        scores, class_indices: of each.
+        spacing_yx: of the pixels; by default lengths are in pixels.
+        hu: (H, W).
+        lungs: (H, W), see :data:`LUNGS`; any other label is a lung of
+            unknown side.
+    """
+    if not masks:
+        return []
+    owner = owner_of_pixels(masks, *masks[0]["size"])
+    spacing = tuple(spacing_yx or (1.0, 1.0))
+    depths = {} if lungs is None else _depths(np.asarray(lungs), spacing)
+    found = []
+    for number, rle in enumerate(masks, start=1):
+        mine = owner == number
+        values = None if hu is None else hu[mine]
+        lung_px = {label: int((mine & lung).sum()) for label, (lung, _) in depths.items()}
+        lung_px = {label: pixels for label, pixels in lung_px.items() if pixels}
+        found.append(
+            Detection(
+                score=scores[number - 1],
+                class_index=class_indices[number - 1],
+                area_px=int(mine.sum()),
+                diameters=diameters(coco_mask.decode(rle) > 0, spacing),
+                hu_sum=None if values is None else float(values.sum(dtype=float)),
+                dense_px=None if values is None else int((values > DENSE_HU).sum()),
+                lung_px=lung_px,
+                to_pleura={label: float(depths[label][1][mine].min()) for label in lung_px},
+            )
+        )
+    return found
+
+
+def _depths(lungs: np.ndarray, spacing: tuple) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """By label, each lung with its holes filled, and each pixel's distance to its outermost pixels.
+
+    What the lung encloses, such as vessels and lesions, has no pleura.
+    """
+    depths = {}
+    for label in np.unique(lungs[lungs > 0]).tolist():
+        outlines, _ = cv2.findContours(
+            (lungs == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        lung = cv2.drawContours(np.zeros(lungs.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+        x, y, width, height = cv2.boundingRect(lung)
+        part = np.s_[y : y + height, x : x + width]
+        depth = np.zeros(lungs.shape)
+        depth[part] = distance_transform_edt(binary_erosion(lung[part]), sampling=spacing)
+        depths[int(label)] = (lung > 0, depth)
+    return depths

@@ -1,0 +1,61 @@
+"""The lesions of a scan, found slice by slice in little memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ct_lesion.scans.scan import Scan
+
+from .detections import Detection, measure_detections
+from .linking import link_detections
+from .measures import ScanLesion, SliceStack, lung_ranges, measure_lesions
+
+
+class LesionFinder:
+    """Collects the detections of each slice of a scan; it keeps masks in run lengths only."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        spacing = scan.spacing_mm
+        self._spacing_yx = None if spacing is None else tuple(spacing[1:])
+        self._slices: list[list[Detection]] = []
+        self._masks: list[Sequence[dict]] = []
+        self._lungs: list[list[int]] = []
+
+    def add(
+        self,
+        masks: Sequence[dict],
+        scores: Sequence[float],
+        class_indices: Sequence[int],
+        values: np.ndarray | None = None,
+        lungs: np.ndarray | None = None,
+    ) -> None:
+        """Add the next slice.
+
+        Args:
+            masks: of its detections in COCO run-length encoding, by decreasing score.
+            scores, class_indices: of each.
+            values: (H, W) the slice; may be left out if there are no detections.
+            lungs: (H, W), see :data:`ct_lesion.lesions.detections.LUNGS`.
+        """
+        measured = measure_detections(
+            masks,
+            scores,
+            class_indices,
+            spacing_yx=self._spacing_yx,
+            hu=values if self._scan.is_hu else None,
+            lungs=lungs,
+        )
+        self._slices.append(measured)
+        self._masks.append(masks)
+        self._lungs.append([] if lungs is None else np.unique(lungs[lungs > 0]).tolist())
+
+    def finish(self) -> tuple[list[ScanLesion], list[list[int]]]:
+        """The lesions, and the number of each detection's lesion in each slice.
+
+        See :func:`ct_lesion.lesions.measures.measure_lesions`.
+        """
+        scan, step = self._scan, self._scan.spacing_mm and self._scan.spacing_mm[0]
+        thickness = scan.thickness_mm or (None if step is None else [step] * len(self._slices))
+        stack = SliceStack(self._spacing_yx, thickness, scan.z_mm, lung_ranges(self._lungs))
+        return measure_lesions(self._slices, link_detections(self._masks, scan.z_mm), stack)

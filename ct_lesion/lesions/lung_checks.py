@@ -1,0 +1,99 @@
+"""Whether what was found are two lungs. The limits are wide: diseased lungs are small and uneven.
+
+Z x Y x X voxels of the coarse grid; volumes in ml.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LUNGS_ML = (800.0, 10_000.0)
+"""Both lungs of children and of adults at full inspiration."""
+LEAST_SYMMETRY = 0.4
+"""Volume of the smaller lung, as a share of the larger one's; healthy ones have about 0.85."""
+SHARE_OF_BODY = (0.1, 0.7)
+"""Of the body's volume in the slices with lung."""
+MEDIAN_HU = (-965.0, -500.0)
+"""Of the air in lungs."""
+FULL_SECTION = 0.9
+"""Of the largest section: a scan that starts or ends there holds too little of the lungs."""
+CUT_SECTION = 0.05
+"""Of the largest section: a scan that starts or ends there cuts the lungs."""
+EDGE_MM2 = 300.0
+"""Area where a lung may touch what lies outside the body in the next slice."""
+
+
+@dataclass(frozen=True)
+class LungFacts:
+    """What is measured of the lungs to judge them.
+
+    Attributes:
+        volumes_ml: of each lung, from the patient's right.
+        share_of_body: of the body's volume in the slices with lung.
+        median_hu: of the air in the lungs.
+        first_section, last_section: area of the lungs in the scan's first and last slice, as a
+            share of their largest section.
+        edge_mm2: area where the lungs touch what lies outside the body.
+        astride: whether the lungs lie on both sides of the body's midline.
+    """
+
+    volumes_ml: tuple[float, ...]
+    share_of_body: float
+    median_hu: float
+    first_section: float
+    last_section: float
+    edge_mm2: float
+    astride: bool
+
+    @property
+    def symmetry(self) -> float:
+        """Volume of the smaller lung as a share of the larger one's; 0 without two lungs."""
+        return min(self.volumes_ml) / max(self.volumes_ml) if len(self.volumes_ml) == 2 else 0.0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the scan starts or ends within the lungs."""
+        return max(self.first_section, self.last_section) > CUT_SECTION
+
+
+def doubt_about(facts: LungFacts) -> str | None:
+    """Why the lungs are not certain, in words that follow "because"; ``None`` if they are."""
+    total = sum(facts.volumes_ml)
+    if not MEDIAN_HU[0] <= facts.median_hu <= MEDIAN_HU[1]:
+        return (
+            f"the air inside the body has {facts.median_hu:.0f} HU in the median, lungs have "
+            f"{MEDIAN_HU[0]:g} to {MEDIAN_HU[1]:g}"
+        )
+    if total < LUNGS_ML[0] or total > LUNGS_ML[1]:
+        return (
+            f"{total:.0f} ml were found, two lungs in a scan have {LUNGS_ML[0]:.0f} to "
+            f"{LUNGS_ML[1]:.0f}"
+        )
+    if len(facts.volumes_ml) < 2 or not facts.astride:
+        return "two lungs, one on each side of the body, were not found"
+    if facts.symmetry < LEAST_SYMMETRY:
+        low, high = sorted(facts.volumes_ml)
+        return f"one lung has {low:.0f} ml and the other {high:.0f} ml"
+    if max(facts.first_section, facts.last_section) > FULL_SECTION:
+        return "the scan ends where the lungs are widest"
+    if facts.edge_mm2 > EDGE_MM2:
+        return "a lung reaches the edge of the images"
+    if not SHARE_OF_BODY[0] <= facts.share_of_body <= SHARE_OF_BODY[1]:
+        return (
+            f"they take {facts.share_of_body:.0%} of the body, lungs take {SHARE_OF_BODY[0]:.0%} "
+            f"to {SHARE_OF_BODY[1]:.0%}"
+        )
+    return None
+
+
+def end_sections(lungs: np.ndarray) -> tuple[float, float]:
+    """Area of the lungs in the first and the last slice, as a share of the largest section."""
+    areas = lungs.sum(axis=(1, 2))
+    return tuple(float(area) / max(int(areas.max()), 1) for area in (areas[0], areas[-1]))
+
+
+def edge_voxels(lungs: np.ndarray, outside: np.ndarray) -> int:
+    """Number of the lungs' voxels with a voxel outside the body in the slice above or below."""
+    return int((lungs[1:] & outside[:-1]).sum() + (lungs[:-1] & outside[1:]).sum())

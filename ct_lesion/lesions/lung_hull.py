@@ -1,0 +1,53 @@
+"""The convex hulls of the lungs: detections that lie outside are no lesions of the lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import binary_erosion
+from scipy.spatial import ConvexHull
+
+from .lung_grid import CoarseGrid
+
+MARGIN_MM = 10.0
+"""Around the hull; a consolidation may lie at the edge of what was found of a lung."""
+
+MOST_POINTS = 2000
+"""Of a mask that are tried."""
+
+
+@dataclass(frozen=True)
+class LungHull:
+    """A convex hull of each lung, with a margin.
+
+    Attributes:
+        planes: (P, 4) of each lung: a point q (z, y, x in mm from the scan's first voxel) is
+            inside if ``q @ plane[:3] + plane[3]`` is not above the margin for any plane.
+        spacing: of the scan in mm: z, y, x.
+    """
+
+    planes: tuple[np.ndarray, ...]
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def around(cls, lungs: Sequence[np.ndarray], grid: CoarseGrid) -> LungHull:
+        """The hulls of masks (Z, Y, X) on a coarse grid, each with voxels in three directions."""
+        planes = []
+        for lung in lungs:
+            surface = lung & ~binary_erosion(lung)
+            points = grid.positions(np.argwhere(surface))
+            planes.append(ConvexHull(points).equations)
+        return cls(tuple(planes), grid.fine_spacing)
+
+    def contains_part_of(self, mask: np.ndarray, index: int) -> bool:
+        """Whether a pixel of a mask (H, W) in the slice at ``index`` lies inside a hull."""
+        rows, columns = np.nonzero(mask)
+        every = 1 + len(rows) // MOST_POINTS
+        rows, columns = rows[::every], columns[::every]
+        points = np.stack([np.full(len(rows), index), rows, columns], axis=1) * self.spacing
+        return any(
+            bool((points @ planes[:, :3].T + planes[:, 3] <= MARGIN_MM).all(axis=1).any())
+            for planes in self.planes
+        )

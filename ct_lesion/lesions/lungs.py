@@ -1,0 +1,178 @@
+"""The lungs of a scan, found in HU by thresholds and shapes, or given as a mask.
+
+How they are found, on a grid of about 2.5 mm (Z x Y x X; S x H x W is the scan's):
+
+1. the body is the largest connected piece above -400 HU without things thinner than 4 mm, and air
+   that reaches the edge of a slice is outside (:mod:`ct_lesion.lesions.lung_air`);
+2. the trachea is followed from slice to slice down to the main bronchi and taken out;
+3. the two largest pieces of the remaining air are the lungs; touching ones are parted at the
+   narrowest place (:mod:`ct_lesion.lesions.lung_shape`);
+4. vessels and lesions inside are filled, and so are dents in the side that faces the ribs, such
+   as a consolidation at the pleura leaves;
+5. what was found is judged (:mod:`ct_lesion.lesions.lung_checks`). If it may not be two lungs,
+   there are no lungs, and a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ct_lesion.scans.scan import AIR_HU, Scan
+
+from .lung_air import AIR_BELOW_HU, find_airways, find_body, outside_of, without_pockets
+from .lung_checks import LEAST_SYMMETRY, LungFacts, doubt_about, edge_voxels, end_sections
+from .lung_grid import CoarseGrid
+from .lung_hull import LungHull
+from .lung_shape import Spacing, close, distance_to, fill_costal_dents, fill_holes, part
+
+RIGHT, LEFT, SIDE_UNKNOWN = 1, 2, 3
+SIDES = {RIGHT: "right", LEFT: "left"}
+"""The patient's sides, by label."""
+HIGHEST_HU = 400
+"""Higher values count as this, so that metal and bone do not brighten the voxels around them."""
+VESSEL_MM = 10.0
+"""Radius of a ball that does not fit into the gaps that are filled everywhere."""
+NO_AIR = "no lung was found inside the body"
+NO_SIDES_NOTE = "the sides of the lungs are unknown: {why}"
+CUT_NOTE = (
+    "the scan starts or ends within the lungs: shares and thirds are of the part that it shows"
+)
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """The lungs of a scan, or why they are unknown.
+
+    Attributes:
+        labels: (S, H, W) uint8: 0 background, 1 right, 2 left, 3 side unknown; ``None`` if the
+            lungs are unknown.
+        doubt: why they are unknown; ``None`` if they are not.
+        notes: what limits the numbers, one line each.
+        hull: of two certain lungs, else ``None``.
+        facts: what was measured to judge them; ``None`` for a mask and where nothing was measured.
+    """
+
+    labels: np.ndarray | None = field(default=None, repr=False)
+    doubt: str | None = None
+    notes: tuple[str, ...] = ()
+    hull: LungHull | None = field(default=None, repr=False)
+    facts: LungFacts | None = None
+
+
+def find_lungs(scan: Scan) -> Lungs:
+    """Find the lungs of a scan in HU; see the module.
+
+    It reads each slice once and needs, besides the result, about 100 bytes a coarse voxel.
+
+    Raises:
+        DatasetError: a slice cannot be read.
+    """
+    if not scan.is_hu:
+        return Lungs(doubt="the images are grey, without HU")
+    if scan.spacing_mm is None or scan.spacing_mm[0] is None:
+        return Lungs(doubt="the size of the voxels is unknown")
+    grid = CoarseGrid.of(scan.shape, scan.spacing_mm)
+    hu = grid.reduce(_clipped(scan))
+    has_sides = _has_sides(scan)
+    body = find_body(hu, grid.spacing)
+    outside = outside_of(body)
+    air = (hu < AIR_BELOW_HU) & ~outside
+    if not (body.any() and air.any()):
+        return Lungs(doubt=NO_AIR)
+    middle = float(np.nonzero(body)[2].mean())
+    airways = find_airways(hu, air, middle, grid.spacing, both_ways=not has_sides)
+    found = part(without_pockets(air & ~airways, hu), grid.spacing)
+    if not found:
+        return Lungs(doubt=NO_AIR)
+    lungs = _completed(found, airways, middle, grid.spacing)
+    facts = _facts(lungs, np.median(hu[np.any(found, axis=0)]), body, outside, grid)
+    if doubt := doubt_about(facts):
+        return Lungs(doubt=doubt, facts=facts)
+    labels = _labelled(lungs, has_sides)
+    notes = _notes(has_sides) + ([CUT_NOTE] if facts.is_cut else [])
+    hull = LungHull.around(lungs, grid)
+    return Lungs(grid.enlarge(labels), notes=tuple(notes), hull=hull, facts=facts)
+
+
+def lungs_of_mask(mask: np.ndarray, scan: Scan) -> Lungs:
+    """The lungs that a mask gives, parted into right and left where that is possible.
+
+    Args:
+        mask: (S, H, W) bool, on the scan's grid.
+        scan: for its spacing and orientation.
+    """
+    whole = np.where(mask, np.uint8(SIDE_UNKNOWN), np.uint8(0))
+    if scan.spacing_mm is None or scan.spacing_mm[0] is None:
+        why = "the size of the voxels is unknown"
+        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),))
+    grid = CoarseGrid.of(scan.shape, scan.spacing_mm)
+    lungs = part(grid.reduce(mask) >= 0.5, grid.spacing)
+    sizes = sorted(int(lung.sum()) for lung in lungs)
+    if len(lungs) < 2 or sizes[0] < LEAST_SYMMETRY * sizes[1]:
+        why = "the mask does not have two parts of similar size"
+        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),))
+    hull = LungHull.around(lungs, grid)
+    has_sides = _has_sides(scan)
+    if has_sides:
+        right, left = (distance_to(lung, grid.spacing) for lung in lungs)
+        nearest = grid.enlarge(np.where(right <= left, np.uint8(RIGHT), np.uint8(LEFT)))
+        whole[mask] = nearest[mask]
+    return Lungs(whole, notes=tuple(_notes(has_sides)), hull=hull)
+
+
+def _clipped(scan: Scan) -> Iterator[np.ndarray]:
+    for index in range(len(scan)):
+        yield np.clip(scan.values(index), AIR_HU, HIGHEST_HU)
+
+
+def _has_sides(scan: Scan) -> bool:
+    """Whether the patient's sides are known; arrays have theirs by definition."""
+    return scan.geometry.certain or scan.kind == "array"
+
+
+def _notes(has_sides: bool) -> list[str]:
+    why = "the file does not give a certain orientation"
+    return [] if has_sides else [NO_SIDES_NOTE.format(why=why)]
+
+
+def _completed(
+    lungs: Sequence[np.ndarray], airways: np.ndarray, middle: float, spacing: Spacing
+) -> list[np.ndarray]:
+    """The lungs with their vessels and lesions; they stay apart and without the airways."""
+    filled = [fill_holes(close(lung, VESSEL_MM, spacing)) & ~airways for lung in lungs]
+    filled = [lung & ~np.any(filled[:number], axis=0) for number, lung in enumerate(filled)]
+    return fill_costal_dents(filled, airways, middle, spacing)
+
+
+def _labelled(lungs: Sequence[np.ndarray], has_sides: bool) -> np.ndarray:
+    labels = np.zeros(lungs[0].shape, np.uint8)
+    for label, lung in zip((RIGHT, LEFT), lungs, strict=True):
+        labels[lung] = label if has_sides else SIDE_UNKNOWN
+    return labels
+
+
+def _facts(
+    lungs: Sequence[np.ndarray],
+    median_hu: float,
+    body: np.ndarray,
+    outside: np.ndarray,
+    grid: CoarseGrid,
+) -> LungFacts:
+    both = np.any(lungs, axis=0)
+    slices = both.any(axis=(1, 2))
+    middles = np.array([np.nonzero(lung)[2].mean() for lung in lungs])
+    # of the body beside the lungs, because the heart may push them to one side
+    columns = np.nonzero(body[slices].any(axis=(0, 1)))[0]
+    first, last = end_sections(both)
+    return LungFacts(
+        volumes_ml=tuple(float(lung.sum()) * grid.voxel_ml for lung in lungs),
+        share_of_body=float(both.sum() / max((~outside[slices]).sum(), 1)),
+        median_hu=float(median_hu),
+        first_section=first,
+        last_section=last,
+        edge_mm2=edge_voxels(both, outside) * grid.spacing[1] * grid.spacing[2],
+        astride=bool(middles.min() < columns.mean() < middles.max()),
+    )
