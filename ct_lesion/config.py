@@ -1,6 +1,7 @@
 """The config keys that ct_lesion adds to Detectron2's, and the shipped configs."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
@@ -142,6 +143,31 @@ def get_config_file(name: str) -> str:
 def shipped_configs() -> list[str]:
     """Names of the shipped configs for :func:`load_config`, without their ``Base-`` files."""
     return [name for name in _config_names() if not Path(name).name.startswith("Base-")]
+
+
+def matching_config(cfg: CfgNode) -> str:
+    """Name of a shipped config that builds the same model; ``""`` if there is none.
+
+    Of several, that of the same training datasets comes first.
+    """
+    wanted = _model_keys(cfg)
+    same = [name for name, other in _shipped().items() if _model_keys(other) == wanted]
+    same.sort(key=lambda name: _shipped()[name].DATASETS.TRAIN != cfg.DATASETS.TRAIN)
+    return same[0] if same else ""
+
+
+@cache
+def _shipped() -> dict[str, CfgNode]:
+    return {name: load_config(name) for name in shipped_configs()}
+
+
+def _model_keys(cfg: CfgNode) -> str:
+    """``MODEL`` as yaml, without the keys that do not describe the model."""
+    model = cfg.MODEL.clone()
+    for key in ("WEIGHTS", "DEVICE", "FAST_PATH"):
+        del model[key]
+    del model.ROI_HEADS["SCORE_THRESH_TEST"]
+    return model.dump()  # lists and tuples look alike
 
 
 def _config_roots() -> list[Path]:

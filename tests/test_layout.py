@@ -33,9 +33,10 @@ MAY_IMPORT = {
     "checkpoint": {"config"},
     "engine": {"modeling", "phantom", "evaluation", "checkpoint"},
     "prediction": {"engine", "lesions", "pages"},
+    "export": {"prediction"},
     "report": {"engine", "evaluation", "pages"},
     "audit": {"data", "evaluation", "pages"},
-    "benchmark": {"audit", "prediction", "report"},
+    "benchmark": {"audit", "export", "prediction", "report"},
 }
 PACKAGE_NAME = re.compile(r"ct_lesion(\.\w+)+")
 
