@@ -14,8 +14,9 @@ index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, 
 DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of the weights
 were (docs/inputs.md). Rerun the same command to resume.
 
-Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the number of failed
-scans. For research use only. Not for clinical use.
+Exit code: 0 all scans are done, 2 wrong arguments, 3 all scans are done but slices of some are
+missing (incomplete), 130 interrupted, 10 + the number of failed scans. For research use only. Not
+for clinical use.
 """
 
 import argparse

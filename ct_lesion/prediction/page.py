@@ -25,6 +25,7 @@ SUMMARY_FORM = {
     "patient?": str,
     "slices": int,
     "size": [int],
+    "incomplete?": bool,
     "spacing_mm?": [NUMBER],
     "class?": str,
     "probabilities?": {"*": Real},

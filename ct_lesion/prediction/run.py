@@ -70,6 +70,7 @@ class RunResult:
         done: predicted in this run.
         skipped: finished by an earlier run.
         failed: error messages by name.
+        incomplete: those of the predicted and skipped scans that lack slices.
         page: path of ``index.html``.
         left_out: why other folders in the output folder are not on the page.
     """
@@ -77,6 +78,7 @@ class RunResult:
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
     page: Path | None = None
     left_out: list[str] = field(default_factory=list)
 
@@ -130,8 +132,9 @@ def _predict_all(
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
     failed = {source.name: failed[source.name] for source in sources if source.name in failed}
-    page, left_out = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, failed, page, left_out)
+    page, left_out, lacking = from_main(lambda: _write_page(output, predictor))
+    incomplete = [name for name in numbers if name in {*done, *skipped} & lacking]
+    return RunResult(done, skipped, failed, incomplete, page, left_out)
 
 
 def _made_from_all(
@@ -146,7 +149,7 @@ def _made_from_all(
             files = _files_of(source, options)
             stamps[source.name] = stamps_of(files)
             made[source.name] = made_from(
-                files, predictor.models, _result_options(options, predictor)
+                files, predictor.models, _result_options(options, predictor), source.lost
             )
         except UserError as error:
             failed[source.name] = str(error)
@@ -205,12 +208,13 @@ def _difference(found: dict | None, wanted: dict) -> str:
         return "not a prediction: move this folder away"
     words = {
         "input_sha256": "another input",
+        "lost": "other unreadable files beside it",
         "models": "other models",
         "options": "other options",
         "ct_lesion": "another version of ct_lesion",
     }
     earlier = found["made_from"]
-    return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
+    return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted.get(key))
 
 
 def _predict_scan(
@@ -275,18 +279,19 @@ def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Call
         raise
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str], set[str]]:
     """Write the page of all finished scans in the output folder, including earlier runs.
 
     Returns:
-        Its path, and why other folders are left out of it.
+        Its path, why other folders are left out of it, and the names of the incomplete scans.
     """
     summaries, left_out = finished_scans(output)
     facts = describe_models(predictor)
     if left_out:
         facts["left out"] = " ".join(left_out)
     generated = datetime.now(UTC).isoformat(timespec="seconds")
-    return write_index(output, summaries, model=facts, generated=generated), left_out
+    page = write_index(output, summaries, model=facts, generated=generated)
+    return page, left_out, {s["scan"] for s in summaries if s.get("incomplete")}
 
 
 def describe_models(predictor: LesionPredictor) -> dict[str, str]:

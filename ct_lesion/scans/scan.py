@@ -36,6 +36,9 @@ LOWEST_UNPADDED_HU = -1100
 LOWEST_AIR_HU = -300
 """Every chest CT contains lung or air below this."""
 STORABLE = (-32768, 32767)  # int16
+MISSING_SLICES, UNREADABLE_FILES = "missing_slices", "unreadable_files"
+INCOMPLETE = (MISSING_SLICES, UNREADABLE_FILES)
+"""Codes of the findings that make a scan incomplete."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,11 @@ class Scan:
     dropped_slices: int = 0
     dicom_images: list[DicomImage] | None = field(default=None, repr=False)
     nifti: NiftiHeader | None = field(default=None, repr=False)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether slices are missing, as far as positions and unreadable files show."""
+        return any(finding.code in INCOMPLETE for finding in self.qc)
 
     @property
     def shape(self) -> tuple[int, int, int]:

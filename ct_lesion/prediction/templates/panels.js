@@ -7,6 +7,7 @@ function scanFacts(summary) {
   const within = range === null ? ""
     : range[0] === range[1] ? ` (slice ${range[0] + 1})` : ` (slices ${range[0] + 1} to ${range[1] + 1})`;
   const facts = [
+    ["Status", summary.incomplete ? "incomplete: slices are missing" : null],
     ["Class", summary.class === null ? null : `${summary.class}, probability ${probability(certainty(summary))}`],
     ["Lesion volume", summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`],
     ["Share of lung", summary.lesion_share_of_lung === null ? null : percent(summary.lesion_share_of_lung)],
