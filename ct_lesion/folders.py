@@ -1,6 +1,8 @@
-"""Walking folders from outside, whose links may lead anywhere."""
+"""Files and folders from outside, whose links may lead anywhere."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,3 +28,16 @@ def walk_folder(
         seen.add(target)
         below.sort()
         yield Path(place), sorted(names)
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse what is not a file: reading a pipe waits for ever, reading a device never ends.
+
+    Raises:
+        OSError: it does not exist, or is a folder, a pipe, a socket or a device.
+    """
+    mode = os.stat(path).st_mode  # noqa: PTH116
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))

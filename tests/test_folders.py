@@ -1,10 +1,13 @@
 """Links in a folder from outside never lead out of bounds."""
 
+import os
 from pathlib import Path
+
+import pytest
 
 from ct_lesion.data.datasets.covidx_lists import Problems
 from ct_lesion.data.prepare.covidx_images import index_images
-from ct_lesion.folders import walk_folder
+from ct_lesion.folders import check_regular, walk_folder
 
 
 def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
@@ -22,3 +25,15 @@ def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
     images, unknown = index_images(root, None, Problems())
     assert list(images) == ["NCP_1_2_3"]
     assert unknown == []
+
+
+def test_only_files_are_regular(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").touch()
+    check_regular(tmp_path / "file")
+    for name, says in (("pipe", "pipe or a device"), ("zero", "pipe or a device"), ("", "folder")):
+        with pytest.raises(OSError, match=f"is a {says}"):
+            check_regular(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        check_regular(tmp_path / "nothing")

@@ -198,7 +198,7 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
     unreadable = {path: None for path in skipped if _is_unreadable(path)}  # in order
     found.unreadable += unreadable
     for paths, what in (
-        ([*unreadable], "files that cannot be read (empty, broken links or without permission)"),
+        ([*unreadable], "files that cannot be read (empty, broken links, pipes, no permission)"),
         ([path for path in skipped if path not in unreadable], "files of other kinds"),
     ):
         if paths:
@@ -206,9 +206,7 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Fou
 
 
 def _is_unreadable(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        return True
-    return path.is_file() and (path.stat().st_size == 0 or not os.access(path, os.R_OK))
+    return not path.is_file() or path.stat().st_size == 0 or not os.access(path, os.R_OK)
 
 
 def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
