@@ -109,7 +109,7 @@ def test_circular_and_broken_links_are_harmless(mixed):
     notes = []
     assert [s.name for s in find_scans([mixed], options=OPTIONS, notes=notes)] == before
     assert "skipped 3 files that cannot be read (" in notes[0]
-    assert notes[0].endswith(": gone, gone.nii")
+    assert notes[0].endswith(": gone, gone.nii, pipe")
     assert notes[1].endswith("skipped 2 files of other kinds: list.csv, notes.txt")
 
 
