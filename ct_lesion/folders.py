@@ -1,10 +1,12 @@
-"""Files and folders from outside, whose links may lead anywhere."""
+"""Files and folders from outside, whose links may lead anywhere; replacing folders."""
 
 import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from .errors import UserError
 
 
 def walk_folder(
@@ -28,6 +30,29 @@ def walk_folder(
         seen.add(target)
         below.sort()
         yield Path(place), sorted(names)
+
+
+def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> None:
+    """Check that a folder may be replaced as a whole: it is new, empty, or an earlier result.
+
+    Args:
+        marker: name of the file by which an earlier result is known.
+        what: noun of the result, for the message.
+        overwrite: whether an earlier result may be replaced.
+
+    Raises:
+        UserError: the folder holds other files, or a result that may not be replaced.
+    """
+    if not folder.exists():
+        return
+    is_result = (folder / marker).is_file()
+    if not folder.is_dir() or (any(folder.iterdir()) and not is_result):
+        raise UserError(f"{folder}: exists and is not a {what}. Choose another folder.")
+    if is_result and not overwrite:
+        raise UserError(
+            f"{folder}: already holds a {what}. Choose another folder, or replace it with "
+            "--overwrite."
+        )
 
 
 def check_regular(path: str | Path) -> None:

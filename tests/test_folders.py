@@ -7,7 +7,8 @@ import pytest
 
 from ct_lesion.data.datasets.covidx_lists import Problems
 from ct_lesion.data.prepare.covidx_images import index_images
-from ct_lesion.folders import check_regular, walk_folder
+from ct_lesion.errors import UserError
+from ct_lesion.folders import check_regular, check_replaceable, walk_folder
 
 
 def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
@@ -25,6 +26,22 @@ def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
     images, unknown = index_images(root, None, Problems())
     assert list(images) == ["NCP_1_2_3"]
     assert unknown == []
+
+
+def test_only_new_empty_and_earlier_results_are_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "result"
+    check_replaceable(folder, "page.html", "report", overwrite=False)
+    folder.mkdir()
+    check_replaceable(folder, "page.html", "report", overwrite=False)
+    (folder / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not a report"):
+        check_replaceable(folder, "page.html", "report", overwrite=True)
+    (folder / "page.html").touch()
+    with pytest.raises(UserError, match="already holds a report"):
+        check_replaceable(folder, "page.html", "report", overwrite=False)
+    check_replaceable(folder, "page.html", "report", overwrite=True)
+    with pytest.raises(UserError, match="is not a report"):
+        check_replaceable(folder / "mine.txt", "page.html", "report", overwrite=True)
 
 
 def test_only_files_are_regular(tmp_path):

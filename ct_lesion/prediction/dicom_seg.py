@@ -14,6 +14,7 @@ from pydicom.valuerep import DA, TM, DSfloat
 
 from ct_lesion.errors import reason
 from ct_lesion.files import atomic_write
+from ct_lesion.scans.dicom.references import read_sources, refer_to_frames
 from ct_lesion.scans.dicom.values import number_of
 from ct_lesion.scans.scan import Scan
 from ct_lesion.version import __version__
@@ -85,8 +86,8 @@ def _segmentation(
     scan: Scan, labels: np.ndarray, names: Sequence[str], tracked: bool
 ) -> hd.seg.Segmentation:
     # in the order and orientation of the series, not of the scan
-    files = [scan.dicom_files[scan.geometry.input_slice(z)] for z in range(len(scan))]
-    images = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in files]
+    sources = [scan.dicom_images[scan.geometry.input_slice(z)] for z in range(len(scan))]
+    images, origins = read_sources(sources)
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
         raise _CannotRefer(f"the images have no {', '.join(missing)}")
@@ -96,7 +97,7 @@ def _segmentation(
     described = _patient_and_study(images[0])
     for name, mm in _thickness(images[0], scan).items():
         setattr(described, name, None if mm is None else DSfloat(mm, auto_format=True))
-    return hd.seg.Segmentation(
+    segmentation = hd.seg.Segmentation(
         source_images=[_reference(image, described) for image in images],
         pixel_array=segments[scan.geometry.to_input(labels)],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -113,6 +114,8 @@ def _segmentation(
         device_serial_number="0",
         series_description="Predicted lesions, not for clinical use",
     )
+    refer_to_frames(segmentation, origins)
+    return segmentation
 
 
 def _segment(number: int, name: str, tracked: bool) -> hd.seg.SegmentDescription:

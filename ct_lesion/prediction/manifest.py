@@ -17,6 +17,7 @@ from ct_lesion.engine.run_record import hardware
 from ct_lesion.errors import DatasetError, UserError
 from ct_lesion.json_files import read_json
 from ct_lesion.version import __version__
+from ct_lesion.zip_files import file_on_disk, open_file
 
 from .models import TrainedModel
 
@@ -33,7 +34,7 @@ def hash_files(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from None
@@ -44,13 +45,16 @@ Stamp = tuple[int, ...]
 
 
 def stamps_of(files: Sequence[Path]) -> tuple[Stamp | None, ...]:
-    """What the file system changes with each change of a file; ``None`` for a missing file."""
+    """What the file system changes with each change of a file; ``None`` for a missing file.
+
+    Of a file in a zip it is that of the zip.
+    """
     return tuple(_stamp(path) for path in files)
 
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        state = path.stat()
+        state = file_on_disk(path).stat()
     except OSError:
         return None
     return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -197,7 +197,7 @@ class ScanWriter:
 
     def _save_dicom_seg(self, names: Sequence[str], tracked: bool = False) -> list[str]:
         """Write the segmentation of a DICOM series; returns notes on why there is no file."""
-        if self._scan.dicom_files is None:
+        if self._scan.dicom_images is None:
             return []
         if not self._labels.any():
             return ["no DICOM segmentation: no lesion was found"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_new
+from ct_lesion.folders import check_replaceable
 from ct_lesion.json_files import without_nan
 from ct_lesion.pages.blocks import Caution, Picture, Section
 from ct_lesion.pages.environment import DISCLAIMER, page_environment
@@ -62,15 +62,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         UserError: the folder holds other files, or a report that may not be overwritten.
     """
-    if not output.exists():
-        return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / PAGE).is_file()):
-        raise UserError(f"{output}: exists and is not a report. Choose another --output.")
-    if (output / PAGE).is_file() and not overwrite:
-        raise UserError(
-            f"{output}: already holds a report. Choose another --output, or replace it with "
-            "--overwrite."
-        )
+    check_replaceable(output, PAGE, "report", overwrite)
 
 
 def _all(sections: Sequence[Section], kind: type) -> list:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+MOST_NAMED = 3  # files or scans, in a message
 _LONGEST = 100  # characters; file systems allow 255 bytes, and endings are added
 _HASH_DIGITS = 8
 # a dash is a minus sign unless it follows a letter or a digit; only then is a fraction a number:
@@ -26,9 +27,11 @@ def safe_name(text: str) -> str:
     return f"{name or 'scan'}-{digest[:_HASH_DIGITS]}"
 
 
-def some_names(paths: Sequence[Path], most: int = 3) -> str:
+def some_names(paths: Sequence[Path]) -> str:
     """The names of the first files, for a message."""
-    return ", ".join(path.name for path in paths[:most]) + (", ..." if len(paths) > most else "")
+    return ", ".join(path.name for path in paths[:MOST_NAMED]) + (
+        ", ..." if len(paths) > MOST_NAMED else ""
+    )
 
 
 def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:

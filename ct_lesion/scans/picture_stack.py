@@ -29,7 +29,6 @@ from ct_lesion.pictures import (
 
 from .geometry import Geometry
 from .names import natural_key, unique_names
-from .nifti_checks import NOT_FINITE
 from .quality import check_offset, sample_indices, sampled_range
 from .scan import (
     GREY_NOTE,
@@ -41,7 +40,8 @@ from .scan import (
     check_grey_range,
     check_hu_range,
 )
-from .volume_headers import check_voxels
+from .volumes.headers import check_voxels
+from .volumes.nifti_checks import NOT_FINITE
 from .windows import Window
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -15,9 +15,10 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import DatasetError
 
+from .dicom.images import DicomImage
 from .geometry import Geometry
-from .nifti_checks import NOT_FINITE
-from .nifti_header import NiftiHeader
+from .volumes.nifti_checks import NOT_FINITE
+from .volumes.nifti_header import NiftiHeader
 from .windows import DEFAULT_WINDOW, Window
 
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
@@ -90,7 +91,7 @@ class Scan:
         notes: how the scan was read, one line each.
         qc: findings of the quality checks.
         dropped_slices: number of slices left out because another one lies at their position.
-        dicom_files: source file of each internal slice; None unless the input is a DICOM series
+        dicom_images: source image of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
         nifti: header of a NIfTI file, which masks copy.
         read_slice: returns the internal slice at an index.
@@ -111,7 +112,7 @@ class Scan:
     notes: list[str] = field(default_factory=list)
     qc: list[QCFinding] = field(default_factory=list)
     dropped_slices: int = 0
-    dicom_files: list[Path] | None = field(default=None, repr=False)
+    dicom_images: list[DicomImage] | None = field(default=None, repr=False)
     nifti: NiftiHeader | None = field(default=None, repr=False)
 
     @property

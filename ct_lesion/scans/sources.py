@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.folders import walk_folder
 
 from .dicom.grouping import DicomSeries, group_series
-from .dicom.headers import is_dicom_file
+from .dicom.images import DicomImage
 from .dicom.series import open_series
-from .names import natural_key, safe_name, some_names, unique_names
-from .picture_stack import is_picture_file, is_stack, open_pictures
+from .inputs import FoundFiles, take_input
+from .names import MOST_NAMED, safe_name, unique_names
+from .picture_stack import is_stack, open_pictures
 from .quality import check_scan, lost_slices
 from .scan import INCOMPLETE, QCFinding, ReadOptions, Scan
-from .volume_files import files_of_volume, is_volume_file, open_volume, volume_stem
+from .volume_files import files_of_volume, open_volume, volume_stem
 
-_OPENERS: dict[str, Callable[[str, tuple[Path, ...], ReadOptions], Scan]] = {
-    "dicom": open_series,
-    "volume": lambda name, files, options: open_volume(name, files[0], options),
-    "pictures": open_pictures,
-}
-_MOST_NAMED = 3  # scans and notes in an error
 _RESERVED = ("index.html",)  # the page of a prediction, beside the folders of the scans
 
 
@@ -36,8 +28,9 @@ class ScanSource:
 
     Attributes:
         name: safe as a folder name, unique among the scans that were found.
-        files: all files of the scan.
+        files: all files of the scan; those in a zip are paths below the zip.
         kind: ``dicom``, ``volume`` or ``pictures``.
+        images: of a DICOM series.
         findings: about its files, for the opened scan.
         fault: why it cannot be opened; None if that is not known yet.
     """
@@ -46,6 +39,7 @@ class ScanSource:
     files: tuple[Path, ...]
     kind: str
     options: ReadOptions = field(default_factory=ReadOptions, repr=False)
+    images: tuple[DicomImage, ...] = field(default=(), repr=False)
     findings: tuple[QCFinding, ...] = ()
     fault: str | None = None
 
@@ -63,39 +57,18 @@ class ScanSource:
         if self.fault:
             raise DatasetError(self.fault)
         try:
-            scan = _OPENERS[self.kind](self.name, self.files, self.options)
+            scan = self._open()
             scan.qc = [*self.findings, *scan.qc, *check_scan(scan)]
         except OSError as error:
             raise DatasetError(f"{self.files[0]}: {error.strerror or error}.") from None
         return scan
 
-
-@dataclass
-class _Found:
-    """Files of the inputs by kind, each with the folder that its name is relative to."""
-
-    dicom: dict[Path, Path] = field(default_factory=dict)
-    volumes: dict[Path, Path] = field(default_factory=dict)
-    pictures: dict[Path, Path] = field(default_factory=dict)
-    named: set[Path] = field(default_factory=set)
-    """Files that the user named individually: an error if unusable, never skipped."""
-    unreadable: list[Path] = field(default_factory=list)
-    """Empty or unreadable files and broken links: lost slices, if they lie beside slices."""
-    unreadable_folders: list[Path] = field(default_factory=list)
-    """They may hold slices of the scan in the folder that they lie in."""
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, path: Path, root: Path) -> bool:
-        """Add a file; returns False if its kind is not supported."""
-        if is_volume_file(path):
-            self.volumes.setdefault(path, root)
-        elif is_picture_file(path):
-            self.pictures.setdefault(path, root)
-        elif is_dicom_file(path):
-            self.dicom.setdefault(path, root)
-        else:
-            return False
-        return True
+    def _open(self) -> Scan:
+        if self.kind == "dicom":
+            return open_series(self.name, self.images, self.options)
+        if self.kind == "volume":
+            return open_volume(self.name, self.files[0], self.options)
+        return open_pictures(self.name, self.files, self.options)
 
 
 def find_scans(
@@ -115,9 +88,9 @@ def find_scans(
         DatasetError: an input does not exist, a named file has an unsupported kind, or there is no
             scan.
     """
-    found = _Found()
+    found = FoundFiles()
     for item in inputs:
-        _take_input(str(item), found)
+        take_input(str(item), found)
     candidates = [
         *_dicom_sources(found, options),
         *_volume_sources(found, options),
@@ -127,7 +100,7 @@ def find_scans(
         notes.extend(found.notes)
     if not candidates:
         what = ", ".join(str(item) for item in inputs) or "no input"
-        reasons = "; ".join(note.rstrip(".") for note in found.notes[:_MOST_NAMED])
+        reasons = "; ".join(note.rstrip(".") for note in found.notes[:MOST_NAMED])
         raise DatasetError(
             f"{what}: no scan found. Give DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF files"
             + (f" ({reasons})." if reasons else ".")
@@ -145,71 +118,14 @@ def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
     notes: list[str] = []
     sources = find_scans([path], options=options or ReadOptions(), notes=notes)
     if len(sources) > 1:
-        names = ", ".join(source.name for source in sources[:_MOST_NAMED])
+        names = ", ".join(source.name for source in sources[:MOST_NAMED])
         raise DatasetError(f"{path}: {len(sources)} scans ({names}, ...), expected one.")
     scan = sources[0].open()
     scan.notes[:0] = notes
     return scan
 
 
-def _take_input(item: str, found: _Found) -> None:
-    path = Path(item).expanduser()
-    if path.is_dir():
-        _take_folder(path, found)
-    elif path.is_file():
-        path = path.absolute()
-        if not found.add(path, path.parent):
-            raise DatasetError(f"{item}: not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG or TIFF.")
-        found.named.add(path)
-    elif glob.has_magic(item):
-        # Path.glob takes no absolute pattern
-        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-        if not matches:
-            raise DatasetError(f"{item}: no file matches this pattern.")
-        for folder in (match for match in matches if match.is_dir()):
-            _take_folder(folder, found)
-        _take_files(item, [m.absolute() for m in matches if m.is_file()], None, found)
-    else:
-        raise DatasetError(f"{item}: no such file or folder.")
-
-
-def _take_folder(folder: Path, found: _Found) -> None:
-    def unreadable(error: OSError) -> None:
-        found.unreadable_folders.append(Path(error.filename).absolute())
-        found.notes.append(f"{error.filename}: folder cannot be read ({error.strerror})")
-
-    walk = walk_folder(folder, unreadable)
-    paths = [(place / name).absolute() for place, names in walk for name in names]
-    _take_files(str(folder), paths, folder.absolute(), found)
-
-
-def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: _Found) -> None:
-    """Add supported files; names are relative to ``root``, or to each file's folder."""
-    skipped = []
-    for path in sorted(paths, key=lambda path: natural_key(str(path))):
-        hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-        if hidden:
-            continue
-        # skip broken links, and pipes, which would block
-        if not path.is_file() or not found.add(path, root or path.parent):
-            skipped.append(path)
-    voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
-    skipped = [path for path in skipped if path not in voxels]
-    unreadable = {path: None for path in skipped if _is_unreadable(path)}  # in order
-    found.unreadable += unreadable
-    for paths, what in (
-        ([*unreadable], "files that cannot be read (empty, broken links, pipes, no permission)"),
-        ([path for path in skipped if path not in unreadable], "files of other kinds"),
-    ):
-        if paths:
-            found.notes.append(f"{item}: skipped {len(paths)} {what}: {some_names(paths)}")
-
-
-def _is_unreadable(path: Path) -> bool:
-    return not path.is_file() or path.stat().st_size == 0 or not os.access(path, os.R_OK)
-
-
-def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     series, unreadable, notes = group_series(found.dicom)
     found.notes += notes
     if options.series_uid is not None:
@@ -234,10 +150,11 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
         ScanSource(
             name=_series_name(one, found.dicom[one.files[0]], counts[place] > 1),
             files=one.files,
+            images=one.images,
             kind="dicom",
             options=options,
             findings=(*one.findings, *findings),
-            fault=one.fault and _with_file(one.fault, one.files[0]),
+            fault=one.fault and _with_file(one.fault, one.images[0]),
         )
         for one, place, findings in zip(usable, places, findings_of, strict=True)
     ]
@@ -247,8 +164,8 @@ def _dicom_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     ]
 
 
-def _with_file(fault: str, file: Path) -> str:
-    return fault if str(file.parent) in fault else f"{file}: {fault}."
+def _with_file(fault: str, image: DicomImage) -> str:
+    return fault if str(image.path.parent) in fault else f"{image}: {fault}."
 
 
 def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
@@ -263,7 +180,7 @@ def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
     return f"{name}-{series.part}" if shared and series.part else name
 
 
-def _volume_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+def _volume_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     return [
         ScanSource(
             name=_name_from(path.with_name(volume_stem(path)), root),
@@ -275,7 +192,7 @@ def _volume_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
     ]
 
 
-def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
+def _picture_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     stacks = {path: None for path in found.pictures if is_stack(path)}  # in order
     folders: dict[Path, list[Path]] = {}
     for path in found.pictures:
@@ -290,7 +207,7 @@ def _picture_sources(found: _Found, options: ReadOptions) -> list[ScanSource]:
         (_name_from(path.with_suffix(""), found.pictures[path]), [path], ()) for path in stacks
     ]
     return [
-        ScanSource(name, tuple(files), "pictures", options, findings)
+        ScanSource(name, tuple(files), "pictures", options, findings=findings)
         for name, files, findings in sources
     ]
 

@@ -20,7 +20,6 @@ import SimpleITK as sitk
 from ct_lesion.errors import DatasetError, reason
 
 from .geometry import OrientedSlices
-from .nifti_checks import NIFTI_ENDINGS, check_nifti, read_nifti_header, unpack_nifti
 from .quality import check_offset, sample_indices
 from .scan import (
     GREY_NOTE,
@@ -33,14 +32,10 @@ from .scan import (
     check_hu_range,
     place_slices,
 )
-from .volume_geometry import place_of, why_unreadable
-from .volume_headers import (
-    IMAGE_IO,
-    check_compressed_meta,
-    check_volume_size,
-    data_files,
-    is_compressed_meta,
-)
+from .volumes.geometry import place_of, why_unreadable
+from .volumes.headers import IMAGE_IO, check_compressed_meta, check_volume_size, data_files
+from .volumes.nifti_checks import NIFTI_ENDINGS, check_nifti, read_nifti_header, unpack_nifti
+from .volumes.text_headers import is_compressed_meta
 
 META_ENDINGS = (".mha", ".mhd")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".nrrd", ".nhdr", *META_ENDINGS)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from ct_lesion.errors import UserError, reason
 from ct_lesion.files import atomic_write
 
-from .nifti_header import NiftiHeader
+from .volumes.nifti_header import NiftiHeader
 
 _HEADER = 352  # bytes of NIfTI-1 before the voxels, if there are no extensions
 _VOXEL_OFFSET = 108  # place of vox_offset in the header

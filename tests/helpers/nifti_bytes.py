@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from ct_lesion.scans.nifti_header import NiftiHeader
+from ct_lesion.scans.volumes.nifti_header import NiftiHeader
 
 
 def edited(path: Path, **fields: Iterable) -> Path:

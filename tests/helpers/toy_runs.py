@@ -61,6 +61,7 @@ def make_classification_run(
     """Write a run folder with weights, and evaluations of random predictions."""
     folder.mkdir(parents=True)
     overrides = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", n, "MODEL.FPN.OUT_CHANNELS", 16]
+    overrides += ["INPUT.MIN_SIZE_TEST", 64]
     cfg = load_config("classification/resnet18_t2.yaml", overrides)
     (folder / "config.yaml").write_text(cfg.dump())
     torch.manual_seed(seed)

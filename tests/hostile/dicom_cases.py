@@ -147,6 +147,8 @@ DICOM = {
     "SpacingBetweenSlices of 1e9": (_series(SpacingBetweenSlices=b"1e9 "), "thick"),
     "GantryDetectorTilt of text": (_series(GantryDetectorTilt=b"ab"), "cannot be read"),
     "no pixels": (_series(PixelData=None), "cut off"),
+    "pixels of floats": (
+        _file(lambda d: d.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF")), "FloatPixelData"),
     "half the pixels": (_series(PixelData=bytes(PIXELS // 2)), "cut off"),
     "twice the pixels": (_series(PixelData=bytes(2 * PIXELS)), "pixels take"),
     "pixels of 4 GB": (_file(_length(b"\xe0\x7f\x10\x00", b"\xfe\xff\xff\xff", 4)), "pixels take"),

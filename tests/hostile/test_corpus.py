@@ -9,6 +9,7 @@ import checkpoint_cases
 import config_cases
 import dataset_cases
 import dicom_cases
+import frame_cases
 import picture_cases
 import pytest
 import resume_cases
@@ -23,8 +24,8 @@ CASES = [
     case
     for module in (
         *(checkpoint_cases, array_cases, safetensors_cases, resume_cases),
-        *(config_cases, picture_cases, dataset_cases, run_cases, dicom_cases, volume_cases),
-        special_cases,
+        *(config_cases, picture_cases, dataset_cases, run_cases),
+        *(dicom_cases, frame_cases, volume_cases, special_cases),
     )
     for case in module.CASES
 ]

@@ -77,13 +77,13 @@ def test_the_orientation_fits_the_body(phantoms):
     scan = open_scan(phantoms["dicom"] / "scans" / NAMES[0])
     bone = np.nonzero(scan.values(1)[:, 118:138] > 250)[0]
     assert np.median(bone) > 128
-    numbers = [int(pydicom.dcmread(path).InstanceNumber) for path in scan.dicom_files]
+    numbers = [int(pydicom.dcmread(image.path).InstanceNumber) for image in scan.dicom_images]
     assert numbers == [3, 2, 1], "numbered from the head down"
 
 
 def test_highdicom_accepts_the_slices(phantoms):
     scan = open_scan(phantoms["dicom"] / "scans" / NAMES[2])
-    sources = [pydicom.dcmread(path) for path in scan.dicom_files]
+    sources = [pydicom.dcmread(image.path) for image in scan.dicom_images]
     description = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="lesion",

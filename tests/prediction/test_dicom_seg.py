@@ -4,10 +4,12 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from enhanced_ct import shuffled, write_enhanced
 from full_disk import files_of_at_most
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
-from toy_scans import toy_hu, write_series
+from pydicom.uid import EnhancedCTImageStorage
+from toy_scans import toy_hu, toy_slice, write_series
 
 from ct_lesion.prediction.dicom_seg import NEEDED, write_dicom_seg
 from ct_lesion.scans.sources import open_scan
@@ -57,7 +59,7 @@ def test_each_frame_lies_on_its_source_image(scan, tmp_path):
     path = tmp_path / "lesions.dcm"
     assert write_dicom_seg(path, scan, labels, ["GGO", "Consolidation"]) is None
     by_uid = {}
-    for index, file in enumerate(scan.dicom_files):
+    for index, file in enumerate(image.path for image in scan.dicom_images):
         by_uid[pydicom.dcmread(file).SOPInstanceUID] = (index, pydicom.dcmread(file))
     found = frames(path)
     assert len(found) == 3, "frames without lesions are left out"
@@ -190,3 +192,37 @@ def test_a_segmentation_that_does_not_fit_on_the_disk_leaves_no_file(scan, tmp_p
     with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
         write_dicom_seg(tmp_path / "lesions.dcm", scan, toy_labels(scan), ["GGO", "Lesion"])
     assert [path.name for path in tmp_path.iterdir()] == ["series"]
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_frames_of_an_enhanced_file_are_referred_to_by_number(tmp_path, orientation):
+    made = [toy_slice(hu, z) for z, hu in enumerate(toy_hu())]
+    for ds in made:
+        ds.ImageOrientationPatient = orientation
+    order = shuffled(12)
+    made[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]  # of no slice
+    source = write_enhanced(tmp_path / "e/e.dcm", [made[i] for i in order])
+    scan = open_scan(source)
+    path, labels = tmp_path / "lesions.dcm", toy_labels(scan)
+    assert write_dicom_seg(path, scan, labels, ["GGO", "Consolidation"]) is None
+    seg, uid = pydicom.dcmread(path), pydicom.dcmread(source).SOPInstanceUID
+    found = frames(path)
+    assert len(found) == 3
+    for (segment, referenced, position, mask), groups in zip(
+        found, seg.PerFrameFunctionalGroupsSequence, strict=True
+    ):
+        (reference,) = groups.DerivationImageSequence[0].SourceImageSequence
+        assert (referenced, reference.ReferencedSOPClassUID) == (uid, EnhancedCTImageStorage)
+        z = order[reference.ReferencedFrameNumber - 1]
+        assert position == pytest.approx(list(map(float, made[z].ImagePositionPatient)))
+        (index,) = [i for i, mm in enumerate(scan.z_mm) if mm == pytest.approx(position[2])]
+        turned = orientation[0] < 0
+        assert np.array_equal(mask == 1, source_pixels(labels[index] == segment, turned))
+    (series,) = seg.ReferencedSeriesSequence
+    assert [i.ReferencedSOPInstanceUID for i in series.ReferencedInstanceSequence] == [uid]
+    # internal slices 3 and 4, as a viewer finds them
+    numbers = [order.index(z) + 1 for z in (4, 5)]
+    masks = hd.seg.segread(path).get_pixels_by_source_frame(
+        uid, numbers, combine_segments=True, assert_missing_frames_are_empty=True
+    )
+    assert np.array_equal(masks, [source_pixels(labels[i], turned) for i in (3, 4)])

@@ -5,11 +5,7 @@ never by order, and all faults are reported at once.
 """
 
 import io
-import lzma
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +16,7 @@ from PIL import Image
 from ct_lesion.errors import DatasetError
 from ct_lesion.folders import walk_folder
 from ct_lesion.pictures import LARGEST_PICTURE, WINDOW_FIRST, read_8_bit
+from ct_lesion.zip_files import BAD_ZIP, open_zip
 
 from ..datasets.lesion_masks import LABELS
 from ..datasets.splits import SliceId
@@ -29,22 +26,6 @@ _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
 LARGEST_FILE = 4 * LARGEST_PICTURE
 """Bytes of the largest picture file: more than an uncompressed picture of the largest size."""
-SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
-"""A zip may unpack to this many bytes, or to this multiple of its size if that is more. Pictures
-are already compressed, so a zip of them unpacks to about its own size."""
-BAD_ZIP = (
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    OverflowError,
-    RuntimeError,  # encrypted, or an unknown compression
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-)
-"""Exceptions on reading a damaged, encrypted or exotic zip."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ class Archive:
         self.path = Path(path)
         self._zip = None
         if self.path.is_file():
-            self._zip = _open_zip(self.path)
+            self._zip = open_zip(self.path)
         elif not self.path.is_dir():
             raise DatasetError(f"{path}: no such file or folder.")
 
@@ -105,22 +86,6 @@ class Archive:
 
     def _read(self, name: str) -> bytes:
         return self._zip.read(name) if self._zip else (self.path / name).read_bytes()
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a zip. Nothing is extracted under its member names."""
-    try:
-        file = zipfile.ZipFile(path)
-    except BAD_ZIP as error:
-        raise DatasetError(f"{path}: not a zip file, or damaged ({error}).") from None
-    unpacked = sum(info.file_size for info in file.infolist())
-    if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
-        file.close()
-        raise DatasetError(
-            f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
-            "which pictures never do. Download the archive again."
-        )
-    return file
 
 
 def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:

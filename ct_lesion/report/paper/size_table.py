@@ -1,4 +1,4 @@
-"""Parameters and split sizes of runs beside the paper's Table 1."""
+"""Parameters, FLOPs and split sizes of runs beside the paper's Table 1."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 
 from ct_lesion.engine.checks import is_classifier
 from ct_lesion.errors import UserError
+from ct_lesion.modeling.analysis import count_flops
 from ct_lesion.modeling.parameters import ParameterCounts, count_parameters
 from ct_lesion.pages.tables import Cell, Table
 
@@ -16,7 +17,7 @@ from .model_names import model_name
 from .paper import CLASSIFICATION, SEGMENTATION, PaperSize, load_paper
 from .result_tables import RunMetrics
 
-MILLION = 1e6
+MILLION, BILLION = 1e6, 1e9
 NETWORKS = {SEGMENTATION: "Mask R-CNN", CLASSIFICATION: "COVID-CT-Mask-Net"}  # as in Table 1
 FORMATS = {  # by column, in order
     "model": "",
@@ -27,6 +28,8 @@ FORMATS = {  # by column, in order
     "total, paper (M)": "",
     "trainable, run (M)": ".3f",
     "trainable, paper (M)": "",
+    "FLOPs, run (G)": ".2f",
+    "input (px)": "d",
     "train": "",
     "val": "",
     "test": "",
@@ -40,6 +43,12 @@ NOTE = (
     "regressor and mask predictor have a row for the background; Detectron2's have none, so the "
     "same architecture has 516 to 773 parameters fewer."
 )
+FLOPS_NOTE = (
+    "FLOPs in billions (G) of one square slice of the side in the column input, that is the run's "
+    "INPUT.MIN_SIZE_TEST; a multiply-add is one FLOP, as fvcore counts. The box head is counted on "
+    "all proposals and the mask head on all detections that the config allows; most slices have "
+    "fewer. Pooling of regions, NMS and element-wise operations are not counted."
+)
 
 
 def size_table(runs: Sequence[RunMetrics]) -> Table:
@@ -48,23 +57,32 @@ def size_table(runs: Sequence[RunMetrics]) -> Table:
     Rows of the paper that no run stands in come last.
     """
     paper = load_paper()
-    slices = _SliceCounter()
+    slices, flops = _SliceCounter(), _FlopCounter()
     rows, shown = [], set()
     for run in runs:
         task = CLASSIFICATION if is_classifier(run.cfg) else SEGMENTATION
         model = model_name(run.cfg, run.region_classes)
         shown.add((task, model))
         own = {"model": f"{NETWORKS[task]}, {model}", "run": run.name, **slices.splits(run.cfg)}
-        rows.append(own | _size_cells(measure_size(run.cfg), paper.size(task, model)))
+        rows.append(
+            own | flops.cells(run.cfg) | _size_cells(measure_size(run.cfg), paper.size(task, model))
+        )
     rows += [
         {"model": size.printed, **_paper_cells(size)}
         for size in paper.sizes
         if (size.task, size.model) not in shown
     ]
-    notes = [NOTE, *slices.notes(), paper.reference("Table 1"), *paper.notes_on("Table 1")]
+    notes = [
+        NOTE,
+        FLOPS_NOTE,
+        *flops.notes,
+        *slices.notes(),
+        paper.reference("Table 1"),
+        *paper.notes_on("Table 1"),
+    ]
     return Table(
         "table_1",
-        "Table 1: parameters and splits",
+        "Table 1: parameters, FLOPs and splits",
         tuple(FORMATS),
         [[row.get(column) for column in FORMATS] for row in rows],
         FORMATS,
@@ -107,6 +125,33 @@ def _paper_cells(size: PaperSize) -> dict[str, Cell]:
         "splits, paper": size.splits,
         "paper's figures": size.explanation,
     }
+
+
+class _FlopCounter:
+    """Counts the FLOPs of runs; runs of one network are counted once.
+
+    Attributes:
+        notes: why a network could not be counted.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._flops: dict[str, int | None] = {}
+
+    def cells(self, cfg: CfgNode) -> dict[str, Cell]:
+        network = cfg.clone()
+        network.defrost()
+        network.MODEL.WEIGHTS = ""
+        side = cfg.INPUT.MIN_SIZE_TEST
+        key = f"{network.MODEL.dump()}{side} {cfg.TEST.DETECTIONS_PER_IMAGE}"
+        if key not in self._flops:
+            try:
+                self._flops[key] = count_flops(cfg)
+            except UserError as error:
+                self._flops[key] = None
+                self.notes.append(f"FLOPs not counted: {error}")
+        flops = self._flops[key]
+        return {} if flops is None else {"FLOPs, run (G)": flops / BILLION, "input (px)": side}
 
 
 class _SliceCounter:

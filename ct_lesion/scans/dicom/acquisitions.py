@@ -116,8 +116,8 @@ def _check_numbers(slices: Sequence[SliceHeader]) -> None:
             before = seen.setdefault(header.instance, header)
             if before is not header and len({h.instance for h in slices}) > 1:
                 raise DatasetError(
-                    f"{header.path}: InstanceNumber {header.instance} as in {before.path.name}, at "
-                    f"another position of the same series, and {_ADVICE}"
+                    f"{header.image}: InstanceNumber {header.instance} as in {before.image.name}, "
+                    f"at another position of the same series, and {_ADVICE}"
                 )
 
 

@@ -1,24 +1,23 @@
-"""A DICOM file that may be a CT slice, and what decides whether it fits to others."""
+"""A DICOM image that may be a CT slice, and what decides whether it fits to others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from pydicom.uid import UID_dictionary
 
+from .images import DicomImage
 from .values import numbers_of, text_of
 
 SCOUT = "a scout (localizer), not a scan"
-_ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Header of a file, and what decides whether it fits to others.
+    """Header of an image, and what decides whether it fits to others.
 
     Attributes:
         fault: why it is not a CT slice, e.g. another modality.
@@ -26,7 +25,7 @@ class Candidate:
         position, orientation, spacing: None if missing.
     """
 
-    path: Path
+    image: DicomImage
     header: pydicom.Dataset = field(repr=False)
     fault: str | None
     damage: str | None = None
@@ -47,7 +46,7 @@ class Candidate:
     def difference(self, other: Candidate) -> str | None:
         """Why it cannot be a slice of the scan of another file; None if it can."""
         if self.fault != other.fault:
-            return self.fault or f"a CT image, unlike {other.path.name}"
+            return self.fault or f"a CT image, unlike {other.image.name}"
         if self.placed != other.placed:
             missing = "no" if other.placed else "has"
             return f"{missing} ImagePositionPatient or ImageOrientationPatient"
@@ -69,34 +68,36 @@ class Candidate:
         return bool(np.abs(np.subtract(self.orientation, other.orientation)).max() > 1e-2)
 
 
-def candidate(path: Path, header: pydicom.Dataset) -> Candidate:
-    """What a header says about a file."""
+def candidate(image: DicomImage, header: pydicom.Dataset) -> Candidate:
+    """What a header says about an image."""
     fault = _fault(header)
     if fault:
-        return Candidate(path, header, fault)
+        return Candidate(image, header, fault)
     try:
         position = numbers_of(header, "ImagePositionPatient", 3)
         orientation = numbers_of(header, "ImageOrientationPatient", 6)
         spacing = numbers_of(header, "PixelSpacing", 2)
     except InvalidDicomError as error:
-        damage = f"{path}: cannot be read as a CT slice ({error})."
-        return Candidate(path, header, None, damage)
-    return Candidate(path, header, None, None, position, orientation, spacing)
+        damage = f"{image}: cannot be read as a CT slice ({error})."
+        return Candidate(image, header, None, damage)
+    return Candidate(image, header, None, None, position, orientation, spacing)
 
 
 def _fault(header: pydicom.Dataset) -> str | None:
-    """Why a file is not a CT slice; None if it may be one."""
+    """Why an image is not a CT slice; None if it may be one."""
     modality = text_of(header, "Modality") or "unknown"
     if modality != "CT":
         return f"modality {modality}, not CT"
     if not header.get("Rows") or not header.get("Columns"):
         return "holds no image"
-    frames = header.get("NumberOfFrames")
-    if frames not in (None, "", 1) or header.get("SOPClassUID") in _ENHANCED:
+    if header.get("NumberOfFrames") not in (None, "", 1):
+        name, *_ = UID_dictionary.get(header.get("SOPClassUID"), ["an unknown class"])
         return (
-            "enhanced (multi-frame) DICOM, which is not supported: convert it to NIfTI or to one "
-            "file a slice"
+            f"a multi-frame image of class {name}, but only enhanced CT is read: convert it to "
+            "NIfTI or to one file a slice"
         )
+    if text_of(header, "VolumetricProperties").upper() == "DISTORTED":
+        return "a curved or otherwise distorted image (VolumetricProperties), not a slice"
     if header.get("SamplesPerPixel") not in (None, "", 1):
         return "a colour image, not a CT slice"
     if "LOCALIZER" in text_of(header, "ImageType").upper():

@@ -1,8 +1,8 @@
-"""Sorting DICOM files into scans.
+"""Sorting DICOM images into scans.
 
 A SeriesInstanceUID is not trusted: anonymisers drop it, repeat it, or give each file another, and
 scanners store several acquisitions under one. Files of different patients, studies or folders are
-never slices of one scan. Files of another image geometry and acquisitions that overlap in space
+never slices of one scan. Images of another geometry and acquisitions that overlap in space
 are separated; see :func:`group_series`.
 """
 
@@ -21,7 +21,9 @@ from ct_lesion.errors import DatasetError
 from ..scan import MISSING_SLICES, QCFinding
 from .acquisitions import distinct, separate
 from .candidates import SCOUT, Candidate, candidate
+from .frames import images_of
 from .headers import ACQUISITION_TAGS, PATIENT_TAGS, is_directory, read_header
+from .images import DicomImage, files_of
 from .steps import step_findings
 from .values import text_of
 
@@ -32,7 +34,7 @@ _SINGLE_SLICES = 3  # series of one slice in a folder: more than chance
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """The files of one scan, or of a series that is not a CT scan.
+    """The images of one scan, or of a series that is not a CT scan.
 
     Attributes:
         uid: SeriesInstanceUID; empty if there is none.
@@ -46,25 +48,32 @@ class DicomSeries:
     uid: str
     number: str
     description: str
-    files: tuple[Path, ...]
+    images: tuple[DicomImage, ...]
     fault: str | None = None
     damaged: bool = False
     part: str = ""
     findings: tuple[QCFinding, ...] = ()
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the images, each once."""
+        return files_of(self.images)
+
+    @property
     def label(self) -> str:
         """Text for messages."""
         about = f" ({self.description})" if self.description else ""
-        return f"series {self.uid or 'without UID'}{about}, {len(self.files)} files"
+        frames = f", {len(self.images)} frames" if self.images[0].frame else ""
+        return f"series {self.uid or 'without UID'}{about}, {len(self.files)} files{frames}"
 
 
 def group_series(
     paths: Iterable[Path],
 ) -> tuple[list[DicomSeries], dict[Path, str], list[str]]:
-    """Sort files into scans, ordered by the first file of each; each header is read once.
+    """Sort files into scans, ordered by the first image of each; each header is read once.
 
     - Patient, study, SeriesInstanceUID and folder separate scans.
+    - The frames of an enhanced file count like files.
     - Within these, files of another size, orientation or pixel spacing, or that are no CT slices,
       are left out if they are few, and are a series of their own otherwise.
     - Acquisitions (:data:`ACQUISITION_TAGS`) that overlap in space are separate scans; those that
@@ -79,16 +88,18 @@ def group_series(
     for path in sorted(paths):
         try:
             header = read_header(path)
+            images = images_of(path, header)
         except DatasetError as error:
             unreadable[path] = str(error)
             continue
         if is_directory(header):
             notes.append(f"{path}: skipped, an index of other files (DICOMDIR)")
             continue
-        groups[_identity(path, header)].append(candidate(path, header))
+        for image, tags in images:
+            groups[_identity(path, tags)].append(candidate(image, tags))
     series = [one for members in groups.values() for one in _split(members)]
     series = _with_findings_across(series, groups)
-    return sorted(series, key=lambda one: one.files[0]), unreadable, notes
+    return sorted(series, key=lambda one: one.images[0]), unreadable, notes
 
 
 def _identity(path: Path, header: pydicom.Dataset) -> tuple[str, ...]:
@@ -143,7 +154,7 @@ def _series(
         uid=text_of(first, "SeriesInstanceUID"),
         number=text_of(first, "SeriesNumber"),
         description=description,
-        files=tuple(file.path for file in files),
+        images=tuple(file.image for file in files),
         fault=fault or files[0].fault or (SCOUT if called_scout else None),
         damaged=damaged or "SeriesInstanceUID" not in first,
         part=f"acquisition{text_of(first, tag)}" if tag == "AcquisitionNumber" else "",
@@ -169,7 +180,7 @@ def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str |
     for group in few:
         if 4 * len(group) > len(main) and group[0].fault != SCOUT:
             return (
-                f"{group[0].path}: {_why_foreign(group[0], main)}. The files of its series do not "
+                f"{group[0].image}: {_why_foreign(group[0], main)}. The files of its series do not "
                 "fit together: repair this file or remove it."
             )
     if not main[0].placed or len(main) < 2:
@@ -180,7 +191,7 @@ def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str |
         same_type = text_of(file.header, "ImageType") == text_of(main[0].header, "ImageType")
         if file.fault is None and same_type and not file.turned(main[0]):
             return (
-                f"{file.path}: {_why_foreign(file, main)}, and the other {len(main)} files of its "
+                f"{file.image}: {_why_foreign(file, main)}, and the other {len(main)} files of its "
                 "series lack a slice. Repair this file, or remove it to read the others."
             )
     return None
@@ -191,7 +202,7 @@ def _why_foreign(file: Candidate, main: Sequence[Candidate]) -> str:
 
 
 def _foreign_finding(foreign: Sequence[Candidate], main: Sequence[Candidate]) -> QCFinding:
-    what = "; ".join(f"{f.path.name} ({_why_foreign(f, main)})" for f in foreign)
+    what = "; ".join(f"{f.image.name} ({_why_foreign(f, main)})" for f in foreign)
     noun = "image was" if len(foreign) == 1 else "images were"
     return QCFinding(
         "foreign_images", f"{len(foreign)} {noun} left out of the series, no slices of it: {what}"
@@ -238,11 +249,11 @@ def _with_findings_across(
     for key in groups:
         keys_of[key[1]].add(key)
     single = Counter(
-        one.files[0].parent for one in series if len(one.files) == 1 and one.fault is None
+        one.files[0].parent for one in series if len(one.images) == 1 and one.fault is None
     )
     complete = []
     for one in series:
-        alone = single[one.files[0].parent] if len(one.files) == 1 else 0
+        alone = single[one.files[0].parent] if len(one.images) == 1 else 0
         findings = _uid_findings(one.uid, keys_of[one.uid], alone)
         complete.append(replace(one, findings=(*one.findings, *findings)))
     return complete

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,11 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_lesion.errors import DatasetError, reason
 from ct_lesion.pictures import LARGEST_PICTURE
+from ct_lesion.zip_files import open_file
 
 from ..geometry import LARGEST_NUMBER
+from .frames import FILE_TAGS, images_of, is_enhanced
+from .images import DicomImage
 from .values import (
     DEFLATED,
     check_image_tags,
@@ -31,9 +36,14 @@ from .values import (
 LARGEST_FILE = 4 * LARGEST_PICTURE + 2**24
 """Bytes of the largest CT slice: 32 bits a pixel, and 16 MiB of tags."""
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+MOST_ITEMS = 120_000
+"""Items of sequences in a file: 20 for each of 6,000 frames. pydicom takes a kilobyte for each,
+whatever its size in the file."""
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # in both byte orders
 LARGEST_SPACING = 1000.0  # mm, between pixels or slices
 ACQUISITION_TAGS = (
     "AcquisitionNumber",
+    "StackID",
     "TemporalPositionIdentifier",
     "FrameOfReferenceUID",
     "SeriesNumber",
@@ -50,6 +60,7 @@ PATIENT_TAGS = ("PatientID", "PatientName", "PatientBirthDate")
 # first bytes of a file without preamble: group 0002 or 0008 in little endian, a low element number
 _BARE_START = re.compile(rb"[\x02\x08]\x00[\x00-\x20]\x00([A-Z]{2}|..\x00\x00)", re.DOTALL)
 _KEYWORDS = [
+    *FILE_TAGS,
     *ACQUISITION_TAGS,
     *PATIENT_TAGS,
     "SOPClassUID",
@@ -67,6 +78,7 @@ _KEYWORDS = [
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
     "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -85,7 +97,7 @@ _TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom is slow at looking ke
 class SliceHeader:
     """Header of a CT slice; position and orientation are LPS, lengths in mm."""
 
-    path: Path
+    image: DicomImage
     patient: str | None  # PatientID
     instance: int | None  # InstanceNumber
     acquisition: str  # AcquisitionNumber; empty if there is none
@@ -99,7 +111,16 @@ class SliceHeader:
     tilt_degrees: float
     inverted: bool  # MONOCHROME1: low values are white
     rescaled: tuple[bool, bool]  # whether it has RescaleSlope and RescaleIntercept
+    rescale_type: str  # empty if it is not given
     padding: tuple[float, float] | None  # lowest and highest HU of padding
+    tags: pydicom.Dataset = field(repr=False)
+    frames: int  # in the file
+    pixels_at: int  # place of the pixels' tag in the file
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.image.path
 
     @property
     def depth(self) -> float:
@@ -112,7 +133,7 @@ def is_dicom_file(path: Path) -> bool:
     if path.suffix.lower() in DICOM_ENDINGS:
         return True
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(132)
         if start[128:] == b"DICM":
             return True
@@ -124,43 +145,57 @@ def is_dicom_file(path: Path) -> bool:
     return True
 
 
-def read_header(path: Path, complete: bool = False) -> pydicom.Dataset:
+def read_header(path: Path) -> pydicom.Dataset:
     """Read the tags that we need, without the pixels.
-
-    Args:
-        complete: also check the tags that describe a CT slice's pixels, and the pixels' length.
 
     Raises:
         DatasetError: the file is not DICOM, or damaged.
     """
+    return _read(path, complete=False)[0]
+
+
+def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
+    """The header of a file, and the place of its pixels.
+
+    Args:
+        complete: also check the tags that describe a CT slice's pixels, and the pixels' length.
+    """
     try:
         # From memory: of a file, a tag with a false length would allocate that length. Not memory-
         # mapped: the process would die without a message if the file were truncated meanwhile.
-        with path.open("rb") as file:
-            data = BytesIO(file.read(LARGEST_FILE + 1))
-        if data.getbuffer().nbytes > LARGEST_FILE and complete:
-            raise InvalidDicomError(f"it has more than {LARGEST_FILE:,} bytes, as no CT slice has")
-        if data.getvalue().find(DEFLATED) >= 0:
-            raise InvalidDicomError(
-                "its transfer syntax is deflated, which is not supported: convert it, e.g. "
-                "with gdcmconv --raw"
-            )
-        # force: old archives often hold files without the preamble
-        header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-        if is_directory(header):
-            return header
-        if not (header.get("SOPClassUID") or header.get("Modality")):
-            raise InvalidDicomError("it has no DICOM tags")
-        for _ in header:
-            pass  # pydicom converts values on access; fail here if damaged
-        if complete:
-            check_image_tags(path, header)
-            check_pixel_data(header, data.getvalue(), data.tell())
+        with open_file(path) as file:
+            content = file.read(LARGEST_FILE + 1)
+            data = BytesIO(content)
+            if content.find(DEFLATED) >= 0:
+                raise InvalidDicomError(
+                    "its transfer syntax is deflated, which is not supported: convert it, e.g. "
+                    "with gdcmconv --raw"
+                )
+            if sum(map(content.count, _ITEMS)) > MOST_ITEMS:
+                raise InvalidDicomError(f"it has more than {MOST_ITEMS:,} items of sequences")
+            # force: old archives often hold files without the preamble
+            header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            if is_directory(header):
+                return header, 0
+            if not (header.get("SOPClassUID") or header.get("Modality")):
+                raise InvalidDicomError("it has no DICOM tags")
+            for _ in header:
+                pass  # pydicom converts values on access; fail here if damaged
+            if complete and not is_enhanced(header):
+                if len(content) > LARGEST_FILE:
+                    most = f"{LARGEST_FILE:,} bytes, as no CT slice has"
+                    raise InvalidDicomError(f"it has more than {most}")
+                check_image_tags(path, header)
+                check_pixel_data(header, data, data.tell())
+            elif complete:
+                frames = images_of(path, header)
+                check_image_tags(path, frames[0][1])
+                check_pixel_data(frames[0][1], file, data.tell(), len(frames))
     except DatasetError:
         raise
     except Exception as error:  # damaged bytes can raise anything
         raise DatasetError(f"{path}: cannot be read as DICOM ({reason(error)}).") from None
-    return header
+    return header, data.tell()
 
 
 def is_directory(header: pydicom.Dataset) -> bool:
@@ -170,17 +205,26 @@ def is_directory(header: pydicom.Dataset) -> bool:
     return MediaStorageDirectoryStorage in classes
 
 
-def slice_header(path: Path) -> SliceHeader:
-    """Read and check the header of a CT slice.
+def slice_headers(images: Iterable[DicomImage]) -> list[SliceHeader]:
+    """Read and check the headers of CT slices; each file is read once.
 
     Raises:
-        DatasetError: the file is damaged, or has no position or orientation.
+        DatasetError: a file is damaged, or an image has no position or orientation.
     """
-    header = read_header(path, complete=True)
-    try:
-        return _slice_header(path, header)
-    except InvalidDicomError as error:
-        raise DatasetError(f"{path}: cannot be read as a CT slice ({error}).") from None
+    headers = []
+    for path, wanted in groupby(sorted(images), key=lambda image: image.path):
+        header, pixels_at = _read(path, complete=True)
+        frames = dict(images_of(path, header))
+        for image in wanted:
+            try:
+                if image not in frames:
+                    raise InvalidDicomError("the file was replaced while it was read")
+                if image.frame:
+                    check_image_tags(path, frames[image])
+                headers.append(_slice_header(image, frames[image], len(frames), pixels_at))
+            except InvalidDicomError as error:
+                raise DatasetError(f"{image}: cannot be read as a CT slice ({error}).") from None
+    return headers
 
 
 def _slice_thickness(header: pydicom.Dataset) -> float | None:
@@ -191,12 +235,14 @@ def _slice_thickness(header: pydicom.Dataset) -> float | None:
         return None
 
 
-def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
+def _slice_header(
+    image: DicomImage, header: pydicom.Dataset, frames: int, pixels_at: int
+) -> SliceHeader:
     position = numbers_of(header, "ImagePositionPatient", 3)
     orientation = numbers_of(header, "ImageOrientationPatient", 6)
     if position is None or orientation is None:
         raise DatasetError(
-            f"{path}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
+            f"{image}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
             "slices is unknown."
         )
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
@@ -213,7 +259,7 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
         raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
     instance = number_of(header, "InstanceNumber")
     return SliceHeader(
-        path=path,
+        image=image,
         patient=text_of(header, "PatientID") or None,
         instance=None if instance is None else int(instance),
         acquisition=text_of(header, "AcquisitionNumber"),
@@ -227,7 +273,11 @@ def _slice_header(path: Path, header: pydicom.Dataset) -> SliceHeader:
         tilt_degrees=number_of(header, "GantryDetectorTilt", 0.0),
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
         rescaled=tuple(text_of(header, f"Rescale{what}") != "" for what in ("Slope", "Intercept")),
+        rescale_type=text_of(header, "RescaleType"),
         padding=padding_of(header),
+        tags=header,
+        frames=frames,
+        pixels_at=pixels_at,
     )
 
 

@@ -1,55 +1,61 @@
-"""Reading a scan from a DICOM series with one file a slice.
+"""Reading a scan from a DICOM series: one file a slice, or frames of enhanced files.
 
-SimpleITK (GDCM) decodes the pixels, including compressed transfer syntaxes, and applies the rescale
-slope and intercept. Slices are decoded on demand, so memory does not grow with their number.
+Slices are decoded on demand, so memory does not grow with their number.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import pydicom
-import SimpleITK as sitk
-from pydicom.uid import CTImageStorage, UID_dictionary
 
-from ct_lesion.errors import DatasetError, reason
+from ct_lesion.errors import DatasetError
 
 from ..geometry import Geometry, OrientedSlices
 from ..names import unique_names
 from ..quality import hu_findings, sample_indices
 from ..scan import (
-    AIR_HU,
     LOWEST_UNPADDED_HU,
     QCFinding,
     ReadOptions,
     Scan,
     check_hu_range,
     place_slices,
-    to_hu,
 )
-from ..volume_headers import check_voxels
+from ..volumes.headers import check_voxels
 from .acquisitions import SAME_POSITION_MM, check_one_acquisition
-from .headers import SliceHeader, slice_header
+from .headers import SliceHeader, slice_headers
+from .images import DicomImage, files_of
+from .pixels import PixelReader, SeriesSlices
 from .steps import slice_thicknesses, step_findings
 
 LEAST_TILT_DEGREES = 0.5
 HIGHEST_PADDING_HU = -950
 
 
-def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Scan:
-    """Open the files of one series.
+def series_headers(images: tuple[DicomImage, ...]) -> list[SliceHeader]:
+    """The checked headers of a series, sorted by position; may hold several at a position.
+
+    Raises:
+        DatasetError: a file is damaged, or slices do not fit together.
+    """
+    headers = sorted(slice_headers(images), key=lambda h: (h.depth, h.image))
+    _check_rescaling(headers)
+    place = images[0].path.parent
+    check_voxels(place, (len(headers), *headers[0].size[::-1]), "its slices are")
+    return headers
+
+
+def open_series(name: str, images: tuple[DicomImage, ...], options: ReadOptions) -> Scan:
+    """Open the images of one series.
 
     Raises:
         DatasetError: the series is not CT, a file is damaged, slices do not fit together, or the
             values cannot be HU.
     """
-    headers = sorted(map(slice_header, files), key=lambda h: (h.depth, h.path))
-    _check_rescaling(headers)
-    headers, duplicates = _drop_duplicates(headers)
+    files = files_of(images)
+    headers, duplicates = _drop_duplicates(series_headers(images))
     check_one_acquisition(headers)
-    check_voxels(files[0].parent, (len(headers), *headers[0].size[::-1]), "its slices are")
     geometry = _geometry(headers)
     stored = SeriesSlices(headers)
     sampled = [stored.without_padding(index) for index in sample_indices(len(headers))]
@@ -58,7 +64,7 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
     internal = [headers[geometry.input_slice(i)] for i in range(len(headers))] if axial else None
     fields = place_slices(geometry)
     if internal:
-        fields["slice_names"] = unique_names(h.path.stem for h in internal)
+        fields["slice_names"] = unique_names(h.image.stem for h in internal)
         fields["z_mm"] = [float(np.dot(geometry.slice_normal, h.position)) for h in internal]
     fields |= _sizes(headers, geometry)
     return Scan(
@@ -75,92 +81,13 @@ def open_series(name: str, files: tuple[Path, ...], options: ReadOptions) -> Sca
         ],
         qc=[
             *step_findings([header.depth for header in headers]),
+            *_rescale_type_findings(headers),
             *_padding_findings(headers),
             *hu_findings(sampled),
         ],
-        dropped_slices=len(files) - len(headers),
-        dicom_files=[h.path for h in internal] if internal else None,
+        dropped_slices=len(images) - len(headers),
+        dicom_images=[h.image for h in internal] if internal else None,
         **fields,
-    )
-
-
-class SeriesSlices:
-    """Slices ``(y, x)`` in HU, decoded on demand; padding is air."""
-
-    def __init__(self, headers: list[SliceHeader]) -> None:
-        self._headers = headers
-
-    def __call__(self, z: int) -> np.ndarray:
-        pixels = self._read(z)
-        padding = self._padding(z, pixels)
-        if padding is not None:
-            pixels[padding] = AIR_HU
-        return pixels
-
-    def without_padding(self, z: int) -> np.ndarray:
-        """HU of the slice's pixels that are not padding; air if there are none."""
-        pixels = self._read(z)
-        padding = self._padding(z, pixels)
-        values = pixels.ravel() if padding is None else pixels[~padding]
-        return values if values.size else np.array([AIR_HU], pixels.dtype)
-
-    def _padding(self, z: int, pixels: np.ndarray) -> np.ndarray | None:
-        limits = self._headers[z].padding
-        return None if limits is None else (pixels >= limits[0]) & (pixels <= limits[1])
-
-    def _read(self, z: int) -> np.ndarray:
-        header = self._headers[z]
-        pixels = read_hu(header.path, header.inverted)
-        if pixels.shape != header.size[::-1]:
-            raise DatasetError(
-                f"{header.path}: contains {pixels.shape[1]} x {pixels.shape[0]} pixels, but its "
-                f"tags say {header.size[0]} x {header.size[1]}."
-            )
-        return pixels
-
-
-def read_hu(path: Path, inverted: bool = False) -> np.ndarray:
-    """Read one DICOM file in HU, ``(H, W)``: int16 if all values are whole and fit, else float32.
-
-    Args:
-        inverted: the file is MONOCHROME1. This only affects display: HU are the rescaled stored
-            values as in MONOCHROME2. GDCM would invert them, so it gets a MONOCHROME2 copy.
-
-    Raises:
-        DatasetError: the pixels cannot be decoded.
-    """
-    try:
-        if inverted:
-            with tempfile.TemporaryDirectory() as folder:
-                plain = Path(folder) / "slice.dcm"
-                dataset = pydicom.dcmread(path, force=True)
-                dataset.PhotometricInterpretation = "MONOCHROME2"
-                dataset.save_as(plain)
-                values = _decode(plain)
-        else:
-            values = _decode(path)
-    except Exception as error:  # damaged bytes can raise anything
-        raise DatasetError(
-            f"{path}: pixels cannot be decoded ({reason(error)}){_unknown_class(path)}."
-        ) from None
-    if values.ndim != 2:
-        raise DatasetError(f"{path}: a colour or multi-frame image, not a CT slice.")
-    return to_hu(values)
-
-
-def _decode(path: Path) -> np.ndarray:
-    values = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
-    return values[0] if values.ndim == 3 and len(values) == 1 else values
-
-
-def _unknown_class(path: Path) -> str:
-    """Explains why GDCM does not decode a file whose SOPClassUID an anonymiser replaced."""
-    sop_class = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID")
-    if not sop_class or sop_class in UID_dictionary:
-        return ""
-    return (
-        f"; its SOPClassUID {sop_class} is not a known class of images, an anonymiser may have "
-        f"replaced it: set it to CT Image Storage, {CTImageStorage}"
     )
 
 
@@ -171,9 +98,9 @@ def _check_rescaling(headers: list[SliceHeader]) -> None:
         DatasetError: names files without it.
     """
     for index, tag in enumerate(("RescaleSlope", "RescaleIntercept")):
-        without = [header.path for header in headers if not header.rescaled[index]]
+        without = [header.image for header in headers if not header.rescaled[index]]
         if without and len(without) < len(headers):
-            others = ", ".join(path.name for path in without[1:3])
+            others = ", ".join(image.name for image in without[1:3])
             others += ", ..." if len(without) > 3 else ""
             raise DatasetError(
                 f"{without[0]}{f' (and {others})' if others else ''}: no {tag}, but the other "
@@ -193,6 +120,20 @@ def _check_values(place: Path, sampled: list[np.ndarray], headers: list[SliceHea
     inside = values[values >= LOWEST_UNPADDED_HU]
     for some in (values, inside if inside.size else values):
         check_hu_range(place, float(some.min()), float(some.max()), advice)
+
+
+def _rescale_type_findings(headers: list[SliceHeader]) -> list[QCFinding]:
+    """A finding if the rescaled values are declared to be something else than HU."""
+    others = sorted({h.rescale_type for h in headers} - {"", "HU", "US"})  # US: unspecified
+    if not others:
+        return []
+    return [
+        QCFinding(
+            "rescale_type",
+            f"RescaleType is {', '.join(others)[:40]}, not HU: the values may be of another kind, "
+            "e.g. of a material",
+        )
+    ]
 
 
 def _padding_findings(headers: list[SliceHeader]) -> list[QCFinding]:
@@ -216,14 +157,14 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
     Raises:
         DatasetError: two slices at the same position differ, so they are of two acquisitions.
     """
-    kept = [headers[0]]
+    kept, reader = [headers[0]], PixelReader()
     for header in headers[1:]:
         before = kept[-1]
         if header.depth - before.depth > SAME_POSITION_MM:
             kept.append(header)
-        elif not np.array_equal(*(read_hu(h.path, h.inverted) for h in (header, before))):
+        elif not np.array_equal(*map(reader.read_hu, (header, before))):
             raise DatasetError(
-                f"{header.path}: at the position of {before.path.name} of the same series, with "
+                f"{header.image}: at the position of {before.image.name} of the same series, with "
                 "other pixels, and no tag tells the acquisitions apart. Put the files of each "
                 "acquisition into a separate folder."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from math import isfinite
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.errors import InvalidDicomError
@@ -16,6 +16,7 @@ from ..geometry import LARGEST_NUMBER
 BITS_ALLOCATED = (8, 16, 32)
 # pydicom and GDCM unpack such a file completely, to any size, to read its first tag
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+_FLOAT_PIXELS = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00")  # of 32 and 64 bits
 _PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # the tag, by byte order
 _LONG_VRS = (b"OW", b"OB", b"UN")
 _UNDEFINED = 0xFFFFFFFF
@@ -158,62 +159,93 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
         )
 
 
-def check_pixel_data(header: pydicom.Dataset, content: bytes, start: int) -> None:
-    """Compare the length of a slice's pixels with its tags.
+def check_pixel_data(header: pydicom.Dataset, file: BinaryIO, start: int, frames: int = 1) -> None:
+    """Compare the length of a file's pixels with its tags.
 
     GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
     Args:
-        header: after :func:`check_image_tags`.
-        content: the file.
+        header: after :func:`check_image_tags`, of the slice or of any frame.
+        file: the file.
         start: place of the pixels' tag.
+        frames: number of frames.
 
     Raises:
         InvalidDicomError: the lengths differ by a row or more, there are no pixels, or too many
             bytes behind them.
     """
-    head = content[start : start + 12]
+    is_long, length = _pixel_element(file, start)
+    size = file.seek(0, 2)
+    first = start + (12 if is_long else 8)
+    # the length of compressed pixels is unknown, but their decoder notices damage
+    if is_compressed(header):
+        end, count = _end_of_fragments(file, first, max(_MOST_FRAGMENTS, 2 * frames))
+        if frames > 1 and (end > size or count < frames):
+            raise InvalidDicomError("the file was cut off")
+        _check_end(file, min(end, size))
+        return
+    row = whole_of(header, "Columns") * whole_of(header, "BitsAllocated", 16) // 8
+    expected = row * whole_of(header, "Rows") * frames
+    if size - first < expected:
+        raise InvalidDicomError("the file was cut off")
+    if length == _UNDEFINED or not expected <= length < expected + row:
+        many = f"{frames:,} frames, " if frames > 1 else ""
+        raise InvalidDicomError(
+            f"its pixels take {length:,} bytes, but {many}Rows, Columns and BitsAllocated say "
+            f"{expected:,}; one of these tags is wrong"
+        )
+    _check_end(file, first + length)
+
+
+def is_compressed(header: pydicom.Dataset) -> bool:
+    """Whether a file's pixels are compressed; without a transfer syntax they are not."""
+    meta = header.file_meta if hasattr(header, "file_meta") else {}
+    syntax = meta.get("TransferSyntaxUID")
+    return syntax is not None and syntax.is_compressed
+
+
+def start_of_pixels(file: BinaryIO, start: int) -> int:
+    """Place of the first byte behind the head of the pixels' tag at ``start``."""
+    return start + (12 if _pixel_element(file, start)[0] else 8)
+
+
+def _pixel_element(file: BinaryIO, start: int) -> tuple[bool, int]:
+    """Whether the pixels' tag has a head of 12 bytes instead of 8, and its length."""
+    file.seek(start)
+    head = file.read(12)
+    if head[:4] in _FLOAT_PIXELS:
+        raise InvalidDicomError(
+            "its pixels are floating-point numbers (FloatPixelData), which are not read: convert "
+            "it to integers with a rescaling, or to NIfTI"
+        )
     order = _PIXEL_DATA.get(head[:4])
     if order is None or len(head) < 12:
         raise InvalidDicomError("the file was cut off before its pixels")
-    long = head[4:6] in _LONG_VRS
-    (length,) = struct.unpack_from(f"{order}I", head, 8 if long else 4)
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
-    first = start + (12 if long else 8)
-    # the length of compressed pixels is unknown, but their decoder notices damage
-    if syntax is not None and syntax.is_compressed:
-        _check_end(content, _end_of_fragments(content, first))
-        return
-    left = len(content) - first
-    row = whole_of(header, "Columns") * whole_of(header, "BitsAllocated", 16) // 8
-    expected = row * whole_of(header, "Rows")
-    if left < expected:
-        raise InvalidDicomError("the file was cut off")
-    if length == _UNDEFINED or not expected <= length < expected + row:
-        raise InvalidDicomError(
-            f"its pixels take {length:,} bytes, but Rows, Columns and BitsAllocated say "
-            f"{expected:,}; one of these tags is wrong"
-        )
-    _check_end(content, first + length)
+    is_long = head[4:6] in _LONG_VRS
+    (length,) = struct.unpack_from(f"{order}I", head, 8 if is_long else 4)
+    return is_long, length
 
 
-def _end_of_fragments(content: bytes, start: int) -> int:
-    """Place behind compressed pixels: items of explicit length, and a delimiter."""
-    for _ in range(_MOST_FRAGMENTS):
-        tag, length = content[start : start + 4], content[start + 4 : start + 8]
-        if tag == _DELIMITER:
-            return start + 8
-        if tag != _ITEM or len(length) < 4:
-            return len(content)  # damaged, which the decoder notices
-        start += 8 + struct.unpack("<I", length)[0]
-    raise InvalidDicomError(f"its compressed pixels have more than {_MOST_FRAGMENTS:,} fragments")
+def _end_of_fragments(file: BinaryIO, start: int, most: int) -> tuple[int, int]:
+    """Place behind compressed pixels, items of explicit length and a delimiter; and the number of
+    fragments, without the offset table."""
+    for count in range(-1, most):
+        file.seek(start)
+        head = file.read(8)
+        if head[:4] == _DELIMITER:
+            return start + 8, count
+        if head[:4] != _ITEM or len(head) < 8:
+            return file.seek(0, 2), count  # damaged, which the decoder notices
+        start += 8 + struct.unpack("<I", head[4:])[0]
+    raise InvalidDicomError(f"its compressed pixels have more than {most:,} fragments")
 
 
-def _check_end(content: bytes, end: int) -> None:
+def _check_end(file: BinaryIO, end: int) -> None:
     """Refuse bytes behind the pixels, in which GDCM would look for tags, for seconds a megabyte."""
-    behind = len(content) - end
+    behind = file.seek(0, 2) - end
     if behind <= _MOST_BEHIND:
         return
-    is_padding = content[end : end + 4] == _PADDING
-    if not is_padding or struct.unpack("<I", content[end + 8 : end + 12])[0] != behind - 12:
+    file.seek(end)
+    head = file.read(12)
+    if head[:4] != _PADDING or struct.unpack("<I", head[8:12])[0] != behind - 12:
         raise InvalidDicomError(f"it has {behind:,} bytes behind its pixels, which are no padding")

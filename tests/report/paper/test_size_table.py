@@ -22,7 +22,8 @@ def shipped_config(task: str, model: str) -> CfgNode:
 
 
 def table_of(*configs: str, overrides: tuple = ()):
-    runs = [RunMetrics(name, load_config(name, list(overrides)), {}) for name in configs]
+    small = ["INPUT.MIN_SIZE_TEST", 64, "MODEL.RPN.POST_NMS_TOPK_TEST", 20, *overrides]
+    runs = [RunMetrics(name, load_config(name, small), {}) for name in configs]
     return size_table(runs)
 
 
@@ -81,6 +82,28 @@ def test_runs_come_first_and_every_row_of_the_paper_is_shown():
     printed = sorted(size.total for size in load_paper().sizes)
     assert sorted(r["total, paper (M)"] for r in rows if r["total, paper (M)"]) == printed
     assert [row["paper's figures"] for row in rows[-3:]] == ["third-party model"] * 3
+
+
+def test_flops_are_those_of_the_analysis_and_counted_once_a_network(monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        "ct_lesion.report.paper.size_table.count_flops",
+        lambda cfg: counted.append(cfg.MODEL.META_ARCHITECTURE) or 2_500_000_000,
+    )
+    leaf = "segmentation/resnet18_t1.yaml"
+    table = table_of(leaf, leaf, "quick/classification.yaml")
+    assert counted == ["GeneralizedRCNN", "COVIDCTMaskNet"]
+    rows = table.records()
+    assert [row["FLOPs, run (G)"] for row in rows[:4]] == [2.5, 2.5, 2.5, None]
+    assert [row["input (px)"] for row in rows[:4]] == [64, 64, 64, None]
+
+
+def test_a_network_that_cannot_be_counted_has_a_note():
+    table = table_of("segmentation/resnet18_t1.yaml", overrides=("INPUT.MIN_SIZE_TEST", 0))
+    row, notes = table.records()[0], " ".join(table.notes)
+    assert row["FLOPs, run (G)"] is row["input (px)"] is None
+    assert row["total, run (M)"] == 6.051165
+    assert "FLOPs not counted: The side of the input" in notes
 
 
 def test_a_network_with_another_parameter_count_is_reported_as_different():

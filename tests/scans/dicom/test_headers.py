@@ -8,7 +8,8 @@ from toy_scans import toy_hu, write_series
 
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.dicom import headers
-from ct_lesion.scans.dicom.headers import slice_header
+from ct_lesion.scans.dicom.headers import slice_headers
+from ct_lesion.scans.dicom.images import DicomImage
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_file_truncated_while_it_is_read_does_not_end_the_process(
         return read(*args, **options)
 
     monkeypatch.setattr(pydicom, "dcmread", truncate_and_read)
-    assert slice_header(slice_file).size == (32, 32)  # of the bytes read before
+    assert slice_headers([DicomImage(slice_file)])[0].size == (32, 32)  # of the bytes read before
 
 
 def test_files_larger_than_any_slice_are_refused(
@@ -35,7 +36,7 @@ def test_files_larger_than_any_slice_are_refused(
 ) -> None:
     size = slice_file.stat().st_size
     monkeypatch.setattr(headers, "LARGEST_FILE", size)
-    slice_header(slice_file)
+    slice_headers([DicomImage(slice_file)])
     monkeypatch.setattr(headers, "LARGEST_FILE", size - 1)
     with pytest.raises(DatasetError, match=f"more than {size - 1:,} bytes"):
-        slice_header(slice_file)
+        slice_headers([DicomImage(slice_file)])

@@ -6,7 +6,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import EnhancedCTImageStorage, JPEGLSLossless, MRImageStorage
+from pydicom.uid import (
+    JPEGLSLossless,
+    MRImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
 from toy_scans import all_values, toy_hu, write_series, write_volume
 
 from ct_lesion.errors import DatasetError
@@ -24,9 +28,10 @@ def without_pixels(ds, z):
     del ds.PixelData, ds.Rows, ds.Columns
 
 
-def enhanced(ds, z):
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    ds.NumberOfFrames = 1
+def multi_frame(ds, z):
+    sop_class = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+    ds.NumberOfFrames = 2
 
 
 def localizer(ds, z):
@@ -41,7 +46,7 @@ FAULTS = [
     (called_scout, "a scout"),
     (as_mr, "modality MR, not CT"),
     (without_pixels, "holds no image"),
-    (enhanced, "enhanced"),
+    (multi_frame, "multi-frame image of class Multi-frame Grayscale Word"),
     (localizer, "a scout"),
 ]
 

@@ -134,6 +134,16 @@ def test_padding_does_not_hide_shifted_values(tmp_path, edit, text):
         open_scan(write_series(tmp_path / "ct", HU, edit=edit))
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("MGML", True), ("HU", False), ("US", False)])
+def test_values_declared_as_something_else_than_hu_give_a_finding(tmp_path, kind, expected):
+    edit = lambda ds, z: setattr(ds, "RescaleType", kind)  # noqa: E731
+    scan = open_scan(write_series(tmp_path / "ct", HU, edit=edit))
+    messages = [f.message for f in scan.qc if f.code == "rescale_type"]
+    assert messages == expected * [
+        "RescaleType is MGML, not HU: the values may be of another kind, e.g. of a material"
+    ]
+
+
 @pytest.mark.parametrize(
     ("slope", "intercept", "missing"),
     [(0.5, -512, "lung and air"), (1, -2324, "soft tissue")],

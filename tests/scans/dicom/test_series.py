@@ -30,7 +30,7 @@ def test_slices_are_sorted_by_position_with_their_files(tmp_path):
     assert (scan.name, scan.kind, scan.patient, scan.is_hu) == ("ct", "dicom", "P7", True)
     assert scan.spacing_mm == (2.5, 0.8, 0.7)
     assert scan.z_mm == pytest.approx([-33 + 2.5 * k for k in range(12)])
-    numbers = [int(pydicom.dcmread(path).InstanceNumber) for path in scan.dicom_files]
+    numbers = [int(pydicom.dcmread(image.path).InstanceNumber) for image in scan.dicom_images]
     assert numbers == list(range(1, 13))
     assert len(set(scan.slice_names)) == 12
 
@@ -69,11 +69,11 @@ def test_every_orientation_matches_simpleitk(tmp_path, name):
 
     across = name in ("coronal", "sagittal")
     assert ("not_axial" in codes(scan)) == across
-    assert (scan.dicom_files is None) == across
+    assert (scan.dicom_images is None) == across
     assert ("oblique" in codes(scan)) == (name == "oblique")
     if not across:
         for index in (0, 11):
-            pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(scan.dicom_files[index])))[0]
+            pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(scan.dicom_images[index])))[0]
             assert sorted(pixels.ravel()) == sorted(scan.values(index).ravel())
 
 

@@ -10,10 +10,20 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from math import isfinite, prod
+from math import prod
 from pathlib import Path, PureWindowsPath
 
 from ct_lesion.errors import DatasetError
+
+from .text_headers import (
+    LONGEST_HEADER,
+    META_MATRICES,
+    damaged_meta,
+    meta_header,
+    meta_names,
+    nrrd_names,
+    split_lines,
+)
 
 LARGEST_VOLUME = 2**31
 """Voxels of the largest volume that is read: 1024 x 1024 x 2048. A thin-slice scan of the whole
@@ -22,10 +32,7 @@ SMALL_VOLUME = 2**26  # bytes that any file may unpack to
 LARGEST_RATIO = 1100
 """How many times its size a compressed file may unpack to. Deflate reaches at most 1032; a nearly
 empty mask comes close."""
-LONGEST_HEADER = 2**16  # bytes; NRRD and MetaImage headers have about 1,000
-MOST_DIMENSIONS = 4
 _CHUNK = 4 << 20  # bytes
-_MOST_DIGITS = 18
 
 IMAGE_IO = {
     ".nii": "NiftiImageIO",
@@ -38,16 +45,6 @@ IMAGE_IO = {
 """ITK's reader for each file ending. By default ITK chooses by a file's contents, so a file of one
 ending could be read by any of twenty other readers."""
 
-# MetaImage keys and their values
-_META_TYPES = ("CHAR", "UCHAR", "SHORT", "USHORT", "INT", "UINT", "LONG", "ULONG")
-_META_TYPES += ("LONG_LONG", "ULONG_LONG", "FLOAT", "DOUBLE")
-_META_FLAGS = ("BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData")
-_META_WHOLE = ("CompressedDataSize", "HeaderSize", "ElementNumberOfChannels")
-_META_VECTORS = (
-    *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin"),
-    "CenterOfRotation",
-)
-_META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _META_SIZES = ("ElementSpacing", "ElementSize")
 # NRRD fields without spaces
 _NRRD_SIZES, _NRRD_AXES = ("spacings", "spacedirections"), ("spacedirections",)
@@ -132,9 +129,9 @@ def missing_geometry(path: Path) -> tuple[bool, bool]:
         DatasetError: lengths are in another unit than mm, which ITK ignores.
     """
     nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
-    sizes, axes = (_NRRD_SIZES, _NRRD_AXES) if nrrd else (_META_SIZES, _META_MATRICES)
+    sizes, axes = (_NRRD_SIZES, _NRRD_AXES) if nrrd else (_META_SIZES, META_MATRICES)
     with path.open("rb") as file:
-        lines = _split(file.read(LONGEST_HEADER))
+        lines = split_lines(file.read(LONGEST_HEADER))
     fields = {}
     for line in lines:
         key, _, value = line.partition(":" if nrrd else "=")
@@ -155,24 +152,6 @@ def missing_geometry(path: Path) -> tuple[bool, bool]:
     return unknown or not given[0], not (given[1] and named)
 
 
-def _nrrd_names(path: Path) -> list[str]:
-    """File names in all ``data file`` lines of any spelling, up to the empty line."""
-    with path.open("rb") as file:
-        lines = _split(file.read(LONGEST_HEADER))
-    if not lines[0].startswith("NRRD"):
-        raise DatasetError(f"{path}: cannot be read as a volume (it has no NRRD header).")
-    names: list[str] = []
-    for number, line in enumerate(lines):
-        if not line:
-            return names  # the voxels follow
-        key, _, value = line.partition(":")
-        if "".join(key.split()).lower() == "datafile":
-            names += _named(value, lines[number + 1 :])
-    if not names:
-        raise DatasetError(f"{path}: cannot be read as a volume (its header has no end).")
-    return names
-
-
 def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
     """Unpack the voxels of a compressed MetaImage once.
 
@@ -185,7 +164,7 @@ def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
     Raises:
         DatasetError: they are not compressed, damaged, or more or fewer than the header says.
     """
-    fields, start = _meta_header(path)
+    fields, start = meta_header(path)
     files = data_files(path)
     with path.open("rb") as file:
         file.seek(start)
@@ -197,10 +176,10 @@ def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
     try:
         unpacked = sum(_unpacked_size(part, voxel_bytes) for part in packed)
     except zlib.error as error:
-        raise _damaged(path, f"CompressedData = {fields['CompressedData']}: {error}") from None
+        raise damaged_meta(path, f"CompressedData = {fields['CompressedData']}: {error}") from None
     if unpacked != voxel_bytes:
         line = f"CompressedDataSize = {size}: {unpacked:,} bytes, not {voxel_bytes:,}"
-        raise _damaged(path, line)
+        raise damaged_meta(path, line)
 
 
 def _unpacked_size(packed: bytes, most: int) -> int:
@@ -212,118 +191,4 @@ def _unpacked_size(packed: bytes, most: int) -> int:
     return size
 
 
-def is_compressed_meta(path: Path) -> bool:
-    """Whether a MetaImage header declares compressed voxels, in any of ITK's spellings."""
-    return _meta_header(path)[0].get("CompressedData", "").lower() in ("true", "1")
-
-
-def _meta_names(path: Path) -> list[str]:
-    fields, start = _meta_header(path)
-    with path.open("rb") as file:
-        file.seek(start)
-        first, *others = _split(file.read(LONGEST_HEADER))
-    value = re.sub(r"^\w+\s*[=:]", "", first)
-    if value.strip().upper() != "LOCAL":
-        return _named(value, others)
-    if fields.get("HeaderSize", "-1") not in ("0", "-1"):  # ITK would read the header as voxels
-        raise _damaged(path, f"HeaderSize = {fields['HeaderSize']}, but ElementDataFile = LOCAL")
-    return []
-
-
-def _meta_header(path: Path) -> tuple[dict[str, str], int]:
-    """Checked fields of a MetaImage, and the place of the line ``ElementDataFile``."""
-    places = _places_of_data_file(path)
-    # ITK might use a second one, e.g. inside a comment
-    if len(places) != 1 or places[0] > LONGEST_HEADER:
-        raise DatasetError(
-            f"{path}: cannot be read as a volume (its header has ElementDataFile {len(places)} "
-            "times, expected once near its start)."
-        )
-    with path.open("rb") as file:
-        return _checked_meta_fields(path, file.read(places[0])), places[0]
-
-
-def _places_of_data_file(path: Path) -> list[int]:
-    """Where ``ElementDataFile`` stands in a file, at most two places.
-
-    The file is not memory-mapped: the process would die without a message if it were truncated.
-    """
-    word, places, start, kept = b"elementdatafile", [], 0, b""
-    with path.open("rb") as file:
-        while len(places) < 2 and (chunk := file.read(2**20)):
-            content = (kept + chunk).lower()
-            places += [start + match.start() for match in re.finditer(word, content)]
-            kept = content[-len(word) + 1 :]
-            start += len(content) - len(kept)
-    return places[:2]
-
-
-def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:
-    """Read and check the ``Key = Value`` lines of a MetaImage.
-
-    Args:
-        path: for the message.
-        header: the file up to ``ElementDataFile``.
-
-    Raises:
-        DatasetError: names the damaged line.
-    """
-    fields: dict[str, str] = {}
-    for text in _split(header)[:-1]:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not text.isprintable() or key in fields:
-            raise _damaged(path, text)
-        fields[key] = value
-    if fields.get("NDims") not in map(str, range(2, MOST_DIMENSIONS + 1)):
-        raise _damaged(path, f"NDims = {fields.get('NDims', 'missing')}")
-    for key, value in fields.items():
-        if not _meta_value_fits(key, value, int(fields["NDims"])):
-            raise _damaged(path, f"{key} = {value}")
-    for key in ("DimSize", "ElementType"):
-        if key not in fields:
-            raise _damaged(path, f"no {key}")
-    return fields
-
-
-def _meta_value_fits(key: str, value: str, dimensions: int) -> bool:
-    if key in _META_VECTORS or key in _META_MATRICES:
-        numbers = _numbers(value)
-        count = dimensions if key in _META_VECTORS else dimensions**2
-        fits = numbers is not None and len(numbers) == count
-        return fits and (key != "DimSize" or all(n == int(n) and n > 0 for n in numbers))
-    if key in _META_FLAGS:
-        return value.lower() in ("true", "false", "1", "0")
-    if key in _META_WHOLE:
-        return value.lstrip("-").isdecimal() and len(value) <= _MOST_DIGITS
-    if key == "ElementType":
-        return value.removeprefix("MET_").removesuffix("_ARRAY") in _META_TYPES
-    return True
-
-
-def _numbers(value: str) -> list[float] | None:
-    try:
-        numbers = [float(word) for word in value.split()]
-    except ValueError:
-        return None
-    return numbers if all(map(isfinite, numbers)) else None
-
-
-def _damaged(path: Path, line: str) -> DatasetError:
-    return DatasetError(
-        f"{path}: cannot be read as a volume (its header is damaged at {line[:100]!r})."
-    )
-
-
-def _named(value: str, lines: list[str]) -> list[str]:
-    """File names in a value: a name, a pattern with numbers, or LIST and the names below it."""
-    value = value.strip()
-    if value.split(" ")[0].upper().startswith("LIST"):
-        return [line.strip() for line in lines if line.strip()]
-    return [value.split(" ")[0] if "%" in value else value]
-
-
-def _split(content: bytes) -> list[str]:
-    return content.decode("latin-1").replace("\r\n", "\n").split("\n")
-
-
-_NAMES = {".nrrd": _nrrd_names, ".nhdr": _nrrd_names, ".mha": _meta_names, ".mhd": _meta_names}
+_NAMES = {".nrrd": nrrd_names, ".nhdr": nrrd_names, ".mha": meta_names, ".mhd": meta_names}

@@ -19,8 +19,8 @@ import numpy as np
 
 from ct_lesion.errors import DatasetError
 
+from .headers import check_volume_size
 from .nifti_header import NiftiHeader
-from .volume_headers import check_volume_size
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."

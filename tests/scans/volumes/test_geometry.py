@@ -13,7 +13,7 @@ from ct_lesion.data.prepare.volumes import check_pairs
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.volume_files import VolumeFile
-from ct_lesion.scans.volume_headers import missing_geometry
+from ct_lesion.scans.volumes.headers import missing_geometry
 
 # of write_volume: voxels of 0.7 x 0.8 x 2.5 mm from LPS (-11, 22, -33), in RAS
 SFORM = [-0.7, 0, 0, 11, 0, -0.8, 0, -22, 0, 0, 2.5, -33]

@@ -10,10 +10,10 @@ import SimpleITK as sitk
 
 from ct_lesion.errors import reason
 
-from .geometry import STRAIGHTEN, Geometry, check_geometry, shear_degrees
+from ..geometry import STRAIGHTEN, Geometry, check_geometry, shear_degrees
+from ..scan import QCFinding
+from .headers import missing_geometry
 from .nifti_header import NiftiHeader
-from .scan import QCFinding
-from .volume_headers import missing_geometry
 
 _RAS = np.array([[-1.0], [-1.0], [1.0]])  # signs that turn LPS into RAS
 _NO_ORIENTATION = (
