@@ -115,6 +115,7 @@ _RANGES: dict[str, Range] = {
     "TEST.DETECTIONS_PER_IMAGE": Range(1, 10_000),
     "TEST.PAPER_SCORE_THRESH": _SHARE,
     "TEST.EVAL_PERIOD": Range(0, _ITERATIONS),
+    "TEST.PATIENCE": Range(0, _ITERATIONS),
     "TEST.PRECISE_BN.NUM_ITER": Range(1, _ITERATIONS),
     "TEST.AUG.MIN_SIZES": Range(0, 2048),
     "TEST.AUG.MAX_SIZE": Range(1, 4096),
@@ -283,6 +284,11 @@ def _schedule_problems(cfg: CfgNode) -> list[str]:
         problems.append(
             f"SOLVER.BASE_LR_END is {solver.BASE_LR_END}, expected at most SOLVER.BASE_LR, which "
             f"is {solver.BASE_LR}"
+        )
+    if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
+        problems.append(
+            f"TEST.PATIENCE is {cfg.TEST.PATIENCE}, but TEST.EVAL_PERIOD is 0, so that nothing is "
+            "evaluated in training: set the period in iterations"
         )
     return problems
 

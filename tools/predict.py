@@ -6,8 +6,8 @@ Examples:
     python tools/predict.py dicom_folder 'more/*.nrrd' png_slices/ --output predictions \\
         --segmentation model_best.safetensors --classifier classifier.safetensors
 
-An INPUT is a volume (NIfTI, NRRD, MHA), a folder of DICOM series, a folder of pictures (PNG, JPG,
-TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
+An INPUT is a volume (NIfTI, NRRD, MHA), a folder or zip of DICOM series, a folder of pictures (PNG,
+JPG, TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
 model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
 (COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
@@ -60,7 +60,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("reading")
     add_window_options(group, "HU window, instead of the models' own (lung if that is unknown)")
     add = group.add_argument
-    add("--series-uid", metavar="UID", help="read only this DICOM series")
+    text = "read only this DICOM series; may be given several times (ct-lesion scans lists them)"
+    add("--series-uid", action="append", metavar="UID", help=text)
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
     add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
     text = "lung mask of the scan, or a folder of masks named like the scans"
@@ -84,7 +85,8 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     """What each process does."""
     console.quiet_libraries()
     window = window_from_options(args)
-    reading = ReadOptions(series_uid=args.series_uid, hu_offset=args.hu, window=window)
+    uids = tuple(args.series_uid) if args.series_uid else None
+    reading = ReadOptions(series_uid=uids, hu_offset=args.hu, window=window)
     sources = console.find_scans_to_predict(args.inputs, reading, args.output)
     masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
     segmenter = load_segmenter(

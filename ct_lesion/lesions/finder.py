@@ -8,6 +8,7 @@ from ct_lesion.scans.scan import Scan
 
 from .detections import Detection, measure_detections
 from .linking import link_detections
+from .lungs import SIDE_UNKNOWN
 from .measures import ScanLesion, SliceStack, lung_ranges, measure_lesions
 
 
@@ -36,8 +37,11 @@ class LesionFinder:
             masks: of its detections in COCO run-length encoding, by decreasing score.
             scores, class_indices: of each.
             values: (H, W) the slice; may be left out if there are no detections.
-            lungs: (H, W), see :data:`ct_lesion.lesions.detections.LUNGS`.
+            lungs: (H, W), see :data:`ct_lesion.lesions.detections.LUNGS`; bool if the sides are
+                unknown.
         """
+        if lungs is not None and lungs.dtype == bool:
+            lungs = lungs * np.uint8(SIDE_UNKNOWN)
         measured = measure_detections(
             masks,
             scores,

@@ -25,7 +25,7 @@ MAX_EXIT = 100
 def quiet_libraries() -> None:
     """Silence warnings of torch and Detectron2 about each other, which users cannot fix."""
     warnings.simplefilter("ignore")
-    for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
+    for name in ("detectron2", "fvcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -125,6 +125,22 @@ def load_classifier(path: str | Path, *, device: str | None = None) -> TrainedMo
     return _load(path, cfg, IMAGE_CLASSES)
 
 
+def load_model(
+    path: str | Path, *, device: str | None = None, score_thresh: float | None = None
+) -> TrainedModel:
+    """Load the segmenter or classifier in a checkpoint; see :func:`load_segmenter`.
+
+    Raises:
+        ConfigError: ``score_thresh`` is given for a classifier.
+    """
+    path = locate_shipped(path)
+    if not is_classifier(_config(path, None, (), device)):
+        return load_segmenter(path, device=device, score_thresh=score_thresh)
+    if score_thresh is not None:
+        raise ConfigError(f"{path}: is a classifier, which has no score threshold.")
+    return load_classifier(path, device=device)
+
+
 def _config(
     path: str | Path, config_file: str | None, overrides: Sequence[str], device: str | None
 ) -> CfgNode:

@@ -12,6 +12,7 @@ from ct_lesion.json_files import NUMBER, form_problem, read_json, without_nan
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.palette import HIDDEN, LESION_COLOURS, LINE_STYLES
 
+from .pictures.scan_pictures import REPORT_FILE, THUMBNAIL_FILE
 from .scan_files import SUMMARY_FILE
 from .view import VIEW_FILE
 
@@ -40,6 +41,7 @@ SUMMARY_FORM = {
     "lesion_share_of_lung?": Real,
     "score_thresh": Real,
     "lesion_class_names": [str],
+    "pictures?": [str],
     "notes": [str],
     "qc": [{"code": str, "message": str}],
 }
@@ -132,6 +134,8 @@ def _render(summaries: list[dict], model: Mapping[str, str], generated: str) -> 
             "model": dict(model),
             "generated": generated,
             "view_file": VIEW_FILE,
+            "thumbnail": THUMBNAIL_FILE,
+            "report": REPORT_FILE,
             "lesion_colours": LESION_COLOURS,
             "hidden_colour": HIDDEN,
             "line_styles": [asdict(style) for style in LINE_STYLES],

@@ -238,7 +238,8 @@ def _predict_scan(
         for prediction, grey in predictor.predict_slices(scan):
             writer.add(prediction, grey)
             bar.update()
-        notes = writer.finish()["notes"]
+        summary = writer.finish()
+        notes = summary["notes"]
         for line in notes[len(scan.notes) :]:
             tqdm.write(printable(f"{title}: {line}"))
         made, stamps = origin
@@ -247,6 +248,7 @@ def _predict_scan(
         record = manifest(made, source.files, predictor.models, options.arguments, seconds)
         record["qc"] = [{"code": f.code, "message": f.message} for f in scan.qc]
         record["notes"] = notes
+        record["pictures"] = summary["pictures"]
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         write_new(folder / MANIFEST_FILE, text)
 

@@ -11,7 +11,8 @@
 - ``lesion_ids.nii.gz``: the same with the numbers of the lesions;
 - ``lesions.dcm``: a DICOM segmentation, for DICOM series with lesions: a segment for each lesion,
   or for each class if there are more than :data:`MOST_SEGMENTS` lesions;
-- ``overlays/<slice>.png``: slices with lesions;
+- ``report.png``, ``overlays/`` and projections: see
+  :mod:`ct_lesion.prediction.pictures.scan_pictures`;
 - ``score_maps/<slice>.npz``: on request, ``logits`` (H, W) float16, NaN outside all regions;
 - ``view/``: images and findings for the page.
 
@@ -26,13 +27,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
-from tqdm import tqdm
 
 from ct_lesion.files import write_new
 from ct_lesion.lesions.detections import owner_of_pixels
 from ct_lesion.lesions.finder import LesionFinder
 from ct_lesion.pages.environment import DISCLAIMER
-from ct_lesion.pictures import write_picture
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.volume_writing import write_volume
 from ct_lesion.scans.windows import WINDOWS, Window
@@ -40,7 +39,7 @@ from ct_lesion.scans.windows import WINDOWS, Window
 from .dicom_seg import write_dicom_seg
 from .input_window import input_window
 from .lesion_tables import csv_table, detection_table, lesion_table
-from .pictures.overlays import draw_overlay
+from .pictures.scan_pictures import ScanPictures
 from .predictor import LesionPredictor
 from .scan_summary import SliceMeasures, in_mm2, measure_slice
 from .slices import SlicePrediction
@@ -95,6 +94,7 @@ class ScanWriter:
         self._window = input_window(scan, predictor.segmenter)
         self._windows = _view_windows(scan, self._window)
         self._class_names = predictor.segmenter.classes
+        self._pictures = ScanPictures(folder, scan, self._window, self._class_names)
         self._view = ViewWriter(
             folder / VIEW_FOLDER, self._windows, self._class_names, scan.spacing_mm
         )
@@ -115,6 +115,7 @@ class ScanWriter:
         self._measures.append(measures)
         values = self._values(index)
         self._finder.add(*prediction.columns, values, lung)
+        self._pictures.add_slice(index, grey if values is None else values)
         self._view.add(self._view_slice(prediction, measures), self._images(values, grey))
         if self._score_map:
             content = io.BytesIO()
@@ -129,7 +130,7 @@ class ScanWriter:
         summary["notes"] += self._save_volumes(summary["lesion_list"])
         self._write_json(INSTANCES_FILE, self._coco())
         self._write_tables(summary["lesion_list"])
-        self._save_overlays()
+        summary["pictures"] = self._pictures.finish(summary, self._slices, self._numbers)
         self._write_json(SUMMARY_FILE, summary)
         self._view.finish(summary, self._numbers)
         return summary
@@ -166,18 +167,6 @@ class ScanWriter:
         }
 
     # ---- the scan -------------------------------------------------------------------------------
-    def _save_overlays(self) -> None:
-        """Draw the slices with lesions, each lesion in its colour."""
-        last = self._scan.shape[0] - 1
-        affected = [prediction for prediction in self._slices if prediction.lesions]
-        for prediction in tqdm(affected, "overlays", unit="slice", disable=None, leave=False):
-            index = prediction.index
-            grey = self._scan.grey(index, self._window)
-            caption = f"{self._scan.name}, slice {index} of 0 to {last}"
-            numbers = self._numbers[index]
-            picture = draw_overlay(grey, prediction.lesions, numbers, caption, self._class_names)
-            write_picture(self._folder / "overlays" / f"{index:04d}.png", picture)
-
     def _save_volumes(self, lesions: list[dict]) -> list[str]:
         """Write the label volumes and the segmentation; returns notes on what is missing."""
         scan, by_class = self._scan, len(lesions) > MOST_SEGMENTS
@@ -189,6 +178,8 @@ class ScanWriter:
         for prediction, numbers in zip(self._slices, self._numbers, strict=True):
             owner = owner_of_pixels(prediction.columns[0], *scan.shape[1:])
             self._labels[prediction.index] = np.array([0, *numbers])[owner]
+            if numbers:
+                self._pictures.add_lesions(prediction.index, self._labels[prediction.index])
         write_volume(self._folder / IDS_FILE, scan.mask_image(self._labels), scan.nifti)
         if by_class:
             return notes

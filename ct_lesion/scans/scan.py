@@ -59,13 +59,13 @@ class ReadOptions:
     """How to read files that do not describe their values themselves.
 
     Attributes:
-        series_uid: read only this series of a DICOM folder.
+        series_uid: read only these series of DICOM folders.
         hu_offset: volumes and deep pictures hold HU plus this number. If it is None (and no window
             is given), pictures with more than 8 bits are refused. DICOM files have their own.
         window: how slices are made of HU; None leaves it to the models.
     """
 
-    series_uid: str | None = None
+    series_uid: tuple[str, ...] | None = None
     hu_offset: float | None = None
     window: Window | None = None
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.zip_files import zip_of
 
 from .dicom.grouping import DicomSeries, group_series
 from .dicom.images import DicomImage
 from .dicom.series import open_series
+from .dicom.values import text_of
 from .inputs import FoundFiles, take_input
 from .names import MOST_NAMED, safe_name, unique_names
 from .picture_stack import is_stack, open_pictures
@@ -19,6 +21,8 @@ from .quality import check_scan, lost_slices
 from .scan import INCOMPLETE, QCFinding, ReadOptions, Scan
 from .volume_files import files_of_volume, open_volume, volume_stem
 
+LIST_COMMAND = "ct-lesion scans"
+_STUDY = "StudyInstanceUID"
 _RESERVED = ("index.html",)  # the page of a prediction, beside the folders of the scans
 
 
@@ -81,7 +85,7 @@ def find_scans(
 
     Args:
         inputs: files, folders and glob patterns.
-        options: for opening the scans; ``series_uid`` selects a DICOM series.
+        options: for opening the scans; ``series_uid`` selects DICOM series.
         notes: receives a line about skipped files.
 
     Raises:
@@ -119,7 +123,10 @@ def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
     sources = find_scans([path], options=options or ReadOptions(), notes=notes)
     if len(sources) > 1:
         names = ", ".join(source.name for source in sources[:MOST_NAMED])
-        raise DatasetError(f"{path}: {len(sources)} scans ({names}, ...), expected one.")
+        raise DatasetError(
+            f"{path}: {len(sources)} scans ({names}, ...), expected one. `{LIST_COMMAND} {path}` "
+            "lists DICOM series."
+        )
     scan = sources[0].open()
     scan.notes[:0] = notes
     return scan
@@ -130,10 +137,11 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     found.notes += notes
     if options.series_uid is not None:
         there = "; ".join(s.label for s in series if s.uid) or "no DICOM series"
-        series = [s for s in series if s.uid == options.series_uid]
+        uids = {s.uid for s in series}
+        if missing := [uid for uid in options.series_uid if uid not in uids]:
+            raise DatasetError(f"--series-uid {missing[0]}: not found, there is {there}.")
+        series = [s for s in series if s.uid in options.series_uid]
         unreadable = {}
-        if not series:
-            raise DatasetError(f"--series-uid {options.series_uid}: not found, there is {there}.")
     usable: list[DicomSeries] = []
     for one in series:
         # a series that is not CT is only an error if it was named
@@ -141,6 +149,7 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
             usable.append(one)
+    found.notes += _reconstruction_notes(usable)
     cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
     lost = [*found.unreadable, *unreadable, *cut_off]
     findings_of = lost_slices([one.files for one in usable], lost, found.unreadable_folders)
@@ -161,6 +170,22 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     return sources + [
         ScanSource(_name_from(path, found.dicom[path]), (path,), "dicom", options, fault=fault)
         for path, fault in unreadable.items()
+    ]
+
+
+def _reconstruction_notes(series: Sequence[DicomSeries]) -> list[str]:
+    """A note for each folder with several CT series of a patient and study."""
+    groups: dict[tuple[str, ...], int] = Counter(
+        (str(s.files[0].parent), *(text_of(s.first, tag) for tag in ("PatientID", _STUDY)))
+        for s in series
+        if not s.fault
+    )
+    return [
+        f"{place}: {count} CT series of one patient and study, perhaps reconstructions of one "
+        f"scan, are each read. `{LIST_COMMAND} {zip_of(Path(place)) or place}` lists them, "
+        "--series-uid chooses"
+        for (place, *_), count in groups.items()
+        if count > 1
     ]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.lesions.measures import ScanLesion
+from ct_lesion.pictures import write_picture
 from ct_lesion.prediction.scan_summary import lesion_records
 from ct_lesion.prediction.slices import Lesion
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
@@ -92,6 +93,7 @@ def write_long_scan(output: Path) -> dict:
         probabilities={"Control": 0.2, "Common Pneumonia": 0.3, "COVID-19": 0.5},
         lesions=2,
         detections=40,
+        pictures=["view/thumbnail.jpg"],
         lesion_list=[toy_record(1, 100, 139), toy_record(2, 110, 112)],
         slices_with_lesion=40,
         lesion_slice_range=[100, 139],
@@ -102,6 +104,7 @@ def write_long_scan(output: Path) -> dict:
         qc=[{"code": "spacing", "message": "slices 5 mm apart"}],
         **{"class": "COVID-19"},
     )
+    write_picture(output / LONG / "view/thumbnail.jpg", grey)
     writer.finish(long, [NUMBERS.get(i, []) for i in range(300)])
     return long
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from full_disk import files_of_at_most
 from nifti_bytes import edited, header_of
 from other_job import holding
+from PIL import Image
 from pycocotools import mask as coco_mask
 from toy_checkpoints import SCORE_THRESH
 
@@ -71,6 +72,11 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
     assert len(list((folder / "overlays").glob("*.png"))) == len(affected)
     assert len(list((folder / "score_maps").glob("*.npz"))) == 6
     manifest = read(folder / "manifest.json")
+    assert manifest["pictures"] == summary["pictures"]
+    for name in summary["pictures"]:
+        with Image.open(folder / name) as picture:
+            picture.load()
+    assert {"report.png", "view/thumbnail.jpg", "view/coronal.jpg"} <= set(summary["pictures"])
     assert manifest["made_from"]["options"]["score_thresh"] == SCORE_THRESH
     assert manifest["seconds"] > 0
     assert {"torch", "numpy", "ct_lesion"} <= set(manifest["versions"])
@@ -304,7 +310,7 @@ def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, 
         captions.append(caption)
         return np.repeat(grey[..., None], 3, axis=2)
 
-    monkeypatch.setattr("ct_lesion.prediction.scan_files.draw_overlay", draw)
+    monkeypatch.setattr("ct_lesion.prediction.pictures.scan_pictures.draw_overlay", draw)
     run([volume], predictor, tmp_path / "out")
     names = sorted(path.stem for path in (tmp_path / "out/volume/overlays").iterdir())
     assert captions == [f"volume, slice {int(name)} of 0 to 5" for name in names]

@@ -1,18 +1,16 @@
 """Pictures of slices with the outlines and scores of their lesions."""
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import LineStyle, lesion_colour, style_of
 
 from ..slices import Lesion
+from .text import font, wrapped
 
 SMALLEST = 512
 """Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
@@ -131,7 +129,7 @@ def _draw_score(
 ) -> None:
     """Write a score beside its lesion, clear of other scores if possible; extends ``taken``."""
     draw = ImageDraw.Draw(picture)
-    width, height = draw.textlength(text, _font()) + 4, TEXT_SIZE + 3
+    width, height = draw.textlength(text, font(TEXT_SIZE)) + 4, TEXT_SIZE + 3
     (x0, y0), (x1, y1) = outline.min(0), outline.max(0)
     middle = (x0 + x1 - width) / 2, (y0 + y1 - height) / 2
     places = [
@@ -145,7 +143,7 @@ def _draw_score(
     box = (free or boxes)[0]
     taken.append(box)
     draw.rectangle(box, fill=(12, 15, 18))
-    draw.text((box[0] + 2, box[1] + 1), text, style.colour, _font())
+    draw.text((box[0] + 2, box[1] + 1), text, style.colour, font(TEXT_SIZE))
 
 
 def _inside(
@@ -161,18 +159,18 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyle]) -> Image.Image:
-    lines = [*_wrapped(caption, picture.width - 2 * MARGIN), DISCLAIMER]
+    lines = [*wrapped(caption, picture.width - 2 * MARGIN, font(TEXT_SIZE)), DISCLAIMER]
     step = TEXT_SIZE + 4
     whole = Image.new("RGB", (picture.width, picture.height + len(lines) * step + 2 * MARGIN))
     whole.paste(picture)
     draw = ImageDraw.Draw(whole)
     for i, line in enumerate(lines):
-        draw.text((MARGIN, picture.height + MARGIN + i * step), line, "white", _font())
+        draw.text((MARGIN, picture.height + MARGIN + i * step), line, "white", font(TEXT_SIZE))
     canvas = np.array(whole)
     x, y = float(whole.width), whole.height - MARGIN - step
     samples = []
     for name, style in legend.items():
-        x -= draw.textlength(name, _font()) + 2 * MARGIN
+        x -= draw.textlength(name, font(TEXT_SIZE)) + 2 * MARGIN
         samples.append(((x, y), name))
         x -= SAMPLE + MARGIN
         middle = y + TEXT_SIZE / 2 + 2
@@ -180,25 +178,8 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
         _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), sample)
     whole = Image.fromarray(canvas)
     for place, name in samples:
-        ImageDraw.Draw(whole).text(place, name, "white", _font())
+        ImageDraw.Draw(whole).text(place, name, "white", font(TEXT_SIZE))
     return whole
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """The text in lines that fit, broken at any letter because file names have no spaces."""
-    lines = [""]
-    for letter in text:
-        if _font().getlength(lines[-1] + letter) > width:
-            lines.append("")
-        lines[-1] += letter
-    return lines
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont:
-    # matplotlib, a dependency anyway, ships a font that is the same on all machines
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), TEXT_SIZE)
 
 
 def find_contours(mask: np.ndarray) -> list[np.ndarray]:

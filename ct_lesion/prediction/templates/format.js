@@ -70,6 +70,16 @@ function madeBy() {
       + (data ? `, trained on ${data}` : ""));
 }
 
+/** Whether a picture was written; scans of earlier versions have none. */
+function hasPicture(summary, name) {
+  return (summary.pictures ?? []).includes(name);
+}
+
+/** The address of a file in a scan's folder. */
+function pathOf(scan, name) {
+  return `${encodeURIComponent(scan)}/${name}`;
+}
+
 /** The hash of the viewer of a scan; the slice counts from 0. */
 function scanHash(scan, slice = null, windowName = null) {
   let hash = `#scan=${encodeURIComponent(scan)}`;

@@ -27,6 +27,33 @@ function scanFacts(summary) {
         .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
 }
 
+const PROJECTIONS = ["coronal", "sagittal", "axial"];
+
+/** The projections of the scan; a click on one with the slices goes to that slice. */
+function projections(summary, go) {
+  const shown = PROJECTIONS.filter((name) => hasPicture(summary, `view/${name}.jpg`)
+    && (summary.slices > 1 || name === "axial"));
+  if (!shown.length) return null;
+  const figure = (name) => {
+    const along = name !== "axial";
+    const onclick = along ? (event) => {
+      const box = event.currentTarget.getBoundingClientRect();
+      go(clamp((box.bottom - event.clientY) / box.height, 0, 0.9999));
+    } : null;
+    return element("figure", { class: along ? "along" : null },
+      element("div", { class: "box" },
+        element("img", { src: pathOf(summary.scan, `view/${name}.jpg`), alt: `${name} projection`,
+          title: along ? "Click to go to a slice" : null, ...(onclick ? { onclick } : {}) })),
+      element("figcaption", {}, name));
+  };
+  return element("section", { class: "projections", "aria-label": "Projections" },
+    element("div", { class: "three" }, shown.map(figure)),
+    element("p", { class: "soft" },
+      `Lesions over a mean projection of the scan${summary.spacing_mm === null ? ", not to scale" : ""}. `,
+      hasPicture(summary, page.report) ? element("a", { href: pathOf(summary.scan, page.report) },
+        "The scan in one picture (report.png)") : null));
+}
+
 function scanNotes(summary) {
   const found = remarks(summary);
   if (!found.length) return null;

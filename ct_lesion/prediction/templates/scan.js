@@ -40,7 +40,8 @@ class ScanView {
         element("div", { class: "picture" }, this.toolbar(), this.stage.root,
           element("div", { class: "under" }, this.readout, legend(this.summary)),
           this.single ? null : element("div", { class: "slide" },
-            this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1))),
+            this.step("◀", "Previous slice", -1), this.slider, this.step("▶", "Next slice", 1)),
+          projections(this.summary, (height) => this.go(Math.floor(height * this.slices.length)))),
         element("div", { class: "side" }, this.single ? null : this.curve.root, this.lesions.root,
           this.list.root,
           this.bars ? this.bars.root : null, scanFacts(this.summary), keyHelp())));

@@ -28,7 +28,10 @@ function remarks(summary) {
 }
 
 function scanCell(summary) {
-  return element("a", { href: scanHash(summary.scan) }, summary.scan);
+  const link = element("a", { href: scanHash(summary.scan) }, summary.scan);
+  if (!hasPicture(summary, page.thumbnail)) return link;
+  return element("div", { class: "scan-cell" }, element("div", { class: "thumbnail" },
+    element("img", { src: pathOf(summary.scan, page.thumbnail), alt: "", loading: "lazy" })), link);
 }
 
 function remarksCell(summary) {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class DicomSeries:
         fault: why the series is not a CT scan; None if it may be one.
         damaged: a fault is an error, never only a reason to skip the series.
         findings: what was unusual about the series.
+        first: header of the first image.
     """
 
     uid: str
@@ -53,6 +54,7 @@ class DicomSeries:
     damaged: bool = False
     part: str = ""
     findings: tuple[QCFinding, ...] = ()
+    first: pydicom.Dataset = field(default_factory=pydicom.Dataset, repr=False, compare=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -159,6 +161,7 @@ def _series(
         damaged=damaged or "SeriesInstanceUID" not in first,
         part=f"acquisition{text_of(first, tag)}" if tag == "AcquisitionNumber" else "",
         findings=tuple(findings),
+        first=first,
     )
 
 

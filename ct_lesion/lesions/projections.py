@@ -1,0 +1,70 @@
+"""Projections of a scan and its lesions along the three axes, collected slice by slice.
+
+S slices, H x W pixels in the internal orientation. A picture of a projection has the patient's head
+or front above, and the patient's right or front on its left.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NAMES = ("coronal", "sagittal", "axial")
+AIR_HU, BONE_HU = -1000.0, 400.0  # the range of the mean
+CONTRAST = (1.0, 99.5)  # percentiles of a projection that become black and white
+NO_LESION = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A projection.
+
+    Attributes:
+        mean: (h, w) uint8, of the scan.
+        numbers: (h, w) int32: 0, or the number of the lesion; of several the lowest, the largest
+            lesion.
+    """
+
+    mean: np.ndarray
+    numbers: np.ndarray
+
+
+class Projections:
+    """Collects the projections of a scan."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        """
+        Args:
+            shape: (S, H, W) of the scan.
+        """
+        count, height, width = shape
+        shapes = ((count, width), (count, height), (height, width))
+        self._sums = [np.zeros(shape) for shape in shapes]
+        self._lowest = [np.full(shape, NO_LESION, np.int32) for shape in shapes]
+
+    def add_slice(self, index: int, values: np.ndarray, is_hu: bool) -> None:
+        """Add a slice, (H, W)."""
+        if is_hu:
+            values = np.clip(values, AIR_HU, BONE_HU)
+        coronal, sagittal, axial = self._sums
+        coronal[index] = values.mean(0)
+        sagittal[index] = values.mean(1)
+        axial += values
+
+    def add_lesions(self, index: int, numbers: np.ndarray) -> None:
+        """Add the lesions of a slice, (H, W) with the number of the lesion of each pixel."""
+        lesions = np.where(numbers > 0, numbers.astype(np.int32), np.int32(NO_LESION))
+        coronal, sagittal, axial = self._lowest
+        coronal[index] = lesions.min(0)
+        sagittal[index] = lesions.min(1)
+        np.minimum(axial, lesions, out=axial)
+
+    def finish(self) -> dict[str, Projection]:
+        """The projections by :data:`NAMES`."""
+        found = {}
+        for name, total, lowest in zip(NAMES, self._sums, self._lowest, strict=True):
+            low, high = np.percentile(total, CONTRAST)
+            mean = np.clip((total - low) / max(high - low, 1e-9), 0, 1) * 255
+            numbers = np.where(lowest == NO_LESION, 0, lowest)
+            order = np.s_[:] if name == "axial" else np.s_[::-1]  # the head above
+            found[name] = Projection(np.rint(mean).astype(np.uint8)[order], numbers[order])
+        return found
