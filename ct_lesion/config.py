@@ -37,7 +37,8 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys with their defaults to a Detectron2 config, in place."""
     # ---- Speed ----------------------------------------------------------------------------------
     # Faster equivalents of Detectron2's modules in training, evaluation, RoI-batch extraction and
-    # prediction (logits within 1e-4): "auto" uses them where possible (some need Numba), "off" uses
+    # prediction (logits within 1e-4, up to the order of regions whose scores differ by less than
+    # 1e-5): "auto" uses them where possible (some need Numba), "off" uses
     # Detectron2's modules only, "half" is "auto" with half-precision inference on a GPU.
     cfg.MODEL.FAST_PATH = "auto"
 
@@ -116,6 +117,12 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Metric on the first test set that selects the checkpoint kept as model_best.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    # Stop the training after this many evaluations (TEST.EVAL_PERIOD) in a row without a new best
+    # TEST.BEST_METRIC; 0: train to SOLVER.MAX_ITER (paper).
+    cfg.TEST.PATIENCE = 0
+    # Also log the loss on the test sets at each evaluation of a training, as val_loss/... in
+    # metrics.json. It takes one more pass over their slices.
+    cfg.TEST.EVAL_LOSS = False
     # Lowest score of a detection in the table that follows the paper's Table 2 and in the published
     # implementation's per-image AP. COCO AP uses all detections above
     # MODEL.ROI_HEADS.SCORE_THRESH_TEST.

@@ -1,7 +1,8 @@
 from pathlib import Path
 
+import config_reference
 import pytest
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
@@ -14,7 +15,8 @@ from ct_lesion.checkpoint import (
 from ct_lesion.config import matching_config
 from ct_lesion.errors import ConfigError
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIGS = REPOSITORY / "configs"
 TASKS = ("segmentation", "classification")
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
@@ -93,3 +95,21 @@ def test_the_retired_key_of_earlier_configs_is_ignored(tmp_path):
     for cfg in (load_config(str(path)), config_from_description({"config": path.read_text()})):
         assert cfg.MODEL.CLASSIFIER.WIDTH == 16
         assert "ALLOW_SCRATCH" not in cfg.MODEL.CLASSIFIER
+
+
+def test_the_reference_of_keys_is_what_config_py_says():
+    """Make it anew with ``python tests/helpers/config_reference.py > docs/configs.md``."""
+    text = (REPOSITORY / "docs/configs.md").read_text(encoding="utf-8")
+    assert text == config_reference.markdown()
+    ours = get_cfg()
+    add_ct_lesion_config(ours)
+    for key in keys_of(ours) - keys_of(get_cfg()):
+        assert f"`{key}`" in text
+
+
+def keys_of(cfg: CfgNode, prefix: str = "") -> set[str]:
+    found = set()
+    for key, value in cfg.items():
+        name = f"{prefix}{key}"
+        found |= keys_of(value, f"{name}.") if isinstance(value, CfgNode) else {name}
+    return found
