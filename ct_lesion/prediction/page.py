@@ -39,6 +39,12 @@ SUMMARY_FORM = {
     "most_lesion_slice?": int,
     "lesion_volume_ml?": Real,
     "lesion_share_of_lung?": Real,
+    "lungs?": {
+        "volume_ml?": {"*": NUMBER},
+        "lesion_share?": {"*": NUMBER},
+        "lesion_share_of_thirds?": {"*": {"*": NUMBER}},
+        "severity_score?": int,
+    },
     "score_thresh": Real,
     "lesion_class_names": [str],
     "pictures?": [str],

@@ -125,6 +125,11 @@ class Scan:
         """``(S, H, W)`` in the internal orientation."""
         return self.geometry.shape
 
+    @property
+    def is_oriented(self) -> bool:
+        """Whether the patient's head and sides are known; arrays have theirs by definition."""
+        return self.geometry.certain or self.kind == "array"
+
     def __len__(self) -> int:
         """Number of slices."""
         return self.shape[0]

@@ -27,7 +27,7 @@ from ct_lesion.data.prepare.volume_pairs import read_pair_list
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import UserError
 from ct_lesion.evaluation.subgroups import read_metadata
-from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.lesions.lung_files import LungMasks
 from ct_lesion.prediction.manifest import read_manifest
 from ct_lesion.prediction.models import load_segmenter
 from ct_lesion.prediction.page import finished_scans
