@@ -111,6 +111,7 @@ setup(
     },
     extras_require={
         "fast": ["numba>=0.60"],
+        "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         "dev": [
             "pytest>=8.0",
             "pytest-timeout>=2.3",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .zip_files import open_file
 
 NUMBER = "number"  # in a form, see form_problem
 KINDS = {dict: "an object", list: "a list"}
@@ -29,7 +30,7 @@ def read_json(
     try:
         if Path(path).exists() and not Path(path).is_file():  # a pipe or device may never end
             raise error(f"{path}: is a folder, a pipe or a device, not a file. {advice}")
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(_text_of(Path(path)))
     except UserError:
         raise
     except OSError as reason:
@@ -42,6 +43,11 @@ def read_json(
         what = type(content).__name__
         raise error(f"{path}: is damaged (holds a {what}, not {KINDS[kind]}). {advice}")
     return content
+
+
+def _text_of(path: Path) -> str:
+    with open_file(path) as file:
+        return file.read().decode("utf-8")
 
 
 def without_nan(value: Any) -> Any:

@@ -1,14 +1,22 @@
 from pathlib import Path
 
+import config_reference
 import pytest
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
-from ct_lesion.checkpoint import config_from_description
+from ct_lesion.checkpoint import (
+    DEFAULT_MODEL,
+    config_from_description,
+    locate_shipped,
+    read_description,
+)
+from ct_lesion.config import matching_config
 from ct_lesion.errors import ConfigError
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIGS = REPOSITORY / "configs"
 TASKS = ("segmentation", "classification")
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
@@ -22,6 +30,16 @@ AT_THE_END = [leaf for leaf in LEAVES if "quick/" in leaf or leaf == "finetune.y
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_every_shipped_config_builds(leaf):
     build_model(load_config(leaf, ["MODEL.DEVICE", "cpu"]))
+
+
+def test_a_config_is_recognised_by_its_model():
+    changed = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "a.pth", "SOLVER.BASE_LR", "1.0"]
+    for name in ("segmentation/resnet18_t1.yaml", "segmentation/resnet34_t1_ggo.yaml"):
+        assert matching_config(load_config(name, changed)) == name
+    shipped = config_from_description(read_description(locate_shipped(DEFAULT_MODEL)))
+    assert matching_config(shipped) == "segmentation/public_ct_resnet18_t1.yaml"
+    other = load_config("classification/resnet18_t1.yaml", ["MODEL.ROI_BATCH.SIZE", "64"])
+    assert matching_config(other) == ""
 
 
 def test_the_mask_types_have_their_datasets_and_classes():
@@ -77,3 +95,21 @@ def test_the_retired_key_of_earlier_configs_is_ignored(tmp_path):
     for cfg in (load_config(str(path)), config_from_description({"config": path.read_text()})):
         assert cfg.MODEL.CLASSIFIER.WIDTH == 16
         assert "ALLOW_SCRATCH" not in cfg.MODEL.CLASSIFIER
+
+
+def test_the_reference_of_keys_is_what_config_py_says():
+    """Make it anew with ``python tests/helpers/config_reference.py > docs/configs.md``."""
+    text = (REPOSITORY / "docs/configs.md").read_text(encoding="utf-8")
+    assert text == config_reference.markdown()
+    ours = get_cfg()
+    add_ct_lesion_config(ours)
+    for key in keys_of(ours) - keys_of(get_cfg()):
+        assert f"`{key}`" in text
+
+
+def keys_of(cfg: CfgNode, prefix: str = "") -> set[str]:
+    found = set()
+    for key, value in cfg.items():
+        name = f"{prefix}{key}"
+        found |= keys_of(value, f"{name}.") if isinstance(value, CfgNode) else {name}
+    return found

@@ -19,6 +19,7 @@ MOST_FILES = 15  # in a folder, beside __init__.py
 
 GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pictures"}
 GROUND |= {"command_line", "config_values", "folders", "csv_cells", "zip_files"}
+GROUND |= {"library_warnings"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
     "config_values": set(),
@@ -33,9 +34,10 @@ MAY_IMPORT = {
     "checkpoint": {"config"},
     "engine": {"modeling", "phantom", "evaluation", "checkpoint"},
     "prediction": {"engine", "lesions", "pages"},
+    "export": {"prediction"},
     "report": {"engine", "evaluation", "pages"},
     "audit": {"data", "evaluation", "pages"},
-    "benchmark": {"audit", "prediction", "report"},
+    "benchmark": {"audit", "export", "prediction", "report"},
 }
 PACKAGE_NAME = re.compile(r"ct_lesion(\.\w+)+")
 

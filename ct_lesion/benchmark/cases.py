@@ -10,6 +10,7 @@ from .copies import LEVELS, PATIENTS, SLICES, measure_copy_search
 from .data import COUNT, LOADED, measure_loader_memory, measure_preparation
 from .inference import classify, on_gpu, segment, segment_beside_torchvision, to_the_floor
 from .measure import Case
+from .onnx_runtime import segment_in_onnx_runtime
 from .prediction import LENGTHS, measure_prediction_memory
 from .training import EPOCHS, SAMPLE, train_classifier, train_segmenter
 
@@ -40,6 +41,14 @@ CASES = (
         PLAIN,
         FAST,
         at_least=2.2,
+    ),
+    Case(
+        "onnx-resnet18_t1",
+        "segment slices, CPU, ResNet18_T1: the exported file",
+        segment_in_onnx_runtime,
+        "ONNX Runtime, a slice on each core",
+        FAST,
+        at_most=1.5,
     ),
     Case(
         "floor-resnet18_t1",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import batched_nms
+from detectron2.layers import batched_nms, shapes_to_tensor
 from detectron2.modeling import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
@@ -108,9 +108,13 @@ def _per_class(values: torch.Tensor, num_classes: int) -> torch.Tensor:
 
 def clip_boxes(boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
     """Boxes ``(..., 4)`` clipped to an image of (height, width). Differentiable."""
+    return boxes.clamp(min=0).minimum(_far_corner(image_size, boxes))
+
+
+def _far_corner(image_size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
+    """``(4,)``: width, height, width, height; in tracing the size stays a variable."""
     height, width = image_size
-    limit = boxes.new_tensor([width, height, width, height])
-    return boxes.clamp(min=0).minimum(limit)
+    return shapes_to_tensor([width, height, width, height]).to(like)
 
 
 def rank_predictions(
@@ -136,7 +140,7 @@ def rank_predictions(
     scores = scores[:, :-1]
     valid = finite.all(dim=1, keepdim=True) & (scores > score_thresh)
     if remove_empty:
-        valid &= (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+        valid = valid & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     region, lesion_class = valid.nonzero(as_tuple=True)
     keep = nms(boxes[region, lesion_class], scores[region, lesion_class], lesion_class, nms_thresh)[
         :size
@@ -227,9 +231,9 @@ class RoIBatch:
             "seed": max(cfg.SEED, 0),
         }
 
-    def rank(self, outputs: BoxOutputs) -> Ranking:
-        """The N best predictions of an image, repeated in place if there are fewer."""
-        region, lesion_class = rank_predictions(
+    def best(self, outputs: BoxOutputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Proposals ``(M,)`` and classes ``(M,)`` of the best predictions of an image, M <= N."""
+        return rank_predictions(
             outputs,
             score_thresh=self.score_thresh,
             nms_thresh=self.nms_thresh,
@@ -237,8 +241,16 @@ class RoIBatch:
             size=self.size,
             nms=self.nms,
         )
-        row_rank = padding_ranks(len(region), self.size, self.padding, self.seed)
+
+    def rank(self, outputs: BoxOutputs) -> Ranking:
+        """The N best predictions of an image, repeated in place if there are fewer."""
+        region, lesion_class = self.best(outputs)
+        row_rank = self.row_rank(len(region))
         return Ranking(region, lesion_class, row_rank.to(region.device))
+
+    def row_rank(self, num_kept: int) -> torch.Tensor:
+        """``(N,)``: the rank of the prediction in each row, see :func:`padding_ranks`."""
+        return padding_ranks(num_kept, self.size, self.padding, self.seed)
 
     def rows(self, outputs: BoxOutputs, ranking: Ranking) -> torch.Tensor:
         """``(N, 5)``: the rows of an image; zeros if no prediction was kept.
@@ -246,18 +258,15 @@ class RoIBatch:
         Gradients flow into scores and deltas (or boxes).
         """
         kept = (ranking.region, ranking.lesion_class)
-        if len(ranking.region) == 0:
-            # an empty sum is 0 but keeps the graph: distributed training needs a gradient for
-            # every trainable parameter
-            return outputs.deltas[kept].sum().float().expand(self.size, 5)
         if self.content == "deltas":
             geometry = outputs.deltas[kept]
         else:
-            height, width = outputs.image_size
             geometry = outputs.boxes[kept]
-            geometry = geometry / geometry.new_tensor([width, height, width, height])
+            geometry = geometry / _far_corner(outputs.image_size, geometry)
         rows = torch.cat([outputs.scores[kept].unsqueeze(1), geometry], dim=1)
-        return rows[ranking.row_rank].float()
+        # Rank -1 is the row of zeros at the end. An image without predictions keeps its gradients,
+        # which are 0: distributed training needs one for every trainable parameter.
+        return torch.cat([rows, rows.new_zeros(1, 5)])[ranking.row_rank].float()
 
     def regions(self, outputs: BoxOutputs, ranking: Ranking) -> Instances:
         """The N rows of an image as Detectron2's ``Instances``, in pixels of the network's input.

@@ -125,6 +125,22 @@ def load_classifier(path: str | Path, *, device: str | None = None) -> TrainedMo
     return _load(path, cfg, IMAGE_CLASSES)
 
 
+def load_model(
+    path: str | Path, *, device: str | None = None, score_thresh: float | None = None
+) -> TrainedModel:
+    """Load the segmenter or classifier in a checkpoint; see :func:`load_segmenter`.
+
+    Raises:
+        ConfigError: ``score_thresh`` is given for a classifier.
+    """
+    path = locate_shipped(path)
+    if not is_classifier(_config(path, None, (), device)):
+        return load_segmenter(path, device=device, score_thresh=score_thresh)
+    if score_thresh is not None:
+        raise ConfigError(f"{path}: is a classifier, which has no score threshold.")
+    return load_classifier(path, device=device)
+
+
 def _config(
     path: str | Path, config_file: str | None, overrides: Sequence[str], device: str | None
 ) -> CfgNode:
@@ -226,3 +242,18 @@ def _description(path: str | Path) -> dict[str, str]:
         return read_description(path)
     except UserError:
         return {}
+
+
+def describe_models(models: Sequence[TrainedModel], score_thresh: float) -> dict[str, str]:
+    """The models, for the page."""
+    facts = {}
+    for kind, model in zip(("segmentation", "classification"), models, strict=False):
+        # the file name alone is often the same
+        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        if model.about:
+            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} licence"] = model.about.licence
+        facts[f"{kind} weights, SHA-256"] = model.weights_sha256
+        facts[f"{kind} images, window"] = model.window.label
+    facts["lesions from score"] = f"{score_thresh:g}"
+    return facts

@@ -36,6 +36,9 @@ LOWEST_UNPADDED_HU = -1100
 LOWEST_AIR_HU = -300
 """Every chest CT contains lung or air below this."""
 STORABLE = (-32768, 32767)  # int16
+MISSING_SLICES, UNREADABLE_FILES = "missing_slices", "unreadable_files"
+INCOMPLETE = (MISSING_SLICES, UNREADABLE_FILES)
+"""Codes of the findings that make a scan incomplete."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,13 @@ class ReadOptions:
     """How to read files that do not describe their values themselves.
 
     Attributes:
-        series_uid: read only this series of a DICOM folder.
+        series_uid: read only these series of DICOM folders.
         hu_offset: volumes and deep pictures hold HU plus this number. If it is None (and no window
             is given), pictures with more than 8 bits are refused. DICOM files have their own.
         window: how slices are made of HU; None leaves it to the models.
     """
 
-    series_uid: str | None = None
+    series_uid: tuple[str, ...] | None = None
     hu_offset: float | None = None
     window: Window | None = None
 
@@ -113,9 +116,19 @@ class Scan:
     nifti: NiftiHeader | None = field(default=None, repr=False)
 
     @property
+    def incomplete(self) -> bool:
+        """Whether slices are missing, as far as positions and unreadable files show."""
+        return any(finding.code in INCOMPLETE for finding in self.qc)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """``(S, H, W)`` in the internal orientation."""
         return self.geometry.shape
+
+    @property
+    def is_oriented(self) -> bool:
+        """Whether the patient's head and sides are known; arrays have theirs by definition."""
+        return self.geometry.certain or self.kind == "array"
 
     def __len__(self) -> int:
         """Number of slices."""

@@ -49,6 +49,14 @@ def test_segmenting() -> None:
     assert facts["largest difference of boxes, px"] < 1e-2
 
 
+def test_segmenting_in_onnx_runtime() -> None:
+    result = run("onnx-resnet18_t1").measured
+    assert result.value > 0
+    assert result.facts["detections a slice"] > 0
+    assert result.facts["slices with another number of detections"] == 0
+    assert result.facts["largest difference of boxes, px"] < 1e-2
+
+
 def test_the_floor_has_each_convolution_once() -> None:
     result = run("floor-resnet18_t1").measured
     # ResNet18 up to res4: the stem, 4 convolutions a stage, 2 shortcuts; FPN 2, RPN head 3

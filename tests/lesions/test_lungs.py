@@ -64,7 +64,7 @@ def test_table_blanket_and_arms():
 
 
 def test_consolidation_at_the_pleura():
-    """The lung part of a dense ball of 36 mm with its centre near the pleura belongs to the lung."""
+    """The part of a dense ball of 36 mm that lies inside the lung belongs to the lung."""
     hu, truth, spacing = volume()
     z, y, x = np.indices(truth.shape)
     for row, index in ((40, 35), (58, 28)):

@@ -1,6 +1,12 @@
+import argparse
 import json
+import zipfile
 
 import pytest
+
+from ct_lesion.data.prepare.options import add_slice_window_options, window_of_slices
+from ct_lesion.errors import DatasetError
+from ct_lesion.scans.windows import WINDOWS, Window
 
 
 @pytest.fixture
@@ -79,6 +85,27 @@ def test_the_phantom_says_it_itself(run_tool, tmp_path):
     assert result.returncode == 2
     assert "window.json: the slices were made with lung (level -600" in result.stderr
     assert "the options say bone" in result.stderr
+
+
+def test_a_zip_says_it_itself(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_slice_window_options(parser)
+    given, nothing = parser.parse_args(["--window", "bone"]), parser.parse_args([])
+    for place in ("window.json", "ct_lesion_seg/window.json"):
+        path = tmp_path / f"{len(place)}.zip"
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(place, json.dumps(Window(-600, 1500).as_dict()))
+            file.writestr("a/b/window.json", "of something else")
+        assert window_of_slices(nothing, path) == Window(-600, 1500)
+        with pytest.raises(DatasetError, match=r"window.json: the slices were made with lung"):
+            window_of_slices(given, path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("other/window.json", "{}")
+    with pytest.raises(DatasetError, match="one of several"):
+        window_of_slices(given, path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("../window.json", "{}")
+    assert window_of_slices(given, path) == WINDOWS["bone"]
 
 
 def test_a_validation_split_is_drawn_by_default(run_tool, lesion_archive, tmp_path):

@@ -1,6 +1,7 @@
 """Command line options and printed summary shared by the tools that prepare lesion datasets."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.json_files import read_json
 from ct_lesion.scans.window_options import add_window_options, window_from_options
 from ct_lesion.scans.windows import UNKNOWN, WINDOW_FILE, Window
+from ct_lesion.zip_files import open_zip
 
 from ..datasets.catalog import datasets_root
 from ..datasets.lesion_coco import ANNOTATION_FOLDER, SplitSummary
@@ -24,6 +26,9 @@ from ..datasets.splits import (
     split_by_lists,
     split_by_patients,
 )
+
+_WINDOW_MEMBER = re.compile(rf"([^/.\\][^/\\]*/)?{re.escape(WINDOW_FILE)}")  # in a zip
+_LARGEST_WINDOW_FILE = 2**16  # bytes
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -97,11 +102,14 @@ def add_slice_window_options(parser: argparse.ArgumentParser) -> None:
 def window_of_slices(args: argparse.Namespace, folder: Path) -> Window:
     """How existing 8-bit slices were made of HU, by the options or the folder's ``window.json``.
 
+    Args:
+        folder: or a zip; there, the file lies at the top or in a folder at the top.
+
     Raises:
         DatasetError: options or file are faulty or differ.
     """
-    given, path = window_from_options(args), folder / WINDOW_FILE
-    if not path.is_file():
+    given, path = window_from_options(args), _window_file(folder)
+    if path is None:
         return given or UNKNOWN
     window = Window.from_json(read_json(path, dict, DatasetError), path)
     if given not in (None, window):
@@ -110,6 +118,21 @@ def window_of_slices(args: argparse.Namespace, folder: Path) -> Window:
             "Leave the options out, or correct the file."
         )
     return window
+
+
+def _window_file(folder: Path) -> Path | None:
+    """The path of a folder's or zip's ``window.json``; None if there is none."""
+    if not folder.is_file():
+        path = folder / WINDOW_FILE
+        return path if path.is_file() else None
+    with open_zip(folder) as archive:
+        found = [info for info in archive.infolist() if _WINDOW_MEMBER.fullmatch(info.filename)]
+    if len(found) > 1 or any(info.file_size > _LARGEST_WINDOW_FILE for info in found):
+        raise DatasetError(
+            f"{folder}: {found[0].filename!r:.80} is one of several, or too large. Keep one "
+            f"{WINDOW_FILE} beside image/ and mask/."
+        )
+    return folder / found[0].filename if found else None
 
 
 def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ import pydicom
 
 from ct_lesion.errors import DatasetError
 
-from ..scan import QCFinding
+from ..scan import MISSING_SLICES, QCFinding
 from .acquisitions import distinct, separate
 from .candidates import SCOUT, Candidate, candidate
 from .frames import images_of
 from .headers import ACQUISITION_TAGS, PATIENT_TAGS, is_directory, read_header
 from .images import DicomImage, files_of
-from .steps import MISSING, step_findings
+from .steps import step_findings
 from .values import text_of
 
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
@@ -43,6 +43,7 @@ class DicomSeries:
         fault: why the series is not a CT scan; None if it may be one.
         damaged: a fault is an error, never only a reason to skip the series.
         findings: what was unusual about the series.
+        first: header of the first image.
     """
 
     uid: str
@@ -53,6 +54,7 @@ class DicomSeries:
     damaged: bool = False
     part: str = ""
     findings: tuple[QCFinding, ...] = ()
+    first: pydicom.Dataset = field(default_factory=pydicom.Dataset, repr=False, compare=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -159,6 +161,7 @@ def _series(
         damaged=damaged or "SeriesInstanceUID" not in first,
         part=f"acquisition{text_of(first, tag)}" if tag == "AcquisitionNumber" else "",
         findings=tuple(findings),
+        first=first,
     )
 
 
@@ -185,7 +188,7 @@ def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str |
             )
     if not main[0].placed or len(main) < 2:
         return None
-    if not any(f.code == MISSING for f in step_findings(distinct(_depths(main)))):
+    if not any(f.code == MISSING_SLICES for f in step_findings(distinct(_depths(main)))):
         return None
     for file in (file for group in few for file in group):
         same_type = text_of(file.header, "ImageType") == text_of(main[0].header, "ImageType")

@@ -90,13 +90,15 @@ def test_a_series_is_selected_by_uid(tmp_path):
     both = find_scans([tmp_path / "ct"], options=ReadOptions())
     assert [source.name for source in both] == ["ct-series1", "ct-series2"]
     uid = str(pydicom.dcmread(both[1].files[0]).SeriesInstanceUID)
-    (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uid))
+    (one,) = find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=(uid,)))
     np.testing.assert_array_equal(all_values(one.open()), toy_hu(seed=2))
+    uids = tuple(str(pydicom.dcmread(s.files[0]).SeriesInstanceUID) for s in both)
+    assert len(find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=uids))) == 2
     with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not found.*Toy 1.*Toy 2"):
-        find_scans([tmp_path / "ct"], options=ReadOptions(series_uid="1.2"))
+        find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=("1.2",)))
     volume = write_volume(tmp_path / "v.nii", toy_hu())
     with pytest.raises(DatasetError, match="there is no DICOM series"):
-        find_scans([volume], options=ReadOptions(series_uid="1.2"))
+        find_scans([volume], options=ReadOptions(series_uid=("1.2",)))
 
 
 def without_position(ds, z):
