@@ -1,5 +1,6 @@
 """The config keys that ct_lesion adds to Detectron2's, and the shipped configs."""
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -155,11 +156,11 @@ def shipped_configs() -> list[str]:
 def matching_config(cfg: CfgNode) -> str:
     """Name of a shipped config that builds the same model; ``""`` if there is none.
 
-    Of several, that of the same training datasets comes first.
+    Of several, that of the same training datasets comes first, and a recipe of one of the tasks.
     """
     wanted = _model_keys(cfg)
     same = [name for name, other in _shipped().items() if _model_keys(other) == wanted]
-    same.sort(key=lambda name: _shipped()[name].DATASETS.TRAIN != cfg.DATASETS.TRAIN)
+    same.sort(key=lambda n: (_shipped()[n].DATASETS.TRAIN != cfg.DATASETS.TRAIN, "/" not in n))
     return same[0] if same else ""
 
 
@@ -169,12 +170,12 @@ def _shipped() -> dict[str, CfgNode]:
 
 
 def _model_keys(cfg: CfgNode) -> str:
-    """``MODEL`` as yaml, without the keys that do not describe the model."""
+    """``MODEL`` as JSON, without the keys that do not describe the model."""
     model = cfg.MODEL.clone()
     for key in ("WEIGHTS", "DEVICE", "FAST_PATH"):
         del model[key]
     del model.ROI_HEADS["SCORE_THRESH_TEST"]
-    return model.dump()  # lists and tuples look alike
+    return json.dumps(model, sort_keys=True)  # lists and tuples look alike
 
 
 def _config_roots() -> list[Path]:

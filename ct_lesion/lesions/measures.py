@@ -161,7 +161,7 @@ def _measure(parts: Parts, stack: SliceStack) -> ScanLesion:
     areas = np.array([part.area_px for part in found])
     volumes = areas * stack.weights(index)
     classes = np.bincount([part.class_index for part in found], weights=volumes)
-    widest = max(range(len(found)), key=lambda i: found[i].diameters)
+    widest = max(range(len(found)), key=lambda i: np.round(found[i].diameters, 3).tolist())
     first, last = int(index.min()), int(index.max())
     low, high = stack.extent(first, last)
     longest, across = found[widest].diameters if stack.spacing_yx else (None, None)

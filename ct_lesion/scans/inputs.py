@@ -122,7 +122,7 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: Foun
     others = [path for path in skipped if path not in unreadable]
     zips = [path for path in others if path.suffix.lower() == ZIP_ENDING]
     for paths, what in (
-        ([*unreadable], "files that cannot be read (empty, broken links or without permission)"),
+        ([*unreadable], "files that cannot be read (empty, broken links, pipes, no permission)"),
         ([path for path in others if path not in zips], "files of other kinds"),
         (zips, "zip files, which are read only if they are given as INPUT"),
     ):
@@ -135,6 +135,4 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _is_unreadable(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        return True
-    return path.is_file() and (path.stat().st_size == 0 or not os.access(path, os.R_OK))
+    return not path.is_file() or path.stat().st_size == 0 or not os.access(path, os.R_OK)
