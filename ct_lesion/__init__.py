@@ -8,7 +8,10 @@ datasets in Detectron2's registries. It changes no global config:
 import warnings
 from typing import TYPE_CHECKING
 
+from .library_warnings import silence_library_warnings
+
 try:
+    silence_library_warnings()
     # Detectron2 triggers torch deprecation warnings that we cannot fix
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

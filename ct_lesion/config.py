@@ -1,5 +1,6 @@
 """The config keys that ct_lesion adds to Detectron2's, and the shipped configs."""
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,8 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys with their defaults to a Detectron2 config, in place."""
     # ---- Speed ----------------------------------------------------------------------------------
     # Faster equivalents of Detectron2's modules in training, evaluation, RoI-batch extraction and
-    # prediction (logits within 1e-4): "auto" uses them where possible (some need Numba), "off" uses
+    # prediction (logits within 1e-4, up to the order of regions whose scores differ by less than
+    # 1e-5): "auto" uses them where possible (some need Numba), "off" uses
     # Detectron2's modules only, "half" is "auto" with half-precision inference on a GPU.
     cfg.MODEL.FAST_PATH = "auto"
 
@@ -115,6 +117,12 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Metric on the first test set that selects the checkpoint kept as model_best.
     cfg.TEST.BEST_METRIC = "segm/AP"
+    # Stop the training after this many evaluations (TEST.EVAL_PERIOD) in a row without a new best
+    # TEST.BEST_METRIC; 0: train to SOLVER.MAX_ITER (paper).
+    cfg.TEST.PATIENCE = 0
+    # Also log the loss on the test sets at each evaluation of a training, as val_loss/... in
+    # metrics.json. It takes one more pass over their slices.
+    cfg.TEST.EVAL_LOSS = False
     # Lowest score of a detection in the table that follows the paper's Table 2 and in the published
     # implementation's per-image AP. COCO AP uses all detections above
     # MODEL.ROI_HEADS.SCORE_THRESH_TEST.
@@ -148,11 +156,11 @@ def shipped_configs() -> list[str]:
 def matching_config(cfg: CfgNode) -> str:
     """Name of a shipped config that builds the same model; ``""`` if there is none.
 
-    Of several, that of the same training datasets comes first.
+    Of several, that of the same training datasets comes first, and a recipe of one of the tasks.
     """
     wanted = _model_keys(cfg)
     same = [name for name, other in _shipped().items() if _model_keys(other) == wanted]
-    same.sort(key=lambda name: _shipped()[name].DATASETS.TRAIN != cfg.DATASETS.TRAIN)
+    same.sort(key=lambda n: (_shipped()[n].DATASETS.TRAIN != cfg.DATASETS.TRAIN, "/" not in n))
     return same[0] if same else ""
 
 
@@ -162,12 +170,12 @@ def _shipped() -> dict[str, CfgNode]:
 
 
 def _model_keys(cfg: CfgNode) -> str:
-    """``MODEL`` as yaml, without the keys that do not describe the model."""
+    """``MODEL`` as JSON, without the keys that do not describe the model."""
     model = cfg.MODEL.clone()
     for key in ("WEIGHTS", "DEVICE", "FAST_PATH"):
         del model[key]
     del model.ROI_HEADS["SCORE_THRESH_TEST"]
-    return model.dump()  # lists and tuples look alike
+    return json.dumps(model, sort_keys=True)  # lists and tuples look alike
 
 
 def _config_roots() -> list[Path]:

@@ -51,15 +51,14 @@ class Range(NamedTuple):
     Attributes:
         low, high: lowest and highest value.
         above: ``low`` itself is not allowed.
-        most: most numbers of a list.
-        may_be_empty: whether a list may be empty.
+        least, most: fewest and most numbers of a list.
     """
 
     low: float
     high: float
     above: bool = False
+    least: int = 1
     most: int = 16
-    may_be_empty: bool = False
 
     def holds(self, value: Any) -> bool:
         """Whether a value is a number of this range."""
@@ -78,8 +77,8 @@ _FACTOR = Range(0, 10**6)
 # The first pattern that matches a key decides.
 _RANGES: dict[str, Range] = {
     # ---- the network: layers, channels, anchors, regions
-    "MODEL.PIXEL_MEAN": Range(-(2**16), 2**16, most=3),
-    "MODEL.PIXEL_STD": Range(1e-3, 2**16, most=3),
+    "MODEL.PIXEL_MEAN": Range(-(2**16), 2**16),
+    "MODEL.PIXEL_STD": Range(1e-3, 2**16),
     "MODEL.BACKBONE.FREEZE_AT": Range(0, 5),
     "MODEL.RESNETS.NUM_GROUPS": Range(1, 64),
     "MODEL.RESNETS.WIDTH_PER_GROUP": Range(1, 512),
@@ -116,6 +115,7 @@ _RANGES: dict[str, Range] = {
     "TEST.DETECTIONS_PER_IMAGE": Range(1, 10_000),
     "TEST.PAPER_SCORE_THRESH": _SHARE,
     "TEST.EVAL_PERIOD": Range(0, _ITERATIONS),
+    "TEST.PATIENCE": Range(0, _ITERATIONS),
     "TEST.PRECISE_BN.NUM_ITER": Range(1, _ITERATIONS),
     "TEST.AUG.MIN_SIZES": Range(0, 2048),
     "TEST.AUG.MAX_SIZE": Range(1, 4096),
@@ -134,14 +134,14 @@ _RANGES: dict[str, Range] = {
     "SOLVER.MOMENTUM": _SHARE,
     "SOLVER.WEIGHT_DECAY*": _FACTOR,
     "SOLVER.GAMMA": _FACTOR,
-    "SOLVER.STEPS": Range(1, _ITERATIONS, most=1000, may_be_empty=True),
+    "SOLVER.STEPS": Range(1, _ITERATIONS, most=1000, least=0),
     "SOLVER.NUM_DECAYS": Range(0, 1000),
     "SOLVER.WARMUP_FACTOR": _SHARE,
     "SOLVER.WARMUP_ITERS": Range(0, _ITERATIONS),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": Range(0, 10**6, above=True),
 }
-_OTHER = {"MODEL": Range(-(2**16), 2**16, most=100, may_be_empty=True)}
-_ANY = Range(-(2**31), 2**31, most=1000, may_be_empty=True)
+_OTHER = {"MODEL": Range(-(2**16), 2**16, most=100, least=0)}
+_ANY = Range(-(2**31), 2**31, most=1000, least=0)
 _NAMES = ("MODEL.RPN.IN_FEATURES", "MODEL.ROI_HEADS.IN_FEATURES", "MODEL.RESNETS.OUT_FEATURES")
 """Lists of names that must not be empty."""
 _MODEL_SECTIONS = ("MODEL", "INPUT", "TEST")
@@ -225,7 +225,9 @@ def _number_problem(key: str, value: Any) -> str | None:
     if not all(map(allowed.holds, leaves)):
         return f"{key} is {_short(value)}, expected {allowed}"
     lengths = [len(part) for part in _lists(value)]
-    if lengths and min(lengths) == 0 and not allowed.may_be_empty:
+    if key in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD") and lengths != [3]:
+        return f"{key} is {_short(value)}, expected 3 numbers, one for each channel of the images"
+    if lengths and min(lengths) < allowed.least:
         return f"{key} is {_short(value)}, expected at least one number"
     if lengths and max(lengths) > allowed.most:
         return f"{key} has {max(lengths):,} values, expected at most {allowed.most:,}"
@@ -282,6 +284,11 @@ def _schedule_problems(cfg: CfgNode) -> list[str]:
         problems.append(
             f"SOLVER.BASE_LR_END is {solver.BASE_LR_END}, expected at most SOLVER.BASE_LR, which "
             f"is {solver.BASE_LR}"
+        )
+    if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
+        problems.append(
+            f"TEST.PATIENCE is {cfg.TEST.PATIENCE}, but TEST.EVAL_PERIOD is 0, so that nothing is "
+            "evaluated in training: set the period in iterations"
         )
     return problems
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
-from .locks import cannot_write, locked, short_hash
+from .locks import cannot_write, created_in_use, locked, remove_if_unused, short_hash
 
 LOCK_FILE = ".ct_lesion.lock"
 _ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
@@ -33,8 +33,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with errors_name(path):
-            temporary.open("xb").close()
+        with errors_name(path), created_in_use(temporary):
             yield temporary
             _flush_to_disk(temporary)
             temporary.replace(path)
@@ -213,10 +212,10 @@ def remove(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the files that killed processes left; no other process may be writing into it."""
-    for path in folder.glob(".partial-*"):
+    """Remove the files and locks that killed processes left."""
+    for path in (*folder.glob(".partial-*"), *folder.glob(f".{'[0-9a-f]' * 16}.lock")):
         if path.is_file() or path.is_symlink():  # folders: see settle_folders
-            path.unlink()
+            remove_if_unused(path)
 
 
 def remove_links(paths: Iterable[Path]) -> list[Path]:

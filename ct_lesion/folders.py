@@ -1,6 +1,8 @@
-"""Folders from outside: walking them, whose links may lead anywhere, and replacing them."""
+"""Files and folders from outside, whose links may lead anywhere; replacing folders."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,3 +53,16 @@ def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> 
             f"{folder}: already holds a {what}. Choose another folder, or replace it with "
             "--overwrite."
         )
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse what is not a file: reading a pipe waits for ever, reading a device never ends.
+
+    Raises:
+        OSError: it does not exist, or is a folder, a pipe, a socket or a device.
+    """
+    mode = os.stat(path).st_mode  # noqa: PTH116
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", str(path))

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError, is_storage_error
@@ -58,6 +58,32 @@ def locked(file: Path, output: Path) -> Iterator[None]:
         del _held[key]
         file.unlink(missing_ok=True)  # while locked, so that nobody locks the removed file
         os.close(handle)
+
+
+@contextmanager
+def created_in_use(file: Path) -> Iterator[None]:
+    """Create a file and keep it locked, so that :func:`remove_if_unused` leaves it alone."""
+    with file.open("xb") as handle:
+        if fcntl is None:
+            handle.close()  # Windows renames no open file
+        else:
+            with suppress(OSError):  # the file system has no locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def remove_if_unused(file: Path) -> None:
+    """Remove a lock or a temporary file, or a link, unless a living process uses it."""
+    if file.is_symlink() or fcntl is None:
+        file.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError, PermissionError):
+        handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if _lock(handle):
+                file.unlink()
+        finally:
+            os.close(handle)
 
 
 def cannot_write(output: Path, error: OSError) -> Exception:

@@ -24,6 +24,7 @@ from PIL.Image import Transpose
 
 from .errors import DatasetError, reason
 from .files import write_new
+from .folders import check_regular
 
 LARGEST_PICTURE = 4096 * 4096
 """Pixels of the largest picture or DICOM slice that is decoded. The largest matrix of a CT scanner
@@ -145,6 +146,8 @@ def open_picture(
     name = name or source
     try:
         is_path = isinstance(source, (str, Path))
+        if is_path:
+            check_regular(source)
         with Path(source).open("rb") if is_path else nullcontext(source) as file:
             if not file.read(1):
                 raise PictureError.of(name, "empty", "is empty")

@@ -6,7 +6,12 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 
 from ct_lesion import add_ct_lesion_config, get_config_file, load_config
-from ct_lesion.checkpoint import config_from_description
+from ct_lesion.checkpoint import (
+    DEFAULT_MODEL,
+    config_from_description,
+    locate_shipped,
+    read_description,
+)
 from ct_lesion.config import matching_config
 from ct_lesion.errors import ConfigError
 
@@ -31,6 +36,8 @@ def test_a_config_is_recognised_by_its_model():
     changed = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "a.pth", "SOLVER.BASE_LR", "1.0"]
     for name in ("segmentation/resnet18_t1.yaml", "segmentation/resnet34_t1_ggo.yaml"):
         assert matching_config(load_config(name, changed)) == name
+    shipped = config_from_description(read_description(locate_shipped(DEFAULT_MODEL)))
+    assert matching_config(shipped) == "segmentation/public_ct_resnet18_t1.yaml"
     other = load_config("classification/resnet18_t1.yaml", ["MODEL.ROI_BATCH.SIZE", "64"])
     assert matching_config(other) == ""
 

@@ -1,5 +1,6 @@
 """Links in a folder from outside never lead out of bounds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from ct_lesion.data.datasets.covidx_lists import Problems
 from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import UserError
-from ct_lesion.folders import check_replaceable, walk_folder
+from ct_lesion.folders import check_regular, check_replaceable, walk_folder
 
 
 def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
@@ -41,3 +42,15 @@ def test_only_new_empty_and_earlier_results_are_replaced(tmp_path: Path) -> None
     check_replaceable(folder, "page.html", "report", overwrite=True)
     with pytest.raises(UserError, match="is not a report"):
         check_replaceable(folder / "mine.txt", "page.html", "report", overwrite=True)
+
+
+def test_only_files_are_regular(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").touch()
+    check_regular(tmp_path / "file")
+    for name, says in (("pipe", "pipe or a device"), ("zero", "pipe or a device"), ("", "folder")):
+        with pytest.raises(OSError, match=f"is a {says}"):
+            check_regular(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        check_regular(tmp_path / "nothing")

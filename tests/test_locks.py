@@ -10,7 +10,7 @@ import pytest
 from other_job import holding
 
 from ct_lesion.errors import UserError
-from ct_lesion.files import LOCK_FILE, atomic_folder, locked_folder, locked_names
+from ct_lesion.files import LOCK_FILE, atomic_folder, atomic_write, locked_folder, locked_names
 from ct_lesion.locks import fcntl, locked
 
 HOST = socket.gethostname()
@@ -57,6 +57,17 @@ def test_processes_that_a_job_starts_do_not_keep_its_lock(tmp_path):
     finally:
         end.set()
         worker.join()
+
+
+def test_what_a_killed_job_left_is_removed_and_what_a_living_one_uses_stays(tmp_path):
+    with holding(locked_names(tmp_path / "scan")), holding(atomic_write(tmp_path / "page")):
+        left = sorted(p.name for p in tmp_path.iterdir())
+        assert len(left) == 2, "a lock and a temporary file"
+        with locked_folder(tmp_path):
+            assert {*left} < {path.name for path in tmp_path.iterdir()}
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
+    with locked_folder(tmp_path):
+        assert [p.name for p in tmp_path.iterdir()] == [LOCK_FILE]
 
 
 def test_a_planted_link_is_not_followed(tmp_path):

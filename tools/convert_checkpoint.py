@@ -28,6 +28,7 @@ from ct_lesion.checkpoint.released import ConvertedCheckpoint, ReleasedCheckpoin
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
+from ct_lesion.files import locked_names
 
 STAGES = {"res3": "truncated twice (T2)", "res4": "truncated once (T1)", "res5": "full"}
 
@@ -77,10 +78,8 @@ def summary(released: ReleasedCheckpoint, converted: ConvertedCheckpoint) -> lis
     return rows + [("  with", f"{key} {value}") for key, value in pairs]
 
 
-def main() -> None:
-    args = parse_arguments()
-    if args.output.exists() and not args.overwrite:
-        raise CheckpointError(f"{args.output} exists: choose another name or add --overwrite.")
+def convert(args: argparse.Namespace) -> str:
+    """Convert the checkpoint; returns the SHA-256 of the written file."""
     released = read_released(args.source)
     converted = convert_released(released, args.config_file)
     names = class_names(converted)
@@ -90,7 +89,15 @@ def main() -> None:
     if names.get("regions") == list(MASK_TYPES["merge"].classes) and not args.config_file:
         print("note: one lesion class; if the model was trained on GGO only, name its *_ggo.yaml")
     write_weights(args.output, converted.model, describe(converted.cfg, class_names=names))
-    digest = hashlib.sha256(args.output.read_bytes()).hexdigest()
+    return hashlib.sha256(args.output.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    args = parse_arguments()
+    with locked_names(args.output):
+        if args.output.exists() and not args.overwrite:
+            raise CheckpointError(f"{args.output} exists: choose another name or add --overwrite.")
+        digest = convert(args)
     print(f"written: {args.output}\nsha256:  {digest}")
 
 

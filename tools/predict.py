@@ -10,12 +10,13 @@ An INPUT is a volume (NIfTI, NRRD, MHA), a folder or zip of DICOM series, a fold
 JPG, TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
 model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
 index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
-(COCO), lesions.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if the input is
-DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of the weights
-were (docs/inputs.md). Rerun the same command to resume.
+(COCO), lesions.nii.gz and lungs.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if
+the input is DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of
+the weights were (docs/inputs.md). Rerun the same command to resume.
 
-Exit code: 0 all scans are done, 2 wrong arguments, 130 interrupted, 10 + the number of failed
-scans. For research use only. Not for clinical use.
+Exit code: 0 all scans are done, 2 wrong arguments, 3 all scans are done but slices of some are
+missing (incomplete), 130 interrupted, 10 + the number of failed scans. For research use only. Not
+for clinical use.
 """
 
 import argparse
@@ -27,8 +28,8 @@ from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.engine.launch import launch
 from ct_lesion.errors import UserError
+from ct_lesion.lesions.lung_source import LungSource
 from ct_lesion.prediction import console
-from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.models import load_classifier, load_segmenter
 from ct_lesion.prediction.predictor import LesionPredictor
 from ct_lesion.prediction.run import RunOptions, predict_scans
@@ -63,8 +64,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--series-uid", action="append", metavar="UID", help=text)
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
     add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
-    text = "lung mask of the scan, or a folder of masks named like the scans"
-    add("--lung-mask", type=Path, metavar="VOLUME", help=text)
+    text = (
+        "auto: find the lungs of scans in HU; none; or a mask of the lungs, or a folder of masks "
+        "named like the scans (default: %(default)s; docs/lungs.md)"
+    )
+    add("--lungs", default="auto", metavar="auto|none|VOLUME", help=text)
+    text = "masks of the five lobes instead, for the severity score of COVID-19"
+    add("--lobes", type=Path, metavar="VOLUME", help=text)
 
     add = parser.add_argument_group("results").add_argument
     text = "lesions with a higher score count (default: TEST.PAPER_SCORE_THRESH, 0.75)"
@@ -74,6 +80,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "scores; 0 averages all slices (default: %(default)s)"
     )
     add("--top-slices", type=int, default=DEFAULT_TOP_SLICES, metavar="K", help=text)
+    text = "keep detections outside the lungs, which are dropped where the lungs are known"
+    add("--keep-outside", action="store_true", help=text)
     add("--save-score-maps", action="store_true", help="write the mask logits of slices (npz)")
     text = "replace finished scans of other inputs, models or options"
     add("--overwrite", action="store_true", help=text)
@@ -87,7 +95,8 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     uids = tuple(args.series_uid) if args.series_uid else None
     reading = ReadOptions(series_uid=uids, hu_offset=args.hu, window=window)
     sources = console.find_scans_to_predict(args.inputs, reading, args.output)
-    masks = args.lung_mask and LungMasks(args.lung_mask, tuple(s.name for s in sources))
+    names = [source.name for source in sources]
+    lungs = LungSource.of_options(args.lungs, args.lobes, args.keep_outside, names)
     segmenter = load_segmenter(
         args.segmentation,
         device=args.device,
@@ -100,7 +109,7 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
         segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
     )
     console.announce(predictor, args.output)
-    options = RunOptions(args.save_score_maps, masks, args.overwrite, asdict(reading), arguments)
+    options = RunOptions(args.save_score_maps, lungs, args.overwrite, asdict(reading), arguments)
     result = predict_scans(sources, predictor, args.output, options)
     sys.exit(console.report_result(result, args.output))
 

@@ -21,7 +21,7 @@ from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.coco_checks import check_detections
 from ct_lesion.errors import DatasetError
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
-from ct_lesion.files import atomic_write
+from ct_lesion.files import atomic_write, locked_names
 from ct_lesion.json_files import read_json
 from ct_lesion.report.figures.segmentation_figure import (
     choose_slices,
@@ -74,7 +74,7 @@ def main() -> None:
     check_detections(results, detections, truth.dataset)
     pictures = describe_slices(truth, detections, chosen, images, args.score_thresh)
     output = args.output or args.folder / "predictions.png"
-    with atomic_write(output) as temporary:
+    with locked_names(output), atomic_write(output) as temporary:
         segmentation_figure(pictures, args.score_thresh).savefig(temporary, dpi=150)
     print(f"Written: {output}")
 

@@ -107,7 +107,7 @@ def _convolutions(model: nn.Module, item: dict) -> list[tuple[nn.Conv2d, torch.T
         if isinstance(layer, nn.Conv2d)
     ]
     with torch.inference_mode():
-        image = model._preprocess([item["image"]]).tensor
+        image = model.preprocess_image([item]).tensor
         features = parts[0](image.contiguous(memory_format=torch.channels_last))
         parts[1]([features[name] for name in model.proposal_generator.in_features])
     for hook in hooks:
@@ -138,7 +138,7 @@ def _class_differences(plain: nn.Module, fast: nn.Module, inputs: Sequence[dict]
             (a["logits"] - b["logits"]).abs().max().item() for a, b in pairs
         ),
         "largest logit": max(a["logits"].abs().max().item() for a, _ in pairs),
-        "slices with another class": sum(a["pred_class"] != b["pred_class"] for a, b in pairs),
+        "slices with another class": sum(int(a["pred_class"] != b["pred_class"]) for a, b in pairs),
     }
 
 

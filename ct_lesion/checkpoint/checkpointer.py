@@ -33,7 +33,7 @@ from .weight_files import (
     write_torch,
     write_weights,
 )
-from .zoo_weights import AUTHOR_KEY, check_stride, match_names
+from .zoo_weights import AUTHOR_KEY, check_stride, fetch, match_names
 
 Description = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 
@@ -223,7 +223,9 @@ class LesionCheckpointer(DetectionCheckpointer):
             return str(fetch_torchvision(path))
         path = locate_shipped(path)
         refuse_unsafe(path)
-        if not path or "://" in path:
+        if "://" in path:
+            return fetch(path, self.path_manager)
+        if not path:
             return path
         if not Path(path).is_file():
             raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")

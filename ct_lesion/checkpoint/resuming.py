@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 from ct_lesion.errors import CheckpointError, reason
+from ct_lesion.folders import check_regular
 
 from .compatibility import same_value
 from .finite import named_tensors, refuse_not_finite
@@ -70,6 +71,7 @@ def read_tag(folder: Path) -> str:
     """
     path = folder / LAST_CHECKPOINT
     try:
+        check_regular(path)
         name = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return ""

@@ -10,6 +10,9 @@ from detectron2.checkpoint.c2_model_loading import (
     align_and_update_state_dicts,
     convert_c2_detectron_names,
 )
+from iopath.common.file_io import PathManager
+
+from ct_lesion.errors import CheckpointError, reason
 
 from .array_pickle import read_array_pickle
 from .torch_files import damaged
@@ -19,6 +22,27 @@ AUTHOR_KEY = "__author__"
 CAFFE2, TORCHVISION = "Caffe2", "torchvision"
 logger = logging.getLogger(__name__)
 MOST_MATCHED = 10_000  # names; Detectron2 compares each with each of the model's
+
+
+def fetch(url: str, paths: PathManager) -> str:
+    """The local copy of weights from the network, e.g. ``detectron2://...``; the log names it.
+
+    Args:
+        paths: fetches the file into its cache, if it is not there.
+
+    Raises:
+        CheckpointError: it cannot be fetched.
+    """
+    advice = "Download it elsewhere, and give the file in MODEL.WEIGHTS."
+    try:
+        path = paths.get_local_path(url)
+    except Exception as error:  # of any handler, e.g. of the network or of an unknown name
+        raise CheckpointError(f"{url}: cannot be fetched ({reason(error)}). {advice}") from error
+    if not Path(path).is_file():  # what no handler knows counts as a path
+        raise CheckpointError(f"{url}: is not an address of weights. {advice}")
+    # a warning is shown by tools that keep no log, too
+    logger.warning("Weights of %s are cached as %s", url, path)
+    return path
 
 
 def read_zoo_weights(path: Path) -> tuple[Any, str, bool]:

@@ -65,6 +65,21 @@ def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
     return cfg, [remark]
 
 
+def check_validation(cfg: CfgNode) -> None:
+    """Check that a training has the test set that ``TEST.PATIENCE`` and ``EVAL_LOSS`` need.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    keys = [key for key in ("PATIENCE", "EVAL_LOSS") if cfg.TEST[key]]
+    if keys and not cfg.DATASETS.TEST:
+        raise ConfigError(
+            f"TEST.{keys[0]} is {cfg.TEST[keys[0]]}, but there is no dataset to evaluate on in "
+            "training: name one in DATASETS.TEST that exists, e.g. of prepare_cncb.py "
+            "--val-fraction 0.1."
+        )
+
+
 def _lacks_val(name: str) -> bool:
     if not name.startswith("cncb_") or not name.endswith("_val"):
         return False

@@ -89,6 +89,7 @@ class TrainingRecord(HookBase):
         run: random name of the run, which a resumed run keeps.
         seed: of the run.
         skipped_slices: returns the reason by file name of the slices that could not be read.
+        stopped_early: why the run ended before ``SOLVER.MAX_ITER``, if it did.
         preparation_seconds: see above, in this process only.
         changes: for each resume with other keys the iteration, and by key the values before and
             from then on.
@@ -98,6 +99,7 @@ class TrainingRecord(HookBase):
         self.run = secrets.token_hex(8)
         self.seed = seed
         self.skipped_slices: Callable[[], dict[str, str]] = dict
+        self.stopped_early: str | None = None
         self.changes: list[dict[str, Any]] = []
         self._restored = False
         self._cfg = cfg
@@ -158,6 +160,7 @@ class TrainingRecord(HookBase):
             **self._times(),
             "skipped_slices": self.skipped_slices(),
             "changed_on_resume": self.changes,
+            "stopped_early": self.stopped_early,
             "trained_on": list(self._cfg.DATASETS.TRAIN),
             "patients": self._patients,
             # a later evaluation in this folder overwrites config.yaml

@@ -20,6 +20,7 @@ from .across_processes import scale_to_processes
 from .checks import (
     check_classes,
     check_lesion_datasets,
+    check_validation,
     window_remarks,
     with_window,
     without_missing_val,
@@ -63,6 +64,8 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     cfg.freeze()
     cfg, notes = (cfg, []) if args.eval_only else without_missing_val(cfg)
     check_classes(cfg)
+    if not args.eval_only:
+        check_validation(cfg)
     notes = notes + augmentation_remarks(cfg, training=not args.eval_only)
     cfg = with_window(cfg, training=not args.eval_only)
     remarks = check_lesion_datasets(cfg, training=not args.eval_only)

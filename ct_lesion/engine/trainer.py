@@ -1,22 +1,17 @@
 """Detectron2's trainer for segmentation and classification, with exact resume."""
 
+import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import get_detection_dataset_dicts
-from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
+from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer, PeriodicWriter
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
-from torch.optim.lr_scheduler import LRScheduler
 
 from ct_lesion.checkpoint import (
     LesionCheckpointer,
@@ -25,35 +20,33 @@ from ct_lesion.checkpoint import (
 )
 from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.seeding import seed_step
-from ct_lesion.data.loading.training_stream import TrainingStream, build_training_stream
+from ct_lesion.data.loading.training_stream import TrainingStream
 from ct_lesion.errors import is_storage_error
 from ct_lesion.files import errors_name
-from ct_lesion.modeling.fast.inference import fast_inference
 from ct_lesion.modeling.fast.training import use_fast_training
 
-from .across_processes import scale_to_processes, share_statistics, unwrap_model
-from .builders import (
-    build_evaluator,
-    build_logged_model,
-    build_lr_scheduler,
-    build_mapper,
-    build_optimizer,
-    build_test_loader,
-    evaluation_folder,
-)
+from .across_processes import scale_to_processes
+from .base_trainer import BaseTrainer, training_records
 from .checks import class_names, dataset_hashes, with_window
 from .divergence import DivergenceGuard, one_line_errors
-from .hooks import BestWeights, EpochMetricPrinter, UnreadableSlices, default_hooks
-from .metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
+from .hooks import (
+    BestWeights,
+    EarlyStopping,
+    EpochMetricPrinter,
+    StopTraining,
+    UnreadableSlices,
+    ValidationLoss,
+    default_hooks,
+)
+from .hooks.metrics_files import METRICS_FILE, ResumableWriter, SmoothingWindow
 from .resuming import log_start, restore_run, set_seed
 from .roi_cache import build_cached_train_loader, can_cache, load_or_extract, slices_left_out
-from .run_record import EvaluationRecord, TrainingRecord, choose_seed, recorded
-from .test_time_augmentation import augmentation_settings, with_augmentation, without_resizing
+from .run_record import TrainingRecord, choose_seed, recorded
 
 logger = logging.getLogger(__name__)
 
 
-class LesionTrainer(DefaultTrainer):
+class LesionTrainer(BaseTrainer):
     """``DefaultTrainer`` with ct_lesion's optimisers, data, evaluators and checkpoints.
 
     A run's folder holds Detectron2's files, ``model_final.safetensors``, the best weights by
@@ -80,7 +73,7 @@ class LesionTrainer(DefaultTrainer):
                 f"build_train_loader returned a {type(data_loader).__name__}. It trains, but a "
                 "resumed run starts it anew, so slices may repeat; unreadable slices are not noted."
             )
-        slices = len(getattr(data_loader, "records", None) or _training_records(cfg))
+        slices = len(getattr(data_loader, "records", None) or training_records(cfg))
         self.iterations_per_epoch = slices / cfg.SOLVER.IMS_PER_BATCH
         # DDP on a CPU refuses device ids
         on_cpu = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
@@ -158,7 +151,11 @@ class LesionTrainer(DefaultTrainer):
             DatasetError: a slice cannot be read.
             CheckpointError: a checkpoint cannot be written.
         """
-        with one_line_errors(), errors_name(self.cfg.OUTPUT_DIR):
+        with (
+            one_line_errors(),
+            errors_name(self.cfg.OUTPUT_DIR),
+            contextlib.suppress(StopTraining),
+        ):
             super().train()
         if comm.is_main_process():
             # names of evaluation metrics have a slash, those of losses do not
@@ -181,13 +178,38 @@ class LesionTrainer(DefaultTrainer):
                 self.checkpointer.begin_new_run()
             return
         self.iter = self.storage.iter = self.start_iter - 1
-        repeated = (EvalHook, BestWeights, PeriodicWriter)
+        repeated = (EvalHook, ValidationLoss, BestWeights, EarlyStopping, PeriodicWriter)
         if self.start_iter >= self.max_iter:
             repeated += (PeriodicCheckpointer,)  # writes model_final.pth
         for hook in self._hooks:
             if isinstance(hook, repeated):
                 hook.after_step()
+        self._stop_early()
         self.iter = self.storage.iter = self.start_iter
+
+    def after_step(self) -> None:
+        """Run the hooks.
+
+        Raises:
+            StopTraining: ``TEST.PATIENCE`` is at its end.
+        """
+        super().after_step()
+        self._stop_early()
+
+    def _stop_early(self) -> None:
+        """End the training at this iteration, as if it were the last, if a hook says so."""
+        reason = next((h.reason for h in self._hooks if isinstance(h, EarlyStopping)), "")
+        if not reason:
+            return
+        logger.info(f"Stopped early at iteration {self.iter + 1} of {self.max_iter}: {reason}.")
+        self.record.stopped_early = reason
+        self.max_iter = self.iter + 1
+        for hook in self._hooks:
+            if isinstance(hook, PeriodicCheckpointer):
+                hook.max_iter = self.max_iter
+                hook.after_step()  # writes model_final.pth
+        self.iter += 1  # as after the last step
+        raise StopTraining
 
     def run_step(self) -> None:
         """Run a training step with the generators seeded for this iteration."""
@@ -199,104 +221,23 @@ class LesionTrainer(DefaultTrainer):
         """Run the hooks; after a failure without evaluating, and without hiding the failure."""
         # a run resumed at its end would count one iteration too many
         self.iter = min(self.iter, self.max_iter)
-        if self.iter == self.max_iter:
-            super().after_train()
-            return
-        self.storage.iter = self.iter
+        done = self.iter == self.max_iter
+        # A run that stopped early was just evaluated. Detectron2 evaluates even when the last step
+        # failed; with several processes this one would then wait for the others forever.
+        stopped = bool(self.record.stopped_early)
+        skipped = () if done and not stopped else (EvalHook, ValidationLoss, BestWeights)
+        # at MAX_ITER Detectron2's progress line knows that the training is over
+        self.storage.iter = self.iter - 1 if stopped else self.iter
         for hook in self._hooks:
-            # Detectron2 evaluates even when the last step failed; with several processes this one
-            # would then wait for the others forever
-            if isinstance(hook, EvalHook | BestWeights):
+            if isinstance(hook, skipped):
                 continue
             try:
                 hook.after_train()
             except OSError as error:  # a full disk must not hide the error that ended the training
-                if not is_storage_error(error):
+                if done or not is_storage_error(error):
                     raise
 
-    # ---- what Detectron2 lets a trainer choose --------------------------------------------------
-    @classmethod
-    def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
-        return build_logged_model(cfg)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        return build_lr_scheduler(cfg, optimizer)
-
-    @classmethod
-    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """Maps a record of a dataset to an input of the model."""
-        return build_mapper(cfg, is_train)
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        """Loader of ``DATASETS.TRAIN`` in the order given by ``SEED``.
-
-        Another endless iterable of batches trains too, without exact resume.
-        """
-        mapper = cls.build_mapper(cfg, is_train=True)
-        return build_training_stream(cfg, _training_records(cfg), mapper, choose_seed(cfg))
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        return build_test_loader(cfg, dataset_name, cls.build_mapper(cfg, is_train=False))
-
-    @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | Path | None = None
-    ) -> DatasetEvaluator:
-        return build_evaluator(cfg, dataset_name, output_folder)
-
-    @classmethod
-    def test(
-        cls,
-        cfg: CfgNode,
-        model: torch.nn.Module,
-        evaluators: list[DatasetEvaluator] | None = None,
-    ) -> dict:
-        """Evaluate on ``DATASETS.TEST`` by ``MODEL.FAST_PATH``, and record each evaluation.
-
-        The recorded hash is of the weights of ``model``, not of those folded on the fast path.
-        """
-        model = unwrap_model(model)
-        if evaluators is None:
-            evaluators = [
-                DatasetEvaluators(
-                    [
-                        cls.build_evaluator(cfg, name) or DatasetEvaluators([]),
-                        EvaluationRecord(cfg, model, name, evaluation_folder(cfg, name)),
-                    ]
-                )
-                for name in cfg.DATASETS.TEST
-            ]
-        share_statistics(model)
-        return super().test(cfg, fast_inference(model, cfg), evaluators)
-
-    @classmethod
-    def test_with_TTA(cls, cfg: CfgNode, model: torch.nn.Module) -> dict:
-        """Evaluate a segmenter on ``DATASETS.TEST`` with Detectron2's test-time augmentation.
-
-        As in :meth:`test`, with the sizes and the flip of ``TEST.AUG``; everything is written to
-        ``OUTPUT_DIR/inference_TTA/<dataset>``.
-
-        Returns:
-            The results; ``_TTA`` is appended to each of their first keys.
-        """
-        model = unwrap_model(model)
-        evaluators = []
-        for name in cfg.DATASETS.TEST:
-            folder = evaluation_folder(cfg, name, augmented=True)
-            record = EvaluationRecord(cfg, model, name, folder, augmentation_settings(cfg))
-            evaluator = cls.build_evaluator(cfg, name, output_folder=folder)
-            evaluators.append(DatasetEvaluators([evaluator or DatasetEvaluators([]), record]))
-        augmented = fast_inference(model, cfg, around=partial(with_augmentation, cfg=cfg))
-        results = super().test(without_resizing(cfg), augmented, evaluators)
-        return {f"{key}_TTA": value for key, value in results.items()}
-
+    # ---- hooks ----------------------------------------------------------------------------------
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's writers, with the epoch in the printed line.
 
@@ -316,12 +257,16 @@ class LesionTrainer(DefaultTrainer):
             lambda: getattr(self.data_loader, "skipped", {}), self.cfg.SOLVER.CHECKPOINT_PERIOD
         )
         hooks = [unreadable, *default_hooks(self, self._evaluate)]
+        if self.cfg.TEST.EVAL_LOSS:
+            hooks.append(ValidationLoss(self.cfg, self.build_mapper))
         if comm.is_main_process():
             self.record.skipped_slices = lambda: unreadable.found
             hooks.insert(1, self.record)
             writer = ResumableWriter(self.build_writers, self.cfg.OUTPUT_DIR)
-            hooks += [SmoothingWindow(), BestWeights(self.cfg, self._save_weights), writer]
-        return hooks
+            hooks += [SmoothingWindow(), BestWeights(self.cfg, self._save_weights)]
+        if self.cfg.TEST.PATIENCE:
+            hooks.append(EarlyStopping(self.cfg))
+        return [*hooks, writer] if comm.is_main_process() else hooks
 
     def _evaluate(self) -> dict:
         self._last_eval_results = self.test(self.cfg, self.model)
@@ -341,9 +286,3 @@ class LesionTrainer(DefaultTrainer):
             dataset_hashes=dataset_hashes(self.cfg),
             metrics=self._measured,
         )
-
-
-def _training_records(cfg: CfgNode) -> list[dict]:
-    return get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.errors import UserError
+from ct_lesion.folders import check_regular
 
 from .aggregation import scan_units
 from .classification_intervals import classification_intervals
@@ -75,6 +76,7 @@ def read_metadata(path: str | Path, column: str) -> Metadata:
     """
     path = Path(path)
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
     except OSError as error:

@@ -15,6 +15,7 @@ from scipy.spatial.distance import pdist, squareform
 
 LUNGS = {1: "right", 2: "left"}
 """The labels of the lungs."""
+SAME_LENGTH = 1e-5  # diameters that differ by less are equal, but for rounding
 DENSE_HU = -300
 """Above it, tissue looks like a consolidation."""
 
@@ -77,10 +78,12 @@ def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tup
     points = np.stack([x * spacing_yx[1], y * spacing_yx[0]], axis=1).astype(np.float32)
     hull = cv2.convexHull(points)[:, 0].astype(float)
     apart = squareform(pdist(hull))
-    a, b = np.unravel_index(apart.argmax(), apart.shape)
-    along = (hull[b] - hull[a]) / apart[a, b]
-    across = hull @ [-along[1], along[0]]
-    return float(apart[a, b]), float(across.max() - across.min())
+    longest = apart.max()
+    # of equal diameters the one with the widest extent, so that mirroring changes nothing
+    a, b = np.nonzero(np.triu(apart) >= longest * (1 - SAME_LENGTH))
+    along = (hull[b] - hull[a]) / longest
+    across = hull @ np.stack([-along[:, 1], along[:, 0]])
+    return float(longest), float((across.max(0) - across.min(0)).max())
 
 
 def measure_detections(

@@ -61,5 +61,6 @@ class LesionFinder:
         """
         scan, step = self._scan, self._scan.spacing_mm and self._scan.spacing_mm[0]
         thickness = scan.thickness_mm or (None if step is None else [step] * len(self._slices))
-        stack = SliceStack(self._spacing_yx, thickness, scan.z_mm, lung_ranges(self._lungs))
+        ranges = lung_ranges(self._lungs)
+        stack = SliceStack(self._spacing_yx, thickness, scan.z_mm, ranges, scan.is_oriented)
         return measure_lesions(self._slices, link_detections(self._masks, scan.z_mm), stack)

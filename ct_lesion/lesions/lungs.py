@@ -15,22 +15,22 @@ How they are found, on a grid of about 2.5 mm (Z x Y x X; S x H x W is the scan'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ct_lesion.scans.scan import AIR_HU, Scan
 
+from .detections import LUNGS
 from .lung_air import AIR_BELOW_HU, find_airways, find_body, outside_of, without_pockets
 from .lung_checks import LEAST_SYMMETRY, LungFacts, doubt_about, edge_voxels, end_sections
 from .lung_grid import CoarseGrid
 from .lung_hull import LungHull
 from .lung_shape import Spacing, close, distance_to, fill_costal_dents, fill_holes, part
 
-RIGHT, LEFT, SIDE_UNKNOWN = 1, 2, 3
-SIDES = {RIGHT: "right", LEFT: "left"}
-"""The patient's sides, by label."""
+RIGHT, LEFT = LUNGS
+SIDE_UNKNOWN = 3
 HIGHEST_HU = 400
 """Higher values count as this, so that metal and bone do not brighten the voxels around them."""
 VESSEL_MM = 10.0
@@ -53,6 +53,8 @@ class Lungs:
         notes: what limits the numbers, one line each.
         hull: of two certain lungs, else ``None``.
         facts: what was measured to judge them; ``None`` for a mask and where nothing was measured.
+        oriented: whether the directions of head and sides are known.
+        lobes: (S, H, W) uint8, 0 background, 1 to 5; ``None`` if they are not given.
     """
 
     labels: np.ndarray | None = field(default=None, repr=False)
@@ -60,12 +62,18 @@ class Lungs:
     notes: tuple[str, ...] = ()
     hull: LungHull | None = field(default=None, repr=False)
     facts: LungFacts | None = None
+    oriented: bool = True
+    lobes: np.ndarray | None = field(default=None, repr=False)
 
 
-def find_lungs(scan: Scan) -> Lungs:
+def find_lungs(scan: Scan, progress: Callable[[range], Iterable[int]] | None = None) -> Lungs:
     """Find the lungs of a scan in HU; see the module.
 
-    It reads each slice once and needs, besides the result, about 100 bytes a coarse voxel.
+    It reads each slice once.
+
+    Args:
+        scan: of any kind; the lungs of one without HU or sizes are unknown.
+        progress: wraps the indices of the slices while these are read.
 
     Raises:
         DatasetError: a slice cannot be read.
@@ -75,15 +83,16 @@ def find_lungs(scan: Scan) -> Lungs:
     if scan.spacing_mm is None or scan.spacing_mm[0] is None:
         return Lungs(doubt="the size of the voxels is unknown")
     grid = CoarseGrid.of(scan.shape, scan.spacing_mm)
-    hu = grid.reduce(_clipped(scan))
-    has_sides = _has_sides(scan)
+    indices = range(len(scan))
+    hu = grid.reduce(_clipped(scan, progress(indices) if progress else indices))
+    oriented = scan.is_oriented
     body = find_body(hu, grid.spacing)
     outside = outside_of(body)
     air = (hu < AIR_BELOW_HU) & ~outside
     if not (body.any() and air.any()):
         return Lungs(doubt=NO_AIR)
     middle = float(np.nonzero(body)[2].mean())
-    airways = find_airways(hu, air, middle, grid.spacing, both_ways=not has_sides)
+    airways = find_airways(hu, air, middle, grid.spacing, both_ways=not oriented)
     found = part(without_pockets(air & ~airways, hu), grid.spacing)
     if not found:
         return Lungs(doubt=NO_AIR)
@@ -91,10 +100,14 @@ def find_lungs(scan: Scan) -> Lungs:
     facts = _facts(lungs, np.median(hu[np.any(found, axis=0)]), body, outside, grid)
     if doubt := doubt_about(facts):
         return Lungs(doubt=doubt, facts=facts)
-    labels = _labelled(lungs, has_sides)
-    notes = _notes(has_sides) + ([CUT_NOTE] if facts.is_cut else [])
-    hull = LungHull.around(lungs, grid)
-    return Lungs(grid.enlarge(labels), notes=tuple(notes), hull=hull, facts=facts)
+    notes = _notes(oriented) + ([CUT_NOTE] if facts.is_cut else [])
+    return Lungs(
+        grid.enlarge(_labelled(lungs, oriented)),
+        notes=tuple(notes),
+        hull=LungHull.around(lungs, grid),
+        facts=facts,
+        oriented=oriented,
+    )
 
 
 def lungs_of_mask(mask: np.ndarray, scan: Scan) -> Lungs:
@@ -105,37 +118,32 @@ def lungs_of_mask(mask: np.ndarray, scan: Scan) -> Lungs:
         scan: for its spacing and orientation.
     """
     whole = np.where(mask, np.uint8(SIDE_UNKNOWN), np.uint8(0))
+    oriented = scan.is_oriented
     if scan.spacing_mm is None or scan.spacing_mm[0] is None:
         why = "the size of the voxels is unknown"
-        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),))
+        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),), oriented=oriented)
     grid = CoarseGrid.of(scan.shape, scan.spacing_mm)
     lungs = part(grid.reduce(mask) >= 0.5, grid.spacing)
     sizes = sorted(int(lung.sum()) for lung in lungs)
     if len(lungs) < 2 or sizes[0] < LEAST_SYMMETRY * sizes[1]:
         why = "the mask does not have two parts of similar size"
-        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),))
+        return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),), oriented=oriented)
     hull = LungHull.around(lungs, grid)
-    has_sides = _has_sides(scan)
-    if has_sides:
+    if oriented:
         right, left = (distance_to(lung, grid.spacing) for lung in lungs)
         nearest = grid.enlarge(np.where(right <= left, np.uint8(RIGHT), np.uint8(LEFT)))
         whole[mask] = nearest[mask]
-    return Lungs(whole, notes=tuple(_notes(has_sides)), hull=hull)
+    return Lungs(whole, notes=tuple(_notes(oriented)), hull=hull, oriented=oriented)
 
 
-def _clipped(scan: Scan) -> Iterator[np.ndarray]:
-    for index in range(len(scan)):
+def _clipped(scan: Scan, indices: Iterable[int]) -> Iterator[np.ndarray]:
+    for index in indices:
         yield np.clip(scan.values(index), AIR_HU, HIGHEST_HU)
 
 
-def _has_sides(scan: Scan) -> bool:
-    """Whether the patient's sides are known; arrays have theirs by definition."""
-    return scan.geometry.certain or scan.kind == "array"
-
-
-def _notes(has_sides: bool) -> list[str]:
+def _notes(oriented: bool) -> list[str]:
     why = "the file does not give a certain orientation"
-    return [] if has_sides else [NO_SIDES_NOTE.format(why=why)]
+    return [] if oriented else [NO_SIDES_NOTE.format(why=why)]
 
 
 def _completed(
@@ -147,10 +155,10 @@ def _completed(
     return fill_costal_dents(filled, airways, middle, spacing)
 
 
-def _labelled(lungs: Sequence[np.ndarray], has_sides: bool) -> np.ndarray:
+def _labelled(lungs: Sequence[np.ndarray], oriented: bool) -> np.ndarray:
     labels = np.zeros(lungs[0].shape, np.uint8)
     for label, lung in zip((RIGHT, LEFT), lungs, strict=True):
-        labels[lung] = label if has_sides else SIDE_UNKNOWN
+        labels[lung] = label if oriented else SIDE_UNKNOWN
     return labels
 
 

@@ -37,7 +37,8 @@ class ScanLesion:
         lung: ``right`` or ``left``, where most of it lies; ``None`` outside and where the side is
             unknown.
         third: ``upper``, ``middle`` or ``lower`` third of the lung's extent along z, where the
-            lesion's centre lies; ``None`` without lungs and outside.
+            lesion's centre lies; ``None`` without lungs and outside, and where the orientation is
+            unknown.
         pleura_mm: shortest axial distance to the lung's outermost pixels; 0 if it reaches them.
     """
 
@@ -70,12 +71,14 @@ class SliceStack:
         thickness_mm: that each slice counts with; ``None`` if unknown.
         z_mm: increasing positions; ``None`` if unknown.
         lungs: first and last slice of each lung, by label; see :func:`lung_ranges`.
+        oriented: whether it is known where the head is.
     """
 
     spacing_yx: Sequence[float] | None = None
     thickness_mm: Sequence[float] | None = None
     z_mm: Sequence[float] | None = None
     lungs: dict[int, tuple[int, int]] = field(default_factory=dict)
+    oriented: bool = True
 
     @property
     def has_sizes(self) -> bool:
@@ -158,7 +161,7 @@ def _measure(parts: Parts, stack: SliceStack) -> ScanLesion:
     areas = np.array([part.area_px for part in found])
     volumes = areas * stack.weights(index)
     classes = np.bincount([part.class_index for part in found], weights=volumes)
-    widest = max(range(len(found)), key=lambda i: found[i].diameters)
+    widest = max(range(len(found)), key=lambda i: np.round(found[i].diameters, 3).tolist())
     first, last = int(index.min()), int(index.max())
     low, high = stack.extent(first, last)
     longest, across = found[widest].diameters if stack.spacing_yx else (None, None)
@@ -212,6 +215,6 @@ def _place(
     depth = min(part.to_pleura[label] for part in found if label in part.to_pleura)
     return {
         "lung": LUNGS.get(label),
-        "third": THIRDS[int(np.clip(height * 3, 0, 2))],
+        "third": THIRDS[int(np.clip(height * 3, 0, 2))] if stack.oriented else None,
         "pleura_mm": depth if stack.spacing_yx else None,
     }

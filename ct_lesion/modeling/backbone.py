@@ -1,14 +1,20 @@
 """ResNet + FPN backbones that end before the last stage (paper, Figure 1a)."""
 
+from collections.abc import Iterator
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_resnet_backbone
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ct_lesion.config import BASIC_BLOCK_DEPTHS
 from ct_lesion.errors import ConfigError
 
 # The stages of a ResNet in order. The paper's full model ends at res5, T1 at res4, T2 at res3.
 STAGES = ("res2", "res3", "res4", "res5")
+
+SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts
 
 
 @BACKBONE_REGISTRY.register()
@@ -80,3 +86,10 @@ def _anchor_problems(cfg: CfgNode, num_levels: int) -> list[str]:
         for key in ("SIZES", "ASPECT_RATIOS")
         if len(lists := cfg.MODEL.ANCHOR_GENERATOR[key]) not in (1, num_levels)
     ]
+
+
+def main_path_batchnorms(backbone: nn.Module) -> Iterator[nn.Module]:
+    """The BatchNorm layers of a backbone except those of the down-sampling shortcuts."""
+    for name, module in backbone.named_modules():
+        if isinstance(module, _BatchNorm) and not name.endswith(SHORTCUT_NORM):
+            yield module

@@ -5,6 +5,7 @@ Shapes: B images, N RoIs an image, C classes.
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,3 +51,32 @@ class ClassificationModule(nn.Module):
         x = F.relu(self.fc1(roi_batch.flatten(start_dim=1)))
         x = F.relu(self.fc2(x))
         return self.logits(x)
+
+
+def image_labels(batched_inputs: list[dict], num_classes: int) -> torch.Tensor:
+    """The classes ``(B,)`` of a batch.
+
+    Raises:
+        ValueError: an input has no ``label``, or it is not below ``num_classes``.
+    """
+    if any("label" not in item for item in batched_inputs):
+        raise ValueError("Training needs the class of each image, but an input has no 'label'.")
+    labels = [int(item["label"]) for item in batched_inputs]
+    if not all(0 <= label < num_classes for label in labels):
+        raise ValueError(
+            f"Labels are {labels}, but MODEL.CLASSIFIER.NUM_CLASSES is {num_classes}: "
+            f"expected 0 to {num_classes - 1}."
+        )
+    return torch.tensor(labels)
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy of logits ``(B, C)`` over images and classes.
+
+    In a training loop it also logs the share of right answers.
+    """
+    if has_event_storage():
+        right = (logits.detach().argmax(dim=1) == labels).float().mean().item()
+        get_event_storage().put_scalar("classification/train_accuracy", right)
+    target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target)

@@ -19,18 +19,16 @@ from detectron2.modeling import (
     build_roi_heads,
 )
 from detectron2.structures import ImageList, Instances
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ct_lesion.config_values import check_choice
 from ct_lesion.errors import ConfigError
 
-from .classifier import ClassificationModule
+from .backbone import main_path_batchnorms
+from .classifier import ClassificationModule, classification_loss, image_labels
+from .region_drawing import draw_regions
 from .roi_batch import BoxOutputs, RoIBatch, box_outputs, rescale_regions
-
-SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling shortcuts
 
 
 @META_ARCH_REGISTRY.register()
@@ -56,6 +54,8 @@ class COVIDCTMaskNet(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         train_batchnorm: str = "affine",
+        input_format: str | None = None,
+        vis_period: int = 0,
     ) -> None:
         """
         Args:
@@ -65,6 +65,8 @@ class COVIDCTMaskNet(nn.Module):
             classifier: module S.
             pixel_mean, pixel_std: a value for each channel, for pixels in 0..255.
             train_batchnorm: "affine" or "none".
+            input_format: "RGB" or "BGR", for drawing.
+            vis_period: iterations between drawings of a slice of the batch; 0: none.
 
         Raises:
             ConfigError: an unknown ``train_batchnorm``, or "affine" without a BatchNorm layer.
@@ -77,6 +79,8 @@ class COVIDCTMaskNet(nn.Module):
         self.roi_batch = roi_batch
         self.classifier = classifier
         self.train_batchnorm = train_batchnorm
+        self.input_format = input_format
+        self.vis_period = vis_period
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self._freeze_detector()
@@ -95,6 +99,8 @@ class COVIDCTMaskNet(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "train_batchnorm": cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM,
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
         }
 
     @property
@@ -139,31 +145,80 @@ class COVIDCTMaskNet(nn.Module):
             * ``logits`` ``(C,)``;
             * ``probabilities`` ``(C,)``: the softmax of the logits. S is trained with binary
               cross-entropy for each class; ``logits.sigmoid()`` are the independent scores;
-            * ``pred_class``: argmax;
+            * ``pred_class``: argmax, a tensor without dimensions;
             * ``roi_batch`` ``(N, 5)``: the input of S;
             * ``instances``, unless the input was an ``roi_batch``: the N ranked regions in pixels
               of the original slice, see :meth:`RoIBatch.regions`.
         """
+        if not self.training:
+            return self.inference(batched_inputs)
         rows, regions = self._roi_batches(batched_inputs)
         logits = self.classifier(rows).float()
-        if self.training:
-            return {"loss_cls": self._loss(logits, self._labels(batched_inputs))}
+        labels = image_labels(batched_inputs, self.classifier.num_classes).to(self.device)
+        if regions:
+            self.visualize_training(batched_inputs, regions, logits)
+        return {"loss_cls": classification_loss(logits, labels)}
+
+    def inference(
+        self,
+        batched_inputs: list[dict],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict]:
+        """What :meth:`forward` returns in test mode.
+
+        Args:
+            batched_inputs: see :meth:`forward`.
+            detected_instances: as in Detectron2's ``GeneralizedRCNN``, but must be ``None``.
+            do_postprocess: whether ``instances`` are in pixels of the original slice, otherwise in
+                those of ``image``.
+
+        Raises:
+            ValueError: ``detected_instances`` are given.
+        """
+        if detected_instances is not None:
+            raise ValueError(
+                "COVIDCTMaskNet ranks its own regions and takes no detected_instances. An "
+                "'roi_batch' in the inputs skips the detector."
+            )
+        rows, regions = self._roi_batches(batched_inputs)
+        logits = self.classifier(rows).float()
         results = [
-            {"logits": x, "probabilities": x.softmax(dim=0), "pred_class": int(c), "roi_batch": r}
-            for x, c, r in zip(logits, logits.argmax(dim=1).tolist(), rows, strict=True)
+            {"logits": x, "probabilities": x.softmax(0), "pred_class": x.argmax(), "roi_batch": r}
+            for x, r in zip(logits.unbind(), rows.unbind(), strict=True)
         ]
         for result, found, item in zip(results, regions, batched_inputs, strict=False):
             height, width = found.image_size
-            result["instances"] = rescale_regions(
-                found, item.get("height", height), item.get("width", width)
-            )
+            size = (item.get("height", height), item.get("width", width))
+            result["instances"] = rescale_regions(found, *size) if do_postprocess else found
         return results
 
+    def visualize_training(
+        self, batched_inputs: list[dict], regions: list[Instances], logits: torch.Tensor
+    ) -> None:
+        """Draw the first slice's ranked regions, true and predicted class into the event storage.
+
+        As in ``GeneralizedRCNN``, one slice of a batch; a subclass may draw something else.
+        """
+        true, predicted = batched_inputs[0]["label"], int(logits[0].argmax())
+        text = f"true class {true}, predicted {predicted}"
+        image = batched_inputs[0]["image"]
+        picture = draw_regions(image, self.input_format, regions[0], text)
+        get_event_storage().put_image("Ranked regions, true and predicted class", picture)
+
+    def _draws(self) -> bool:
+        return (
+            self.training
+            and self.vis_period > 0
+            and has_event_storage()
+            and get_event_storage().iter % self.vis_period == 0
+        )
+
     def _roi_batches(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
-        """RoI batches ``(B, N, 5)`` and, at test time from images, their regions."""
+        """RoI batches ``(B, N, 5)`` and, from images, their regions at test time or for drawing."""
         given = ["roi_batch" in item for item in batched_inputs]
         if not any(given):
-            return self._detect([item["image"] for item in batched_inputs])
+            return self._detect(batched_inputs)
         if not all(given):
             raise ValueError("Some inputs of the batch have an 'roi_batch', others do not.")
         if self.training and self.train_batchnorm == "affine":
@@ -173,7 +228,7 @@ class COVIDCTMaskNet(nn.Module):
             )
         return torch.stack([item["roi_batch"] for item in batched_inputs]).to(self.device), []
 
-    def _detect(self, images: list[torch.Tensor]) -> tuple[torch.Tensor, list[Instances]]:
+    def _detect(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
         """One pass of the detector for the images of each size.
 
         Padding to a common size would change regions near the border, so the RoI batch of a slice
@@ -181,11 +236,13 @@ class COVIDCTMaskNet(nn.Module):
         """
         rows: dict[int, torch.Tensor] = {}
         regions: dict[int, Instances] = {}
-        for indices in self._same_size(images):
-            outputs, rankings = self._rank_regions(self._preprocess([images[i] for i in indices]))
+        keep_regions = not self.training or self._draws()
+        for indices in self._same_size([item["image"] for item in batched_inputs]):
+            images = self.preprocess_image([batched_inputs[i] for i in indices])
+            outputs, rankings = self._rank_regions(images)
             for index, output, ranking in zip(indices, outputs, rankings, strict=True):
                 rows[index] = self.roi_batch.rows(output, ranking)
-                if not self.training:
+                if keep_regions:
                     regions[index] = self.roi_batch.regions(output, ranking)
         return torch.stack([rows[i] for i in sorted(rows)]), [regions[i] for i in sorted(regions)]
 
@@ -197,11 +254,10 @@ class COVIDCTMaskNet(nn.Module):
             groups[tuple(math.ceil(side / stride) for side in image.shape[-2:])].append(index)
         yield from groups.values()
 
-    def _preprocess(self, images: list[torch.Tensor]) -> ImageList:
-        normalized = [
-            (move_device_like(image, self.pixel_mean) - self.pixel_mean) / self.pixel_std
-            for image in images
-        ]
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise the images, pad them to the largest and batch them, as in Detectron2."""
+        images = [move_device_like(item["image"], self.pixel_mean) for item in batched_inputs]
+        normalized = [(image - self.pixel_mean) / self.pixel_std for image in images]
         return ImageList.from_tensors(
             normalized,
             self.backbone.size_divisibility,
@@ -226,41 +282,6 @@ class COVIDCTMaskNet(nn.Module):
             outputs = box_outputs(self.roi_heads, features, kept)
             rankings = [ranking.renumbered() for ranking in rankings]
         return outputs, rankings
-
-    def _labels(self, batched_inputs: list[dict]) -> torch.Tensor:
-        if any("label" not in item for item in batched_inputs):
-            raise ValueError("Training needs the class of each image, but an input has no 'label'.")
-        labels = [int(item["label"]) for item in batched_inputs]
-        num_classes = self.classifier.num_classes
-        if not all(0 <= label < num_classes for label in labels):
-            raise ValueError(
-                f"Labels are {labels}, but MODEL.CLASSIFIER.NUM_CLASSES is {num_classes}: "
-                f"expected 0 to {num_classes - 1}."
-            )
-        return torch.tensor(labels, device=self.device)
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean binary cross-entropy over images and classes."""
-        _log_accuracy(logits, labels)
-        target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        return F.binary_cross_entropy_with_logits(logits, target)
-
-
-def main_path_batchnorms(backbone: nn.Module) -> Iterator[nn.Module]:
-    """The BatchNorm layers of a backbone except those of the down-sampling shortcuts."""
-    for name, module in backbone.named_modules():
-        if isinstance(module, _BatchNorm) and not name.endswith(SHORTCUT_NORM):
-            yield module
-
-
-def _log_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """Share of right answers of this batch, if someone keeps a record (a training loop does)."""
-    try:
-        storage = get_event_storage()
-    except AssertionError:  # Detectron2 raises it if there is no event storage
-        return
-    right = (logits.detach().argmax(dim=1) == labels).float().mean().item()
-    storage.put_scalar("classification/train_accuracy", right)
 
 
 def _check_keys(cfg: CfgNode) -> None:

@@ -17,6 +17,7 @@ from .predictor import LesionPredictor
 from .run import RunResult
 from .scan_files import MASK_FILE, SUMMARY_FILE
 
+INCOMPLETE_EXIT = 3  # exit code: all scans are done, but some lack slices
 FAILED_EXIT = 10  # exit code, plus the number of failed scans, up to MAX_EXIT
 MAX_EXIT = 100
 
@@ -24,7 +25,7 @@ MAX_EXIT = 100
 def quiet_libraries() -> None:
     """Silence warnings of torch and Detectron2 about each other, which users cannot fix."""
     warnings.simplefilter("ignore")
-    for name in ("torch.fx._symbolic_trace", "detectron2", "fvcore"):
+    for name in ("detectron2", "fvcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -96,14 +97,21 @@ def report_result(result: RunResult, output: Path) -> int:
     counts = [f"{len(result.done)} of {total} scans predicted"]
     if result.skipped:
         counts.append(f"{len(result.skipped)} already finished")
+    if result.incomplete:
+        counts.append(f"{len(result.incomplete)} incomplete")
     if result.failed:
         counts.append(f"{len(result.failed)} failed")
     print(f"\n{', '.join(counts)}. {DISCLAIMER}")
     for name, message in result.failed.items():
         print(printable(f"  failed: {name}: {message}"))
+    if result.incomplete:
+        names = ", ".join(result.incomplete)
+        print(f"  incomplete, slices are missing (see qc in {SUMMARY_FILE}): {names}")
     for message in result.left_out:
         print(f"  not on the page: {message}")
     if result.done or result.skipped:
         print(printable(f"Page:    {result.page}"))
         print(f"Results: {printable(output)}/<scan>/{SUMMARY_FILE}, {MASK_FILE}, ...")
-    return min(FAILED_EXIT + len(result.failed), MAX_EXIT) if result.failed else 0
+    if result.failed:
+        return min(FAILED_EXIT + len(result.failed), MAX_EXIT)
+    return INCOMPLETE_EXIT if result.incomplete else 0

@@ -91,7 +91,9 @@ def _segmentation(
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
         raise _CannotRefer(f"the images have no {', '.join(missing)}")
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=len(names) + 1)[1:])
+    # slice by slice, because bincount makes int64 of its input
+    counts = [np.bincount(here.ravel(), minlength=len(names) + 1) for here in labels]
+    present = np.flatnonzero(np.sum(counts, axis=0)[1:])
     segments = np.zeros(len(names) + 1, np.uint8)  # numbered without gaps
     segments[present + 1] = np.arange(1, len(present) + 1)
     described = _patient_and_study(images[0])

@@ -80,7 +80,10 @@ def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha25
 
 
 def made_from(
-    files: Sequence[Path], models: Sequence[TrainedModel], options: dict[str, Any]
+    files: Sequence[Path],
+    models: Sequence[TrainedModel],
+    options: dict[str, Any],
+    lost: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that a scan's results depend on, JSON-ready.
 
@@ -88,6 +91,7 @@ def made_from(
         files: of the scan.
         models: segmenter and classifier.
         options: those that the results depend on.
+        lost: messages about unreadable files, which make the scan incomplete.
 
     Raises:
         DatasetError: a file cannot be read.
@@ -105,6 +109,8 @@ def made_from(
         "options": options,
         "ct_lesion": __version__,
     }
+    if lost:
+        made["lost"] = lost
     return json.loads(json.dumps(made))  # lists for tuples, as read from a file
 
 

@@ -242,3 +242,18 @@ def _description(path: str | Path) -> dict[str, str]:
         return read_description(path)
     except UserError:
         return {}
+
+
+def describe_models(models: Sequence[TrainedModel], score_thresh: float) -> dict[str, str]:
+    """The models, for the page."""
+    facts = {}
+    for kind, model in zip(("segmentation", "classification"), models, strict=False):
+        # the file name alone is often the same
+        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        if model.about:
+            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} licence"] = model.about.licence
+        facts[f"{kind} weights, SHA-256"] = model.weights_sha256
+        facts[f"{kind} images, window"] = model.window.label
+    facts["lesions from score"] = f"{score_thresh:g}"
+    return facts

@@ -22,6 +22,7 @@ from ct_lesion.checkpoint import DEFAULT_MODEL
 from ct_lesion.data.loading.augmentation import build_augmentations
 from ct_lesion.errors import UserError
 from ct_lesion.lesions.finder import LesionFinder
+from ct_lesion.lesions.lung_source import LungSource
 from ct_lesion.lesions.measures import ScanLesion
 from ct_lesion.modeling.score_maps import combine_score_map, detect_with_mask_logits
 from ct_lesion.scans.array import scan_from_array
@@ -30,6 +31,7 @@ from ct_lesion.scans.sources import open_scan
 from ct_lesion.scans.windows import Window
 
 from .input_window import input_window, with_window_remarks
+from .lung_results import LungResults
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
 from .scan_summary import SliceMeasures, measure_slice, summarise_scan
@@ -57,15 +59,24 @@ class ScanPrediction:
         """(S, H, W) uint8: 0 background, else lesion class + 1."""
         return np.stack([s.label_mask(*self.scan.shape[1:]) for s in self.slices])
 
-    def summary(self) -> dict:
-        """The content of the ``summary.json`` of ``tools/predict.py``."""
-        size = self.scan.shape[1:]
-        measures = [measure_slice(s.label_mask(*size)) for s in self.slices]
-        finder = LesionFinder(self.scan)
-        for s in self.slices:
-            finder.add(*s.columns, self.scan.values(s.index) if s.lesions else None)
+    def summary(self, lungs: LungSource | None = None) -> dict:
+        """The content of the ``summary.json`` of ``tools/predict.py``.
+
+        Args:
+            lungs: where they come from, ``LungSource()`` as in the tool; by default unknown.
+        """
+        found = LungResults(self.scan, lungs and lungs.of(self.scan), lungs)
+        slices = [found.without_outside(s) for s in self.slices]
+        finder, measures = LesionFinder(self.scan), []
+        for s in slices:
+            labels, lung = s.label_mask(*self.scan.shape[1:]), found.slice(s.index)
+            measures.append(measure_slice(labels, lung))
+            found.add(s.index, labels > 0)
+            finder.add(*s.columns, self.scan.values(s.index) if s.lesions else None, lung)
         scan = with_window_remarks(self.scan, self.predictor.models)
-        return self.predictor.summarise(scan, self.slices, measures, finder.finish()[0])
+        summary = self.predictor.summarise(scan, slices, measures, finder.finish()[0])
+        summary["notes"] += found.notes()
+        return summary | found.summary()
 
 
 class LesionPredictor:

@@ -23,10 +23,11 @@ from tqdm import tqdm
 from ct_lesion.engine.across_processes import from_main, locked_by_all, share_of_this_process
 from ct_lesion.errors import UserError, printable
 from ct_lesion.files import atomic_folder, write_new
+from ct_lesion.lesions.lung_source import LungSource
 from ct_lesion.scans.sources import ScanSource
 
 from .input_window import with_window_remarks
-from .lung_mask import LungMasks
+from .lung_results import LungResults
 from .manifest import (
     MANIFEST_FILE,
     check_unchanged,
@@ -35,6 +36,7 @@ from .manifest import (
     read_manifest,
     stamps_of,
 )
+from .models import describe_models
 from .page import finished_scans, read_summary, write_index
 from .predictor import LesionPredictor
 from .scan_files import ScanWriter
@@ -49,14 +51,14 @@ class RunOptions:
 
     Attributes:
         save_score_maps: write the combined mask logits of each slice.
-        lung_masks: lung masks of the scans.
+        lungs: where the lungs of the scans come from.
         overwrite: replace finished scans, e.g. of other inputs, models or options.
         reading: how inputs are read, JSON-ready, for the manifest.
         arguments: of the command line, for the manifest.
     """
 
     save_score_maps: bool = False
-    lung_masks: LungMasks | None = None
+    lungs: LungSource = field(default_factory=LungSource)
     overwrite: bool = False
     reading: dict[str, Any] = field(default_factory=dict)
     arguments: Sequence[str] = ()
@@ -70,6 +72,7 @@ class RunResult:
         done: predicted in this run.
         skipped: finished by an earlier run.
         failed: error messages by name.
+        incomplete: those of the predicted and skipped scans that lack slices.
         page: path of ``index.html``.
         left_out: why other folders in the output folder are not on the page.
     """
@@ -77,6 +80,7 @@ class RunResult:
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
     page: Path | None = None
     left_out: list[str] = field(default_factory=list)
 
@@ -130,8 +134,9 @@ def _predict_all(
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
     failed = {source.name: failed[source.name] for source in sources if source.name in failed}
-    page, left_out = from_main(lambda: _write_page(output, predictor))
-    return RunResult(done, skipped, failed, page, left_out)
+    page, left_out, lacking = from_main(lambda: _write_page(output, predictor))
+    incomplete = [name for name in numbers if name in {*done, *skipped} & lacking]
+    return RunResult(done, skipped, failed, incomplete, page, left_out)
 
 
 def _made_from_all(
@@ -146,7 +151,7 @@ def _made_from_all(
             files = _files_of(source, options)
             stamps[source.name] = stamps_of(files)
             made[source.name] = made_from(
-                files, predictor.models, _result_options(options, predictor)
+                files, predictor.models, _result_options(options, predictor), source.lost
             )
         except UserError as error:
             failed[source.name] = str(error)
@@ -159,8 +164,7 @@ def _made_from_all(
 
 def _files_of(source: ScanSource, options: RunOptions) -> list[Path]:
     """The files that the results of a scan depend on."""
-    lung = options.lung_masks and options.lung_masks.of(source.name)
-    return [*source.files, *([lung] if lung else [])]
+    return [*source.files, *options.lungs.files(source.name)]
 
 
 def _result_options(options: RunOptions, predictor: LesionPredictor) -> dict[str, Any]:
@@ -169,7 +173,7 @@ def _result_options(options: RunOptions, predictor: LesionPredictor) -> dict[str
         "score_thresh": predictor.score_thresh,
         "top_slices": predictor.top_slices,
         "save_score_maps": options.save_score_maps,
-        "lung_mask": options.lung_masks is not None,
+        **options.lungs.record(),
     }
 
 
@@ -205,12 +209,13 @@ def _difference(found: dict | None, wanted: dict) -> str:
         return "not a prediction: move this folder away"
     words = {
         "input_sha256": "another input",
+        "lost": "other unreadable files beside it",
         "models": "other models",
         "options": "other options",
         "ct_lesion": "another version of ct_lesion",
     }
     earlier = found["made_from"]
-    return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted[key])
+    return ", ".join(w for key, w in words.items() if earlier.get(key) != wanted.get(key))
 
 
 def _predict_scan(
@@ -225,12 +230,15 @@ def _predict_scan(
     scan = with_window_remarks(source.open(), predictor.models)
     for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
         tqdm.write(printable(f"{title}: {line}"))
-    lung = options.lung_masks and options.lung_masks.read(scan)
     line = comm.get_rank()  # of the terminal, for the progress bar of each process
+    lung_bar = partial(
+        tqdm, desc=f"{title}: lungs", unit="slice", disable=None, position=line, leave=False
+    )
+    lungs = LungResults(scan, options.lungs.of(scan, lung_bar), options.lungs)
     bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
     with atomic_folder(output / source.name) as folder, bar:
         score_map = partial(predictor.score_map, scan) if options.save_score_maps else None
-        writer = ScanWriter(folder, scan, predictor, lung=lung, score_map=score_map)
+        writer = ScanWriter(folder, scan, predictor, lungs=lungs, score_map=score_map)
         for prediction, grey in predictor.predict_slices(scan):
             writer.add(prediction, grey)
             bar.update()
@@ -275,30 +283,16 @@ def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Call
         raise
 
 
-def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str]]:
+def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str], set[str]]:
     """Write the page of all finished scans in the output folder, including earlier runs.
 
     Returns:
-        Its path, and why other folders are left out of it.
+        Its path, why other folders are left out of it, and the names of the incomplete scans.
     """
     summaries, left_out = finished_scans(output)
-    facts = describe_models(predictor)
+    facts = describe_models(predictor.models, predictor.score_thresh)
     if left_out:
         facts["left out"] = " ".join(left_out)
     generated = datetime.now(UTC).isoformat(timespec="seconds")
-    return write_index(output, summaries, model=facts, generated=generated), left_out
-
-
-def describe_models(predictor: LesionPredictor) -> dict[str, str]:
-    """The models, for the page."""
-    facts = {}
-    for kind, model in zip(("segmentation", "classification"), predictor.models, strict=False):
-        # the file name alone is often the same
-        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
-        if model.about:
-            facts[f"{kind} trained on"] = model.about.trained_on
-            facts[f"{kind} licence"] = model.about.licence
-        facts[f"{kind} weights, SHA-256"] = model.weights_sha256
-        facts[f"{kind} images, window"] = model.window.label
-    facts["lesions from score"] = f"{predictor.score_thresh:g}"
-    return facts
+    page = write_index(output, summaries, model=facts, generated=generated)
+    return page, left_out, {s["scan"] for s in summaries if s.get("incomplete")}

@@ -9,6 +9,7 @@
   scan's slices;
 - ``lesions.nii.gz``: label volume in the input's geometry, 0 background, else lesion class + 1;
 - ``lesion_ids.nii.gz``: the same with the numbers of the lesions;
+- ``lungs.nii.gz``: the lungs, if they are known: 1 right, 2 left, 3 lung whose side is unknown;
 - ``lesions.dcm``: a DICOM segmentation, for DICOM series with lesions: a segment for each lesion,
   or for each class if there are more than :data:`MOST_SEGMENTS` lesions;
 - ``report.png``, ``overlays/`` and projections: see
@@ -34,16 +35,16 @@ from ct_lesion.lesions.finder import LesionFinder
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.volume_writing import write_volume
-from ct_lesion.scans.windows import WINDOWS, Window
 
 from .dicom_seg import write_dicom_seg
 from .input_window import input_window
 from .lesion_tables import csv_table, detection_table, lesion_table
+from .lung_results import LungResults
 from .pictures.scan_pictures import ScanPictures
 from .predictor import LesionPredictor
 from .scan_summary import SliceMeasures, in_mm2, measure_slice
 from .slices import SlicePrediction
-from .view import AS_GIVEN, ViewSlice, ViewWriter
+from .view import AS_GIVEN, ViewSlice, ViewWriter, view_windows
 
 SUMMARY_FILE = "summary.json"
 SLICES_FILE = "slices.csv"
@@ -56,8 +57,6 @@ DICOM_SEG_FILE = "lesions.dcm"
 MOST_SEGMENTS = 100
 """Of more lesions, the DICOM segmentation has a segment for each class."""
 VIEW_FOLDER = "view"
-# windows that the page offers beside the models' input window
-EXTRA_WINDOWS = ("lung", "mediastinum")
 
 
 class ScanWriter:
@@ -69,7 +68,7 @@ class ScanWriter:
         scan: Scan,
         predictor: LesionPredictor,
         *,
-        lung: np.ndarray | None = None,
+        lungs: LungResults | None = None,
         score_map: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         """
@@ -77,14 +76,14 @@ class ScanWriter:
             folder: an existing folder.
             scan: the scan that is predicted.
             predictor: the predictor of its slices.
-            lung: lung mask, (S, H, W) bool.
+            lungs: of the scan; by default unknown.
             score_map: computes the (H, W) logits of a grey slice; without it no score maps are
                 written.
         """
         self._folder = folder
         self._scan = scan
         self._predictor = predictor
-        self._lung = lung
+        self._lungs = lungs or LungResults(scan)
         self._score_map = score_map
         self._labels = np.zeros(scan.shape, np.uint8)
         self._slices: list[SlicePrediction] = []
@@ -92,7 +91,7 @@ class ScanWriter:
         self._finder = LesionFinder(scan)
         self._numbers: list[list[int]] = []  # the lesion of each detection, known at the end
         self._window = input_window(scan, predictor.segmenter)
-        self._windows = _view_windows(scan, self._window)
+        self._windows = view_windows(scan, self._window)
         self._class_names = predictor.segmenter.classes
         self._pictures = ScanPictures(folder, scan, self._window, self._class_names)
         self._view = ViewWriter(
@@ -107,9 +106,11 @@ class ScanWriter:
             grey: (H, W) uint8, from :meth:`LesionPredictor.predict_slices`.
         """
         index = prediction.index
+        prediction = self._lungs.without_outside(prediction)
         labels = prediction.label_mask(*grey.shape)
-        lung = None if self._lung is None else self._lung[index]
+        lung = self._lungs.slice(index)
         measures = measure_slice(labels, lung)
+        self._lungs.add(index, labels > 0)
         self._labels[index] = labels
         self._slices.append(prediction)
         self._measures.append(measures)
@@ -127,6 +128,9 @@ class ScanWriter:
         """Write the files of the whole scan and return its summary."""
         lesions, self._numbers = self._finder.finish()
         summary = self._predictor.summarise(self._scan, self._slices, self._measures, lesions)
+        summary |= self._lungs.summary()
+        summary["notes"] += self._lungs.notes()
+        self._lungs.save(self._folder)
         summary["notes"] += self._save_volumes(summary["lesion_list"])
         self._write_json(INSTANCES_FILE, self._coco())
         self._write_tables(summary["lesion_list"])
@@ -278,12 +282,3 @@ class ScanWriter:
             row += [classifier.classes[int(np.argmax(prediction.logits))], prediction.region_score]
             row += [*self._probabilities(prediction), *prediction.logits]
         return row
-
-
-def _view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
-    """The display windows of the page, the segmenter's first; ``None`` for 8-bit input."""
-    if not scan.is_hu:
-        return None
-    windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
-    first = {name: extra for name, extra in windows.items() if extra == window}
-    return (first or {"as the segmenter saw it": window}) | windows

@@ -135,7 +135,8 @@ def summarise_scan(
 
     Returns:
         About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``,
-        ``dropped_slices`` (at the position of another), ``size`` ([H, W]), ``spacing_mm``
+        ``dropped_slices`` (at the position of another), ``incomplete`` (slices are missing, see
+        ``qc``), ``size`` ([H, W]), ``spacing_mm``
         ([z, y, x]; z is ``None`` if unknown), ``windows`` (how the slices of each model were made
         of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``models``
         (name, training data and licence of each; ``None`` if its checkpoint does not record them),
@@ -154,6 +155,7 @@ def summarise_scan(
         "slices": scan.shape[0],
         "size": list(scan.shape[1:]),
         "dropped_slices": scan.dropped_slices,
+        "incomplete": scan.incomplete,
         "spacing_mm": scan.spacing_mm
         and [None if mm is None else float(mm) for mm in scan.spacing_mm],
         "windows": {kind: _window(scan, model) for kind, model in models.items()},

@@ -16,7 +16,8 @@ import numpy as np
 
 from ct_lesion.files import write_new
 from ct_lesion.pictures import write_picture
-from ct_lesion.scans.windows import Window
+from ct_lesion.scans.scan import Scan
+from ct_lesion.scans.windows import WINDOWS, Window
 
 from .pictures.overlays import find_contours
 from .scan_summary import in_mm2
@@ -26,6 +27,8 @@ VIEW_FILE = "view.js"
 AS_GIVEN = "as given"
 """Name of the only window of 8-bit input, whose window cannot be changed."""
 JPEG_QUALITY = 92
+# windows that the page offers beside the models' input window
+EXTRA_WINDOWS = ("lung", "mediastinum")
 
 
 @dataclass(frozen=True)
@@ -184,3 +187,12 @@ def _level_and_width(window: Window) -> dict[str, float | None]:
 
 def _folder_name(window: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", window).strip("_") or "window"
+
+
+def view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
+    """The display windows of the page, the segmenter's first; ``None`` for 8-bit input."""
+    if not scan.is_hu:
+        return None
+    windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
+    first = {name: extra for name, extra in windows.items() if extra == window}
+    return (first or {"as the segmenter saw it": window}) | windows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,9 @@ from ct_lesion.folders import walk_folder
 from ct_lesion.zip_files import ZIP_ENDING, zip_members
 
 from .dicom.headers import is_dicom_file
-from .names import natural_key
+from .names import natural_key, some_names
 from .picture_stack import is_picture_file
 from .volume_files import files_of_volume, is_volume_file
-
-MOST_NAMED = 3
 
 
 @dataclass
@@ -31,6 +29,8 @@ class FoundFiles:
     """Files that the user named individually: an error if unusable, never skipped."""
     unreadable: list[Path] = field(default_factory=list)
     """Empty or unreadable files and broken links: lost slices, if they lie beside slices."""
+    unreadable_folders: list[Path] = field(default_factory=list)
+    """They may hold slices of the scan in the folder that they lie in."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, root: Path) -> bool:
@@ -98,6 +98,7 @@ def _take_zip(archive: Path, found: FoundFiles) -> None:
 
 def _take_folder(folder: Path, found: FoundFiles) -> None:
     def unreadable(error: OSError) -> None:
+        found.unreadable_folders.append(Path(error.filename).absolute())
         found.notes.append(f"{error.filename}: folder cannot be read ({error.strerror})")
 
     walk = walk_folder(folder, unreadable)
@@ -121,7 +122,7 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: Foun
     others = [path for path in skipped if path not in unreadable]
     zips = [path for path in others if path.suffix.lower() == ZIP_ENDING]
     for paths, what in (
-        ([*unreadable], "files that cannot be read (empty, broken links or without permission)"),
+        ([*unreadable], "files that cannot be read (empty, broken links, pipes, no permission)"),
         ([path for path in others if path not in zips], "files of other kinds"),
         (zips, "zip files, which are read only if they are given as INPUT"),
     ):
@@ -133,13 +134,5 @@ def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or "__MACOSX" in path.parts
 
 
-def some_names(paths: Sequence[Path]) -> str:
-    """The names of the first files, for a message."""
-    more = ", ..." if len(paths) > MOST_NAMED else ""
-    return ", ".join(path.name for path in paths[:MOST_NAMED]) + more
-
-
 def _is_unreadable(path: Path) -> bool:
-    if path.is_symlink() and not path.exists():
-        return True
-    return path.is_file() and (path.stat().st_size == 0 or not os.access(path, os.R_OK))
+    return not path.is_file() or path.stat().st_size == 0 or not os.access(path, os.R_OK)

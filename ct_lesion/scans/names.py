@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+MOST_NAMED = 3  # files or scans, in a message
 _LONGEST = 100  # characters; file systems allow 255 bytes, and endings are added
 _HASH_DIGITS = 8
 # a dash is a minus sign unless it follows a letter or a digit; only then is a fraction a number:
@@ -23,6 +25,13 @@ def safe_name(text: str) -> str:
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{name or 'scan'}-{digest[:_HASH_DIGITS]}"
+
+
+def some_names(paths: Sequence[Path]) -> str:
+    """The names of the first files, for a message."""
+    return ", ".join(path.name for path in paths[:MOST_NAMED]) + (
+        ", ..." if len(paths) > MOST_NAMED else ""
+    )
 
 
 def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from scipy import ndimage
 
 from ct_lesion.errors import DatasetError
 
-from .scan import AIR_HU, LOWEST_UNPADDED_HU, QCFinding, Scan
+from .dicom.headers import DICOM_ENDINGS
+from .names import some_names
+from .scan import AIR_HU, LOWEST_UNPADDED_HU, UNREADABLE_FILES, QCFinding, Scan
 from .windows import DEFAULT_WINDOW, Window
 
 FEWEST_SLICES = 10
@@ -40,6 +43,48 @@ def sampled_range(read: Callable[[int], np.ndarray], count: int) -> tuple[float,
     # NumPy's extremes propagate NaN, Python's do not
     low, high = np.min([p.min() for p in sampled]), np.max([p.max() for p in sampled])
     return float(low), float(high)
+
+
+def lost_slices(
+    scans: Sequence[Sequence[Path]], files: Iterable[Path], folders: Iterable[Path]
+) -> list[list[QCFinding]]:
+    """For each scan, a finding if what lies beside its slices cannot be read.
+
+    Args:
+        scans: the slices of each, all in one folder.
+        files: that cannot be read; those named unlike the slices do not count.
+        folders: that cannot be read.
+    """
+    beside: dict[Path, list[Path]] = defaultdict(list)
+    inside: dict[Path, list[Path]] = defaultdict(list)
+    for path in files:
+        beside[path.parent].append(path)
+    for path in folders:
+        inside[path.parent].append(path)
+    return [
+        [*_lost_beside(slices, beside[slices[0].parent], inside[slices[0].parent])]
+        for slices in scans
+    ]
+
+
+def _lost_beside(
+    slices: Sequence[Path], files: Sequence[Path], folders: Sequence[Path]
+) -> Iterator[QCFinding]:
+    endings, own = {_ending(path) for path in slices}, {*slices} if files else ()
+    lost = [path for path in files if path not in own and _ending(path) in endings]
+    for paths, noun in ((lost, "file"), (folders, "folder")):
+        if paths:
+            yield QCFinding(
+                UNREADABLE_FILES,
+                f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} beside the slices cannot be "
+                f"read, so slices may be missing: {some_names(paths)}",
+            )
+
+
+def _ending(path: Path) -> str:
+    """The ending of a file; DICOM files named by a number or UID have none."""
+    ending = path.suffix.lower()
+    return "" if ending in DICOM_ENDINGS or ending[1:].isdecimal() else ending
 
 
 def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:

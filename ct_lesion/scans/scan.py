@@ -36,6 +36,9 @@ LOWEST_UNPADDED_HU = -1100
 LOWEST_AIR_HU = -300
 """Every chest CT contains lung or air below this."""
 STORABLE = (-32768, 32767)  # int16
+MISSING_SLICES, UNREADABLE_FILES = "missing_slices", "unreadable_files"
+INCOMPLETE = (MISSING_SLICES, UNREADABLE_FILES)
+"""Codes of the findings that make a scan incomplete."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,19 @@ class Scan:
     nifti: NiftiHeader | None = field(default=None, repr=False)
 
     @property
+    def incomplete(self) -> bool:
+        """Whether slices are missing, as far as positions and unreadable files show."""
+        return any(finding.code in INCOMPLETE for finding in self.qc)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """``(S, H, W)`` in the internal orientation."""
         return self.geometry.shape
+
+    @property
+    def is_oriented(self) -> bool:
+        """Whether the patient's head and sides are known; arrays have theirs by definition."""
+        return self.geometry.certain or self.kind == "array"
 
     def __len__(self) -> int:
         """Number of slices."""

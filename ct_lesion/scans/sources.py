@@ -11,15 +11,14 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.zip_files import zip_of
 
 from .dicom.grouping import DicomSeries, group_series
-from .dicom.headers import DICOM_ENDINGS
 from .dicom.images import DicomImage
 from .dicom.series import open_series
 from .dicom.values import text_of
-from .inputs import MOST_NAMED, FoundFiles, some_names, take_input
-from .names import safe_name, unique_names
+from .inputs import FoundFiles, take_input
+from .names import MOST_NAMED, safe_name, unique_names
 from .picture_stack import is_stack, open_pictures
-from .quality import check_scan
-from .scan import QCFinding, ReadOptions, Scan
+from .quality import check_scan, lost_slices
+from .scan import INCOMPLETE, QCFinding, ReadOptions, Scan
 from .volume_files import files_of_volume, open_volume, volume_stem
 
 LIST_COMMAND = "ct-lesion scans"
@@ -47,6 +46,11 @@ class ScanSource:
     images: tuple[DicomImage, ...] = field(default=(), repr=False)
     findings: tuple[QCFinding, ...] = ()
     fault: str | None = None
+
+    @property
+    def lost(self) -> list[str]:
+        """Messages of the findings that make the scan incomplete, as far as they are known."""
+        return [finding.message for finding in self.findings if finding.code in INCOMPLETE]
 
     def open(self) -> Scan:
         """Open the scan and run the quality checks.
@@ -148,6 +152,7 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     found.notes += _reconstruction_notes(usable)
     cut_off = [one.files[0] for one in usable if one.fault and not one.uid]
     lost = [*found.unreadable, *unreadable, *cut_off]
+    findings_of = lost_slices([one.files for one in usable], lost, found.unreadable_folders)
     places = [one.files[0].parent for one in usable]
     counts = Counter(places)
     sources = [
@@ -157,10 +162,10 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
             images=one.images,
             kind="dicom",
             options=options,
-            findings=(*one.findings, *_lost_slices(one, lost)),
+            findings=(*one.findings, *findings),
             fault=one.fault and _with_file(one.fault, one.images[0]),
         )
-        for one, place in zip(usable, places, strict=True)
+        for one, place, findings in zip(usable, places, findings_of, strict=True)
     ]
     return sources + [
         ScanSource(_name_from(path, found.dicom[path]), (path,), "dicom", options, fault=fault)
@@ -186,31 +191,6 @@ def _reconstruction_notes(series: Sequence[DicomSeries]) -> list[str]:
 
 def _with_file(fault: str, image: DicomImage) -> str:
     return fault if str(image.path.parent) in fault else f"{image}: {fault}."
-
-
-def _lost_slices(series: DicomSeries, lost: Sequence[Path]) -> list[QCFinding]:
-    """A finding if files beside the slices, named alike, cannot be read."""
-    folder, endings = series.files[0].parent, {_ending(path) for path in series.files}
-    beside = [
-        path
-        for path in lost
-        if path.parent == folder and path not in series.files and _ending(path) in endings
-    ]
-    if not beside:
-        return []
-    return [
-        QCFinding(
-            "unreadable_files",
-            f"{len(beside)} files beside the slices cannot be read, so slices may be missing: "
-            f"{some_names(beside)}",
-        )
-    ]
-
-
-def _ending(path: Path) -> str:
-    """The ending of a DICOM file; files named by a number or UID have none."""
-    ending = path.suffix.lower()
-    return "" if ending in DICOM_ENDINGS or ending[1:].isdecimal() else ending
 
 
 def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
@@ -243,11 +223,18 @@ def _picture_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource
     for path in found.pictures:
         if path not in stacks:
             folders.setdefault(path.parent, []).append(path)
+    lost = lost_slices([*folders.values()], found.unreadable, found.unreadable_folders)
     sources = [
-        (_name_from(folder, found.pictures[files[0]]), files) for folder, files in folders.items()
+        (_name_from(folder, found.pictures[files[0]]), files, tuple(findings))
+        for (folder, files), findings in zip(folders.items(), lost, strict=True)
     ]
-    sources += [(_name_from(path.with_suffix(""), found.pictures[path]), [path]) for path in stacks]
-    return [ScanSource(name, tuple(files), "pictures", options) for name, files in sources]
+    sources += [
+        (_name_from(path.with_suffix(""), found.pictures[path]), [path], ()) for path in stacks
+    ]
+    return [
+        ScanSource(name, tuple(files), "pictures", options, findings=findings)
+        for name, files, findings in sources
+    ]
 
 
 def _name_from(path: Path, root: Path) -> str:

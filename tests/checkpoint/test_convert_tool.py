@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from other_job import holding
 from released_files import released_weights, write_released
 
 import ct_lesion
@@ -14,6 +15,7 @@ from ct_lesion.checkpoint import (
     read_checkpoint,
     read_description,
 )
+from ct_lesion.files import locked_names
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"
 
@@ -65,6 +67,10 @@ def test_existing_output_is_kept(
     assert "--overwrite" in capsys.readouterr().err
     assert output.read_text() == "mine"
     leaf = "segmentation/resnet18_t2.yaml"
+    with holding(locked_names(output)) as pid:
+        assert convert(monkeypatch, source, output, "--overwrite") == 2
+        assert f"out.safetensors: is being written by process {pid}" in capsys.readouterr().err
+    assert output.read_text() == "mine"
     assert convert(monkeypatch, source, output, "--overwrite", "--config-file", leaf) == 0
     described = config_from_description(read_description(output))
     assert described.DATASETS == ct_lesion.load_config(leaf).DATASETS
@@ -80,7 +86,6 @@ def test_errors_are_one_line_and_exit_2(
         [tmp_path / "nothing.pth", tmp_path / "out.pth"],
         [cut, tmp_path / "out.pth"],
         [source, tmp_path / "out.bin"],
-        [source, tmp_path / "no_folder" / "out.pth"],
         [source, tmp_path / "out.pth", "--config-file", "segmentation/resnet19.yaml"],
         [source, tmp_path / "out.pth", "--config-file", "segmentation/resnet34_t2.yaml"],
     ):

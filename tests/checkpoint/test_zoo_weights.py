@@ -119,3 +119,45 @@ def test_a_whole_model_of_the_zoo_keeps_its_names(tmp_path: Path) -> None:
     checkpointer.load(write_zoo(tmp_path / "m.pkl", weights, __author__="Detectron2 Model Zoo"))
     assert all(torch.equal(model.state_dict()[name], t) for name, t in weights.items())
     assert checkpointer.last_report.fresh == []
+
+
+URL = "https://example.org/zoo/model.pkl"
+
+
+def test_weights_from_the_network_are_named_with_their_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = torch.nn.Linear(2, 1)
+    weights = {name: np.full(t.shape, 3, "f4") for name, t in model.state_dict().items()}
+
+    def download(url: str, folder: str, filename: str) -> str:
+        assert url == URL
+        path = Path(folder, filename)
+        path.write_bytes(pickle.dumps({"model": weights, "__author__": "x"}))
+        return str(path)
+
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr("iopath.common.file_io.download", download)
+    LesionCheckpointer(model).load(URL)
+    assert model.weight.tolist() == [[3, 3]]
+    assert f"Weights of {URL} are cached as {tmp_path / 'zoo/model.pkl'}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"{URL}.other", r"cannot be fetched \(no network\)\. Download it elsewhere"),
+        ("nowhere://model.pkl", "is not an address of weights"),
+        ("catalog://nothing", "cannot be fetched .*nothing"),
+    ],
+)
+def test_weights_that_cannot_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
+    def download(*_: object, **__: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr("iopath.common.file_io.download", download)
+    with pytest.raises(CheckpointError, match=says):
+        LesionCheckpointer(torch.nn.Linear(2, 1)).load(url)

@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 
 from ct_lesion import load_config
+from ct_lesion.audit.findings import Severity
+from ct_lesion.audit.inputs.arguments import read_inputs
+from ct_lesion.audit.run import AuditOptions, run_audit
 from ct_lesion.checkpoint import LesionCheckpointer, read_checkpoint, read_description
 from ct_lesion.command_line import run_tool
 from ct_lesion.data.datasets.cncb import load_cncb_lesion
@@ -24,8 +27,10 @@ from ct_lesion.data.prepare.volume_pairs import read_pair_list
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import UserError
 from ct_lesion.evaluation.subgroups import read_metadata
-from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.lesions.lung_files import LungMasks
+from ct_lesion.prediction.manifest import read_manifest
 from ct_lesion.prediction.models import load_segmenter
+from ct_lesion.prediction.page import finished_scans
 from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import open_scan
@@ -141,6 +146,22 @@ def roi_batches(path: Path, _: Path) -> None:
         raise UserError(str(error)) from error
 
 
+def audit(path: Path, _: Path) -> None:
+    """An error among the findings counts as a refusal."""
+    result = run_audit(read_inputs([str(path)]), AuditOptions(), progress=lambda _: None)
+    errors = [f for f in result.findings if f.severity is Severity.ERROR]
+    if errors:
+        raise UserError(str(errors))
+
+
+def predicted(path: Path, _: Path) -> None:
+    """The output folder of a prediction, with a scan named ``a``."""
+    read_manifest(path / "a")
+    _, left_out = finished_scans(path)
+    if left_out:
+        raise UserError(left_out[0])
+
+
 def split_list(path: Path, _: Path) -> None:
     read_split_list(path)
 
@@ -166,7 +187,7 @@ ENTRIES = {
         *(weights, description, resume, convert, segmenter, config),
         *(scan, deep_pictures, lung_mask),
         *(classification_image, segmentation_image, lesion_archive, covidx_images, volume_list),
-        *(lesion_dataset, covidx_dataset, run_folder, roi_batches),
+        *(lesion_dataset, covidx_dataset, run_folder, roi_batches, audit, predicted),
         *(split_list, pair_list, metadata),
     )
 }

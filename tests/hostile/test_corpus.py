@@ -15,6 +15,7 @@ import pytest
 import resume_cases
 import run_cases
 import safetensors_cases
+import special_cases
 import volume_cases
 import zip_cases
 from cases import CANARY, MIXED, REFUSED, Case
@@ -25,7 +26,7 @@ CASES = [
     for module in (
         *(checkpoint_cases, array_cases, safetensors_cases, resume_cases),
         *(config_cases, picture_cases, dataset_cases, run_cases),
-        *(dicom_cases, frame_cases, volume_cases, zip_cases),
+        *(dicom_cases, frame_cases, volume_cases, zip_cases, special_cases),
     )
     for case in module.CASES
 ]

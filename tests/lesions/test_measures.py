@@ -122,6 +122,14 @@ def test_diameters(mask: np.ndarray, spacing: tuple, expected: tuple) -> None:
     assert diameters(mask, spacing) == pytest.approx(expected)
 
 
+def test_of_equal_diameters_the_widest_counts() -> None:
+    """An L whose two long diagonals are equal, mirrored about the diagonal and left to right."""
+    mask = box(3, 3, 13, 7) | box(9, 3, 13, 13)
+    wanted = diameters(mask)
+    for mirrored in (mask[::-1], mask[:, ::-1], mask[:24, :24].T):
+        assert diameters(mirrored) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_diameters_of_an_ellipse() -> None:
     y, x = np.mgrid[:200, :200] + 0.5
     u, v = (x - 90) * 0.8 + (y - 95) * 0.6, (y - 95) * 0.8 - (x - 90) * 0.6

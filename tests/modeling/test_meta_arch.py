@@ -5,9 +5,11 @@ Shapes: B images, N RoIs an image, C classes, H x W pixels.
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.export import TracingAdapter
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
@@ -79,6 +81,55 @@ def test_inference_output(model: COVIDCTMaskNet) -> None:
         torch.testing.assert_close(regions.scores, output["roi_batch"][:, 0])
         assert (regions.scores.diff() <= 0).all()
     assert not torch.equal(outputs[0]["roi_batch"], outputs[1]["roi_batch"])
+
+
+@torch.no_grad()
+def test_inference_as_of_a_generalized_rcnn(model: COVIDCTMaskNet) -> None:
+    (item,) = make_inputs((64, 60))
+    images = model.preprocess_image([item])
+    assert images.image_sizes == [(64, 60)]
+    assert images.tensor.shape[-2:] == (64, 64)
+    torch.testing.assert_close(
+        images.tensor[0, :, :, :60], (item["image"] - model.pixel_mean) / model.pixel_std
+    )
+    larger = [{**item, "height": 128, "width": 120}]
+    (raw,), (scaled,) = model.inference(larger, do_postprocess=False), model.inference(larger)
+    assert raw["instances"].image_size == (64, 60)
+    assert scaled["instances"].image_size == (128, 120)
+    assert torch.equal(raw["logits"], model(larger)[0]["logits"])
+    with pytest.raises(ValueError, match="takes no detected_instances"):
+        model.inference(larger, [raw["instances"]])
+
+
+@torch.no_grad()
+def test_it_can_be_traced(model: COVIDCTMaskNet) -> None:
+    first, second = ([{"image": i["image"]}] for i in make_inputs((64, 64), (64, 64)))
+    adapter = TracingAdapter(model, first)
+    traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
+    (output,), (expected,) = adapter.outputs_schema(traced(second[0]["image"])), model(second)
+    assert output.keys() == expected.keys()
+    for key in ("logits", "probabilities", "pred_class", "roi_batch"):
+        torch.testing.assert_close(output[key], expected[key])
+    boxes = output["instances"].pred_boxes.tensor
+    torch.testing.assert_close(boxes, expected["instances"].pred_boxes.tensor)
+    assert not torch.equal(output["logits"], model(first)[0]["logits"])
+
+
+def test_a_training_draws_its_regions_every_vis_period() -> None:
+    model = make_model("VIS_PERIOD", 2)
+    inputs = make_inputs((64, 96), (64, 96))
+    pictures = []
+    for iteration in range(3):
+        with EventStorage(iteration) as storage:
+            model(inputs)
+        pictures.append(storage._vis_data)
+    assert [len(drawn) for drawn in pictures] == [1, 0, 1]
+    name, picture, _ = pictures[0][0]
+    assert name == "Ranked regions, true and predicted class"
+    assert picture.shape[0] == 3 and picture.dtype == np.uint8
+    slice_ = inputs[0]["image"].numpy().astype(np.uint8)
+    assert picture.shape == slice_.shape
+    assert (picture != slice_).any()  # boxes and text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +279,7 @@ def test_gradient_is_that_of_the_whole_detector() -> None:
     model(inputs)["loss_cls"].backward()
     actual = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
     model.zero_grad()
-    images = model._preprocess([item["image"]])
+    images = model.preprocess_image([item])
     features = model.backbone(images.tensor)
     proposals, _ = model.proposal_generator(images, features, None)
     (outputs,) = box_outputs(model.roi_heads, features, proposals)

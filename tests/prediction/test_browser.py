@@ -39,7 +39,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_long_scan(output),
         write_plain_scan(output, HOSTILE, 1, notes=[MARKUP], source=MARKUP, patient=MARKUP),
         write_plain_scan(output, "scan 10", 2),
-        write_plain_scan(output, "scan 9", 3),
+        write_plain_scan(output, "scan 9", 3, incomplete=True),
         summary("lost", 7),  # its folder is missing
     ]
     for made in summaries:
@@ -69,17 +69,18 @@ def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
     page.open()
     heads = page.texts(".scans thead th")
     assert heads == [
-        *("Scan", "Class", "Probability", "Slices", "Lesion volume (ml)", "Lesions"),
-        *("Slices with lesion", "Share of lung", "Notes"),
+        *("Scan", "Status", "Class", "Probability", "Slices", "Lesion volume (ml)"),
+        *("Lesions", "Slices with lesion", "Share of lung", "Notes"),
     ]
     # as a person sorts them, 9 before 10
     assert page.names() == [HOSTILE, LONG, "lost", "scan 9", "scan 10"]
+    assert page.texts("#scans td:nth-child(2)") == ["–", "–", "–", "incomplete", "–"]
     buttons = page.driver.find_elements(By.CSS_SELECTOR, ".scans thead button")
     buttons[heads.index("Slices")].click()
-    assert page.texts("#scans td:nth-child(4)") == ["300", "7", "3", "2", "1"]
-    assert page.find(".scans th:nth-child(4)").get_attribute("aria-sort") == "descending"
+    assert page.texts("#scans td:nth-child(5)") == ["300", "7", "3", "2", "1"]
+    assert page.find(".scans th:nth-child(5)").get_attribute("aria-sort") == "descending"
     buttons[heads.index("Slices")].click()
-    assert page.texts("#scans td:nth-child(4)") == ["1", "2", "3", "7", "300"]
+    assert page.texts("#scans td:nth-child(5)") == ["1", "2", "3", "7", "300"]
     for _ in range(2):  # what has no value stays below, up or down
         buttons[heads.index("Lesion volume (ml)")].click()
         assert page.names()[0] == LONG

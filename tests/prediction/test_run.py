@@ -18,9 +18,10 @@ from toy_checkpoints import SCORE_THRESH
 from ct_lesion import LesionPredictor
 from ct_lesion.errors import UserError
 from ct_lesion.files import locked_folder
+from ct_lesion.lesions.lung_files import LungMasks
+from ct_lesion.lesions.lung_source import LungSource
 from ct_lesion.locks import short_hash
 from ct_lesion.prediction import run as prediction_run
-from ct_lesion.prediction.lung_mask import LungMasks
 from ct_lesion.prediction.manifest import hash_files
 from ct_lesion.prediction.run import RunOptions, predict_scans
 from ct_lesion.scans.sources import ReadOptions, ScanSource, find_scans
@@ -179,7 +180,7 @@ def test_a_header_that_contradicts_itself_is_named_and_copied(
 
 def test_lesion_as_a_share_of_lung(tmp_path, volume, write_volume, predictor, hu):
     lung = write_volume("lung.nii.gz", (hu < -500).astype(np.uint8))
-    run([volume], predictor, tmp_path / "out", lung_masks=LungMasks(lung, ("volume",)))
+    run([volume], predictor, tmp_path / "out", lungs=LungSource(masks=LungMasks(lung, ("volume",))))
     folder = tmp_path / "out/volume"
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "lesions.nii.gz"))) > 0
     expected = (labels & (hu < -500)).sum() / (hu < -500).sum()
@@ -188,7 +189,9 @@ def test_lesion_as_a_share_of_lung(tmp_path, volume, write_volume, predictor, hu
 
 def test_a_lung_mask_that_does_not_fit_is_refused(tmp_path, volume, write_volume, predictor, hu):
     lung = write_volume("lung.nii.gz", (hu[:5] < -500).astype(np.uint8))
-    result = run([volume], predictor, tmp_path / "out", lung_masks=LungMasks(lung, ("volume",)))
+    result = run(
+        [volume], predictor, tmp_path / "out", lungs=LungSource(masks=LungMasks(lung, ("volume",)))
+    )
     assert "64 x 48 x 5 voxels, but its scan volume has 64 x 48 x 6" in result.failed["volume"]
     with pytest.raises(UserError, match="one file, but there are 2 scans"):
         LungMasks(lung, ("a", "b"))

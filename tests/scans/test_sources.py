@@ -108,9 +108,9 @@ def test_circular_and_broken_links_are_harmless(mixed):
     os.mkfifo(mixed / "pipe")
     notes = []
     assert [s.name for s in find_scans([mixed], options=OPTIONS, notes=notes)] == before
-    assert "skipped 2 files that cannot be read (" in notes[0]
-    assert notes[0].endswith(": gone, gone.nii")
-    assert notes[1].endswith("skipped 3 files of other kinds: list.csv, notes.txt, pipe")
+    assert "skipped 3 files that cannot be read (" in notes[0]
+    assert notes[0].endswith(": gone, gone.nii, pipe")
+    assert notes[1].endswith("skipped 2 files of other kinds: list.csv, notes.txt")
 
 
 def test_inputs_without_a_scan_are_refused_in_one_line(tmp_path):
@@ -138,3 +138,11 @@ def test_a_deleted_file_is_a_data_error(mixed):
     source.files[3].unlink()
     with pytest.raises(DatasetError, match=r"No such file"):
         source.open()
+
+
+def test_a_pipe_among_slices_is_a_hole(tmp_path):
+    os.mkfifo(write_pictures(tmp_path / "a", GREY) / "12.png")
+    scan = open_scan(tmp_path / "a")
+    assert len(scan) == 12
+    assert scan.incomplete
+    assert "12.png" in next(f.message for f in scan.qc if f.code == "unreadable_files")

@@ -59,6 +59,25 @@ def test_a_mixed_folder_with_a_broken_file(predict, pictures, tmp_path):
     again = predict(pictures)
     assert again.returncode == 0
     assert "0 of 2 scans predicted, 2 already finished" in again.stdout
+    # a scan with a hole is done, but marked, for this run and the next
+    (pictures / "a/3.png").symlink_to("nowhere")
+    changed = predict(pictures)
+    assert changed.returncode == 2
+    assert "contains a (other unreadable files beside it). Choose" in changed.stderr
+    for arguments, counts in (
+        (["--overwrite"], "2 of 2 scans predicted, 1 incomplete"),
+        ([], "0 of 2 scans predicted, 2 already finished, 1 incomplete"),
+    ):
+        result = predict(pictures, *arguments)
+        assert result.returncode == 3
+        assert counts in result.stdout
+        assert "slices are missing (see qc in summary.json): a\n" in result.stdout
+    summaries = [json.loads((tmp_path / f"out/{n}/summary.json").read_text()) for n in "ab"]
+    assert [s["incomplete"] for s in summaries] == [True, False]
+    (finding,) = (f for f in summaries[0]["qc"] if f["code"] == "unreadable_files")
+    assert finding["message"] == (
+        "1 file beside the slices cannot be read, so slices may be missing: 3.png"
+    )
 
 
 def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, options, tmp_path):
@@ -85,7 +104,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans", "--processes", "0"], "--batch-size and --processes must be 1 or more"),
         (["scans", "--top-slices", "-1"], "--top-slices 0 or more"),
         (["scans", "--window", "lung", "--window-level", "0"], "not both"),
-        (["scans/a", "--lung-mask", "none.nii"], "none.nii: no such file or folder"),
+        (["scans/a", "--lungs", "none.nii"], "none.nii: no such file or folder"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
         (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
         (["--opts", "SEED", "1", "scans"], "scans: was taken for a KEY of --opts"),

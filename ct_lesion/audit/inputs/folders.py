@@ -10,7 +10,7 @@ from ct_lesion.data.prepare.cncb_archive import Archive, pair_slices, read_label
 from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import DatasetError
 from ct_lesion.scans.picture_stack import is_stack
-from ct_lesion.scans.scan import ReadOptions
+from ct_lesion.scans.scan import INCOMPLETE, ReadOptions
 from ct_lesion.scans.sources import ScanSource, find_scans
 
 from ..findings import Finding, NotChecked, Severity, count
@@ -120,7 +120,11 @@ def _add_scan(dataset: AuditInput, source: ScanSource) -> None:
         dataset.findings.append(unreadable_scan(error, place))
         return
     dataset.findings += [
-        Finding(Severity.NOTE, f"scan_{found.code}", f"{scan.name}: {found.message}")
+        Finding(
+            Severity.WARNING if found.code in INCOMPLETE else Severity.NOTE,
+            f"scan_{found.code}",
+            f"{scan.name}: {found.message}",
+        )
         for found in scan.qc
     ]
     dataset.slices += [

@@ -17,6 +17,7 @@ from ct_lesion.data.datasets.covidx_lists import (
 from ct_lesion.data.datasets.splits import read_split_list
 from ct_lesion.data.prepare.covidx_images import index_images
 from ct_lesion.errors import DatasetError, reason
+from ct_lesion.folders import check_regular
 
 from ..findings import Finding, NotChecked, Severity, count
 from .slices import CLASS_SOURCE, LESION_SOURCE, AuditInput, AuditSlice
@@ -49,6 +50,7 @@ def read_slice_list(
 
 def _first_line(path: Path) -> str:
     try:
+        check_regular(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: not a readable list of slices ({reason(error)}).") from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.folders import check_regular
 
 IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 """Names of the classes 0, 1 and 2."""
@@ -171,6 +172,7 @@ def read_list(
 
 def _numbered_lines(path: str | Path, problems: Problems) -> list[tuple[int, str]]:
     try:
+        check_regular(path)
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         problems.add("unreadable lists", f"{path}: {error}")

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.folders import check_regular
 from ct_lesion.scans.names import natural_key
 
 SPLITS = ("train", "val", "test")
@@ -49,6 +50,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
         DatasetError: the file cannot be read or is empty, or a line is malformed or repeated.
     """
     try:
+        check_regular(path)
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as a list of slices ({error}).") from None

@@ -16,6 +16,7 @@ import torch
 
 from ct_lesion.errors import reason
 from ct_lesion.files import atomic_write
+from ct_lesion.folders import check_regular
 
 from .mapper import PASSED_ON
 
@@ -135,6 +136,7 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         ValueError: the file was not written by :meth:`RoIBatches.save`; damaged files also raise
             other exceptions.
     """
+    check_regular(path)
     size = path.stat().st_size
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():

@@ -234,9 +234,27 @@ def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
         if name == "RandomSubsetTrainingSampler":
             return RandomSubsetTrainingSampler(len(records), loader.RANDOM_SUBSET_RATIO)
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
-        records, loader.REPEAT_THRESHOLD, sqrt=loader.REPEAT_SQRT
+        [_with_classes(record) for record in records],
+        loader.REPEAT_THRESHOLD,
+        sqrt=loader.REPEAT_SQRT,
     )
     return RepeatFactorTrainingSampler(factors, seed=seed)
+
+
+def _with_classes(record: dict) -> dict:
+    """A record as the repeat factors need it: the class of a slice counts as a lesion's does.
+
+    Raises:
+        DatasetError: the record has neither lesions nor a class.
+    """
+    if "annotations" in record:
+        return record
+    if "label" not in record:
+        raise DatasetError(
+            f"{record['file_name']}: has neither annotations nor a label, which "
+            "DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler needs: use TrainingSampler."
+        )
+    return {"annotations": [{"category_id": record["label"]}]}
 
 
 def _wider_than_high(records: Sequence[dict]) -> np.ndarray:

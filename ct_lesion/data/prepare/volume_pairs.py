@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.folders import check_regular
 from ct_lesion.scans.names import safe_name, unique_names
 from ct_lesion.scans.volume_files import is_volume_file, volume_stem
 
@@ -98,6 +99,7 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
     """
     path = Path(path)
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [c for c in CSV_COLUMNS if c not in (reader.fieldnames or [])]

@@ -14,6 +14,13 @@ BEST = "model_best"
 logger = logging.getLogger(__name__)
 
 
+def best_metric(cfg: CfgNode) -> str:
+    """``TEST.BEST_METRIC`` of the first test set, as the event storage names it."""
+    several = len(cfg.DATASETS.TEST) > 1
+    prefix = f"{cfg.DATASETS.TEST[0]}/" if several else ""
+    return f"{prefix}{cfg.TEST.BEST_METRIC}"
+
+
 class BestWeights(HookBase):
     """Saves the weights of the best evaluation as ``model_best.safetensors``.
 
@@ -29,10 +36,8 @@ class BestWeights(HookBase):
                 Without a test set nothing is saved.
             save: writes the weights under a name, with metrics that describe them.
         """
-        several = len(cfg.DATASETS.TEST) > 1
-        prefix = f"{cfg.DATASETS.TEST[0]}/" if several else ""
         self._evaluates = len(cfg.DATASETS.TEST) > 0
-        self._metric = f"{prefix}{cfg.TEST.BEST_METRIC}"  # as the event storage names it
+        self._metric = best_metric(cfg)
         self._period = cfg.TEST.EVAL_PERIOD
         self._path = Path(cfg.OUTPUT_DIR) / f"{BEST}.safetensors"
         self._save = save

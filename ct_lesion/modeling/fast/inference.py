@@ -55,9 +55,11 @@ def fast_inference(
 
     Returns:
         A module in test mode with the same inputs and outputs as the model: logits within 1e-4,
-        boxes within 1e-2 px ("half" is as precise as half precision is). On a CPU each slice of a
-        batch is padded on its own, not to the size of the largest. The model itself with "off", or
-        if it is neither a ``GeneralizedRCNN`` nor a ``COVIDCTMaskNet``.
+        boxes within 1e-2 px, up to the order of regions whose scores differ by less than 1e-5,
+        which rounding decides, and what a classifier makes of that order. "half" is as precise as
+        half precision is. On a CPU each slice of a batch is padded on its own, not to the size of
+        the largest. The model itself with "off", or if it is neither a ``GeneralizedRCNN`` nor a
+        ``COVIDCTMaskNet``.
 
     Raises:
         ConfigError: ``MODEL.FAST_PATH`` has an unknown value.

@@ -7,9 +7,11 @@ function scanFacts(summary) {
   const within = range === null ? ""
     : range[0] === range[1] ? ` (slice ${range[0] + 1})` : ` (slices ${range[0] + 1} to ${range[1] + 1})`;
   const facts = [
+    ["Status", summary.incomplete ? "incomplete: slices are missing" : null],
     ["Class", summary.class === null ? null : `${summary.class}, probability ${probability(certainty(summary))}`],
     ["Lesion volume", summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`],
     ["Share of lung", summary.lesion_share_of_lung === null ? null : percent(summary.lesion_share_of_lung)],
+    ...lungFacts(summary.lungs ?? {}),
     ["Lesions", `${number(summary.lesions)} (${plural(summary.detections, "detection")} in slices)`],
     ["Slices with lesion", `${number(summary.slices_with_lesion)} of ${number(summary.slices)}${within}`],
     ["Score threshold", number(summary.score_thresh, 2)],
@@ -24,6 +26,21 @@ function scanFacts(summary) {
     element("dl", { class: "facts", id: "facts" },
       facts.filter(([, value]) => value !== null)
         .map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+}
+
+/** Lesion as a share of each lung and its thirds, and the severity score. */
+function lungFacts({ lesion_share: shares, lesion_share_of_thirds: thirds, volume_ml: volumes,
+  severity_score: severity }) {
+  const names = { right: "Right lung", left: "Left lung", unknown: "Lungs" };
+  const facts = Object.entries(shares ?? {}).map(([side, share]) => {
+    const { upper, middle, lower } = thirds?.[side] ?? {};
+    const volume = volumes?.[side] ?? null;
+    return [names[side], `${percent(share)} lesion`
+      + (volume === null ? "" : ` of ${number(volume)} ml`)
+      + (upper === undefined ? ""
+        : `; upper third ${percent(upper)}, middle ${percent(middle)}, lower ${percent(lower)}`)];
+  });
+  return (severity ?? null) === null ? facts : [...facts, ["Severity score", `${severity} of 25`]];
 }
 
 const PROJECTIONS = ["coronal", "sagittal", "axial"];

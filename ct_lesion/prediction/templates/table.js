@@ -2,6 +2,7 @@
 
 const ALL_COLUMNS = [
   { name: "Scan", value: (s) => s.scan, show: scanCell },
+  { name: "Status", value: (s) => (s.incomplete ? "incomplete" : null) },
   { name: "Class", value: (s) => s.class },
   { name: "Probability", value: certainty, show: (s) => probability(certainty(s)) },
   { name: "Slices", value: (s) => s.slices, show: (s) => number(s.slices) },
@@ -86,7 +87,9 @@ function overview() {
   const lesions = page.scans.filter((scan) => scan.lesions > 0).length;
   const count = plural(page.scans.length, "scan");
   if (!page.scans.length) return "No scans.";
-  return `${count}, ${number(lesions)} with lesions. Open a scan to view its slices.`;
+  const lacking = page.scans.filter((scan) => scan.incomplete).length;
+  const incomplete = lacking ? `, ${number(lacking)} incomplete (slices are missing)` : "";
+  return `${count}, ${number(lesions)} with lesions${incomplete}. Open a scan to view its slices.`;
 }
 
 function headerCell(column) {

@@ -29,6 +29,7 @@ from ct_lesion.evaluation.lesion_evaluator import (
 )
 from ct_lesion.evaluation.mask_ap import patients_of
 from ct_lesion.evaluation.segmentation_metrics import best_of_each_image
+from ct_lesion.folders import check_regular
 from ct_lesion.json_files import read_json
 
 from .run_checks import ADVICE, CLASSIFICATION, EVALUATION, SEGMENTATION, RunError, read_object
@@ -123,6 +124,7 @@ def read_segmentation(folder: Path) -> SegmentationResult:
 def read_classification(folder: Path) -> ClassificationResult:
     path = folder / PREDICTIONS_FILE
     try:
+        check_regular(path)
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

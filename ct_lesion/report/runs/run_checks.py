@@ -33,6 +33,8 @@ TRAINING = {
     "config?": str,
     "trained_on?": [str],
     "patients?": _PATIENTS,
+    "changed_on_resume?": [{"iteration": int, "keys": {"*": list}}],
+    "stopped_early?": str,
     **_PROVENANCE,
 }
 EVALUATION = {"dataset?": str, "image_root?": str, "weights_sha256?": str, **_PROVENANCE}

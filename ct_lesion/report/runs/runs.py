@@ -16,7 +16,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from ct_lesion.checkpoint import CheckpointError, config_from_description, read_checkpoint
 from ct_lesion.engine.fingerprint import hash_weights
-from ct_lesion.engine.metrics_files import METRICS_FILE
+from ct_lesion.engine.hooks.metrics_files import METRICS_FILE
 from ct_lesion.engine.run_record import TRAINING_RECORD
 from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import printable, reason

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,8 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
         "patients in training and test": answers["disjoint"],
         "window of the slices": Window.from_config(run.training_cfg or run.cfg).label,
         "training": answers["training"],
+        "changed on resume": _changes(training.get("changed_on_resume") or ()),
+        "stopped early": _text(training.get("stopped_early")),
         "start": answers["initialisation"],
         "training time": "" if run.minutes is None else f"{run.minutes:.1f} min",
         "seed": _text(training.get("seed", record.get("seed"))),
@@ -117,6 +119,15 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
     hashes = {**training.get("dataset_sha256", {}), **record.get("dataset_sha256", {})}
     facts |= {f"{name}, SHA-256": value for name, value in hashes.items()}
     return {name: value for name, value in facts.items() if value}
+
+
+def _changes(changes: Sequence[Mapping]) -> str:
+    """The keys that were given other values when the run was resumed."""
+    return "; ".join(
+        f"from iteration {change['iteration']:,} on: "
+        + ", ".join(f"{key} {' -> '.join(map(str, pair))}" for key, pair in change["keys"].items())
+        for change in changes
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -18,13 +18,13 @@ import pydicom
 
 from ct_lesion.errors import DatasetError
 
-from ..scan import QCFinding
+from ..scan import MISSING_SLICES, QCFinding
 from .acquisitions import distinct, separate
 from .candidates import SCOUT, Candidate, candidate
 from .frames import images_of
 from .headers import ACQUISITION_TAGS, PATIENT_TAGS, is_directory, read_header
 from .images import DicomImage, files_of
-from .steps import MISSING, step_findings
+from .steps import step_findings
 from .values import text_of
 
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
@@ -188,7 +188,7 @@ def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str |
             )
     if not main[0].placed or len(main) < 2:
         return None
-    if not any(f.code == MISSING for f in step_findings(distinct(_depths(main)))):
+    if not any(f.code == MISSING_SLICES for f in step_findings(distinct(_depths(main)))):
         return None
     for file in (file for group in few for file in group):
         same_type = text_of(file.header, "ImageType") == text_of(main[0].header, "ImageType")

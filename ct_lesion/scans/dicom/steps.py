@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..scan import QCFinding
+from ..scan import MISSING_SLICES, QCFinding
 
 UNEVEN = 0.05  # of the median step
 HOLE = 1.5  # a longer step, in multiples of the steps around it, means that slices are missing
-MISSING = "missing_slices"  # code of a finding
 _AROUND = 2  # steps on each side
 
 
@@ -48,7 +47,7 @@ def step_findings(depths: Sequence[float]) -> list[QCFinding]:
         missing = int((np.round(steps[holes] / around[holes]) - 1).sum())
         return [
             QCFinding(
-                MISSING,
+                MISSING_SLICES,
                 f"{missing} slices seem to be missing: {int(holes.sum())} steps of up to "
                 f"{steps[holes].max():.2f} mm where the steps around are "
                 f"{np.median(around[holes]):.2f} mm. Nothing is counted for the missing slices. "

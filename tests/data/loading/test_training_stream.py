@@ -180,3 +180,15 @@ def test_an_unknown_sampler_is_refused(cfg, records) -> None:
     cfg.DATALOADER.SAMPLER_TRAIN = "Sampler"
     with pytest.raises(ConfigError, match=r"SAMPLER_TRAIN is 'Sampler', expected one of Training"):
         build_training_stream(cfg, records, mapper, 3)
+
+
+def test_repeat_factors_of_a_classification_dataset(cfg, records) -> None:
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    cfg.DATALOADER.REPEAT_THRESHOLD = 0.5
+    with pytest.raises(DatasetError, match=r"neither annotations nor a label, .* TrainingSampler"):
+        build_training_stream(cfg, records, mapper, 3)
+    # two of 14 slices have class 1: they are repeated sqrt(0.5 / (2 / 14)) = 1.87 times
+    labelled = [{**record, "label": int(i < 2)} for i, record in enumerate(records)]
+    batches = take(build_training_stream(cfg, labelled, mapper, 3), 40)
+    greys = [item["grey"] for batch in batches for item in batch]
+    assert sum(grey < 2 for grey in greys) / len(greys) == pytest.approx(3.74 / 15.74, abs=0.04)

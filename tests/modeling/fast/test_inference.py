@@ -111,6 +111,51 @@ def test_segmenters(name: str, overrides: list) -> None:
     assert all(len(output["instances"]) for output in plain)
 
 
+def textured(count: int, side: int) -> list[dict]:
+    """Slices of smooth structures of several sizes, between black and white."""
+    generator = torch.Generator().manual_seed(7)
+    inputs = []
+    for _ in range(count):
+        layers = [torch.rand(1, 1, n, n, generator=generator) for n in (4, 12, side // 2)]
+        slice_ = sum(
+            nn.functional.interpolate(x, size=(side, side), mode="bicubic") for x in layers
+        )
+        grey = (255 * slice_ / slice_.max()).clamp(0, 255).to(torch.uint8)
+        inputs.append({"image": grey[0].expand(3, side, side).clone()})
+    return inputs
+
+
+def matched(plain: torch.Tensor, fast: torch.Tensor) -> torch.Tensor:
+    """The rows of a fast RoI batch in the order of the plain one's.
+
+    A row only trades places with rows whose score differs by less than 1e-5.
+    """
+    torch.testing.assert_close(fast[:, 0], plain[:, 0], atol=1e-5, rtol=0)
+    left, order = list(range(len(fast))), []
+    for row in plain:
+        tied = [i for i in left if abs(fast[i, 0] - row[0]) < 1e-5]
+        order.append(min(tied, key=lambda i: (fast[i] - row).abs().max().item()))
+        left.remove(order[-1])
+    return fast[order]
+
+
+@torch.no_grad()
+def test_near_ties_may_change_their_order_and_nothing_else() -> None:
+    cfg = load_config("classification/resnet18_t1.yaml", [*SMALL, "MODEL.ROI_BATCH.SIZE", 64])
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    with torch.no_grad():  # scores within 1e-5 of each other, of regions in different places
+        model.roi_heads.box_predictor.cls_score.weight.mul_(1e-4)
+        model.roi_heads.box_predictor.bbox_pred.weight.mul_(100)
+    inputs = textured(2, 96)
+    for item, output in zip(inputs, fast_inference(model, cfg)(inputs), strict=True):
+        (plain,) = model([item])
+        rows = matched(plain["roi_batch"], output["roi_batch"])
+        torch.testing.assert_close(rows, plain["roi_batch"], atol=1e-4, rtol=0)
+        logits = model.classifier(rows[None])[0]
+        torch.testing.assert_close(logits, plain["logits"], atol=1e-4, rtol=0)
+
+
 def test_no_detection_at_all() -> None:
     cfg, model = make("segmentation/resnet18_t2.yaml", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.0)
     plain = assert_same(cfg, model, make_inputs(*MIXED))

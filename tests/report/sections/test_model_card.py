@@ -45,7 +45,9 @@ def test_a_later_evaluation_does_not_change_the_training_on_the_card(
     overrides += ["DATASETS.TEST", "('cncb_lesion_test',)"]
     trained = load_config("segmentation/resnet18_t2.yaml", overrides)
     Window(kind="range", clahe=7, side=256).into_config(trained)
-    record = {"seconds": 60, "config": trained.dump()}
+    record = {"seconds": 60, "config": trained.dump(), "stopped_early": "no better"}
+    keys = {"SOLVER.BASE_LR": [0.1, 0.5], "SEED": [1, 2]}
+    record["changed_on_resume"] = [{"iteration": 1200, "keys": keys}]
     (folder / "training.json").write_text(json.dumps(record))
     evaluated = load_config(str(folder / "config.yaml"), ["MODEL.WEIGHTS", "model_best.pth"])
     (folder / "config.yaml").write_text(evaluated.dump())
@@ -53,6 +55,9 @@ def test_a_later_evaluation_does_not_change_the_training_on_the_card(
     facts = {row[0]: row[1] for row in model_card_table(runs, ReportOptions()).rows}
     assert facts["start"] == "first.pth"
     assert "rate 0.5" in facts["training"]
+    changed = "from iteration 1,200 on: SOLVER.BASE_LR 0.1 -> 0.5, SEED 1 -> 2"
+    assert facts["changed on resume"] == changed
+    assert facts["stopped early"] == "no better"
     assert "CLAHE with clip limit 7, shrunk to 256 px" in facts["window of the slices"]
     chosen = {row[0]: row[3] for row in claim_table(runs, ReportOptions()).rows}["26"]
     assert "segm/AP on cncb_lesion_test" in chosen

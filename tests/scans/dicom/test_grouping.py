@@ -355,6 +355,7 @@ def test_lost_slices_are_named_with_the_scan(tmp_path, damage, ending):
         scan, "unreadable_files"
     )
     assert "missing_slices" in codes(scan)
+    assert scan.incomplete
     for source in sources:
         if source.files == (lost,):
             with pytest.raises(DatasetError, match=lost.name):
@@ -365,7 +366,9 @@ def test_files_of_other_kinds_are_no_lost_slices(tmp_path):
     folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
     (folder / "empty.txt").touch()
     (folder / ".hidden").touch()
-    assert codes(open_scan(folder)) == ORDINARY
+    scan = open_scan(folder)
+    assert codes(scan) == ORDINARY
+    assert not scan.incomplete
 
 
 def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
@@ -379,7 +382,10 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    assert "more: folder cannot be read (Permission denied)" in open_scan(folder).notes[0]
+    scan = open_scan(folder)
+    assert "more: folder cannot be read (Permission denied)" in scan.notes[0]
+    assert "1 folder beside the slices cannot be read" in message(scan, "unreadable_files")
+    assert scan.incomplete
 
 
 def test_a_replaced_sop_class_is_named(tmp_path):

@@ -131,6 +131,7 @@ def test_slope_intercept_and_signed_values(tmp_path, photometric):
 def test_missing_slices_are_counted(tmp_path):
     scan = open_scan(write_series(tmp_path / "ct", toy_hu(15), leave_out=[4, 8, 9]))
     assert message(scan, "missing_slices").startswith("3 slices seem to be missing: 2 steps")
+    assert scan.incomplete
     assert scan.spacing_mm[0] == 2.5
     assert scan.z_mm[4] == pytest.approx(-33 + 2.5 * 5), "each slice stays where it is"
     # the written grid is straight: its step is the mean, as SimpleITK's own reader has it

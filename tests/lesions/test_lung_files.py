@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from toy_scans import toy_hu, write_series, write_volume
 
 from ct_lesion.errors import DatasetError
-from ct_lesion.prediction.lung_mask import LungMasks
+from ct_lesion.lesions.lung_files import LungMasks
 from ct_lesion.scans.sources import open_scan
 
 
@@ -45,5 +45,18 @@ def test_masks_in_a_folder_have_the_name_of_the_file_or_of_the_output(tmp_path):
     named = write_volume(folder / "Anna & Bo.nii.gz", toy_lung())
     assert masks.of(scan.name) == named
     write_volume(folder / f"{scan.name}.mha", toy_lung())
-    with pytest.raises(DatasetError, match=r"has 2 lung masks \("):
+    with pytest.raises(DatasetError, match=r"has 2 masks \("):
         masks.of(scan.name)
+
+
+def test_lobes_are_numbered_in_the_order_of_their_labels(tmp_path):
+    scan = open_scan(write_series(tmp_path / "ct", toy_hu()))
+    lobes = np.zeros((12, 32, 32), np.uint8)
+    for number, label in enumerate((7, 3, 20, 9, 11)):
+        lobes[2 + number] = label
+    masks = LungMasks(write_volume(tmp_path / "lobes.nii", lobes), (scan.name,), "--lobes")
+    assert masks.read_lobes(scan)[:8, 0, 0].tolist() == [0, 0, 2, 1, 5, 3, 4, 0]
+    lobes[6] = 7
+    masks = LungMasks(write_volume(tmp_path / "four.nii", lobes), (scan.name,), "--lobes")
+    with pytest.raises(DatasetError, match=r"four\.nii: has 4 labels besides 0"):
+        masks.read_lobes(scan)

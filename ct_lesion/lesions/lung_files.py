@@ -1,4 +1,4 @@
-"""Lung masks given by the user, for lesion as a share of lung."""
+"""Masks of lungs or lobes given by the user."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from ct_lesion.scans.names import safe_name
 from ct_lesion.scans.scan import Scan
 from ct_lesion.scans.volume_files import VolumeFile, is_volume_file, volume_stem
 
+LOBES = 5
+
 
 @dataclass(frozen=True)
 class LungMasks:
@@ -21,10 +23,12 @@ class LungMasks:
     Attributes:
         path: file or folder.
         scans: names of all scans of the run.
+        option: of the command line, for messages.
     """
 
     path: Path
     scans: tuple[str, ...]
+    option: str = "--lungs"
 
     def __post_init__(self) -> None:
         """
@@ -32,10 +36,10 @@ class LungMasks:
             DatasetError: the path does not exist, or it is a file and there are several scans.
         """
         if not self.path.exists():
-            raise DatasetError(f"--lung-mask {self.path}: no such file or folder.")
+            raise DatasetError(f"{self.option} {self.path}: no such file or folder.")
         if self.path.is_file() and len(self.scans) != 1:
             raise DatasetError(
-                f"--lung-mask {self.path}: is one file, but there are {len(self.scans)} scans. "
+                f"{self.option} {self.path}: is one file, but there are {len(self.scans)} scans. "
                 "Give a folder of mask volumes with the names of the scans."
             )
 
@@ -47,14 +51,14 @@ class LungMasks:
         """
         if self.path.is_file():
             if not is_volume_file(self.path):
-                raise DatasetError(f"--lung-mask {self.path}: not NIfTI, NRRD or MetaImage.")
+                raise DatasetError(f"{self.option} {self.path}: not NIfTI, NRRD or MetaImage.")
             return self.path
         files = [path for path in sorted(self.path.iterdir()) if is_volume_file(path)]
         found = [f for f in files if scan_name in (volume_stem(f), safe_name(volume_stem(f)))]
         if len(found) != 1:
             names = ", ".join(path.name for path in found)
             raise DatasetError(
-                f"{self.path}: has {f'{len(found)} lung masks ({names})' if found else 'no mask'} "
+                f"{self.path}: has {f'{len(found)} masks ({names})' if found else 'no mask'} "
                 f"of the scan {scan_name}; give one, {scan_name}.nii.gz (or .nii, .nrrd, .mha, "
                 ".mhd)."
             )
@@ -66,7 +70,26 @@ class LungMasks:
         Raises:
             DatasetError: the mask cannot be read, or its geometry differs from the scan's.
         """
+        return self._voxels(scan) > 0
+
+    def read_lobes(self, scan: Scan) -> np.ndarray:
+        """Read a scan's lobes, (S, H, W) uint8: 0 background, 1 to 5 in the order of the labels.
+
+        Raises:
+            DatasetError: as for :meth:`read`, or the mask does not have exactly five labels.
+        """
+        voxels = self._voxels(scan)
+        labels = np.unique(voxels)
+        labels = labels[labels != 0]
+        if len(labels) != LOBES or labels[0] < 0:
+            raise DatasetError(
+                f"{self.of(scan.name)}: has {len(labels)} labels besides 0, the background; the "
+                f"lobes of two lungs have {LOBES} positive ones."
+            )
+        return (np.searchsorted(labels, voxels) + 1).astype(np.uint8) * (voxels != 0)
+
+    def _voxels(self, scan: Scan) -> np.ndarray:
         path = self.of(scan.name)
         volume = VolumeFile(path)
         check_same_grid(path, volume.geometry, scan.geometry, scan.name)
-        return volume.geometry.to_internal(np.concatenate(list(volume.slabs()))) > 0
+        return volume.geometry.to_internal(np.concatenate(list(volume.slabs())))

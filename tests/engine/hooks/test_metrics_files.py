@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from ct_lesion.engine.metrics_files import cut_metrics
+from ct_lesion.engine.hooks.metrics_files import cut_metrics
 from ct_lesion.report.figures.curves import series
 
 
