@@ -29,7 +29,7 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
     assert report.facts["Runs"] == "a$b_{$\\x1b[31m, other"
     assert report.facts["Evaluated on"] == "covidx_ct_test: 18 slices of 6 patients"
     (levels,) = (t for s in report.sections for t in s.of(Table) if "levels" in t.name)
-    accuracy = [row for row in levels.shown() if row[1] == "accuracy"][0]
+    accuracy = next(row for row in levels.shown() if row[1] == "accuracy")
     assert report.facts["Classes"].startswith(f"right in {accuracy[2]} % of slices, ")
     assert "Lesion masks" not in report.facts
     page, *_ = write_report(tmp_path / "report", report.title, report.sections, report.facts)
