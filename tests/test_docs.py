@@ -37,9 +37,12 @@ class Parsed(Exception):
 
 
 def commands_of(page: Path) -> list[str]:
-    """Shell commands of a page, a line each, without comments."""
+    """Shell commands of a page, a line each, without comments and variables."""
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), flags=re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    text = "\n".join(blocks).replace("\\\n", " ")
+    for name, value in re.findall(r'^(\w+)="(.*?)"$', text, flags=re.M):
+        text = text.replace(f"${name}", value)
+    lines = text.splitlines()
     return [re.sub(r"\s#.*$|^#.*$", "", line).strip() for line in lines]
 
 

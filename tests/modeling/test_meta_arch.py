@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ct_lesion import get_config_file, load_config
 from ct_lesion.modeling import COVIDCTMaskNet
+from ct_lesion.modeling.classifier import classification_loss
 from ct_lesion.modeling.roi_batch import box_outputs
 
 N = 16
@@ -284,7 +285,7 @@ def test_gradient_is_that_of_the_whole_detector() -> None:
     proposals, _ = model.proposal_generator(images, features, None)
     (outputs,) = box_outputs(model.roi_heads, features, proposals)
     rows = model.roi_batch.rows(outputs, model.roi_batch.rank(outputs))
-    model._loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
+    classification_loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             torch.testing.assert_close(actual[name], parameter.grad, atol=1e-5, rtol=1e-3)
