@@ -119,8 +119,8 @@ def measure_lesions(
 ) -> tuple[list[ScanLesion], list[list[int]]]:
     """Measure the lesions of a scan.
 
-    Lesions are numbered by decreasing volume, equal ones by diameter, score and place. A lesion without any pixel of
-    its own, hidden by others of higher scores, is left out.
+    Lesions are numbered by decreasing volume, equal ones by diameter, score and place. A lesion
+    without any pixel of its own, hidden by others of higher scores, is left out.
 
     Args:
         slices: the detections of each slice.
