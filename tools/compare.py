@@ -94,7 +94,7 @@ def main() -> None:
     for section in report.sections[:-1]:  # the patients are on the page
         for table in section.of(Table):
             print(f"\n{table.title}")
-            print(tabulate(table.shown(), headers=table.columns, disable_numparse=True))
+            print(tabulate(table.shown(), headers=table.shown_columns(), disable_numparse=True))
         for caution in section.of(Caution):
             print(printable(f"\nCaution: {caution.text}"))
     print(f"\n{DISCLAIMER}\nWritten:", *map(printable, paths), sep="\n  ")

@@ -43,7 +43,7 @@ def main() -> None:
     runs = load_runs(args.runs)
     table = summarize(runs, args.may_differ)
     print(f"{table.title}\n")
-    print(tabulate(table.shown(), headers=table.columns, disable_numparse=True))
+    print(tabulate(table.shown(), headers=table.shown_columns(), disable_numparse=True))
     print("", *table.notes, sep="\n")
     if args.output:
         with locked_folder(args.output):

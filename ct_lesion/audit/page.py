@@ -232,6 +232,7 @@ def _probe_table(audit: Audit) -> Iterator[Table]:
                 "Intervals over patients, 95 % for all classes of a group together. File size also "
                 "depends on the content of an image."
             ],
+            intervals={"AUC": ("from", "to")},
         )
 
 

@@ -26,6 +26,8 @@ class Table:
         formats: format specification of a column's numbers, e.g. ``{"AP": ".4f"}``; CSV and JSON
             keep all digits.
         notes: sentences below the table.
+        intervals: names of the columns with the ends of an interval, by the column of the estimate.
+            People read the three as one column, e.g. "0.49 (0.46 to 0.53)".
 
     Raises:
         ValueError: a row has more or fewer values than there are columns.
@@ -37,6 +39,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     formats: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    intervals: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -46,14 +49,49 @@ class Table:
                     f"{list(row)}"
                 )
 
+    def shown_columns(self) -> list[str]:
+        """The headings as displayed: without the ends of intervals."""
+        ends = {end for pair in self.intervals.values() for end in pair}
+        return [column for column in self.columns if column not in ends]
+
+    def heading_groups(self) -> list[tuple[str, list[str]]]:
+        """The displayed headings for two rows: a group, and the headings below it.
+
+        Neighbours that begin alike up to a comma make a group, e.g. "AP, paper" and "AP, run". A
+        heading alone is ``(heading, [])``.
+        """
+        groups: list[tuple[str, list[str]]] = []
+        for column in self.shown_columns():
+            start, _, rest = column.partition(", ")
+            if rest and groups and groups[-1][0] == start and groups[-1][1]:
+                groups[-1][1].append(rest)
+            else:
+                groups.append((start, [rest] if rest else []))
+        return [
+            (f"{group}, {below[0]}", []) if len(below) == 1 else (group, below)
+            for group, below in groups
+        ]
+
     def shown(self) -> list[list[str]]:
-        """The rows as displayed: numbers rounded, missing values as a dash."""
-        forms = [self.formats.get(column, "") for column in self.columns]
-        return [[_show(v, form) for v, form in zip(row, forms, strict=True)] for row in self.rows]
+        """The rows as displayed: numbers rounded, intervals joined, missing values as a dash."""
+        places = {column: place for place, column in enumerate(self.columns)}
+        return [
+            [self._shown_cell(row, column, places) for column in self.shown_columns()]
+            for row in self.rows
+        ]
+
+    def _shown_cell(self, row: Sequence[Cell], column: str, places: Mapping[str, int]) -> str:
+        form = self.formats.get(column, "")
+        cells = [row[places[name]] for name in (column, *self.intervals.get(column, ()))]
+        texts = [_show(cell, form) for cell in cells]
+        if len(texts) == 1 or any(map(_absent, cells)):
+            return texts[0]
+        return "{} ({} to {})".format(*texts)
 
     def numeric(self) -> list[bool]:
-        """Whether each column holds numbers, which a page aligns to the right."""
-        return [any(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
+        """Whether each displayed column holds numbers, which a page aligns to the right."""
+        places = map(self.columns.index, self.shown_columns())
+        return [any(_is_number(row[place]) for row in self.rows) for place in places]
 
     def records(self) -> list[dict[str, Cell]]:
         """The rows for JSON, by column; missing values are ``None``."""
@@ -74,7 +112,7 @@ class Table:
     def to_markdown(self) -> str:
         """Title, table and notes in GitHub's Markdown; HTML in them is escaped."""
         rows = [[_markdown(cell) for cell in row] for row in self.shown()]
-        headers = [_markdown(column) for column in self.columns]
+        headers = [_markdown(column) for column in self.shown_columns()]
         body = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
         notes = "".join(f"\n- {_markdown(note)}" for note in self.notes)
         return f"**{_markdown(self.title)}**\n\n{body}\n{notes}"

@@ -43,6 +43,7 @@ from .sections.model_card import (
 )
 from .sections.regions import region_blocks
 from .sections.segmentation import check_same_truth, segmentation_blocks
+from .sections.summary import summary_facts
 
 CURVES_CAPTION = (
     "Losses and evaluations over the training, from metrics.json. Metrics that were evaluated once "
@@ -112,20 +113,15 @@ def build_report(runs: list[Run], options: ReportOptions) -> Report:
     check_same_truth(material.segmentation)
     with plain_texts():
         sections = [section for section in _sections(material) if section.blocks]
-    facts = {
-        "Runs": ", ".join(run.name for run in runs),
-        "Evaluated on": ", ".join(
-            dict.fromkeys(
-                r.dataset
-                for r in (*material.segmentation.values(), *material.classification.values())
-            )
-        ),
+    names = [run.name for run in runs]
+    facts = summary_facts(names, material.segmentation, material.classification, sections)
+    if material.notes:
+        facts["Left out"] = " ".join(material.notes)
+    facts |= {
         "Date": date.today().isoformat(),
         "ct_lesion": __version__,
         "Intervals": describe_bootstrap(options.resamples),
     }
-    if material.notes:
-        facts["Left out"] = " ".join(material.notes)
     return Report(f"Report on {facts['Runs']}", sections, facts)
 
 

@@ -64,3 +64,32 @@ def test_html_and_bars_are_escaped_in_markdown():
 def test_formulas_are_quoted_in_csv():
     table = Table("t", "", ["=a", "n"], [["=1+1", -2.5]])
     assert list(csv.reader(io.StringIO(table.to_csv()))) == [["'=a", "n"], ["'=1+1", "-2.5"]]
+
+
+def test_an_interval_is_one_column_for_readers_and_three_in_files():
+    table = Table(
+        "t",
+        "",
+        ["run", "AP", "AP: low", "AP: high", "slices"],
+        [["a", 0.4949, 0.4612, 0.531, 9], ["b", 0.5, None, float("nan"), 1], ["c", None, 0, 1, 2]],
+        {"AP": ".2f"},
+        intervals={"AP": ("AP: low", "AP: high")},
+    )
+    assert table.shown_columns() == ["run", "AP", "slices"]
+    assert [row[1] for row in table.shown()] == ["0.49 (0.46 to 0.53)", "0.50", "-"]
+    assert table.numeric() == [False, True, True]
+    assert table.to_csv().splitlines()[:2] == ["run,AP,AP: low,AP: high,slices"] + [
+        "a,0.4949,0.4612,0.531,9"
+    ]
+    assert "| AP " in table.to_markdown() and "low" not in table.to_markdown()
+
+
+def test_neighbouring_headings_that_begin_alike_share_a_group():
+    columns = ["run", "AP, paper", "AP, run, all", "F1, run", "slices, %", "minutes, paper"]
+    assert Table("t", "", columns, []).heading_groups() == [
+        ("run", []),
+        ("AP", ["paper", "run, all"]),
+        ("F1, run", []),
+        ("slices, %", []),
+        ("minutes, paper", []),
+    ]

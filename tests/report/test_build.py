@@ -27,6 +27,11 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
     assert report.facts["Left out"] == note
     assert f"note: {note}" in capsys.readouterr().out
     assert report.facts["Runs"] == "a$b_{$\\x1b[31m, other"
+    assert report.facts["Evaluated on"] == "covidx_ct_test: 18 slices of 6 patients"
+    (levels,) = (t for s in report.sections for t in s.of(Table) if "levels" in t.name)
+    accuracy = next(row for row in levels.shown() if row[1] == "accuracy")
+    assert report.facts["Classes"].startswith(f"right in {accuracy[2]} % of slices, ")
+    assert "Lesion masks" not in report.facts
     page, *_ = write_report(tmp_path / "report", report.title, report.sections, report.facts)
     assert "is left out of the results" in page.read_text("utf-8")
     # as text, not as a formula
@@ -48,6 +53,10 @@ def test_a_lesion_free_test_set_has_a_model_card(segmentation_run, tmp_path):
     write_report(tmp_path / "report", report.title, report.sections, report.facts)
     (card,) = (t for s in report.sections for t in s.of(Table) if t.name == "model_card")
     assert ["result", "mask AP undefined, mask AP50 undefined"] in card.rows
+    assert report.facts["Lesion masks"] == (
+        "mask AP undefined, AP50 undefined; 0 of 0 lesions found with 0 false detections (Table 2)."
+    )
+    assert "holds no lesion, so AP is undefined." in report.facts["Doubts"]
 
 
 def lesion_free(folder: Path) -> Path:

@@ -149,6 +149,7 @@ def _two_tables(
             [row for measure in chosen for row in rows[measure]],
             formats=dict.fromkeys(columns[2:5], form),
             notes=[*(f"{m[0].upper()}{m[1:]}: {MEASURES[m]}." for m in chosen if meanings), *notes],
+            intervals={columns[2]: ("from", "to")},
         )
         notes = []
 

@@ -64,7 +64,8 @@ def summarize(runs: Sequence[Run], may_differ: Sequence[str] = ()) -> Table:
     interval = [f"{CONFIDENCE:.0%} low", f"{CONFIDENCE:.0%} high"]
     formats = dict.fromkeys([*columns[3:], *interval], ".4g")
     title = f"{len(runs)} runs that differ in their seed; t-interval of the mean"
-    return Table("seeds", title, [*columns, *interval], rows, formats, notes)
+    columns += interval
+    return Table("seeds", title, columns, rows, formats, notes, {"mean": tuple(interval)})
 
 
 def _test_set_metrics(content: Mapping) -> Iterator[tuple[str, float]]:

@@ -25,7 +25,7 @@ PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliabi
 def calibration_blocks(
     results: Mapping[str, tuple[ClassificationResult, ClassificationResult | None]],
 ) -> list[Block]:
-    """Table and reliability plots, before and after the temperature.
+    """Reliability plots and table, before and after the temperature.
 
     Args:
         results: test and validation evaluation, by the name of the run. No temperature is fitted
@@ -72,7 +72,7 @@ def calibration_blocks(
         "foot of a bar counts its slices.",
         {label: {key: getattr(panel, key) for key in PLOTTED} for label, panel in panels.items()},
     )
-    return [table, picture]
+    return [picture, table]
 
 
 def _measures(found: Calibration) -> tuple[float, float, float]:

@@ -70,7 +70,8 @@ def level_table(results: Results, options: ReportOptions) -> Table:
         for metric in levels["slices"]:
             values = [_percent(levels[level][metric]) for level in LEVELS]
             rows.append([name, metric, *(number for triple in values for number in triple)])
-    columns = [f"{level}{end}" for level in LEVELS for end in (", %", ": low", ": high")]
+    intervals = {f"{level}, %": (f"{level}: low", f"{level}: high") for level in LEVELS}
+    columns = [name for level, ends in intervals.items() for name in (level, *ends)]
     return Table(
         "classification_levels",
         "By slice, scan and patient, in percent, with 95 % intervals",
@@ -78,6 +79,7 @@ def level_table(results: Results, options: ReportOptions) -> Table:
         rows,
         dict.fromkeys(columns, ".1f"),
         notes,
+        intervals,
     )
 
 
@@ -169,11 +171,12 @@ def comparison_table(results: Results, options: ReportOptions) -> Table | None:
         rows,
         {**dict.fromkeys(percent, ".1f"), "McNemar p": ".2g"},
         [MCNEMAR_NOTE, describe_bootstrap(options.resamples)],
+        {"A - B": ("A - B: low", "A - B: high")},
     )
 
 
 def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
-    """One table per chosen column of the metadata file.
+    """One table per chosen column of the metadata file, with a row per subgroup and metric.
 
     Raises:
         MetadataError: the file or a column cannot be used.
@@ -182,7 +185,6 @@ def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
     for column in options.subgroups if options.metadata else ():
         metadata = read_metadata(options.metadata, column)
         rows: list[list] = []
-        metrics: dict[str, None] = {}
         for name, result in results.items():
             groups = subgroup_names(metadata, result.files, result.scans, result.patients)
             for group in subgroup_metrics(
@@ -194,33 +196,35 @@ def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
                 resamples=options.resamples,
                 seed=options.seed,
             ):
-                metrics |= dict.fromkeys(group.metrics)
-                values = [v for m in group.metrics for v in _percent(group.metrics[m])]
-                rows.append(
-                    [name, group.name, group.slices, group.patients, *values, group.warning]
-                )
-        shown = [f"{metric}{end}" for metric in metrics for end in (", %", ": low", ": high")]
+                counts = (group.slices, group.patients)
+                rows += [
+                    [name, group.name, *counts, metric, *_percent(interval), group.warning]
+                    for metric, interval in group.metrics.items()
+                ]
+        shown = ["%", "low", "high"]
         tables.append(
             Table(
                 f"subgroups_{len(tables) + 1}",
                 f"By {column}",
-                ["run", column, "slices", "patients", *shown, "warning"],
+                ["run", column, "slices", "patients", "metric", *shown, "warning"],
                 rows,
                 dict.fromkeys(shown, ".1f"),
                 [describe_bootstrap(options.resamples)],
+                {"%": ("low", "high")},
             )
         )
     return tables
 
 
 def worst_blocks(results: Results) -> list[Block]:
-    """The slices that each run classified wrongly with most confidence: tables and pictures."""
+    """The slices that each run classified wrongly with most confidence: pictures and tables."""
     blocks: list[Block] = []
     for number, (name, result) in enumerate(results.items(), start=1):
         worst = worst_classified(result.labels, result.logits, WORST)
         if not len(worst):
             blocks.append(f"{name} classified every slice correctly.")
             continue
+        blocks += _worst_picture(name, number, result, worst)
         blocks.append(
             worst_classified_table(
                 f"worst_slices_{number}",
@@ -233,7 +237,6 @@ def worst_blocks(results: Results) -> list[Block]:
                 class_names=result.class_names,
             )
         )
-        blocks += _worst_picture(name, number, result, worst)
     return blocks
 
 

@@ -101,7 +101,8 @@ def _three(interval: Interval) -> tuple[float, float, float]:
 
 
 def _interval_table(results: Results, options: ReportOptions) -> Table:
-    columns = [f"{metric}{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
+    intervals = {metric: (f"{metric}: low", f"{metric}: high") for metric in AP_METRICS}
+    columns = [name for metric, ends in intervals.items() for name in (metric, *ends)]
     rows = []
     for name, r in results.items():
         found = ap_intervals(r.truth, r.detections, resamples=options.resamples, seed=options.seed)
@@ -112,14 +113,19 @@ def _interval_table(results: Results, options: ReportOptions) -> Table:
         "COCO mask AP of all detections, with 95 % intervals",
         ["run", "slices", "patients", *columns],
         rows,
-        dict.fromkeys(columns, ".4f"),
+        dict.fromkeys(columns, ".3f"),
         [describe_bootstrap(options.resamples)],
+        intervals,
     )
 
 
 def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
     """Differences in AP of each pair of runs with the same ground truth."""
-    columns = [f"{metric}, A - B{end}" for metric in AP_METRICS for end in ("", ": low", ": high")]
+    intervals = {
+        f"{metric}, A - B": (f"{metric}, A - B: low", f"{metric}, A - B: high")
+        for metric in AP_METRICS
+    }
+    columns = [name for metric, ends in intervals.items() for name in (metric, *ends)]
     rows = []
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         if a.truth.dataset["annotations"] != b.truth.dataset["annotations"]:
@@ -136,8 +142,9 @@ def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
         "Mask AP compared on the same lesions",
         ["A", "B", *columns],
         rows,
-        dict.fromkeys(columns, ".4f"),
+        dict.fromkeys(columns, ".3f"),
         [describe_bootstrap(options.resamples), "The same patients are drawn for both runs."],
+        intervals,
     )
 
 
@@ -202,7 +209,7 @@ def _froc_blocks(results: Results) -> list[Block]:
         }
         for name, by_iou in curves.items()
     }
-    return [table, Picture("froc", froc_figure(curves), caption, numbers)]
+    return [Picture("froc", froc_figure(curves), caption, numbers), table]
 
 
 def _precision_recall(results: Results) -> Picture:

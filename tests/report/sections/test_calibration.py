@@ -11,7 +11,7 @@ def test_the_temperature_is_of_the_validation_slices_and_used_on_the_test_slices
     test = load_runs([classification_run()])[0].classification["covidx_ct_test"]
     folder = classification_run("validated", datasets=("covidx_ct_val",), seed=5)
     validation = load_runs([folder])[0].classification["covidx_ct_val"]
-    table, picture = calibration_blocks({"run": (test, validation)})
+    picture, table = calibration_blocks({"run": (test, validation)})
     before, after = table.records()
     temperature = fit_temperature(validation.labels, validation.logits)
     assert after["temperature"] == temperature
@@ -24,6 +24,6 @@ def test_the_temperature_is_of_the_validation_slices_and_used_on_the_test_slices
 @pytest.mark.parametrize("validation", ["none", "the test set"])
 def test_no_temperature_is_fitted_on_test_slices(classification_run, validation):
     test = load_runs([classification_run()])[0].classification["covidx_ct_test"]
-    table, _ = calibration_blocks({"run": (test, None if validation == "none" else test)})
+    _, table = calibration_blocks({"run": (test, None if validation == "none" else test)})
     assert len(table.rows) == 1
     assert "no temperature" in table.notes[-1]
