@@ -2,10 +2,8 @@
 
 import argparse
 import io
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from .errors import USER_ERROR, one_line
 
@@ -16,12 +14,9 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
     """A parser whose help is the tool's docstring.
 
     Args:
-        doc: the first paragraph goes before the options, the rest after them. As a job of
-            ``ct-lesion``, examples of ``python tools/JOB.py`` become ``ct-lesion JOB``.
+        doc: the first paragraph goes before the options, the rest after them.
     """
     first, _, rest = doc.partition("\n\n")
-    if Path(sys.argv[0]).name.startswith("ct-lesion"):
-        rest = re.sub(r"python tools/(\w+)\.py", r"ct-lesion \1", rest)
     return argparse.ArgumentParser(
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -57,18 +57,9 @@ Examples:
 """
 
 
-@pytest.mark.parametrize(
-    ("program", "example"),
-    [
-        ("tools/report.py", "    python tools/train_net.py --resume"),
-        ("ct-lesion report", "    ct-lesion train_net --resume"),
-    ],
-)
-def test_help_shows_the_docstring_with_examples_for_the_program(
-    monkeypatch, program, example
-) -> None:
-    monkeypatch.setattr(sys, "argv", [program])
+def test_help_shows_the_docstring(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tools/report.py"])
     lines = tool_parser(DOC).format_help().splitlines()
-    assert lines[0] == f"usage: {program.removeprefix('tools/')} [-h]"
+    assert lines[0] == "usage: report.py [-h]"
     assert lines[2] == "Report runs."
-    assert lines[-2:] == ["Examples:", example]
+    assert lines[-2:] == ["Examples:", "    python tools/train_net.py --resume"]

@@ -4,16 +4,11 @@ The tools themselves are run by tests/tools, on toy data. Commands whose inputs 
 not have (CNCB, a whole training, several machines) are only parsed here: options, shipped configs.
 """
 
-import argparse
-import importlib.util
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
-
-from ct_lesion.config import find_config
+from commands import check_command, tool_commands
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -25,60 +20,28 @@ PAGES = sorted(
         *REPOSITORY.glob("ct_lesion/weights/*.md"),
     ]
 )
-JOBS = {"audit": "audit_dataset", "train": "train_net"}
-STARTED_BY_OTHERS = re.compile(r"^(srun|torchrun|python -m torch\S*) .*?(?=tools/)")
-COMMAND = re.compile(
-    r"(?:python (?:-\S+ )*tools/(?P<file>\w+)\.py|ct-lesion (?P<job>[a-z]\S*))\b(?P<rest>.*)"
-)
 
 
-class Parsed(Exception):
-    """Ends a tool once its arguments are parsed."""
+def page_commands() -> list[tuple[str, str, str]]:
+    """Page, tool and arguments of every command in a shell block that calls one of our tools."""
+    return [
+        (page.name, *command)
+        for page in PAGES
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), flags=re.S)
+        for command in tool_commands(without_variables(block))
+    ]
 
 
-def commands_of(page: Path) -> list[str]:
-    """Shell commands of a page, a line each, without comments and variables."""
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), flags=re.S)
-    text = "\n".join(blocks).replace("\\\n", " ")
-    for name, value in re.findall(r'^(\w+)="(.*?)"$', text, flags=re.M):
-        text = text.replace(f"${name}", value)
-    lines = text.splitlines()
-    return [re.sub(r"\s#.*$|^#.*$", "", line).strip() for line in lines]
+def without_variables(block: str) -> str:
+    for name, value in re.findall(r'^(\w+)="(.*?)"$', block, flags=re.M | re.S):
+        block = block.replace(f"${name}", value)
+    return block
 
 
-def tool_commands() -> list[tuple[str, str, str]]:
-    """Page, tool and arguments of every command that calls one of our tools."""
-    found = []
-    for page in PAGES:
-        for line in commands_of(page):
-            if match := COMMAND.search(STARTED_BY_OTHERS.sub("python ", line)):
-                job = (match["file"] or match["job"]).replace("-", "_")
-                found.append((page.name, JOBS.get(job, job), match["rest"].strip()))
-    return found
-
-
-@pytest.mark.parametrize(("page", "tool", "rest"), tool_commands())
+@pytest.mark.parametrize(("page", "tool", "rest"), page_commands())
 def test_a_command_parses(page, tool, rest, monkeypatch):
-    file = REPOSITORY / "tools" / f"{tool}.py"
-    assert file.is_file(), f"{page}: no tool {tool}"
-    arguments = shlex.split(re.sub(r"\s[|>&]+\s.*$|&$", "", rest).replace("...", ""))
-    parse = argparse.ArgumentParser.parse_args
-
-    def parse_and_stop(parser, args=None, namespace=None):
-        parse(parser, args, namespace)
-        raise Parsed
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
-    monkeypatch.setattr(sys, "argv", [str(file), *arguments])
-    spec = importlib.util.spec_from_file_location(f"docs_{tool}", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with pytest.raises(Parsed):
-        module.main()
-    if "--config-file" in arguments:
-        config = arguments[arguments.index("--config-file") + 1]
-        if "/" in config:  # else a placeholder
-            find_config(str(REPOSITORY / config) if config.startswith("configs/") else config)
+    assert (REPOSITORY / "tools" / f"{tool}.py").is_file(), f"{page}: no tool {tool}"
+    check_command(tool, rest, monkeypatch)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

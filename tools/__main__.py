@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ usage: ct-lesion JOB [ARGUMENTS]
 Find, segment and score lesions in chest CT. For research use only. Not for clinical use.
 
 jobs:"""
+START = """
+Start with a scan of your own; the page with the results is predictions/index.html:
+  ct-lesion predict scan.nii.gz
+Or, in a checkout, try all steps on synthetic CT: bash tools/quickstart.sh"""
 
 
 def find_jobs() -> dict[str, Path]:
@@ -32,7 +37,13 @@ def print_jobs() -> None:
     jobs = find_jobs()
     width = max(map(len, jobs))
     lines = [f"  {name:{width}}  {first_line(jobs[name])}" for name in sorted(jobs)]
-    print(USAGE, *lines, sep="\n")
+    print(USAGE, *lines, START, sep="\n")
+
+
+def as_jobs(text: str) -> str:
+    """A help text with ``ct-lesion JOB`` in place of ``python tools/FILE.py``."""
+    jobs = {file.stem: job for job, file in find_jobs().items()}
+    return re.sub(r"(?:python )?tools/(\w+)\.py", lambda m: f"ct-lesion {jobs[m[1]]}", text)
 
 
 def run_job(name: str) -> None:
@@ -46,6 +57,7 @@ def run_job(name: str) -> None:
         if package == "detectron2":
             sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
         sys.exit(f"Error: {error}. Is ct_lesion installed without its requirements?")
+    module.__doc__ = as_jobs(module.__doc__)  # its help
     if name == INSTALL:
         module.main()
     else:

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Install Detectron2 unless it can be imported already.
 
+Example:
+    python tools/install_detectron2.py
+
 Detectron2 has no release of its own name on the package index. This installs its republication
 sal-detectron2, after a check of its SHA-256, without three of its faults: a top-level package
 "tools", libraries compiled for Python 3.10 only, and wrong requirements. A Detectron2 that is
@@ -102,7 +105,8 @@ def corrected(name: str, data: bytes) -> bytes:
 
 def main() -> None:
     first, _, rest = __doc__.partition("\n\n")
-    argparse.ArgumentParser(description=first, epilog=rest).parse_args()
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=first, epilog=rest, formatter_class=form).parse_args()
     if folder := find_detectron2():
         print(f"Detectron2 is already installed and stays unchanged: {folder}")
         return

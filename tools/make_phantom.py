@@ -5,8 +5,8 @@ Examples:
     python tools/make_phantom.py --output datasets/phantom --size 256 --seed 0
     python tools/make_phantom.py --output phantom_scans --as dicom
 
-Slices are in the layouts of CNCB and COVIDx-CT, whole scans come with lesion masks. The same
-arguments always make the same files.
+Writes into DIR: slices in the layouts of CNCB and COVIDx-CT, or whole scans with lesion masks, and
+phantom.json with the arguments. The same arguments always make the same files.
 """
 
 import argparse

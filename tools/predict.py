@@ -9,10 +9,11 @@ Examples:
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder or zip of DICOM series, a folder of pictures (PNG,
 JPG, TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
 model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
-index.html, a page of all scans, and a folder a scan: summary.json, slices.csv, instances.json
-(COCO), lesions.nii.gz and lungs.nii.gz in the input's geometry, lesions.dcm (DICOM segmentation, if
-the input is DICOM), overlays/ and manifest.json. Slices are made of HU as the training images of
-the weights were (docs/inputs.md). Rerun the same command to resume.
+index.html, a page of all scans, and a folder a scan: report.png, summary.json, lesions.csv (each
+lesion of the scan, docs/lesions.md), detections.csv, slices.csv, instances.json (COCO),
+lesions.nii.gz, lesion_ids.nii.gz and lungs.nii.gz in the input's geometry, lesions.dcm (DICOM
+segmentation, if the input is DICOM), overlays/ and manifest.json. Slices are made of HU as the
+training images of the weights were (docs/inputs.md). Rerun the same command to resume.
 
 Exit code: 0 all scans are done, 2 wrong arguments, 3 all scans are done but slices of some are
 missing (incomplete), 130 interrupted, 10 + the number of failed scans. For research use only. Not

@@ -4,7 +4,8 @@
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
 
-Reads the files that tools/train_net.py wrote there; loads no weights.
+Reads the files that the evaluation left there and loads no weights. Writes predictions.png there,
+or the file of --output. For research use only. Not for clinical use.
 """
 
 import argparse

@@ -10,7 +10,7 @@ Example:
 
 Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Configs may differ in SEED and
 OUTPUT_DIR, and in the keys given to --may-differ, e.g. MODEL.WEIGHTS if each classifier starts from
-the segmenter of its own seed.
+the segmenter of its own seed. Prints the table; DIR gets it as seeds.json, seeds.csv and seeds.md.
 """
 
 import argparse

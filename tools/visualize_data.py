@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the training data: its ground truth, or the inputs that the network gets.
+"""Draw the training data: the ground truth, or the inputs of the network.
 
 Examples:
     python tools/visualize_data.py --config-file configs/segmentation/resnet18_t1.yaml \\

@@ -119,8 +119,8 @@ def measure_lesions(
 ) -> tuple[list[ScanLesion], list[list[int]]]:
     """Measure the lesions of a scan.
 
-    Lesions are numbered by decreasing volume, equal ones by place. A lesion without any pixel of
-    its own, hidden by others of higher scores, is left out.
+    Lesions are numbered by decreasing volume, equal ones by diameter, score and place. A lesion
+    without any pixel of its own, hidden by others of higher scores, is left out.
 
     Args:
         slices: the detections of each slice.
@@ -152,7 +152,9 @@ Parts = Sequence[tuple[int, Detection]]  # of a lesion: slices and detections
 def _rank(parts: Parts, stack: SliceStack) -> tuple:
     areas = np.array([part.area_px for _, part in parts])
     volume = areas @ stack.weights(np.array([index for index, _ in parts]))
-    return -round(float(volume), 6), parts[0][0], -max(part.score for _, part in parts)
+    longest, across = max(np.round(part.diameters, 3).tolist() for _, part in parts)
+    score = max(part.score for _, part in parts)
+    return -round(float(volume), 6), -longest, -across, -score, parts[0][0]
 
 
 def _measure(parts: Parts, stack: SliceStack) -> ScanLesion:

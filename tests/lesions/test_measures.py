@@ -110,6 +110,15 @@ def test_numbers_follow_the_volume() -> None:
     assert numbers == [[2], [2, 1]]
 
 
+def test_equal_volumes_are_numbered_by_diameter_in_every_orientation() -> None:
+    square, bar = box(0, 0, 4, 4), box(10, 10, 12, 18)
+    for order in ((1, 1), (-1, 1), (1, -1)):
+        here = [(mask[:: order[0], :: order[1]], 0.9, 0) for mask in (square, bar)]
+        for stack in ([here], [here[::-1]]):
+            lesions, _ = measured(stack, SliceStack((1, 1), [1], [0]))
+            assert [round(le.diameter_mm) for le in lesions] == [8, 5]
+
+
 @pytest.mark.parametrize(
     ("mask", "spacing", "expected"),
     [

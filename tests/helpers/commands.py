@@ -1,0 +1,58 @@
+"""Commands in pages and help texts: finding them, and parsing their arguments without a run."""
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+
+import pytest
+from tool_runs import TOOLS, load_tool
+
+from ct_lesion.config import find_config
+
+JOBS = {"audit": "audit_dataset", "train": "train_net"}
+STARTED_BY_OTHERS = re.compile(r"^(srun|torchrun|python -m torch\S*) .*?(?=tools/)")
+COMMAND = re.compile(
+    r"(?:python (?:-\S+ )*tools/(?P<file>\w+)\.py|ct-lesion (?P<job>[a-z][\w-]*))\b(?P<rest>.*)"
+)
+
+
+class Parsed(Exception):
+    """Ends a tool once its arguments are parsed."""
+
+
+def tool_commands(text: str) -> Iterator[tuple[str, str]]:
+    """Tool and arguments of each line that calls a tool, with the text's variables filled in.
+
+    Comments are left out.
+    """
+    for name, value in re.findall(r'^(\w+)="(.*)"$', text, flags=re.M):
+        text = re.sub(rf"\${name}\b", lambda _, value=value: value, text)
+    for line in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s#.*$|^#.*$", "", line).strip()
+        if match := COMMAND.search(STARTED_BY_OTHERS.sub("python ", line)):
+            job = (match["file"] or match["job"]).replace("-", "_")
+            yield JOBS.get(job, job), match["rest"].strip()
+
+
+def check_command(tool: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse the arguments as the tool does, and find the config that they name."""
+    arguments = shlex.split(re.sub(r"\s[|>&]+\s.*$|&$", "", rest).replace("...", ""))
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser, args=None, namespace=None):
+        parse(parser, args, namespace)
+        raise Parsed
+
+    module = load_tool(f"{tool}.py")
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        patch.setattr(sys, "argv", [f"{tool}.py", *arguments])
+        with pytest.raises(Parsed):
+            module.main()
+    if "--config-file" in arguments:
+        config = arguments[arguments.index("--config-file") + 1]
+        if "/" in config and not config.startswith("RUN/"):  # else a placeholder
+            checkout = TOOLS.parent / config
+            find_config(str(checkout) if config.startswith("configs/") else config)
