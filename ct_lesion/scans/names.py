@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str
     Names that differ only in case count as equal, because some file systems ignore case.
     """
     taken = {name.lower() for name in reserved}
-    unique = []
+    unique, numbers = [], Counter[str]()  # the last number tried, lest many equal names try all
     for name in names:
-        candidate, number = name, 1
+        candidate, key = name, name.lower()
         while candidate.lower() in taken:
-            number += 1
-            candidate = f"{name}-{number}"
+            numbers[key] = max(numbers[key], 1) + 1
+            candidate = f"{name}-{numbers[key]}"
         taken.add(candidate.lower())
         unique.append(candidate)
     return unique

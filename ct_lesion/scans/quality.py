@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from scipy import ndimage
 from ct_lesion.errors import DatasetError
 
 from .dicom.headers import DICOM_ENDINGS
-from .names import some_names
+from .names import MOST_NAMED, some_names
 from .scan import AIR_HU, LOWEST_UNPADDED_HU, UNREADABLE_FILES, QCFinding, Scan
 from .windows import DEFAULT_WINDOW, Window
 
@@ -61,22 +62,31 @@ def lost_slices(
         beside[path.parent].append(path)
     for path in folders:
         inside[path.parent].append(path)
-    return [
-        [*_lost_beside(slices, beside[slices[0].parent], inside[slices[0].parent])]
-        for slices in scans
-    ]
+    alike: dict[tuple[Path, frozenset[str]], dict[Path, None]] = {}  # once for all scans there
+    findings = []
+    for slices in scans:
+        place, endings = slices[0].parent, frozenset(map(_ending, slices))
+        if (place, endings) not in alike:
+            those = (path for path in beside[place] if _ending(path) in endings)
+            alike[place, endings] = dict.fromkeys(those)
+        findings.append([*_lost_beside(slices, alike[place, endings], inside[place])])
+    return findings
 
 
 def _lost_beside(
-    slices: Sequence[Path], files: Sequence[Path], folders: Sequence[Path]
+    slices: Sequence[Path], files: Mapping[Path, None], folders: Sequence[Path]
 ) -> Iterator[QCFinding]:
-    endings, own = {_ending(path) for path in slices}, {*slices} if files else ()
-    lost = [path for path in files if path not in own and _ending(path) in endings]
-    for paths, noun in ((lost, "file"), (folders, "folder")):
-        if paths:
+    own = {path for path in slices if path in files}
+    # only what is named is listed: many scans and many damaged files may share a folder
+    some = [*islice((path for path in files if path not in own), MOST_NAMED + 1)]
+    for count, paths, noun in (
+        (len(files) - len(own), some, "file"),
+        (len(folders), folders, "folder"),
+    ):
+        if count:
             yield QCFinding(
                 UNREADABLE_FILES,
-                f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} beside the slices cannot be "
+                f"{count} {noun}{'s' if count > 1 else ''} beside the slices cannot be "
                 f"read, so slices may be missing: {some_names(paths)}",
             )
 

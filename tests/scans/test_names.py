@@ -60,3 +60,16 @@ def test_a_number_of_any_length_has_its_place():
 
 def test_reserved_names_are_numbered():
     assert unique_names(["Index.html", "a"], ["index.html"]) == ["Index.html-2", "a"]
+
+
+def test_many_equal_names_are_numbered_without_trying_all_numbers():
+    tries = []
+
+    class Counted(str):
+        def __format__(self, form: str) -> str:
+            tries.append(self)
+            return str(self)
+
+    names = unique_names([Counted("ct") for _ in range(100)])
+    assert names == ["ct", *(f"ct-{number}" for number in range(2, 101))]
+    assert len(tries) == 99

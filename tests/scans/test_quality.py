@@ -1,9 +1,12 @@
 """Quality checks, each on the smallest scan that triggers it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from toy_scans import oblique_direction, toy_hu, write_volume
 
+from ct_lesion.scans import quality
 from ct_lesion.scans.array import scan_from_array
 from ct_lesion.scans.quality import sample_indices
 from ct_lesion.scans.scan import Scan
@@ -73,3 +76,17 @@ def test_samples_are_spread_and_distinct():
     assert sample_indices(1) == [0]
     assert sample_indices(3) == [0, 1, 2]
     assert sample_indices(100) == [10, 30, 50, 70, 90]
+
+
+def test_files_beside_many_scans_are_looked_at_once(monkeypatch):
+    seen = []
+    ending = quality._ending
+    monkeypatch.setattr(quality, "_ending", lambda path: seen.append(path) or ending(path))
+    scans = [[Path(f"ct/{number}.dcm")] for number in range(30)]
+    lost = [Path("ct/0.dcm"), *(Path(f"ct/lost{number}.dcm") for number in range(30))]
+    findings = quality.lost_slices(scans, lost, [])
+    assert len(seen) == len(scans) + len(lost)
+    messages = [finding.message for (finding,) in findings]
+    assert messages[0].startswith("30 files") and messages[1].startswith("31 files")
+    assert messages[0].endswith(": lost0.dcm, lost1.dcm, lost2.dcm, ...")
+    assert messages[1].endswith(": 0.dcm, lost0.dcm, lost1.dcm, ...")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
-import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID_dictionary
@@ -38,7 +39,7 @@ class Candidate:
         """Whether it has a position and an orientation."""
         return self.position is not None and self.orientation is not None
 
-    @property
+    @cached_property
     def size(self) -> tuple[object, object]:
         """Columns and rows."""
         return self.header.get("Columns"), self.header.get("Rows")
@@ -57,7 +58,7 @@ class Candidate:
             return "its ImageOrientationPatient differs"
         same = self.spacing is other.spacing or (
             None not in (self.spacing, other.spacing)
-            and np.allclose(self.spacing, other.spacing, rtol=1e-4)
+            and all(map(_alike, self.spacing, other.spacing))
         )
         return None if same else "its PixelSpacing differs"
 
@@ -65,7 +66,12 @@ class Candidate:
         """Whether both have an orientation and these differ."""
         if self.orientation is None or other.orientation is None:
             return False
-        return bool(np.abs(np.subtract(self.orientation, other.orientation)).max() > 1e-2)
+        pairs = zip(self.orientation, other.orientation, strict=True)
+        return any(abs(ours - theirs) > 1e-2 for ours, theirs in pairs)
+
+
+def _alike(ours: float, theirs: float) -> bool:
+    return math.isclose(ours, theirs, rel_tol=1e-4, abs_tol=1e-8)
 
 
 def candidate(image: DicomImage, header: pydicom.Dataset) -> Candidate:

@@ -29,6 +29,7 @@ from .values import text_of
 
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
 _FEW = 4  # files: a scout by its description only, or foreign images in a series
+_MOST_UNLIKE = 100  # kinds of image in a series; each file is compared with each kind
 _SINGLE_SLICES = 3  # series of one slice in a folder: more than chance
 
 
@@ -119,10 +120,17 @@ def _split(members: list[Candidate]) -> list[DicomSeries]:
     for file in members:
         fitting = (group for group in alike if file.difference(group[0]) is None)
         group = next(fitting, None)
-        if group is None:
+        if group is not None:
+            group.append(file)
+        elif len(alike) < _MOST_UNLIKE:
             alike.append([file])
         else:
-            group.append(file)
+            fault = (
+                f"{file.image}: {file.difference(members[0])}, and the images of its series are of "
+                f"more than {_MOST_UNLIKE} sizes, orientations or pixel spacings. Put the files of "
+                "each scan into a separate folder, without the others."
+            )
+            return [_series(members, fault=fault, damaged=True)]
     parts = [part for group in alike for part in _acquisitions(group)]
     largest = max(parts, key=lambda part: (part[0][0].fault is None, len(part[0])))
     main, _ = largest

@@ -11,9 +11,11 @@ from pydicom.uid import (
     MRImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
-from toy_scans import all_values, toy_hu, write_series, write_volume
+from toy_scans import all_values, toy_hu, toy_phase, write_series, write_slices, write_volume
 
 from ct_lesion.errors import DatasetError
+from ct_lesion.scans.dicom import grouping
+from ct_lesion.scans.dicom.candidates import Candidate
 from ct_lesion.scans.dicom.values import check_image_tags
 from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans, open_scan
@@ -178,3 +180,18 @@ def test_a_table_of_hu_is_refused():
     header.ModalityLUTSequence = [Dataset()]
     with pytest.raises(InvalidDicomError, match="ModalityLUTSequence"):
         check_image_tags("a.dcm", header)
+
+
+def test_a_series_of_images_that_are_all_different_is_refused_early(tmp_path, monkeypatch):
+    slices = toy_phase(toy_hu(16), 1)
+    for number, ds in enumerate(slices):
+        ds.PixelSpacing = [1 + number / 10] * 2
+    compared = []
+    difference = Candidate.difference
+    monkeypatch.setattr(
+        Candidate, "difference", lambda a, b: compared.append(a) or difference(a, b)
+    )
+    monkeypatch.setattr(grouping, "_MOST_UNLIKE", 2)
+    with pytest.raises(DatasetError, match=r"its PixelSpacing differs, .* more than 2 sizes"):
+        open_scan(write_slices(tmp_path / "ct", slices))
+    assert len(compared) <= 4
