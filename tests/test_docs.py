@@ -28,8 +28,14 @@ def page_commands() -> list[tuple[str, str, str]]:
         (page.name, *command)
         for page in PAGES
         for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), flags=re.S)
-        for command in tool_commands(block)
+        for command in tool_commands(without_variables(block))
     ]
+
+
+def without_variables(block: str) -> str:
+    for name, value in re.findall(r'^(\w+)="(.*?)"$', block, flags=re.M | re.S):
+        block = block.replace(f"${name}", value)
+    return block
 
 
 @pytest.mark.parametrize(("page", "tool", "rest"), page_commands())

@@ -1,65 +1,19 @@
-"""COVIDCTMaskNet: what it outputs, what learns, what stays, and that every shipped config builds.
+"""COVIDCTMaskNet: what it outputs, what learns and what stays.
 
 Shapes: B images, N RoIs an image, C classes, H x W pixels.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from detectron2.config import CfgNode
 from detectron2.export import TracingAdapter
-from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from toy_classifiers import DETECTOR, N, make_inputs, make_model, train_step
 
-from ct_lesion import get_config_file, load_config
 from ct_lesion.modeling import COVIDCTMaskNet
+from ct_lesion.modeling.classifier import classification_loss
 from ct_lesion.modeling.roi_batch import box_outputs
-
-N = 16
-SMALL = ["MODEL.DEVICE", "cpu", "MODEL.ROI_BATCH.SIZE", N, "MODEL.CLASSIFIER.WIDTH", 32]
-SMALL += ["MODEL.RPN.PRE_NMS_TOPK_TEST", 200, "MODEL.RPN.POST_NMS_TOPK_TEST", 60]
-DETECTOR = ("backbone", "proposal_generator", "roi_heads")
-LEAVES = sorted(
-    path.stem for path in Path(get_config_file("classification/resnet18.yaml")).parent.iterdir()
-)
-
-
-def make_cfg(*overrides: object, leaf: str = "resnet18_t2") -> CfgNode:
-    return load_config(f"classification/{leaf}.yaml", [*SMALL, *overrides])
-
-
-def make_model(*overrides: object, leaf: str = "resnet18_t2") -> COVIDCTMaskNet:
-    """Random weights, larger than the initial ones, so that regions differ in score and place."""
-    torch.manual_seed(0)
-    model = build_model(make_cfg(*overrides, leaf=leaf))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(("cls_score.weight", "bbox_pred.weight", "objectness_logits.weight")):
-                parameter.mul_(30)
-        for norm in (m for m in model.modules() if isinstance(m, _BatchNorm)):
-            norm.running_mean.normal_(std=0.1)
-    return model
-
-
-def make_inputs(*sizes: tuple[int, int]) -> list[dict]:
-    generator = torch.Generator().manual_seed(5)
-    return [
-        {"image": torch.randint(256, (3, *size), generator=generator).float(), "label": i % 3}
-        for i, size in enumerate(sizes)
-    ]
-
-
-def train_step(model: nn.Module, inputs: list[dict]) -> torch.Tensor:
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learning, lr=1e-2)
-    loss = model(inputs)["loss_cls"]
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +238,7 @@ def test_gradient_is_that_of_the_whole_detector() -> None:
     proposals, _ = model.proposal_generator(images, features, None)
     (outputs,) = box_outputs(model.roi_heads, features, proposals)
     rows = model.roi_batch.rows(outputs, model.roi_batch.rank(outputs))
-    model._loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
+    classification_loss(model.classifier(rows[None]), torch.tensor([item["label"]])).backward()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             torch.testing.assert_close(actual[name], parameter.grad, atol=1e-5, rtol=1e-3)
@@ -297,73 +251,3 @@ def test_labels_are_checked() -> None:
         model([{"image": item["image"]}])
     with pytest.raises(ValueError, match=r"\[3\].*NUM_CLASSES is 3"):
         model([item | {"label": 3}])
-
-
-# ---- building -----------------------------------------------------------------------------------
-# Trainable: S, and scale and shift of each BatchNorm channel on the main path (3,904 channels in
-# ResNet18, 7,616 in ResNet34). Total: the published count less 516 rows of a background box.
-COUNTS = {
-    "resnet18": (14_742_499 - 516, 592_387 + 2 * 3_904),
-    "resnet18_t1": (6_283_235 - 516, 592_387 + 2 * 1_856),
-    "resnet18_t2": (4_150_755 - 516, 592_387 + 2 * 832),
-    "resnet34": (24_850_659 - 516, 592_387 + 2 * 7_616),
-    "resnet34_t1": (11_670_755 - 516, 592_387 + 2 * 4_544),
-    "resnet34_t2": (4_815_587 - 516, 592_387 + 2 * 1_472),
-    "resnet50": (31_469_027 - 516, None),
-}
-
-
-@pytest.mark.parametrize("leaf", LEAVES)
-def test_every_shipped_config_builds(leaf: str) -> None:
-    cfg = load_config(f"classification/{leaf}.yaml", ["MODEL.DEVICE", "cpu"])
-    source = load_config(f"segmentation/{leaf}.yaml")
-    assert f"{source.OUTPUT_DIR}/model_best.safetensors" == cfg.MODEL.WEIGHTS
-    assert f"output/classification/{leaf}" == cfg.OUTPUT_DIR
-    for node in ("BACKBONE", "RESNETS", "FPN", "ANCHOR_GENERATOR", "RPN", "ROI_HEADS"):
-        assert cfg.MODEL[node] == source.MODEL[node]
-    assert cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH == 50 * 3000
-    assert (cfg.SOLVER.OPTIMIZER, cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS) == ("Adam", 1e-5, ())
-    assert cfg.SOLVER.WEIGHT_DECAY == cfg.SOLVER.WEIGHT_DECAY_NORM == 1e-3
-    assert cfg.SOLVER.WARMUP_ITERS == 0
-    assert (cfg.MODEL.ROI_BATCH.SIZE == 256) == leaf.startswith("resnet50")
-    model = build_model(cfg)
-    assert isinstance(model, COVIDCTMaskNet)
-    assert not any("mask" in name for name, _ in model.named_modules())
-    if leaf in COUNTS:
-        total, trainable = COUNTS[leaf]
-        assert sum(p.numel() for p in model.parameters()) == total
-        learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert trainable is None or learning == trainable
-        assert trainable is None or round(learning / 1e6, 1) == 0.6
-
-
-def test_only_s_learns_without_batchnorm() -> None:
-    overrides = ["MODEL.DEVICE", "cpu", "MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none"]
-    model = build_model(load_config("classification/resnet18_t2.yaml", overrides))
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 592_387
-
-
-def test_a_segmentation_model_loads_into_it() -> None:
-    torch.manual_seed(1)
-    cfg = load_config("segmentation/resnet18_t2.yaml", ["MODEL.DEVICE", "cpu"])
-    segmentation = build_model(cfg).state_dict()
-    model = make_model()
-    result = model.load_state_dict(segmentation, strict=False)
-    assert {name.split(".")[0] for name in result.missing_keys} == {"classifier"}
-    assert {name.split(".")[1] for name in result.unexpected_keys} == {"mask_head"}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ["MODEL.CLASSIFIER.TRAIN_BATCHNORM", "all"],
-            "MODEL.CLASSIFIER.TRAIN_BATCHNORM is 'all', expected one of affine, none",
-        ),
-        (["MODEL.MASK_ON", True], "MODEL.MASK_ON is True"),
-        (["MODEL.RESNETS.NORM", "FrozenBN"], "MODEL.RESNETS.NORM to BN"),
-    ],
-)
-def test_contradicting_keys_are_named(overrides: list, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_model(make_cfg(*overrides))
