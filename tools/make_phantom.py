@@ -104,7 +104,8 @@ def main() -> None:
     write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
     try:
         # the delay: no bar before an error message
-        with tqdm(total=spec.patients, unit="patient", desc="phantom", delay=0.2) as bar:
+        options = {"unit": "patient", "desc": "phantom", "delay": 0.2}
+        with tqdm(total=spec.patients, disable=None, **options) as bar:
             manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
     except (ValueError, FileExistsError) as error:
         raise UserError(str(error)) from error
