@@ -137,14 +137,15 @@ def is_classifier(cfg: CfgNode) -> bool:
 def get_config_file(name: str) -> str:
     """Path of a shipped config, e.g. ``get_config_file("segmentation/resnet18_t1.yaml")``.
 
-    An installed package holds the configs inside it, a checkout beside it.
+    An installed package holds the configs inside it, a checkout beside it. The name may begin with
+    ``configs/``, as paths in a checkout do.
 
     Raises:
         ConfigError: no such config; the message lists those that exist.
     """
     for root in _config_roots():
-        if (root / name).is_file():
-            return str(root / name)
+        if (file := root / name.removeprefix("configs/")).is_file():
+            return str(file)
     raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(_config_names())}")
 
 

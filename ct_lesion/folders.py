@@ -55,6 +55,18 @@ def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> 
         )
 
 
+def is_given(path: Path) -> bool:
+    """Whether there is a file of this name.
+
+    Raises:
+        OSError: there is something else: a folder, a pipe, a socket, a device, a broken link.
+    """
+    if not os.path.lexists(path):
+        return False
+    check_regular(path)
+    return True
+
+
 def check_regular(path: str | Path) -> None:
     """Refuse what is not a file: reading a pipe waits for ever, reading a device never ends.
 

@@ -78,6 +78,12 @@ def test_each_segmentation_config_has_a_classification_config():
     assert names[0] - {"public_ct_resnet18_t1.yaml"} == names[1]
 
 
+def test_a_shipped_config_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "segmentation/resnet18_t1.yaml"
+    assert get_config_file(f"configs/{name}") == get_config_file(name)
+
+
 def test_an_unknown_config_lists_those_that_exist():
     with pytest.raises(ConfigError, match=r"segmentation/resnet18_t1\.yaml"):
         get_config_file("segmentation/resnet19.yaml")

@@ -8,12 +8,9 @@ Examples:
 
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder or zip of DICOM series, a folder of pictures (PNG,
 JPG, TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
-model ships with ct_lesion (docs/model_zoo.md); its licence excludes commercial use. DIR gets
-index.html, a page of all scans, and a folder a scan: report.png, summary.json, lesions.csv (each
-lesion of the scan, docs/lesions.md), detections.csv, slices.csv, instances.json (COCO),
-lesions.nii.gz, lesion_ids.nii.gz and lungs.nii.gz in the input's geometry, lesions.dcm (DICOM
-segmentation, if the input is DICOM), overlays/ and manifest.json. Slices are made of HU as the
-training images of the weights were (docs/inputs.md). Rerun the same command to resume.
+model ships with ct_lesion; its licence excludes commercial use. DIR gets index.html, a page of all
+scans, and a folder a scan: summary.json, lesions.csv, report.png, label volumes and more, see
+docs/predict.md. Rerun the same command to resume.
 
 Exit code: 0 all scans are done, 2 wrong arguments, 3 all scans are done but slices of some are
 missing (incomplete), 130 interrupted, 10 + the number of failed scans. For research use only. Not
@@ -65,10 +62,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--series-uid", action="append", metavar="UID", help=text)
     text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
     add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
-    text = (
-        "auto: find the lungs of scans in HU; none; or a mask of the lungs, or a folder of masks "
-        "named like the scans (default: %(default)s; docs/lungs.md)"
-    )
+    text = "find them in scans in HU, or a mask, or a folder of masks named like the scans"
     add("--lungs", default="auto", metavar="auto|none|VOLUME", help=text)
     text = "masks of the five lobes instead, for the severity score of COVID-19"
     add("--lobes", type=Path, metavar="VOLUME", help=text)
@@ -76,10 +70,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("results").add_argument
     text = "lesions with a higher score count (default: TEST.PAPER_SCORE_THRESH, 0.75)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
-    text = (
-        "the class of a scan is that of the mean logits of the K slices with the highest region "
-        "scores; 0 averages all slices (default: %(default)s)"
-    )
+    text = "the K highest-scored slices say the scan's class; 0: all (default: %(default)s)"
     add("--top-slices", type=int, default=DEFAULT_TOP_SLICES, metavar="K", help=text)
     text = "keep detections outside the lungs, which are dropped where the lungs are known"
     add("--keep-outside", action="store_true", help=text)
@@ -98,13 +89,8 @@ def predict(args: argparse.Namespace, arguments: list[str]) -> None:
     sources = console.find_scans_to_predict(args.inputs, reading, args.output)
     names = [source.name for source in sources]
     lungs = LungSource.of_options(args.lungs, args.lobes, args.keep_outside, names)
-    segmenter = load_segmenter(
-        args.segmentation,
-        device=args.device,
-        score_thresh=args.score_thresh,
-        config_file=args.config_file,
-        overrides=args.opts,
-    )
+    config = {"config_file": args.config_file, "overrides": args.opts, "device": args.device}
+    segmenter = load_segmenter(args.segmentation, score_thresh=args.score_thresh, **config)
     classifier = args.classifier and load_classifier(args.classifier, device=args.device)
     predictor = LesionPredictor(
         segmenter, classifier, batch_size=args.batch_size, top_slices=args.top_slices
@@ -122,8 +108,7 @@ def main() -> None:
     if min(batch_size, args.processes) < 1 or args.top_slices < 0:
         raise UserError("--batch-size and --processes must be 1 or more, --top-slices 0 or more.")
     on_gpu = args.device is None or args.device.startswith("cuda")
-    task = (args, sys.argv[1:])
-    launch(predict, args.processes, args=task, on_gpu=on_gpu, advice=ADVICE)
+    launch(predict, args.processes, args=(args, sys.argv[1:]), on_gpu=on_gpu, advice=ADVICE)
 
 
 if __name__ == "__main__":

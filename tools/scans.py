@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""List the DICOM series in files, folders and zips, and which of them can be read.
+"""List the DICOM series in files, folders and zips, and which can be read.
 
 Examples:
     python tools/scans.py dicom_folder

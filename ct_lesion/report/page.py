@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_new
 from ct_lesion.folders import check_replaceable
 from ct_lesion.json_files import without_nan
@@ -62,6 +63,8 @@ def check_output(output: Path, overwrite: bool) -> None:
     Raises:
         UserError: the folder holds other files, or a report that may not be overwritten.
     """
+    if any(output.glob("*/manifest.json")):  # a report replaces its folder as a whole
+        raise UserError(f"{output}: holds predictions of scans. Choose another folder.")
     check_replaceable(output, PAGE, "report", overwrite)
 
 

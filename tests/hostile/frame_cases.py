@@ -83,12 +83,12 @@ FRAMES: dict[str, tuple[Callable[[Path], Path], str]] = {
                                     "DISTORTED") for g in ds.PerFrameFunctionalGroupsSequence]),
         "distorted image"),
     "Rows of 65535": (_tag(Rows=65535, Columns=65535), "65535 x 65535"),
-    "half the pixels": (_edited(lambda ds: setattr(ds, "PixelData", ds.PixelData[:6144])),
+    "half of the frames": (_edited(lambda ds: setattr(ds, "PixelData", ds.PixelData[:6144])),
                         "cut off"),
     "cut off in the pixels": (_bytes(_half), "cut off"),
     "cut off in compressed pixels": (_bytes(_half, RLELossless), "cut off"),
     "two million items": (_bytes(_many_items), "items of sequences"),
-    "3 MB of zeros behind the pixels": (_bytes(lambda d: d + bytes(3 << 20)), "bytes behind"),
+    "3 MB of zeros behind the frames": (_bytes(lambda d: d + bytes(3 << 20)), "bytes behind"),
 }  # fmt: skip
 
 SAYS = "cannot be read|holds no image|cannot be decoded|modality unknown|HU|orientation|Rescale"

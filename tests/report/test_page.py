@@ -70,6 +70,14 @@ def test_other_folders_are_never_replaced(output):
     assert (output / "thesis.tex").read_text() == "years of work"
 
 
+def test_predictions_beside_an_earlier_report_are_not_replaced(output):
+    write_report(output, "One", sections(), {})
+    (output / "scan").mkdir()
+    (output / "scan/manifest.json").touch()
+    with pytest.raises(UserError, match="holds predictions of scans"):
+        write_report(output, "Two", sections(), {}, overwrite=True)
+
+
 def test_a_failure_leaves_only_the_earlier_report(output):
     write_report(output, "One", sections(), {})
     broken = Section("third", "Third", [Picture("bad", Figure(), "", {"no": object()})])

@@ -29,7 +29,7 @@ from ct_lesion.evaluation.lesion_evaluator import (
 )
 from ct_lesion.evaluation.mask_ap import patients_of
 from ct_lesion.evaluation.segmentation_metrics import best_of_each_image
-from ct_lesion.folders import check_regular
+from ct_lesion.folders import check_regular, is_given
 from ct_lesion.json_files import read_json
 
 from .run_checks import ADVICE, CLASSIFICATION, EVALUATION, SEGMENTATION, RunError, read_object
@@ -161,7 +161,7 @@ def read_classification(folder: Path) -> ClassificationResult:
 
 
 def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
-    if not path.is_file():
+    if not is_given(path):
         return None
     try:
         batches = RoIBatches.load(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ct_lesion.errors import UserError
+from ct_lesion.folders import is_given
 from ct_lesion.json_files import NUMBER, form_problem, read_json
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
@@ -55,7 +56,7 @@ CLASSIFICATION = {
 
 
 def read_object(path: Path, form: dict, optional: bool = False) -> dict:
-    if optional and not path.is_file():
+    if optional and not is_given(path):
         return {}
     content = read_json(path, dict, RunError, ADVICE)
     check_form(path, content, form)

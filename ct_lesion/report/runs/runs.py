@@ -22,6 +22,7 @@ from ct_lesion.engine.setup import read_config
 from ct_lesion.errors import printable, reason
 from ct_lesion.evaluation.classification import PREDICTIONS_FILE
 from ct_lesion.evaluation.lesion_evaluator import RESULTS_FILE
+from ct_lesion.folders import is_given
 
 from .results import (
     ClassificationResult,
@@ -146,8 +147,8 @@ def _load_run(folder: Path, name: str) -> Run:
         cfg,
         read_object(folder / TRAINING_RECORD, TRAINING, optional=True),
         curves,
-        {p.name: read_segmentation(p) for p in evaluations if (p / RESULTS_FILE).is_file()},
-        {p.name: read_classification(p) for p in evaluations if (p / PREDICTIONS_FILE).is_file()},
+        {p.name: read_segmentation(p) for p in evaluations if is_given(p / RESULTS_FILE)},
+        {p.name: read_classification(p) for p in evaluations if is_given(p / PREDICTIONS_FILE)},
         notes if unusable else [],
     )
     if not run.segmentation and not run.classification:
@@ -165,7 +166,7 @@ def _read_curves(path: Path) -> tuple[list[dict[str, float]], int]:
     A line that a killed process left incomplete, or without an iteration, is skipped.
     """
     curves, unusable = [], 0
-    if path.is_file():
+    if is_given(path):
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             line = None
             with contextlib.suppress(ValueError, RecursionError):

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -134,3 +135,20 @@ def test_a_config_in_the_training_record_that_cannot_be_read_names_the_file(clas
     (run,) = load_runs([folder])
     with pytest.raises(RunError, match=r"training.json: its config cannot be read"):
         run.training_cfg  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training.json",
+        "metrics.json",
+        "inference/covidx_ct_test/predictions.csv",
+        "inference/covidx_ct_test/roi_batches.npz",
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_named_and_not_read(classification_run, name):
+    folder = classification_run()
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        load_runs([folder])
