@@ -27,7 +27,8 @@ train() {
   shift 2
   python tools/train_net.py --config-file "$config" OUTPUT_DIR "$OUT/$name" "$@" 2>&1 |
     tee "$OUT/$name.console.txt" |
-    { grep --line-buffered -E 'eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of' || true; } |
+    awk '/eta: |ETA=/ && n++ % 4 { next }
+         /eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of/ { print; fflush() }' |
     sed -u -E 's/^\[[^]]*\]: +//; s/ last_time.*lr:/ lr:/' ||
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }
@@ -39,8 +40,11 @@ prepare_classes() {
     lists+=("--$name-list" "$OUT/phantom/covidx/${name}_COVIDx_CT.txt")
   done
   python tools/prepare_covidx_ct.py --image-root "$OUT/phantom/covidx" "${lists[@]}" \
-    --per-class "$SLICES_PER_CLASS" --output "$OUT/datasets/covidx_ct"
+    --per-class "$SLICES_PER_CLASS" --output "$OUT/datasets/covidx_ct" | only '^dataset| all '
 }
+
+# only PATTERN: the lines of a tool that a first run needs.
+only() { grep -E "$1" || true; }
 
 # show NAME FIRST LAST: prints the part of a run's log between two patterns.
 show() { sed -n "/$2/,/$3/p" "$OUT/$1.console.txt" | sed -E 's/^.*\[[0-9/ :]+ [a-z0-9_.]+\][^:]*: //'; }
@@ -63,14 +67,14 @@ main() {
 
   step "2/8 lesion and classification datasets, split by patient"
   python tools/prepare_cncb.py "$OUT/phantom/ct_lesion_seg" --output "$OUT/datasets/cncb" \
-    --mask-types merge --min-area 25 --split-fractions 0.75 0 0.25 --overwrite
+    --mask-types merge --min-area 25 --split-fractions 0.75 0 0.25 --overwrite |
+    only '^(split|train|test) '
   prepare_classes
 
   step "3/8 training and evaluating the segmenter"
   train segmentation configs/quick/segmentation.yaml
 
   step "4/8 its results on held-out patients"
-  show segmentation 'Evaluation results for bbox' '^|  *[0-9]'
   show segmentation 'Evaluation results for segm' '^|  *[0-9]'
   show segmentation 'Table 2' 'false detections'
   python tools/show_predictions.py "$OUT/segmentation/inference/cncb_lesion_test"
@@ -85,7 +89,7 @@ main() {
 
   step "7/8 the report"
   python tools/report.py "$OUT/segmentation" "$OUT/classification" --output "$OUT/report" \
-    --overwrite
+    --overwrite | only 'report.html'
 
   step "8/8 predicting a whole scan from DICOM files"
   python tools/make_phantom.py --as dicom --output "$OUT/scans" --overwrite \
@@ -96,12 +100,15 @@ main() {
 
   step "done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
   cat <<TEXT
-Pictures, not for clinical use:  $OUT/segmentation/inference/cncb_lesion_test/predictions.png
-Report, not for clinical use:    $OUT/report/report.html
-Scan, not for clinical use:      $OUT/predictions/index.html
-Segmentation run:                $OUT/segmentation
-Classification run:              $OUT/classification
-Synthetic CT and datasets:       $OUT/phantom, $OUT/datasets
+Open, not for clinical use:
+  $OUT/predictions/index.html    the predicted scan
+  $OUT/report/report.html        tables and figures of both runs
+  $OUT/segmentation/inference/cncb_lesion_test/predictions.png
+Runs: $OUT/segmentation, $OUT/classification; data: $OUT/phantom, $OUT/datasets
+Next (source $venv/bin/activate):
+  ct-lesion predict my_scan      lesions in a scan of yours, with the model that ships
+  docs/finetune.md               train that model further on slices of yours
+  docs/README.md                 everything else
 TEXT
 }
 
