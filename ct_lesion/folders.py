@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .errors import UserError
+from .errors import UserError, reason
 
 
 def walk_folder(
@@ -59,11 +59,14 @@ def is_given(path: Path) -> bool:
     """Whether there is a file of this name.
 
     Raises:
-        OSError: there is something else: a folder, a pipe, a socket, a device, a broken link.
+        UserError: there is something else: a folder, a pipe, a socket, a device, a broken link.
     """
     if not os.path.lexists(path):
         return False
-    check_regular(path)
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
     return True
 
 

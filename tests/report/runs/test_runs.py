@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from ct_lesion.errors import UserError
 from ct_lesion.report.runs.results import choose_test, choose_validation
 from ct_lesion.report.runs.run_checks import RunError
 from ct_lesion.report.runs.runs import load_runs
@@ -150,5 +151,5 @@ def test_a_pipe_in_place_of_a_file_is_named_and_not_read(classification_run, nam
     folder = classification_run()
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    with pytest.raises(OSError, match="is a pipe or a device"):
+    with pytest.raises(UserError, match="is a pipe or a device"):
         load_runs([folder])
