@@ -21,14 +21,23 @@ TEXT
 
 step() { printf '\n== %s\n' "$*"; }
 
+# thin_out: every fourth line of progress, and all others, as they come.
+thin_out() {
+  local line count=0
+  while IFS= read -r line; do
+    if [[ "$line" == *eta:* || "$line" == *ETA=* ]] && ((count++ % 4)); then continue; fi
+    printf '%s\n' "$line"
+  done
+}
+
 # train NAME CONFIG [KEY VALUE ...]: the log goes to a file, its progress lines to the terminal.
 train() {
   local name="$1" config="$2"
   shift 2
   python tools/train_net.py --config-file "$config" OUTPUT_DIR "$OUT/$name" "$@" 2>&1 |
     tee "$OUT/$name.console.txt" |
-    awk '/eta: |ETA=/ && n++ % 4 { next }
-         /eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of/ { print; fflush() }' |
+    { grep --line-buffered -E 'eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of' || true; } |
+    thin_out |
     sed -u -E 's/^\[[^]]*\]: +//; s/ last_time.*lr:/ lr:/' ||
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }

@@ -121,7 +121,9 @@ class LesionEvaluator(COCOEvaluator):
         return results
 
     def _without_detections(self, task: str, img_ids: list[int] | None) -> dict[str, float]:
-        """Detectron2's metrics: 0 where there are lesions, NaN elsewhere. It says NaN for all."""
+        """Metrics of a run without detections: 0 where there are lesions, NaN elsewhere.
+
+        Detectron2 reports NaN for all of them."""
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
             evaluation = COCOeval(self._coco_api, no_results(self._coco_api), task)
             if img_ids is not None:
