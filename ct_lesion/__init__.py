@@ -8,7 +8,7 @@ datasets in Detectron2's registries. It changes no global config:
 import warnings
 from typing import TYPE_CHECKING
 
-from .library_warnings import silence_library_warnings
+from .warning_filters import silence_library_warnings
 
 try:
     silence_library_warnings()

@@ -19,7 +19,7 @@ MOST_FILES = 15  # in a folder, beside __init__.py
 
 GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pictures"}
 GROUND |= {"command_line", "config_values", "folders", "csv_cells", "zip_files"}
-GROUND |= {"library_warnings"}
+GROUND |= {"warning_filters"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
     "config_values": set(),

@@ -3,7 +3,7 @@ import warnings
 
 import torch
 
-from ct_lesion.library_warnings import silence_library_warnings
+from ct_lesion.warning_filters import silence_library_warnings
 
 
 def test_only_the_known_texts_are_silenced(caplog) -> None:
