@@ -18,8 +18,8 @@ PACKAGE = REPOSITORY / "ct_lesion"
 MOST_FILES = 15  # in a folder, beside __init__.py
 
 GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pictures"}
-GROUND |= {"command_line", "config_values", "folders", "csv_cells", "zip_files"}
-GROUND |= {"warning_filters"}
+GROUND |= {"command_line", "config_values", "folders", "csv_cells", "warning_filters"}
+GROUND |= {"zip_files"}
 # What a room may import directly, beside the ground and what those rooms may import.
 MAY_IMPORT = {
     "config_values": set(),
