@@ -255,7 +255,7 @@ def _short(value: Any) -> str:
 
 
 def _batch_problems(cfg: CfgNode) -> list[str]:
-    """Check the product of regions, channels and pixels that a box or mask head computes at once."""
+    """Check the product of regions, channels and pixels that a box or mask head holds at once."""
     heads = {
         "MODEL.ROI_BOX_HEAD": ("MODEL.RPN.POST_NMS_TOPK_TEST", cfg.MODEL.RPN.POST_NMS_TOPK_TEST, 1),
         "MODEL.ROI_MASK_HEAD": (
