@@ -43,7 +43,7 @@ def read_json(
     except (ValueError, MemoryError) as reason:
         raise error(f"{path}: is damaged ({reason}). {advice}") from None
     if not isinstance(content, kind):
-        what = _KINDS.get(type(content), type(content).__name__)
+        what = _KINDS.get(type(content), f"a {type(content).__name__}")
         raise error(f"{path}: is damaged (holds {what}, not {_KINDS[kind]}). {advice}")
     return content
 

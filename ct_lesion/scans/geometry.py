@@ -178,10 +178,12 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
     for what, numbers in (
         ("spacing", geometry.spacing),
         ("origin", geometry.origin),
-        ("axis direction", geometry.direction),
+        ("axes", geometry.direction),
     ):
         if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST_NUMBER:
-            raise DatasetError(f"{path}: its {what} is unusable: {tuple(numbers)}. {_REPAIR}")
+            raise DatasetError(
+                f"{path}: its header has unusable {what}: {tuple(numbers)}. {_REPAIR}"
+            )
     if min(geometry.spacing) <= 0:
         spacing = tuple(geometry.spacing)
         raise DatasetError(f"{path}: its spacing is {spacing} mm, not above 0. {_REPAIR}")
