@@ -73,7 +73,7 @@ class TrainedModel:
 
     @property
     def score_thresh(self) -> float:
-        """Lesions with a score above it are predicted."""
+        """Detections with a score above it are kept."""
         return self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
 
 
@@ -90,7 +90,7 @@ def load_segmenter(
     Args:
         path: checkpoint, or ``ct_lesion://NAME``; default: the model that ships with ct_lesion.
         device: "cpu", "cuda", ...; default: a GPU if there is one.
-        score_thresh: lesions with a score above it are predicted; default:
+        score_thresh: detections with a score above it are kept; default:
             ``TEST.PAPER_SCORE_THRESH``.
         config_file: default: the config in the checkpoint.
         overrides: alternating config keys and values.
