@@ -17,23 +17,32 @@ COMMAND = re.compile(
     r"(?:python (?:-\S+ )*tools/(?P<file>\w+)\.py|ct-lesion (?P<job>[a-z][\w-]*))\b(?P<rest>.*)"
 )
 
+VARIABLE = r'^(\w+)="(.*?)"$'
+
 
 class Parsed(Exception):
     """Stops a tool after it has parsed its arguments."""
 
 
 def tool_commands(text: str) -> Iterator[tuple[str, str]]:
-    """Tool and arguments of each line that calls a tool, with the text's variables filled in.
-
-    Comments are left out.
-    """
-    for name, value in re.findall(r'^(\w+)="(.*)"$', text, flags=re.M):
-        text = re.sub(rf"\${name}\b", lambda _, value=value: value, text)
-    for line in text.replace("\\\n", " ").splitlines():
-        line = re.sub(r"\s#.*$|^#.*$", "", line).strip()
+    """Tool and arguments of each line that calls a tool."""
+    for line in command_lines(text):
         if match := COMMAND.search(LAUNCHER.sub("python ", line)):
             job = (match["file"] or match["job"]).replace("-", "_")
             yield JOBS.get(job, job), match["rest"].strip()
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """The commands of a shell text, each on one line, with its variables filled in.
+
+    Comments, assignments and empty lines are left out.
+    """
+    for name, value in re.findall(VARIABLE, text, flags=re.M | re.S):
+        text = re.sub(rf"\${name}\b", lambda _, value=value: value, text)
+    text = re.sub(VARIABLE, "", text, flags=re.M | re.S)
+    for line in text.replace("\\\n", " ").splitlines():
+        if line := re.sub(r"\s#.*$|^#.*$", "", line).strip():
+            yield line
 
 
 def check_command(tool: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
