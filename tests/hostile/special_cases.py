@@ -11,9 +11,7 @@ from cases import LOADED, Case
 from run_cases import RUN, write_run
 from toy_scans import toy_grey, toy_hu, write_pictures, write_series
 
-SPECIAL = (
-    "pipe|device|not a file|no such file|does not exist|not found|No such file|no slices|No shipped"
-)
+SPECIAL = "pipe|device|not a file|no such file|does not exist|not found|No such file|no slices"
 
 
 def special_files(place: Callable[[Path], Path]) -> Callable[[Path], list[Path]]:
