@@ -245,15 +245,16 @@ def _description(path: str | Path) -> dict[str, str]:
 
 
 def describe_models(models: Sequence[TrainedModel], score_thresh: float) -> dict[str, str]:
-    """The models, for the page."""
+    """Facts about the models, by the labels that the page shows."""
     facts = {}
-    for kind, model in zip(("segmentation", "classification"), models, strict=False):
-        # the file name alone is often the same
-        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+    for kind, model in zip(("Segmentation", "Classification"), models, strict=False):
+        # the folder too, because file names such as model_best.safetensors are often the same
+        name = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        facts[f"{kind} model"] = name
         if model.about:
-            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} training data"] = model.about.trained_on
             facts[f"{kind} licence"] = model.about.licence
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
-        facts[f"{kind} images, window"] = model.window.label
-    facts["lesions from score"] = f"{score_thresh:g}"
+        facts[f"{kind} window"] = model.window.label
+    facts["Score threshold"] = f"{score_thresh:g}"
     return facts

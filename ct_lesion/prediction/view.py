@@ -195,4 +195,4 @@ def view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
         return None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
     first = {name: extra for name, extra in windows.items() if extra == window}
-    return (first or {"as the segmenter saw it": window}) | windows
+    return (first or {"model input": window}) | windows

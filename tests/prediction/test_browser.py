@@ -187,7 +187,7 @@ def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
 
     # the table of lesions: a click goes to the largest slice and marks the lesion everywhere
     row = "#lesions tbody tr"
-    assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "ml", "mm"]
+    assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "Vol. ml", "Size mm"]
     assert page.texts(f"{row} td:nth-child(4)") == ["26 × 13"] * 2
     page.find("#lesions th:nth-child(3) button").click()
     page.find("#lesions th:nth-child(3) button").click()
@@ -255,7 +255,7 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     page.find("#scans a").click()
     page.wait_for_slice(1)
     assert page.find("h1").text == HOSTILE
-    assert page.texts(".caution li") == [MARKUP]
+    assert page.texts(".notes li") == [MARKUP]
     facts = page.facts()
     assert facts["Source"] == MARKUP and facts["Voxel"] == "size unknown"
     assert "Class" not in facts and not page.driver.find_elements(By.CSS_SELECTOR, ".probabilities")
@@ -294,6 +294,14 @@ def test_a_missing_scan_is_said(page):
     page.open("#scan=nobody")
     assert page.find("[role=alert]").text == "This page has no scan named nobody."
     assert len(page.names()) == 5
+
+
+def test_the_table_of_lesions_fits_beside_the_image(page):
+    page.open_scan(LONG)
+    width, needed = page.run(
+        "const box = document.querySelector('.found'); return [box.clientWidth, box.scrollWidth]"
+    )
+    assert needed <= width < page.find(".stage").rect["width"]
 
 
 def test_nothing_is_wider_than_a_phone(page):

@@ -26,11 +26,11 @@ function button(text, attributes = {}) {
   return element("button", { type: "button", ...attributes }, text);
 }
 
-/** A number with the given decimals; a dash for null. */
+/** A number with the given decimals, never −0; a dash for null. */
 function number(value, decimals = 0) {
   if (value === null || value === undefined) return NOTHING;
   const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
-  return value.toLocaleString("en", options).replace(/^-/, "−");
+  return value.toLocaleString("en", options).replace(/^-(?=0(\.0+)?$)/, "").replace(/^-/, "−");
 }
 
 function probability(value) {
@@ -64,7 +64,7 @@ function certainty(summary) {
 /** Date and model in a line; the footer has all facts. */
 function madeBy() {
   const [model] = Object.entries(page.model);
-  const data = page.model["segmentation trained on"];
+  const data = page.model["Segmentation training data"];
   return element("p", { class: "soft made" },
     `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : "")
       + (data ? `, trained on ${data}` : ""));

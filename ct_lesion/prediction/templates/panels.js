@@ -35,10 +35,10 @@ function lungFacts({ lesion_share: shares, lesion_share_of_thirds: thirds, volum
   const facts = Object.entries(shares ?? {}).map(([side, share]) => {
     const { upper, middle, lower } = thirds?.[side] ?? {};
     const volume = volumes?.[side] ?? null;
-    return [names[side], `${percent(share)} lesion`
+    return [names[side], `lesion in ${percent(share)}`
       + (volume === null ? "" : ` of ${number(volume)} ml`)
       + (upper === undefined ? ""
-        : `; upper third ${percent(upper)}, middle ${percent(middle)}, lower ${percent(lower)}`)];
+        : ` (upper third ${percent(upper)}, middle ${percent(middle)}, lower ${percent(lower)})`)];
   });
   return (severity ?? null) === null ? facts : [...facts, ["Severity score", `${severity} of 25`]];
 }
@@ -70,11 +70,14 @@ function projections(summary, go) {
         "The scan in one picture (report.png)") : null));
 }
 
-function scanNotes(summary) {
-  const found = remarks(summary);
-  if (!found.length) return null;
-  return element("ul", { class: "caution", "aria-label": "Notes on this scan" },
-    found.map((text) => element("li", {}, text)));
+/** The warnings about a scan, then the notes. */
+function scanRemarks(summary) {
+  const list = (attributes, texts) => texts.length
+    ? element("ul", attributes, texts.map((text) => element("li", {}, text))) : null;
+  return [
+    list({ class: "caution", "aria-label": "Warnings about this scan" }, warnings(summary)),
+    list({ class: "notes", "aria-label": "Notes on this scan" }, summary.notes),
+  ].filter((made) => made !== null);
 }
 
 /** The lesions of the current slice; hovering or focusing a lesion highlights it in the image. */
@@ -135,7 +138,9 @@ function lineSample(style) {
       "stroke-dasharray": style.dashes.join(" ") || "none" }));
 }
 
+/** The line styles of the classes; null if there is only one class. */
 function legend(summary) {
+  if (summary.lesion_class_names.length < 2) return null;
   return element("ul", { class: "legend", "aria-label": "Lines" },
     summary.lesion_class_names.map((name) =>
       element("li", {}, lineSample(classStyle(name, summary.lesion_class_names)), name)));

@@ -35,7 +35,7 @@ class ScanView {
         element("a", { href: "#", id: "back" }, "← All scans"), neighbours(this.summary.scan)),
       element("h1", { id: "title", tabindex: "-1" }, this.summary.scan),
       madeBy(),
-      scanNotes(this.summary),
+      scanRemarks(this.summary),
       element("div", { class: "columns" },
         element("div", { class: "picture" }, this.toolbar(), this.stage.root,
           element("div", { class: "under" }, this.readout, legend(this.summary)),
@@ -60,7 +60,7 @@ class ScanView {
     this.toggle = button("Contours", { id: "contours", "aria-pressed": "true", disabled: none,
       title: "Show or hide contours (C)", onclick: () => this.toggleContours() });
     this.windows = this.view.windows.map((w) => button(w.name.replaceAll("_", " "), {
-      title: w.level === null ? "Grey values of the input"
+      title: w.level === null ? "Grey values of the model's input"
         : `Level ${number(w.level)} HU, width ${number(w.width)} HU (W)`,
       disabled: this.view.windows.length === 1, onclick: () => this.setWindow(w) }));
     return element("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },

@@ -23,8 +23,12 @@ const columns = ALL_COLUMNS.filter(
 
 const table = { column: columns[0], descending: false, filter: "", scrolled: 0 };
 
+function warnings(summary) {
+  return summary.qc.map((finding) => `Warning: ${finding.message}`);
+}
+
 function remarks(summary) {
-  return [...summary.qc.map((found) => `Warning: ${found.message}`), ...summary.notes];
+  return [...warnings(summary), ...summary.notes];
 }
 
 function scanCell(summary) {
