@@ -28,6 +28,7 @@ RUN_BY = {  # the test file that runs a tool
     "prepare_covidx_ct": "tools/test_prepare_covidx_ct.py",
     "prepare_volumes": "tools/test_prepare_volumes.py",
     "report": "tools/test_report.py",
+    "scans": "scans/test_listing.py",
     "show_predictions": "tools/test_train_net.py",
     "summarize_seeds": "tools/test_summarize_seeds.py",
     "train_net": "tools/test_train_net.py",
