@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""List the DICOM series in files, folders and zips, and whether each can be read.
+"""List DICOM series in files, folders and zips, and whether each can be read.
 
 Examples:
     python tools/scans.py dicom_folder
     python tools/scans.py export.zip --json series.json
     python tools/predict.py dicom_folder --series-uid 1.2.840.113619.2.55.3
 
-Prints a row per series: number, slices, distance between slices, slice thickness, pixel size,
-kernel, PatientID and description; then the UID, and whether the series is accepted or why it is
-refused. Several series of one patient are often reconstructions of the same scan with different
-kernels or thicknesses; predict's --series-uid selects one. Only headers are read, so predict may
-still refuse a series that is accepted here for its pixels. PatientIDs and descriptions are printed
-as they are in the files, so the output may identify patients.
+INPUT is a DICOM file, a zip, a folder of these, or a glob pattern. Prints for each series its
+number, slices, slice spacing, thickness, pixel size, kernel, patient and description, then its UID
+and, if it is refused, the reason. Several series of one patient are often reconstructions of the
+same scan with other kernels or thicknesses; choose one with --series-uid of tools/predict.py. Only
+headers are read, so a series that is accepted here may still be refused for its pixels. Names and
+IDs of patients are printed as they are in the files.
 """
 
 import argparse
@@ -26,8 +26,7 @@ from ct_lesion.scans.listing import list_series, table
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    text = "DICOM file, folder, zip of DICOM files or glob pattern"
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=text)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="where to look, see below")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the list as JSON")
     return parser.parse_args(arguments)
 

@@ -24,9 +24,9 @@ def add_window_options(add: argparse._ActionsContainer, purpose: str) -> None:
     add.add_argument("--window-level", type=float, metavar="HU", help=text)
     text = "full width of the custom window"
     add.add_argument("--window-width", type=float, metavar="HU", help=text)
-    text = "clip limit of OpenCV's CLAHE (8 x 8 tiles) after the window (default: no CLAHE)"
+    text = "clip limit of OpenCV's CLAHE (8 x 8 tiles), applied after the window (default: none)"
     add.add_argument("--window-clahe", type=float, metavar="LIMIT", help=text)
-    text = "after CLAHE, shrink larger slices to this shorter side (default: no shrinking)"
+    text = "shorter side to which larger slices are finally shrunk (default: not shrunk)"
     add.add_argument("--window-side", type=int, metavar="PX", help=text)
 
 
