@@ -107,7 +107,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans/a", "--lungs", "none.nii"], "none.nii: no such file or folder"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
         (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
-        (["--opts", "SEED", "1", "scans"], "scans: was taken for a KEY of --opts"),
+        (["--opts", "SEED", "1", "scans"], "scans: was read as a KEY of --opts"),
         (["--opts", "SEED", "1"], "No INPUT"),
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),
