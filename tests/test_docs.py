@@ -1,7 +1,7 @@
 """README and docs: links lead somewhere, commands are tested, and the index lists every page.
 
-Every command of a shell block is listed here: with the test that runs its tool on toy data (its own
-arguments are parsed, and its config is looked up), or with the reason why no test runs it.
+Every command in a shell block is parsed, and its config is looked up. RUN_BY names the test that
+runs its tool on toy data, NOT_RUN why no test runs it.
 """
 
 import re
@@ -11,15 +11,8 @@ import pytest
 from commands import check_command, command_lines, tool_commands
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    path
-    for path in [
-        *REPOSITORY.glob("*.md"),
-        *REPOSITORY.glob("docs/*.md"),
-        *REPOSITORY.glob("datasets/*.md"),
-        *REPOSITORY.glob("ct_lesion/weights/*.md"),
-    ]
-)
+FOLDERS = (".", "docs", "datasets", "ct_lesion/weights")
+PAGES = sorted(page for folder in FOLDERS for page in (REPOSITORY / folder).glob("*.md"))
 
 RUN_BY = {  # the test file that runs a tool
     "analyze_model": "tools/test_analyze_model.py",
@@ -35,6 +28,7 @@ RUN_BY = {  # the test file that runs a tool
     "prepare_covidx_ct": "tools/test_prepare_covidx_ct.py",
     "prepare_volumes": "tools/test_prepare_volumes.py",
     "report": "tools/test_report.py",
+    "scans": "scans/test_listing.py",
     "show_predictions": "tools/test_train_net.py",
     "summarize_seeds": "tools/test_summarize_seeds.py",
     "train_net": "tools/test_train_net.py",
@@ -53,7 +47,7 @@ NOT_RUN = {  # the start of a command: why no test runs it
     "for ": "repeats commands that are listed",
     "done": "ends a loop",
 }
-NOT_RUN_AS_WRITTEN = {  # an argument: why its tool is run without it, or with a smaller value
+NOT_RUN_AS_WRITTEN = {  # an argument: why tests run its tool without it, or with a smaller value
     "--num-gpus 8": "needs 8 GPUs; tests/tools/test_train_net_processes.py runs two processes",
     "--num-machines 2": "needs two machines; tests/engine/test_launch.py starts two on one",
     "--processes 8": "tests/tools/test_predict_processes.py runs two processes",
@@ -132,7 +126,7 @@ def test_the_index_lists_every_page():
         assert page.name == "README.md" or f"]({page.name})" in index, page.name
 
 
-def test_the_readme_is_read_in_a_minute():
+def test_the_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text("utf-8").splitlines()) <= 150
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Check datasets for leaks between splits, damaged files and shortcuts.
+"""Check datasets for leaks between splits, damaged files, wrong masks and shortcuts.
 
-INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO's, or one
-of tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT's, a training sample, or a lesion
-split), or a folder (CNCB's image/ and mask/, CNCB's classes, or scans of any kind). IMAGES is the
-image folder of a json file or list. Inputs of the same GROUP belong together; two groups must share
-no patient, scan or image. An input without GROUP= is its own group.
+INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO, or
+written by tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT list, training sample or lesion
+split), or a folder (CNCB's image/ and mask/, CNCB's class folders, or scans of any kind). IMAGES is
+the image folder of a json file or list. Inputs of the same GROUP may overlap; two groups must not
+share a patient, scan or image. An input without GROUP= is its own group.
 
 Examples:
     python tools/audit_dataset.py train=cncb_lesion_train test=cncb_lesion_test
@@ -33,7 +33,7 @@ from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
 from ct_lesion.files import locked_folder
 
-FOUND = 10  # exit code
+FAILED = 10  # exit code
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,14 +63,14 @@ def parse_arguments() -> argparse.Namespace:
         help="measure recall and precision of the copy search on copies of N of the images, e.g. "
         "200 (default: %(default)s, no trial)",
     )
-    add("--seed", type=int, default=0, help="of resampling and trial (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of resampling and trial (default: %(default)s)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     if args.trial < 0:
-        raise UserError("--trial must be 0 or more.")
+        raise UserError(f"--trial must be 0 or more, not {args.trial}.")
     options = AuditOptions(
         same_numbers=args.same_numbers,
         images=not args.no_images,
@@ -88,7 +88,7 @@ def main() -> None:
         print(f"not checked: {'; '.join(checks)}: {why}")
     print(verdict(audit))
     print("Written:", *paths, sep="\n  ")
-    sys.exit(FOUND if audit.fails(args.strict) else 0)
+    sys.exit(FAILED if audit.fails(args.strict) else 0)
 
 
 if __name__ == "__main__":

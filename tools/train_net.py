@@ -63,7 +63,8 @@ def parse_arguments() -> argparse.Namespace:
         "on a GPU as far as torch can; slower (docs/faults.md)"
     )
     add("--deterministic", action="store_true", help=text)
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to change")
+    text = "config keys to change, after all options"
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=text)
     return parser.parse_args()
 
 

@@ -52,12 +52,12 @@ def test_shrunk_slices_give_masks_and_boxes_in_pixels_of_the_scan(predictor, hu)
     scale = np.array([64 / 43, 48 / 32, 64 / 43, 48 / 32])
     for ours, theirs in zip(found.slices, expected.slices, strict=True):
         assert ours.logits == theirs.logits
-        boxes = {le.score: np.array(le.box) for le in ours.lesions}
-        for lesion in theirs.lesions:
-            np.testing.assert_allclose(boxes[lesion.score], lesion.box * scale, atol=1e-3)
-        for lesion in ours.lesions:
-            rows, columns = np.nonzero(lesion.mask)
-            x0, y0, x1, y1 = lesion.box
+        boxes = {d.score: np.array(d.box) for d in ours.detections}
+        for d in theirs.detections:
+            np.testing.assert_allclose(boxes[d.score], d.box * scale, atol=1e-3)
+        for d in ours.detections:
+            rows, columns = np.nonzero(d.mask)
+            x0, y0, x1, y1 = d.box
             assert x0 - 1 <= columns.min() and columns.max() <= x1
             assert y0 - 1 <= rows.min() and rows.max() <= y1
 
@@ -81,7 +81,7 @@ def test_each_model_gets_its_own_slices(predictor, hu):
 def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
     ours = trained_on(predictor, SHRUNK, SHRUNK)
     scan = scan_from_array(hu, is_hu=True)
-    prediction, grey = next(s for s in ours.predict_slices(scan) if s[0].lesions)
+    prediction, grey = next(s for s in ours.predict_slices(scan) if s[0].detections)
     assert grey.shape == (48, 64)
     logits = ours.score_map(scan, grey)
     assert logits.shape == (48, 64)
@@ -96,8 +96,8 @@ def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
         (EQUALISED, EQUALISED, True, "given window level 1023.5[^;]* limit 7$", False),
         (UNKNOWN, WINDOWS["bone"], True, r"given window bone \(level 400, width 1800\)$", False),
         (UNKNOWN, None, True, r"does not record .*: the window lung .* is a guess", True),
-        (EQUALISED, None, False, "images were made with the window .* must be alike", False),
-        (UNKNOWN, None, False, "does not record .* must be alike", False),
+        (EQUALISED, None, False, "images were made with the window .* made in the same way", False),
+        (UNKNOWN, None, False, "does not record .* made in the same way", False),
     ],
 )
 def test_remarks_say_how_slices_are_made(predictor, hu, trained, given, is_hu, text, is_warning):

@@ -1,4 +1,4 @@
-// The table of a scan's lesions: a click goes to a lesion's largest slice and marks it.
+// The table of a scan's lesions; a click on a row goes to the lesion's largest slice and marks it.
 
 const LESION_COLUMNS = [
   { name: "No.", value: (le) => le.number },
@@ -28,7 +28,7 @@ function placeOf({ lung, third }) {
 }
 
 class LesionTable {
-  /** chosen(lesion): the user clicks on a lesion. */
+  /** chosen(lesion): the user clicks on a row. */
   constructor(summary, chosen) {
     this.lesions = summary.lesion_list;
     this.classNames = summary.lesion_class_names;
@@ -45,12 +45,12 @@ class LesionTable {
     this.root = this.lesions.length === 0 ? null
       : element("section", { class: "panel", "aria-label": "Lesions of the scan" },
         element("h2", {}, `${plural(this.lesions.length, "lesion")} in this scan`),
-        element("div", { class: "table found" }, element("table", { id: "lesions" },
+        element("div", { class: "table lesion-table" }, element("table", { id: "lesions" },
           element("thead", {}, this.head), this.body)));
     this.fill();
   }
 
-  /** A column is shown if it has values; the class only if the model has several. */
+  /** Whether to show a column: if it has values, and the class if the model has several classes. */
   applies(column, summary) {
     if (column.name === "No.") return true;
     if (column.name === "Class" && summary.lesion_class_names.length < 2) return false;

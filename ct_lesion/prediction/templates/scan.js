@@ -9,15 +9,15 @@ class ScanView {
     this.window = this.windowNamed(windowName);
     this.stage = new Stage(view, {
       moved: (steps) => this.go(this.index + steps),
-      pointed: (lesion, x, y) => {
-        if (lesion === null) this.stage.rest();
-        else this.stage.highlight(lesion, x, y);
-        this.list.mark(lesion);
+      pointed: (detection, x, y) => {
+        if (detection === null) this.stage.rest();
+        else this.stage.highlight(detection, x, y);
+        this.list.mark(detection);
       },
     });
     this.curve = new AreaCurve(this.slices, this.summary, (slice) => this.go(slice));
-    this.list = new LesionList(this.summary, (lesion) =>
-      lesion === null ? this.stage.rest() : this.stage.highlight(lesion));
+    this.list = new DetectionList(this.summary, (detection) =>
+      detection === null ? this.stage.rest() : this.stage.highlight(detection));
     this.lesions = new LesionTable(this.summary, (lesion) => this.choose(lesion));
     this.bars = this.summary.probabilities === null ? null : new ProbabilityBars(this.summary);
     this.readout = element("p", { class: "readout", id: "readout" });
@@ -81,7 +81,8 @@ class ScanView {
     this.index = clamp(index, 0, this.slices.length - 1);
     const slice = this.slices[this.index];
     const label = `Slice ${this.index + 1} of ${this.slices.length}`;
-    const found = slice.lesions.length ? `${plural(slice.lesions.length, "lesion")}, ${area(slice)}` : "no lesion";
+    const found = slice.lesions.length
+      ? `${plural(slice.lesions.length, "detection")}, ${area(slice)}` : "no lesion";
     this.slider.value = this.index + 1;
     this.slider.setAttribute("aria-valuetext", `${label}, ${found}`);
     this.readout.replaceChildren(element("b", {}, label),
@@ -124,7 +125,7 @@ class ScanView {
     if (slice !== undefined) this.go(slice);
   }
 
-  /** Go to the largest slice of a lesion, and mark it; the second time, unmark it. */
+  /** Go to the largest slice of a lesion and mark it; unmark it if it is marked already. */
   choose(lesion) {
     const again = this.stage.selected === lesion.number;
     this.stage.selected = again ? null : lesion.number;
