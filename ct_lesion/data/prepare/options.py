@@ -130,8 +130,8 @@ def _window_file(folder: Path) -> Path | None:
         found = [info for info in archive.infolist() if _WINDOW_MEMBER.fullmatch(info.filename)]
     if len(found) > 1 or any(info.file_size > _LARGEST_WINDOW_FILE for info in found):
         raise DatasetError(
-            f"{folder}: {found[0].filename!r:.80} is one of several {WINDOW_FILE}, or too large. Keep "
-            "one beside image/ and mask/."
+            f"{folder}: {found[0].filename!r:.80} is one of several {WINDOW_FILE}, or too large. "
+            "Keep one beside image/ and mask/."
         )
     return folder / found[0].filename if found else None
 
