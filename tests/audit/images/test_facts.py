@@ -140,7 +140,7 @@ def test_a_jpeg_with_a_thousand_scans_is_rejected(tmp_path: Path, image: np.ndar
     whole = path.read_bytes()
     scan = whole[whole.rfind(b"\xff\xda") : -2]
     path.write_bytes(whole[:-2] + scan * 1000 + b"\xff\xd9")
-    assert read_image_facts(path).problem == "is a JPEG of 1001 scans"
+    assert read_image_facts(path).problem == "is a JPEG of 1001 scans: save it as PNG"
 
 
 def test_wrong_modes_are_decoded_and_reported(tmp_path: Path, image: np.ndarray) -> None:
