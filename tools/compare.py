@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Compare the lesion masks of any programs with the same truth.
+"""Compare the lesion masks of any programs with one ground truth.
 
 Example:
     python tools/compare.py --truth masks ct_lesion=predictions nnU-Net=nnunet_output \\
         --values truth=2,3 --output comparison
 
 MASKS is a folder of volumes (NIfTI, NRRD, MetaImage) named like the patients, the output folder of
-predict.py, a folder with a folder of PNG masks for each patient, or, for a single patient, a volume
-or a folder of PNG masks. Masks are compared in space and must lie on the truth's grid, in any order
-of axes. DIR gets report.html, report.json, tables/ and figures/: Dice, lesions found, false lesions
-and volume errors, with intervals over patients and paired differences (docs/compare.md).
+predict.py, or a folder with a subfolder of PNG masks per patient. For a single patient, it can also
+be a volume or a folder of PNG masks. Masks must lie on the truth's grid, in any order of axes. DIR
+gets report.html, report.json, tables/ and figures/ with Dice, lesions found, false lesions and
+volume errors, with intervals over patients and paired differences (docs/compare.md).
 For research use only. Not for clinical use.
 """
 
@@ -40,17 +40,15 @@ def parse_arguments() -> argparse.Namespace:
     add("--truth", type=Path, required=True, metavar="MASKS", help="the true masks")
     text = "output folder (default: %(default)s)"
     add("--output", type=Path, default="comparison", metavar="DIR", help=text)
-    text = (
-        "values that are lesions in the masks of NAME, or of truth; repeatable (default: all but 0)"
-    )
+    text = "values of lesions in the masks of NAME or truth; repeatable (default: all but 0)"
     add("--values", action="append", default=[], metavar="NAME=VALUE,...", help=text)
     text = "count only lesions of at least this many pixels (default: all)"
     add("--min-area", type=int, default=0, metavar="PX", help=text)
-    text = "leave out patients that a set of masks lacks, instead of stopping"
+    text = "leave out patients that a set of masks lacks, instead of failing"
     add("--common", action="store_true", help=text)
-    text = "of the bootstrap over patients (default: %(default)s)"
+    text = "resamples of the bootstrap over patients (default: %(default)s)"
     add("--resamples", type=int, default=RESAMPLES, metavar="N", help=text)
-    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace an earlier comparison")
     return parser.parse_args()
 
@@ -63,15 +61,18 @@ def mask_sets(args: argparse.Namespace) -> list[MaskSet]:
         if not equals or not name or not path:
             raise UserError(f"{item}: give NAME=MASKS, e.g. nnU-Net=nnunet_output.")
         if name in paths:
-            raise UserError(f"{item}: the name {name} is taken. Give each program its own name.")
+            raise UserError(f"{item}: {name} is already used. Give each program its own name.")
         if Path(path).resolve() == args.truth.resolve():
-            raise UserError(f"{item}: is the truth itself.")
+            raise UserError(f"{item}: is the truth itself. Give the masks of a program.")
         paths[name] = Path(path)
     values: dict[str, frozenset[int]] = {}
     for item in args.values:
         name, _, listed = item.partition("=")
         if name not in paths or name in values:
-            raise UserError(f"--values {item}: give each of {', '.join(paths)} at most once.")
+            problem = "is given twice" if name in values else "is not a set of masks"
+            raise UserError(
+                f"--values {item}: {name} {problem}. Give each of {', '.join(paths)} at most once."
+            )
         numbers = listed.split(",")
         if not all(n.isdecimal() and n.isascii() and 0 < int(n) < 2**16 for n in numbers):
             raise UserError(f"--values {item}: give NAME=VALUE,... with whole numbers above 0.")
@@ -91,7 +92,7 @@ def main() -> None:
         paths = write_report(
             args.output, report.title, report.sections, report.facts, overwrite=args.overwrite
         )
-    for section in report.sections[:-1]:  # the patients are on the page
+    for section in report.sections[:-1]:  # the patients are only on the page
         for table in section.of(Table):
             print(f"\n{table.title}")
             print(tabulate(table.shown(), headers=table.shown_columns(), disable_numparse=True))

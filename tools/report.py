@@ -9,7 +9,7 @@ Examples:
 Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Segmentation and
 classification runs can be combined; runs of the same kind are compared on the same slices. DIR gets
 report.html (a single file that needs no network), report.json with every number, tables/ and
-figures/. A temperature is fitted if the validation set was evaluated too:
+figures/. A temperature is fitted if the validation set was evaluated too, e.g. by:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
 For research use only. Not for clinical use.
@@ -55,21 +55,26 @@ def parse_arguments() -> argparse.Namespace:
         default=defaults.resamples,
         help="resamples of the bootstrap over patients (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of bootstrap and samples")
     parser.add_argument(
-        "--metadata", type=Path, help="CSV of subgroups with a column file, scan or patient"
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        help="seed of the bootstrap and of the samples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metadata", type=Path, help="CSV file with a column file, scan or patient, and subgroups"
     )
     parser.add_argument(
         "--subgroup",
         nargs="+",
         default=(),
         metavar="COLUMN",
-        help="columns of --metadata",
+        help="columns of --metadata that hold subgroups",
     )
     parser.add_argument(
         "--no-models",
         action="store_true",
-        help="load no checkpoints; leaves out Figure 2 and the importance of regions",
+        help="load no checkpoints, and leave out Figure 2 and the importance of regions",
     )
     return parser.parse_args()
 
@@ -77,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if bool(args.metadata) != bool(args.subgroup):
-        raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
+        raise UserError("--metadata and --subgroup need each other. Give a file and its columns.")
     if args.resamples < 1 or args.per_class < 1 or args.seed < 0:
         raise UserError("--resamples and --per-class must be 1 or more, --seed 0 or more.")
     if not 0 <= args.score_thresh < 1:

@@ -4,8 +4,8 @@
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
 
-Reads the files that the evaluation left there and loads no weights. Writes predictions.png there,
-or the file of --output. For research use only. Not for clinical use.
+Reads the files of the evaluation and loads no weights. Writes predictions.png into the folder, or
+the file given by --output. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -36,12 +36,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument("folder", type=Path, help="inference/<dataset> of a run")
     parser.add_argument("--dataset", help="registered name (default: the folder's name)")
-    parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")
+    parser.add_argument("--count", type=int, default=6, help="slices drawn (default: %(default)s)")
     parser.add_argument(
         "--score-thresh",
         type=float,
         default=0.5,
-        help="lowest score drawn (default: 0.5)",
+        help="detections above this score are drawn (default: %(default)s)",
     )
     parser.add_argument(
         "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
 def _read_slice(path: Path) -> np.ndarray:
     image = read_grey(path)
     if image is None:
-        raise DatasetError(f"{path}: is missing or not a readable picture.")
+        raise DatasetError(f"{path}: is missing or not a readable picture. Restore the file.")
     return image
 
 
@@ -61,9 +61,9 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results}: is missing. Evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results}: does not exist. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
-        raise DatasetError(f"{name} is not a registered dataset. Name one with --dataset.")
+        raise DatasetError(f"{name} is not a registered dataset. Give its name with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
