@@ -135,6 +135,8 @@ def read_config(config_file: str, overrides: list[str], job: Job = "prediction")
         )
     try:
         cfg = load_config(config_file, overrides)
+    except ConfigError:
+        raise
     except NOT_A_CONFIG as error:
         reason = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
         raise ConfigError(f"{where}: {reason}") from None

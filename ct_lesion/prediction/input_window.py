@@ -38,23 +38,24 @@ def with_window_remarks(scan: Scan, models: Sequence[TrainedModel]) -> Scan:
         remarks = remarks[:1]
     else:
         kinds = ("segmenter", "classifier")
-        remarks = [(f"{kind}: {text}", w) for kind, (text, w) in zip(kinds, remarks, strict=True)]
-    return replace(
-        scan,
-        notes=[*scan.notes, *(text for text, is_warning in remarks if not is_warning)],
-        qc=[
-            *(QCFinding(UNRECORDED, text) for text, is_warning in remarks if is_warning),
-            *_findings(scan, models),
-        ],
-    )
+        remarks = [
+            (text and f"{kind}: {text}", is_warning)
+            for kind, (text, is_warning) in zip(kinds, remarks, strict=True)
+        ]
+    notes = [text for text, is_warning in remarks if text and not is_warning]
+    warnings = [QCFinding(UNRECORDED, text) for text, is_warning in remarks if is_warning]
+    return replace(scan, notes=[*scan.notes, *notes], qc=[*warnings, *_findings(scan, models)])
 
 
-def _remark(scan: Scan, model: TrainedModel) -> tuple[str, bool]:
-    """What is known about the slices of a model, and whether it is a warning."""
+def _remark(scan: Scan, model: TrainedModel) -> tuple[str | None, bool]:
+    """What the user must know about the slices of a model, and whether it is a warning.
+
+    ``None`` if they are made as the training images were.
+    """
     trained = f"the model's training images were made with the window {model.window.label}"
     unrecorded = "the model does not record how its training images were made of HU"
     if scan.window is not None:
-        text = f"slices were made of the scan with the given window {scan.window.label}"
+        text = f"slices were made with the given window {scan.window.label}"
         differs = model.window.is_known and model.window != scan.window
         return (f"{text}, but {trained}" if differs else text), False
     if not scan.is_hu:
@@ -63,10 +64,7 @@ def _remark(scan: Scan, model: TrainedModel) -> tuple[str, bool]:
             False,
         )
     if model.window.is_known:
-        return (
-            f"slices were made of HU as for training, with the window {model.window.label}",
-            False,
-        )
+        return None, False
     return (
         f"{unrecorded}: the window {DEFAULT_WINDOW.label} is a guess, and results are wrong if the "
         "training images were made otherwise. Say with --window how they were made"

@@ -49,11 +49,11 @@ def detection_table(
     """
     rows = [
         [
-            *(prediction.index, number or None, class_names[le.class_index], le.score, *le.box),
-            *(le.area_px, in_mm2(le.area_px, spacing_mm)),
+            *(prediction.index, number or None, class_names[found.class_index], found.score),
+            *(*found.box, found.area_px, in_mm2(found.area_px, spacing_mm)),
         ]
         for prediction, here in zip(slices, numbers, strict=True)
-        for le, number in zip(prediction.lesions, here, strict=True)
+        for found, number in zip(prediction.detections, here, strict=True)
     ]
     return csv_table(DETECTION_COLUMNS, rows)
 

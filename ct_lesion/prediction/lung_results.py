@@ -47,12 +47,12 @@ class LungResults:
         if hull is None or self._source.keep_outside:
             return prediction
         kept = [
-            lesion
-            for lesion in prediction.lesions
-            if hull.contains_part_of(lesion.mask, prediction.index)
+            detection
+            for detection in prediction.detections
+            if hull.contains_part_of(detection.mask, prediction.index)
         ]
-        self._dropped += len(prediction.lesions) - len(kept)
-        return replace(prediction, lesions=tuple(kept))
+        self._dropped += len(prediction.detections) - len(kept)
+        return replace(prediction, detections=tuple(kept))
 
     def add(self, index: int, lesion: np.ndarray) -> None:
         """Count the lesion (H, W) bool of a slice."""

@@ -73,7 +73,7 @@ class TrainedModel:
 
     @property
     def score_thresh(self) -> float:
-        """Lesions with a score above it are predicted."""
+        """Detections with a score above it are kept."""
         return self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
 
 
@@ -90,7 +90,7 @@ def load_segmenter(
     Args:
         path: checkpoint, or ``ct_lesion://NAME``; default: the model that ships with ct_lesion.
         device: "cpu", "cuda", ...; default: a GPU if there is one.
-        score_thresh: lesions with a score above it are predicted; default:
+        score_thresh: detections with a score above it are kept; default:
             ``TEST.PAPER_SCORE_THRESH``.
         config_file: default: the config in the checkpoint.
         overrides: alternating config keys and values.
@@ -245,15 +245,16 @@ def _description(path: str | Path) -> dict[str, str]:
 
 
 def describe_models(models: Sequence[TrainedModel], score_thresh: float) -> dict[str, str]:
-    """The models, for the page."""
+    """Facts about the models, by the labels that the page shows."""
     facts = {}
-    for kind, model in zip(("segmentation", "classification"), models, strict=False):
-        # the file name alone is often the same
-        facts[kind] = model.about.name if model.about else "/".join(model.path.parts[-2:])
+    for kind, model in zip(("Segmentation", "Classification"), models, strict=False):
+        # the folder too, because file names such as model_best.safetensors are often the same
+        name = model.about.name if model.about else "/".join(model.path.parts[-2:])
+        facts[f"{kind} model"] = name
         if model.about:
-            facts[f"{kind} trained on"] = model.about.trained_on
+            facts[f"{kind} training data"] = model.about.trained_on
             facts[f"{kind} licence"] = model.about.licence
         facts[f"{kind} weights, SHA-256"] = model.weights_sha256
-        facts[f"{kind} images, window"] = model.window.label
-    facts["lesions from score"] = f"{score_thresh:g}"
+        facts[f"{kind} window"] = model.window.label
+    facts["Score threshold"] = f"{score_thresh:g}"
     return facts

@@ -35,7 +35,7 @@ from .lung_results import LungResults
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
 from .scan_summary import SliceMeasures, measure_slice, summarise_scan
-from .slices import SlicePrediction, lesions_of
+from .slices import SlicePrediction, detections_of
 
 SMALLEST_DEFAULT_BATCH = 4
 
@@ -72,7 +72,7 @@ class ScanPrediction:
             labels, lung = s.label_mask(*self.scan.shape[1:]), found.slice(s.index)
             measures.append(measure_slice(labels, lung))
             found.add(s.index, labels > 0)
-            finder.add(*s.columns, self.scan.values(s.index) if s.lesions else None, lung)
+            finder.add(*s.columns, self.scan.values(s.index) if s.detections else None, lung)
         scan = with_window_remarks(self.scan, self.predictor.models)
         summary = self.predictor.summarise(scan, slices, measures, finder.finish()[0])
         summary["notes"] += found.notes()
@@ -130,7 +130,7 @@ class LesionPredictor:
             segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``;
                 default: the segmenter that ships with ct_lesion, and no classifier.
             device: "cpu" or "cuda"; default: a GPU if there is one.
-            score_thresh: lesions with a score above it are predicted; default:
+            score_thresh: detections with a score above it are kept; default:
                 ``TEST.PAPER_SCORE_THRESH`` of the checkpoint's config, 0.75 in the paper.
             batch_size, top_slices: see the class.
 
@@ -148,7 +148,7 @@ class LesionPredictor:
 
     @property
     def score_thresh(self) -> float:
-        """Lesions with a score above it are predicted."""
+        """Detections with a score above it are kept."""
         return self.segmenter.score_thresh
 
     def __call__(
@@ -209,9 +209,9 @@ class LesionPredictor:
             for model, window in zip(self.models, windows, strict=True)
         ]
         outputs = self.segmenter.network(inputs[0])
-        lesions = [lesions_of(output["instances"]) for output in outputs]
+        detections = [detections_of(output["instances"]) for output in outputs]
         if self.classifier is None:
-            return [SlicePrediction(*pair) for pair in zip(indices, lesions, strict=True)]
+            return [SlicePrediction(*pair) for pair in zip(indices, detections, strict=True)]
         outputs = self.classifier.network(inputs[1])
         return [
             SlicePrediction(
@@ -220,7 +220,7 @@ class LesionPredictor:
                 tuple(output["logits"].float().tolist()),
                 float(output["roi_batch"][0, 0]),
             )
-            for index, found, output in zip(indices, lesions, outputs, strict=True)
+            for index, found, output in zip(indices, detections, outputs, strict=True)
         ]
 
     def _inputs(

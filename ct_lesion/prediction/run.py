@@ -292,7 +292,7 @@ def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[st
     summaries, left_out = finished_scans(output)
     facts = describe_models(predictor.models, predictor.score_thresh)
     if left_out:
-        facts["left out"] = " ".join(left_out)
-    generated = datetime.now(UTC).isoformat(timespec="seconds")
+        facts["Left out"] = " ".join(left_out)
+    generated = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     page = write_index(output, summaries, model=facts, generated=generated)
     return page, left_out, {s["scan"] for s in summaries if s.get("incomplete")}

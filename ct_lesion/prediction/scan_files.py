@@ -146,7 +146,7 @@ class ScanWriter:
             index=index,
             name=scan.slice_names[index],
             z_mm=None if scan.z_mm is None else scan.z_mm[index],
-            lesions=prediction.lesions,
+            detections=prediction.detections,
             area_px=measures.lesion_px,
             probabilities=self._probabilities(prediction),
         )
@@ -205,21 +205,21 @@ class ScanWriter:
         write_new(self._folder / name, text + "\n")
 
     def _coco(self) -> dict:
-        """The scan's lesions in the format of a COCO ground truth, with scores."""
+        """The scan's detections in the format of a COCO ground truth, with scores."""
         scan, (_, height, width) = self._scan, self._scan.shape
         annotations = [
             {
                 "image_id": prediction.index + 1,
-                "category_id": le.class_index + 1,
+                "category_id": found.class_index + 1,
                 "lesion": number or None,
-                "score": le.score,
-                "bbox": [le.box[0], le.box[1], le.box[2] - le.box[0], le.box[3] - le.box[1]],
-                "area": le.area_px,
-                "segmentation": le.rle,
+                "score": found.score,
+                "bbox": _xywh(found.box),
+                "area": found.area_px,
+                "segmentation": found.rle,
                 "iscrowd": 0,
             }
             for prediction, numbers in zip(self._slices, self._numbers, strict=True)
-            for le, number in zip(prediction.lesions, numbers, strict=True)
+            for found, number in zip(prediction.detections, numbers, strict=True)
         ]
         return {
             "info": {
@@ -271,8 +271,8 @@ class ScanWriter:
             index,
             scan.slice_names[index],
             None if scan.z_mm is None else scan.z_mm[index],
-            len(prediction.lesions),
-            max((le.score for le in prediction.lesions), default=None),
+            len(prediction.detections),
+            max((found.score for found in prediction.detections), default=None),
             measures.lesion_px,
             in_mm2(measures.lesion_px, scan.spacing_mm),
             in_mm2(measures.lung_px, scan.spacing_mm),
@@ -282,3 +282,9 @@ class ScanWriter:
             row += [classifier.classes[int(np.argmax(prediction.logits))], prediction.region_score]
             row += [*self._probabilities(prediction), *prediction.logits]
         return row
+
+
+def _xywh(box: tuple[float, float, float, float]) -> list[float]:
+    """COCO's box: x0, y0, width, height."""
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]

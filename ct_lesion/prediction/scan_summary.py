@@ -90,7 +90,7 @@ def summarise_lesions(
     thickness = np.array(thickness_mm or [spacing_mm[0] if known else 1.0] * len(measures))
     pixel_ml = spacing_mm[1] * spacing_mm[2] / 1000 if known else None
     return {
-        "detections": sum(len(s.lesions) for s in slices),
+        "detections": sum(len(s.detections) for s in slices),
         "slices_with_lesion": len(affected),
         "lesion_slice_range": [int(affected[0]), int(affected[-1])] if len(affected) else None,
         "most_lesion_slice": int(pixels.argmax()) if len(affected) else None,

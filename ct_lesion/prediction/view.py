@@ -21,7 +21,7 @@ from ct_lesion.scans.windows import WINDOWS, Window
 
 from .pictures.overlays import find_contours
 from .scan_summary import in_mm2
-from .slices import Lesion
+from .slices import Detection
 
 VIEW_FILE = "view.js"
 AS_GIVEN = "as given"
@@ -39,15 +39,15 @@ class ViewSlice:
         index: of the slice in the scan, from 0.
         name: file name or instance number.
         z_mm: position along the slice axis; ``None`` if unknown.
-        lesions: in the order in which the page numbers them.
-        area_px: area of all lesions together; overlaps count once.
+        detections: by decreasing score, as the page lists them.
+        area_px: pixels in one or more detections.
         probabilities: of the summary's ``class_names``; ``None`` without a classifier.
     """
 
     index: int
     name: str
     z_mm: float | None
-    lesions: Sequence[Lesion]
+    detections: Sequence[Detection]
     area_px: int
     probabilities: Sequence[float] | None
 
@@ -118,8 +118,8 @@ class ViewWriter:
         if self._size is None:
             raise ValueError("the view has no slices")
         for here, found in zip(self._slices, numbers, strict=True):
-            for lesion, number in zip(here["lesions"], found, strict=True):
-                lesion["number"] = number
+            for detection, number in zip(here["lesions"], found, strict=True):
+                detection["number"] = number
         data = {
             "size": list(self._size),
             "windows": self._windows,
@@ -147,18 +147,19 @@ class ViewWriter:
             "area_mm2": in_mm2(view_slice.area_px, self._spacing_mm),
             "area_px": view_slice.area_px,
             "probabilities": view_slice.probabilities,
+            # the detections, under the name that the views of earlier versions have
             "lesions": [
                 {
-                    "score": lesion.score,
-                    "class_name": self._class_names[lesion.class_index],
-                    "area_mm2": in_mm2(lesion.area_px, self._spacing_mm),
-                    "area_px": lesion.area_px,
+                    "score": detection.score,
+                    "class_name": self._class_names[detection.class_index],
+                    "area_mm2": in_mm2(detection.area_px, self._spacing_mm),
+                    "area_px": detection.area_px,
                     # flat x0, y0, x1, y1, ... takes a third of the characters of pairs
                     "contours": [
-                        ring.round(2).ravel().tolist() for ring in find_contours(lesion.mask)
+                        ring.round(2).ravel().tolist() for ring in find_contours(detection.mask)
                     ],
                 }
-                for lesion in view_slice.lesions
+                for detection in view_slice.detections
             ],
         }
 
@@ -195,4 +196,4 @@ def view_windows(scan: Scan, window: Window | None) -> dict[str, Window] | None:
         return None
     windows = {name: WINDOWS[name] for name in EXTRA_WINDOWS}
     first = {name: extra for name, extra in windows.items() if extra == window}
-    return (first or {"as the segmenter saw it": window}) | windows
+    return (first or {"model input": window}) | windows

@@ -22,10 +22,10 @@ def add_window_options(add: argparse._ActionsContainer, purpose: str) -> None:
     add.add_argument("--window", choices=[*WINDOWS, RANGE], help=text)
     text = "centre of your own window, in place of --window"
     add.add_argument("--window-level", type=float, metavar="HU", help=text)
-    add.add_argument("--window-width", type=float, metavar="HU", help="full width of it")
-    text = "clip limit of OpenCV's CLAHE (8 x 8 tiles) after the window (default: no CLAHE)"
+    add.add_argument("--window-width", type=float, metavar="HU", help="full width of your window")
+    text = "clip limit of OpenCV's CLAHE (8 x 8 tiles), applied after the window (default: none)"
     add.add_argument("--window-clahe", type=float, metavar="LIMIT", help=text)
-    text = "then larger slices are shrunk to this shorter side (default: not shrunk)"
+    text = "shorter side to which larger slices are finally shrunk (default: not shrunk)"
     add.add_argument("--window-side", type=int, metavar="PX", help=text)
 
 

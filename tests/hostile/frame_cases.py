@@ -50,7 +50,7 @@ def _bytes(change: Callable[[bytes], bytes], syntax: str | None = None) -> Calla
 
 
 def _many_items(data: bytes) -> bytes:
-    """A sequence of 2 million empty items before the pixels."""
+    """Inserts a sequence of 2 million empty items before the pixels."""
     place = data.index(PIXELS)
     head = struct.pack("<HH2sHI", 0x5400, 0x0100, b"SQ", 0, 0xFFFFFFFF)
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)

@@ -4,9 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predicted_scans import LESION_CLASSES, toy_lesion
+from predicted_scans import LESION_CLASSES, toy_detection
 
-from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.slices import Detection
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 from ct_lesion.scans.windows import Window
 
@@ -18,14 +18,14 @@ def view_writer(folder: Path, windows: dict | None = None) -> ViewWriter:
     return ViewWriter(folder, windows, LESION_CLASSES, (5.0, 1.0, 2.0))  # pixels of 2 mm2
 
 
-def view_slice(index: int, *lesions: Lesion) -> ViewSlice:
-    return ViewSlice(index, f"{index}.dcm", 2.5 * index, lesions, 4, [0.25, 0.75])
+def view_slice(index: int, *detections: Detection) -> ViewSlice:
+    return ViewSlice(index, f"{index}.dcm", 2.5 * index, detections, 4, [0.25, 0.75])
 
 
-def square() -> Lesion:
+def square() -> Detection:
     mask = np.zeros((6, 8), bool)
     mask[1:3, 4:6] = True
-    return toy_lesion(mask, 0.875, class_index=1)
+    return toy_detection(mask, 0.875, class_index=1)
 
 
 def read_view(folder: Path) -> dict:

@@ -40,7 +40,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=datasets_root() / "cncb",
-        help="output folder (default: $DETECTRON2_DATASETS/cncb, i.e. datasets/cncb)",
+        help="output folder (default: $DETECTRON2_DATASETS/cncb or datasets/cncb)",
     )
     parser.add_argument(
         "--mask-types",
@@ -61,7 +61,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         "--split-file",
         action="append",
         metavar="SPLIT=LIST",
-        help="a list of slices, <patient>_<slice>.jpg or paths, for train, val or test; repeatable",
+        help="list of the slices of train, val or test, <patient>_<slice>.jpg or paths; repeatable",
     )
     how.add_argument(
         "--test-patients",
@@ -83,9 +83,9 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.1,
         metavar="FRACTION",
-        help="fraction of the training patients to hold out as val, which chooses the best "
-        "weights, where --split-file has no val or --test-patients is given; 0: no val, and a "
-        "training keeps its last weights (default: 0.1)",
+        help="with --test-patients, or --split-file without val: share of the training patients "
+        "to hold out as val, on which training selects the best weights; 0: no val, training keeps "
+        "its last weights (default: 0.1)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier dataset")
 
@@ -93,7 +93,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
 def add_slice_window_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how existing 8-bit slices were made of HU."""
     about = (
-        "how the slices were made of HU; prediction with the trained weights repeats it\n"
+        "how the slices were made from HU; prediction with the trained weights repeats it\n"
         f"(default: as the folder's {WINDOW_FILE} says, else unknown)"
     )
     add_window_options(parser.add_argument_group("window", about), "HU window of the slices")

@@ -1,4 +1,4 @@
-"""Pictures of slices with the outlines and scores of their lesions."""
+"""Pictures of slices with the outlines and scores of their detections."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from PIL import Image, ImageColor, ImageDraw
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import LineStyle, lesion_colour, style_of
 
-from ..slices import Lesion
+from ..slices import Detection
 from .text import font, wrapped
 
 SMALLEST = 512
-"""Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
+"""Pixels; smaller slices are enlarged by a whole factor, because text would hide the lesions."""
 TEXT_SIZE = 12
 MARGIN = 5
 SAMPLE = 24  # length of the line samples in the legend
@@ -27,19 +27,19 @@ TOLERANCE_PX = 0.3
 
 def draw_overlay(
     grey: np.ndarray,
-    lesions: Sequence[Lesion],
+    detections: Sequence[Detection],
     numbers: Sequence[int],
     caption: str,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draw the outlines, numbers and scores of the lesions on a slice, with a caption and a legend.
+    """Draw the outlines, lesion numbers and scores of a slice's detections, a caption and a legend.
 
-    The colour is that of the lesion's number, the dashes are those of its class, as on the page.
+    As on the page, the lesion's number determines the colour, and the class the dashes.
 
     Args:
         grey: (H, W) uint8.
-        lesions: of this slice.
-        numbers: of the lesions in the scan; 0 for a detection that others hide.
+        detections: of this slice.
+        numbers: the lesion of each detection; 0 for a detection hidden by others.
         caption: text below the slice; the disclaimer is added.
         class_names: the lesion classes of the model.
 
@@ -49,27 +49,27 @@ def draw_overlay(
     factor = max(1, round(SMALLEST / max(grey.shape)))
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
-    picture = draw_outlines(canvas, lesions, numbers, factor)
-    shown = sorted({lesion.class_index for lesion in lesions})
+    picture = draw_outlines(canvas, detections, numbers, factor)
+    shown = sorted({detection.class_index for detection in detections})
     legend = {class_names[index]: style_of(index) for index in shown}
     return np.asarray(_with_caption(picture, caption, legend))
 
 
 def draw_outlines(
-    canvas: np.ndarray, lesions: Sequence[Lesion], numbers: Sequence[int], scale: float
+    canvas: np.ndarray, detections: Sequence[Detection], numbers: Sequence[int], scale: float
 ) -> Image.Image:
-    """Draw the outlines, numbers and scores of lesions.
+    """Draw the outlines, lesion numbers and scores of detections.
 
     Args:
         canvas: (H', W', 3) uint8, RGB; changed in place.
-        lesions, numbers: as in :func:`draw_overlay`.
-        scale: from the pixels of the masks to those of the canvas.
+        detections, numbers: as in :func:`draw_overlay`.
+        scale: canvas pixels per mask pixel.
     """
     styles = [
-        LineStyle(lesion_colour(number), style_of(lesion.class_index).dashes)
-        for lesion, number in zip(lesions, numbers, strict=True)
+        LineStyle(lesion_colour(number), style_of(detection.class_index).dashes)
+        for detection, number in zip(detections, numbers, strict=True)
     ]
-    outlines = [[ring * scale for ring in find_contours(lesion.mask)] for lesion in lesions]
+    outlines = [[ring * scale for ring in find_contours(d.mask)] for d in detections]
     closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
     _darken_along(canvas, [line for lines in closed for line in lines])
     for lines, style in zip(closed, styles, strict=True):
@@ -77,9 +77,9 @@ def draw_outlines(
             _draw_line(canvas, line, style)
     picture = Image.fromarray(canvas)
     taken: list[tuple[float, float, float, float]] = []
-    for lesion, number, rings, style in zip(lesions, numbers, outlines, styles, strict=True):
+    for detection, number, rings, style in zip(detections, numbers, outlines, styles, strict=True):
         if rings:
-            text = f"{number}: {lesion.score:.2f}" if number else f"{lesion.score:.2f}"
+            text = f"{number}: {detection.score:.2f}" if number else f"{detection.score:.2f}"
             _draw_score(picture, np.concatenate(rings), text, style, taken)
     return picture
 
@@ -127,7 +127,7 @@ def _draw_score(
     style: LineStyle,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
-    """Write a score beside its lesion, clear of other scores if possible; extends ``taken``."""
+    """Write a score beside its outline, clear of other scores if possible; extends ``taken``."""
     draw = ImageDraw.Draw(picture)
     width, height = draw.textlength(text, font(TEXT_SIZE)) + 4, TEXT_SIZE + 3
     (x0, y0), (x1, y1) = outline.min(0), outline.max(0)

@@ -112,7 +112,7 @@ def _lesion_picture(shown: LesionSlice, spacing_mm: Sequence[float | None] | Non
     scale = min(CELL_HEIGHT / height, CELL_WIDTH / (width * x / y))
     grey = cv2.resize(shown.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     canvas = np.repeat(grey[..., None], 3, axis=2)
-    drawn = draw_outlines(canvas, shown.prediction.lesions, shown.numbers, scale)
+    drawn = draw_outlines(canvas, shown.prediction.detections, shown.numbers, scale)
     size = (max(1, round(grey.shape[1] * x / y)), grey.shape[0])
     return np.asarray(drawn.resize(size))
 

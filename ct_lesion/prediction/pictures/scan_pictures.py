@@ -90,13 +90,13 @@ class ScanPictures:
     ) -> None:
         """Draw the slices with lesions, each lesion in its colour."""
         last = len(self._scan) - 1
-        affected = [prediction for prediction in slices if prediction.lesions]
+        affected = [prediction for prediction in slices if prediction.detections]
         for prediction in tqdm(affected, "overlays", unit="slice", disable=None, leave=False):
             index = prediction.index
             grey = self._scan.grey(index, self._window)
             caption = f"{self._scan.name}, slice {index} of 0 to {last}"
             picture = draw_overlay(
-                grey, prediction.lesions, numbers[index], caption, self._class_names
+                grey, prediction.detections, numbers[index], caption, self._class_names
             )
             write_picture(self._folder / "overlays" / f"{index:04d}.png", picture)
 

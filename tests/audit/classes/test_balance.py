@@ -28,7 +28,9 @@ def test_few_patients_and_imbalance_are_reported_despite_many_slices(make_input)
     slices = people("CP", range(60)) + people("NCP", range(9), slices=50)
     found = {f.code: f for f in find_imbalance(count_classes([make_input("train", slices)]))}
     assert found["few_patients_of_a_class"].where == ["NCP: 9 patients"]
-    assert found["unbalanced_classes"].what == "train: 60 patients of CP, 9 of NCP."
+    assert found["unbalanced_classes"].what == (
+        "train: the classes are unbalanced: 60 patients of CP, 9 of NCP."
+    )
     assert "slices_and_patients_disagree" in found
 
 
@@ -53,7 +55,10 @@ def test_a_class_from_a_single_origin_is_reported(make_input):
     found, skipped = associations(apart)
     (finding,) = find_associations(found)
     assert finding.code == "class_goes_with_origin"
-    assert finding.where == ["CP: 12 here, 0 there", "NCP: 0 here, 12 there"]
+    assert finding.where == [
+        "CP patients: 12 in here, 0 in there",
+        "NCP patients: 0 in here, 12 in there",
+    ]
     assert found[0].cramers_v == pytest.approx(1)
     assert skipped == []
 
@@ -69,7 +74,7 @@ def test_equal_class_frequencies_in_two_groups_have_no_findings(make_input):
     assert [a.with_what for a in found] == ["group"]
     assert found[0].cramers_v == 0
     assert list(find_associations(found)) == []
-    assert all("one origin only" in item.why for item in skipped)
+    assert all("only one origin" in item.why for item in skipped)
 
 
 def test_a_class_alone_in_a_group_of_two_origins_is_not_checked(make_input):
@@ -79,4 +84,5 @@ def test_a_class_alone_in_a_group_of_two_origins_is_not_checked(make_input):
     ]
     measured, (skipped,) = associations(inputs)
     assert measured == []
-    assert (skipped.check, skipped.why) == ("classes of train by origin", "one class only")
+    assert skipped.check == "association of class and origin in train"
+    assert skipped.why == "there is only one class"

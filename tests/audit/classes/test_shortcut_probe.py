@@ -54,7 +54,7 @@ def test_of_three_classes_only_the_predictable_class_is_a_shortcut():
 
 @pytest.mark.parametrize(
     ("labels", "reason"),
-    [(["CP"] * 40, "one class only"), (["CP"] * 31 + ["NCP"] * 9, "9 patients of NCP")],
+    [(["CP"] * 40, "there is only one class"), (["CP"] * 31 + ["NCP"] * 9, "9 patients of NCP")],
 )
 def test_classes_that_cannot_be_measured_have_a_reason(labels, reason):
     who = np.arange(40).astype(str)

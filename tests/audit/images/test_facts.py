@@ -172,7 +172,7 @@ def test_a_turned_image_is_upright(tmp_path: Path, image: np.ndarray) -> None:
 
 def test_a_constant_image(tmp_path: Path) -> None:
     facts = read_image_facts(save(tmp_path / "a.png", np.full((40, 40), 7, np.uint8)))
-    assert facts.problem == "constant: all pixels are 7" and facts.problem_kind == "constant"
+    assert facts.problem == "is constant: all pixels are 7" and facts.problem_kind == "constant"
     assert facts.fingerprint is None and facts.border.corners == pytest.approx(7 / 255)
 
 
@@ -180,7 +180,7 @@ def test_nan_in_an_image_is_reported(tmp_path: Path) -> None:
     pixels = np.ones((32, 32), np.float32)
     pixels[3, 3] = np.nan
     facts = read_image_facts(save(tmp_path / "a.tif", pixels))
-    assert (facts.problem_kind, facts.problem) == ("corrupt", "holds NaN or infinite values")
+    assert (facts.problem_kind, facts.problem) == ("corrupt", "contains NaN or infinite values")
 
 
 def test_many_files_keep_their_order(tmp_path: Path, image: np.ndarray) -> None:

@@ -31,13 +31,13 @@ def test_an_argument_is_parsed(tmp_path):
     ("text", "message"),
     [
         ("train=nothing", "nothing: no registered dataset, file or folder.*cncb_lesion_train"),
-        ("{json}:nowhere", "nowhere is not an image folder"),
+        ("{json}:nowhere", "nowhere is not a folder"),
         ("={json}", "name the group before the ="),
         ("{json}", "neither COCO json"),
         ("{broken}", "is damaged"),
         ("{array}", "holds a list, not an object"),
-        ("{empty}", "no slices in this list"),
-        ("{zip}", "unpack it first"),
+        ("{empty}", "the list contains no slices"),
+        ("{zip}", "Unpack it"),
         ("{folder}", "no scan found"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):
     found = {f.code: f for f in one.findings}
     assert found["missing_files"].where == [str(tmp_path / "gone.png")]
     assert [s.key for s in one.slices] == ["gone.png"]
-    assert one.not_checked[0].why == "1 record of 1 without a patient"
+    assert one.not_checked[0].why == "1 of 1 records has no patient"
 
 
 def test_a_classification_json(tmp_path, write_pictures):

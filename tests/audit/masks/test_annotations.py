@@ -27,7 +27,7 @@ def test_faults_of_one_kind_make_one_finding_with_every_place(write_coco):
     _, checked = check(write_coco(*annotations, good_annotation(id=3)))
     (finding,) = checked.findings
     assert (finding.code, finding.severity) == ("annotation_of_no_image", Severity.ERROR)
-    assert finding.what == "lesions.json: 2 annotations of 3 of an unlisted image."
+    assert finding.what == "lesions.json: 2 of 3 annotations have an image_id that is not listed."
     assert finding.where == [
         "annotation 1: image 99 is not listed",
         "annotation 2: image 98 is not listed",

@@ -66,9 +66,7 @@ def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(c
         below=pair(BELOW), moved=pair(INSIDE, shift=25), lost=lost, small=small, wrong=wrong
     )
     assert findings["lesion_apart_from_lung"].where == ["1/below: 100 px"]
-    assert (
-        findings["mask_beside_lung"].where[0].startswith("1/moved: darker with a probability of 0.")
-    )
+    assert findings["mask_beside_lung"].where[0].startswith("1/moved: darker with probability 0.")
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
     assert "100 x 50 pixels, but its image" in faults[0]
