@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ct_lesion.errors import UserError
 from ct_lesion.folders import is_given
-from ct_lesion.json_files import NUMBER, form_problem, read_json
+from ct_lesion.json_files import NUMBER, read_json, schema_problem
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
 
@@ -54,19 +54,19 @@ CLASSIFICATION = {
 }
 
 
-def read_object(path: Path, form: dict, optional: bool = False) -> dict:
-    """Read a JSON object and compare it with a form, see :func:`form_problem`.
+def read_object(path: Path, schema: dict, optional: bool = False) -> dict:
+    """Read a JSON object and check it against a schema, see :func:`schema_problem`.
 
     Args:
         optional: return an empty object if the file is missing.
 
     Raises:
-        RunError: the file is missing or damaged, or does not have the form.
+        RunError: the file is missing or damaged, or does not match the schema.
     """
     if optional and not is_given(path):
         return {}
     content = read_json(path, dict, RunError, ADVICE)
-    problem = form_problem(content, form)
+    problem = schema_problem(content, schema)
     if problem:
         raise RunError(f"{path}: is damaged ({problem}). {ADVICE}")
     return content
