@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ct_lesion.errors import UserError, printable
 from ct_lesion.files import write_together
-from ct_lesion.json_files import NUMBER, form_problem, read_json, without_nan
+from ct_lesion.json_files import NUMBER, read_json, schema_problem, without_nan
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.palette import HIDDEN, LESION_COLOURS, LINE_STYLES
 
@@ -18,8 +18,8 @@ from .view import VIEW_FILE
 
 PAGE = "index.html"
 ADVICE = "Move the folder away, or delete it and predict the scan again."
-# the items of a summary that the page reads, see ct_lesion.json_files.form_problem
-SUMMARY_FORM = {
+# the items of a summary that the page reads, see ct_lesion.json_files.schema_problem
+SUMMARY_SCHEMA = {
     "scan": str,
     "source?": str,
     "patient?": str,
@@ -66,7 +66,7 @@ def read_summary(folder: Path) -> dict:
     """
     path = folder / SUMMARY_FILE
     summary = read_json(path, dict, UserError, ADVICE)
-    if problem := form_problem(summary, SUMMARY_FORM):
+    if problem := schema_problem(summary, SUMMARY_SCHEMA):
         raise UserError(f"{path}: is not a summary of ct_lesion ({problem}). {ADVICE}")
     if summary["scan"] != folder.name:
         raise UserError(
