@@ -41,7 +41,8 @@ def reason(error: BaseException, limit: int = 300) -> str:
     Args:
         limit: maximum length of the result in characters.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    system = error.strerror if isinstance(error, OSError) else None  # without number and path
+    lines = [line.strip() for line in str(system or error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     line = lines[-1] if "ITK" in lines[0] or "itk::" in lines[0] else lines[0]
