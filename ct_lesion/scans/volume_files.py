@@ -186,7 +186,8 @@ class VolumeFile:
         try:
             return self._reader.Execute()
         except RuntimeError as error:
-            raise DatasetError(f"{self.path}: cannot be read ({reason(error)}).") from None
+            why = reason(error)
+            raise DatasetError(f"{self.path}: cannot be read ({why}). Get it again.") from None
 
 
 def _unpack(path: Path) -> IO[bytes] | None:
