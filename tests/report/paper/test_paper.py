@@ -12,7 +12,7 @@ def test_numbers_are_read_from_what_is_printed():
     paper = load_paper()
     size = paper.size("classification", "ResNet34_T1+FPN")
     assert (size.total, size.trainable) == (11.74, 0.6)
-    assert size.splits == "3K / 20.6K / 21.1K (7.06)"
+    assert size.splits == "3K/20.6K/21.1K (7.06)"
     assert paper.size("segmentation", "ResNet34_T1+FPN").trainable is None
     assert paper.segmentation[4].values == {"AP50": 0.5988, "AP75": 0.4506, "AP": 0.4476}
     assert paper.classification[-1].values["COVID-19"] == 93.88

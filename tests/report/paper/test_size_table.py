@@ -125,7 +125,7 @@ def test_datasets_on_this_machine_are_counted(datasets, tmp_path, monkeypatch):
     keys = ("train", "val", "test", "test / train")
     # two patients of three slices to train, two held out
     assert [segmentation[key] for key in keys] == [6, None, 6, 1.0]
-    assert segmentation["splits, paper"] == "650 / - / 100 (0.16)"
+    assert segmentation["splits, paper"] == "650/-/100 (0.16)"
     assert any("cncb_lesion has no validation split" in note for note in table.notes)
     assert [classification[key] for key in keys] == [None] * 4
     (missing,) = (note for note in table.notes if note.startswith("Not counted"))
