@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts to this file")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="changes of the config"
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides"
     )
     return parser.parse_args()
 

@@ -7,7 +7,7 @@ Examples:
     python tools/benchmark.py --rows classify-resnet18_t1 --rounds 9 --output output/benchmark
     python tools/benchmark.py --weights output/segmentation/resnet18_t1/model_best.safetensors
 
-Writes benchmark.json and benchmark.md into the output folder. Run nothing else meanwhile.
+Writes benchmark.json and benchmark.md into the output folder. Keep the machine otherwise idle.
 """
 
 import argparse
@@ -70,7 +70,10 @@ def parse_arguments() -> argparse.Namespace:
         if getattr(args, name) < smallest:
             raise UserError(f"--{name} is {getattr(args, name)}, expected {smallest} or more.")
     if args.weights and not args.weights.is_file():
-        raise UserError(f"{args.weights} does not exist: give a segmenter's weights.")
+        raise UserError(
+            f"--weights {args.weights} does not exist. Check the path, or leave it out for random "
+            "weights."
+        )
     return args
 
 

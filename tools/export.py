@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("weights", metavar="WEIGHTS", help="checkpoint, or ct_lesion://NAME")
     add("output", type=Path, metavar="OUTPUT", help="the file to write, .onnx")
-    text = "regions with a higher score are in a segmenter's output (default: as in prediction)"
+    text = "a segmenter outputs regions with a score above this, 0..1 (default: as in prediction)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
     return parser.parse_args()
@@ -66,13 +66,13 @@ def main() -> None:
     quiet_libraries()
     require_packages()
     if args.output.exists() and not args.overwrite:
-        raise UserError(f"{args.output} exists: choose another name or add --overwrite.")
+        raise UserError(f"{args.output} exists. Choose another name, or add --overwrite.")
     model = load_model(args.weights, device="cpu", score_thresh=args.score_thresh)
     print(f"Exporting {model.path} and checking the file ...", flush=True)
     exported = export_onnx(model, args.output)
     print(tabulate(summary(exported), tablefmt="plain", disable_numparse=True))
     if not exported.check.regions:
-        print("note: no region had a higher score than the threshold, so no mask was compared")
+        print("note: no region of the test slices passed the threshold; nothing was compared")
     print(f"written: {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
     print(exported.metadata["notice"])
 

@@ -40,7 +40,7 @@ ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
 
 
 def parse_arguments() -> argparse.Namespace:
-    from detectron2.engine import default_argument_parser  # after ct_lesion says if it is missing
+    from detectron2.engine import default_argument_parser  # ct_lesion has checked that it exists
 
     parser = default_argument_parser()
     about = tool_parser(__doc__)
@@ -48,16 +48,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--deterministic",
         action="store_true",
-        help="the same weights from the same SEED: bit for bit on a CPU with the same number of "
-        "threads; on a GPU as far as torch can, and slower (docs/faults.md)",
+        help="use deterministic algorithms, so that the same SEED gives the same weights: bit for "
+        "bit on a CPU with the same number of threads; on a GPU as far as torch has such "
+        "algorithms, which are slower (docs/faults.md)",
     )
-    # Detectron2's default is one fixed port a user: a second run on the machine would fail
+    # Detectron2's default is a fixed port per user, so a second run on the machine would fail
     parser.set_defaults(dist_url="auto")
     return parser.parse_args()
 
 
 def train_or_evaluate(args: argparse.Namespace) -> None:
-    """What each process does."""
+    """Train or evaluate in this process."""
     cfg, remarks = checked_config(args)
     folder = Path(cfg.OUTPUT_DIR)
     with locked_by_all(folder):

@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--output-dir", type=Path, required=True, metavar="DIR", help="new folder")
     add("--overwrite", action="store_true", help="replace earlier pictures in DIR")
     add("--limit", type=int, default=16, metavar="N", help="slices to draw (default: %(default)s)")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="changes of the config")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser.parse_args()
 
 
@@ -73,7 +73,7 @@ def read_training_config(args: argparse.Namespace) -> CfgNode:
 
 
 def draw(cfg: CfgNode, source: str, limit: int, metadata: Metadata) -> Iterator[InputPicture]:
-    """The pictures, at most ``limit``."""
+    """Draw at most ``limit`` pictures."""
     if source == "dataloader":
         for mapped in islice(chain.from_iterable(LesionTrainer.build_train_loader(cfg)), limit):
             yield draw_input(mapped, metadata, cfg.INPUT.FORMAT)
