@@ -74,7 +74,7 @@ def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) ->
     assert "Wrote RoI batches of 5 slices to" in caplog.text
     train(toy_classifier_cfg(**frozen, **{"INPUT.ON_CORRUPT": "skip"}))
     assert "Read RoI batches of 5 slices from" in caplog.text
-    assert list(skipped(tmp_path / "run")) == [path], "also when the RoI batches come from the file"
+    assert list(skipped(tmp_path / "run")) == [path], "also if the RoI batches are read from a file"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
