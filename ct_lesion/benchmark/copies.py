@@ -118,14 +118,12 @@ def make_facts(seed: int, slices: int, size: int) -> tuple[list[ImageFacts], lis
     return originals + copies, made
 
 
-def make_all(
-    patients: int, slices: int, size: int
-) -> tuple[list[ImageFacts], list[tuple[int, int]]]:
-    """:func:`make_facts` for many patients, in two processes."""
+def make_all() -> tuple[list[ImageFacts], list[tuple[int, int]]]:
+    """:func:`make_facts` for all ``PATIENTS``, in two processes."""
     originals, copies, made = [], [], []
-    work = partial(make_facts, slices=slices, size=size)
+    work = partial(make_facts, slices=SLICES, size=SIZE)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for facts, made_here in pool.map(work, range(FIRST_SEED, FIRST_SEED + patients)):
+        for facts, made_here in pool.map(work, range(FIRST_SEED, FIRST_SEED + PATIENTS)):
             count = len(facts) - len(made_here)
             made += [(kind, len(originals) + number) for kind, number in made_here]
             originals += facts[:count]
@@ -164,7 +162,7 @@ def measure_copy_search(settings: Settings) -> Measured:
     """Time to read a slice's facts and search for its copies, relative to decoding the slice."""
     with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as folder:
         decoding, reading = time_files(Path(folder), FILES, settings.size)
-    facts, made = make_all(PATIENTS, SLICES, SIZE)
+    facts, made = make_all()
     seconds, rows, between_originals = search(facts, made)
     found, wrong = sum(r.found for r in rows), sum(r.wrong for r in rows) + between_originals
     values = {

@@ -55,15 +55,12 @@ def open_session(content: bytes, threads: int = 0):
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def check_onnx(
-    content: bytes, model: TrainedModel, slices: Sequence[np.ndarray] = ()
-) -> CheckResult:
-    """Check an ONNX model's structure, and compare it with the network.
+def check_onnx(content: bytes, model: TrainedModel) -> CheckResult:
+    """Check an ONNX model's structure, and compare it with the network on :func:`check_slices`.
 
     Args:
         content: the ONNX model.
         model: the network that it was exported from, on the CPU.
-        slices: each ``(H, W)`` uint8; default: :func:`check_slices`.
 
     Raises:
         UserError: the outputs differ by more than rounding.
@@ -73,7 +70,7 @@ def check_onnx(
     onnx.checker.check_model(content, full_check=True)
     session = open_session(content)
     compare = _compare_classes if is_classifier(model.cfg) else _compare_regions
-    slices = slices or check_slices(model)
+    slices = check_slices(model)
     rows = [compare(model, grey, session.run(None, {"slice": grey})) for grey in slices]
     regions, boxes, values = zip(*rows, strict=True)
     sizes = tuple(grey.shape for grey in slices)

@@ -73,7 +73,7 @@ def test_nothing_is_written_if_the_file_differs_from_the_network(
     monkeypatch.setattr(onnx_file, "trace", lambda graph: exported.path.read_bytes())
     path = tmp_path / "segmenter.onnx"
     path.write_bytes(b"earlier")
-    with pytest.raises(UserError, match=r"differs from the network .*Nothing was written\."):
+    with pytest.raises(UserError, match=r"differs from the network: .*Nothing was written\."):
         export_onnx(replace(segmenter, model=other), path)
     assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == b"earlier"
 
