@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +24,8 @@ NOT_A_CONFIG = (
     OSError,
     YAMLError,
 )
-"""Exceptions that Detectron2 raises for a wrong key or value, including those of Python's parser,
-because values given as text are parsed as literals."""
+"""Exceptions that Detectron2 raises for a wrong key or value. Text values are parsed as Python
+literals, so they include the parser's exceptions."""
 
 BASIC_BLOCK_DEPTHS = (18, 34)
 """Depths of ResNets made of basic blocks; deeper ones have bottlenecks."""
@@ -36,10 +37,10 @@ CLASSIFIER = "COVIDCTMaskNet"
 def add_ct_lesion_config(cfg: CfgNode) -> None:
     """Add ct_lesion's keys with their defaults to a Detectron2 config, in place."""
     # ---- Speed ----------------------------------------------------------------------------------
-    # Faster equivalents of Detectron2's modules in training, evaluation, RoI-batch extraction and
-    # prediction (logits within 1e-4, up to the order of regions whose scores differ by less than
-    # 1e-5): "auto" uses them where possible (some need Numba), "off" uses
-    # Detectron2's modules only, "half" is "auto" with half-precision inference on a GPU.
+    # "auto" uses faster equivalents of Detectron2's modules where possible (some need Numba), in
+    # training, evaluation, RoI-batch extraction and prediction; "off" uses Detectron2's modules
+    # only; "half" is "auto" with half-precision inference on a GPU. With "auto", logits agree with
+    # "off" within 1e-4, except that regions whose scores differ by less than 1e-5 may swap ranks.
     cfg.MODEL.FAST_PATH = "auto"
 
     # ---- Detector -------------------------------------------------------------------------------
@@ -58,12 +59,13 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     cfg.MODEL.ROI_BATCH.NMS_THRESH = 0.75
     # Drop regions whose decoded box has no area (paper, section 3, hack 2).
     cfg.MODEL.ROI_BATCH.REMOVE_EMPTY = True
-    # Geometry in a row, beside the score: "deltas", the box regression output before decoding (as
-    # in the published implementation), or "boxes", x0, y0, x1, y1 divided by image width and height
-    # (as the paper's text says).
+    # What a row holds beside the score: "deltas", the box regression output before decoding (as in
+    # the published implementation), or "boxes", x0, y0, x1, y1 divided by image width and height
+    # (as in the paper's text).
     cfg.MODEL.ROI_BATCH.CONTENT = "deltas"
-    # Which regions are repeated when fewer than N remain: "even" spreads the copies evenly over the
-    # ranks and is deterministic, "random" draws them as published (seeded by SEED).
+    # How a batch is filled with copies if fewer than N regions remain: "even" spreads the copies
+    # evenly over the ranks (deterministic), "random" draws them at random as in the published
+    # implementation (seeded by SEED).
     cfg.MODEL.ROI_BATCH.PADDING = "even"
 
     # ---- Classification module S ----------------------------------------------------------------
@@ -75,7 +77,7 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # Parameters trained beside S: "affine", the BatchNorm scales and shifts of the backbone's main
     # path (paper), or "none". With "none" a slice's RoI batch is constant and computed only once.
     cfg.MODEL.CLASSIFIER.TRAIN_BATCHNORM = "affine"
-    # Earlier versions wrote this key into checkpoints and config.yaml; it is ignored.
+    # Earlier versions wrote this key into checkpoints and config.yaml. It is ignored.
     cfg.register_deprecated_key("MODEL.CLASSIFIER.ALLOW_SCRATCH")
 
     # ---- Data -----------------------------------------------------------------------------------
@@ -83,29 +85,30 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # Results on shared patients are too optimistic; the run's record and the report say so.
     cfg.DATASETS.ALLOW_SHARED_PATIENTS = False
 
-    # How the 8-bit slices were made of HU. Training copies it from its datasets, so that it travels
-    # with the weights, and prediction makes its slices so. Set it only where the datasets do not
+    # How the 8-bit slices were made from HU. Training copies it from the datasets into the
+    # checkpoint, and prediction makes its slices the same way. Set it only if the datasets do not
     # record it.
     cfg.INPUT.WINDOW = CfgNode()
-    # "unknown", "fixed" (LEVEL and WIDTH to 0..255), or "range": the minimum of each slice, without
-    # padding (-1024 HU and less), to its maximum.
+    # "unknown", "fixed" (maps the window of LEVEL and WIDTH to 0..255), or "range" (maps each
+    # slice's minimum, ignoring padding of -1024 HU and less, and maximum to 0 and 255).
     cfg.INPUT.WINDOW.KIND = "unknown"
     # Centre and full width in HU of a "fixed" window; 0 for other kinds.
     cfg.INPUT.WINDOW.LEVEL = 0.0
     cfg.INPUT.WINDOW.WIDTH = 0.0
-    # Clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice, after the window; 0: none.
+    # Clip limit of OpenCV's CLAHE, applied after the window to 8 x 8 tiles of the full-size slice;
+    # 0: no CLAHE.
     cfg.INPUT.WINDOW.CLAHE = 0.0
-    # Shorter side in pixels to which larger slices were shrunk at last (cubic); 0: not shrunk.
+    # Shorter side in pixels to which larger slices were shrunk last (cubic); 0: not shrunk.
     cfg.INPUT.WINDOW.SIDE = 0
 
-    # Slices that cannot be read in training: "stop", or "skip", which replaces each by another
-    # random slice and lists it in the log and in training.json. An evaluation always stops, because
-    # its metrics would be of fewer slices.
+    # What training does with a slice that cannot be read: "stop", or "skip", which replaces it with
+    # another random slice and lists it in the log and in training.json. Evaluation always stops,
+    # because metrics of fewer slices are not comparable.
     cfg.INPUT.ON_CORRUPT = "stop"
 
     # ---- Training augmentation, beside Detectron2's own -----------------------------------------
     # Flip vertically with probability 0.5 (paper: no); INPUT.RANDOM_FLIP "horizontal" flips
-    # horizontally. Archives hold slices with the spine at the top as well as at the bottom.
+    # horizontally. Public archives mix slices with the spine at the top and at the bottom.
     cfg.INPUT.VERTICAL_FLIP = False
     # Largest rotation in degrees, in both directions (paper: none).
     cfg.INPUT.ROTATION = 0.0
@@ -120,11 +123,11 @@ def add_ct_lesion_config(cfg: CfgNode) -> None:
     # Stop the training after this many evaluations (TEST.EVAL_PERIOD) in a row without a new best
     # TEST.BEST_METRIC; 0: train to SOLVER.MAX_ITER (paper).
     cfg.TEST.PATIENCE = 0
-    # Also log the loss on the test sets at each evaluation of a training, as val_loss/... in
-    # metrics.json. It takes one more pass over their slices.
+    # Also log the loss on the test sets at each evaluation during training, as val_loss/... in
+    # metrics.json. This takes one more pass over their slices.
     cfg.TEST.EVAL_LOSS = False
-    # Lowest score of a detection in the table that follows the paper's Table 2 and in the published
-    # implementation's per-image AP. COCO AP uses all detections above
+    # Lowest score of the detections that count in the report's version of the paper's Table 2 and
+    # in the per-image AP of the published implementation. COCO AP counts all detections above
     # MODEL.ROI_HEADS.SCORE_THRESH_TEST.
     cfg.TEST.PAPER_SCORE_THRESH = 0.75
 
@@ -137,16 +140,24 @@ def is_classifier(cfg: CfgNode) -> bool:
 def get_config_file(name: str) -> str:
     """Path of a shipped config, e.g. ``get_config_file("segmentation/resnet18_t1.yaml")``.
 
-    An installed package holds the configs inside it, a checkout beside it. The name may begin with
+    The configs are inside an installed package, or beside it in a checkout. The name may begin with
     ``configs/``, as paths in a checkout do.
 
     Raises:
-        ConfigError: no such config; the message lists those that exist.
+        ConfigError: there is no such config; the message suggests similar names.
     """
     for root in _config_roots():
         if (file := root / name.removeprefix("configs/")).is_file():
             return str(file)
-    raise ConfigError(f"No shipped config {name!r}. There are: {', '.join(_config_names())}")
+    folder_and_name = "/".join(Path(name).parts[-2:]).removesuffix(".yaml")
+    stems = [known.removesuffix(".yaml") for known in _config_names()]
+    similar = [f"{stem}.yaml" for stem in get_close_matches(folder_and_name, stems, cutoff=0.5)]
+    advice = f"Did you mean {' or '.join(similar)}? " if similar else ""
+    what = "is not a file" if Path(name).exists() else "does not exist"
+    raise ConfigError(
+        f"{name} {what}, and no shipped config has this name. {advice}"
+        f"The shipped configs are in {' and '.join(map(str, _config_roots()))}."
+    )
 
 
 def shipped_configs() -> list[str]:
@@ -157,7 +168,8 @@ def shipped_configs() -> list[str]:
 def matching_config(cfg: CfgNode) -> str:
     """Name of a shipped config that builds the same model; ``""`` if there is none.
 
-    Of several, that of the same training datasets comes first, and a recipe of one of the tasks.
+    If several match, a config with the same training datasets is preferred, then one from a folder
+    (``segmentation/``, ``classification/``, ``quick/``).
     """
     wanted = _model_keys(cfg)
     same = [name for name, other in _shipped().items() if _model_keys(other) == wanted]
@@ -176,7 +188,7 @@ def _model_keys(cfg: CfgNode) -> str:
     for key in ("WEIGHTS", "DEVICE", "FAST_PATH"):
         del model[key]
     del model.ROI_HEADS["SCORE_THRESH_TEST"]
-    return json.dumps(model, sort_keys=True)  # lists and tuples look alike
+    return json.dumps(model, sort_keys=True)  # makes lists and tuples equal
 
 
 def _config_roots() -> list[Path]:
@@ -204,8 +216,8 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         overrides: alternating keys and values, e.g. ``["SOLVER.BASE_LR", "1e-4"]``.
 
     Raises:
-        ConfigError: no such config.
-        ValueError: the file is not plain yaml, or refers to a file outside its folder.
+        ConfigError: the config does not exist.
+        ValueError: the file is not plain yaml, or one of its base configs cannot be used.
         Others of ``NOT_A_CONFIG``: an unknown key, or a value of the wrong type.
     """
     cfg = get_cfg()

@@ -1,7 +1,7 @@
 """Ranges and choices of config values, which are checked before anything starts.
 
-Each number that becomes memory or time has a bound here, because a config may come with a
-checkpoint from outside. The bounds are far above all shipped configs.
+Every number that determines memory or run time is bounded, because a config may come from an
+untrusted checkpoint. The bounds are far above the values in the shipped configs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
 }
-"""The values of each key that takes one of a few."""
+"""The allowed values of each key with a fixed set of choices."""
 
 
 class Range(NamedTuple):
@@ -51,7 +51,7 @@ class Range(NamedTuple):
     Attributes:
         low, high: lowest and highest value.
         above: ``low`` itself is not allowed.
-        least, most: fewest and most numbers of a list.
+        least, most: shortest and longest length of a list.
     """
 
     low: float
@@ -61,7 +61,7 @@ class Range(NamedTuple):
     most: int = 16
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is a number of this range."""
+        """Whether a value is a number in this range."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         return (self.low < value if self.above else self.low <= value) and value <= self.high
@@ -74,7 +74,7 @@ class Range(NamedTuple):
 _SHARE = Range(0, 1)
 _ITERATIONS = 10**9
 _FACTOR = Range(0, 10**6)
-# The first pattern that matches a key decides.
+# The first matching pattern applies to a key.
 _RANGES: dict[str, Range] = {
     # ---- the network: layers, channels, anchors, regions
     "MODEL.PIXEL_MEAN": Range(-(2**16), 2**16),
@@ -120,7 +120,7 @@ _RANGES: dict[str, Range] = {
     "TEST.AUG.MIN_SIZES": Range(0, 2048),
     "TEST.AUG.MAX_SIZE": Range(1, 4096),
     # ---- training
-    "SEED": Range(-1, 2**31 - 1),  # the rank is added, and NumPy's end at 2**32 - 1
+    "SEED": Range(-1, 2**31 - 1),  # the rank is added, and NumPy accepts seeds below 2**32
     "VIS_PERIOD": Range(0, _ITERATIONS),
     "DATALOADER.NUM_WORKERS": Range(0, 256),
     "DATALOADER.REPEAT_THRESHOLD": _SHARE,
@@ -140,23 +140,24 @@ _RANGES: dict[str, Range] = {
     "SOLVER.WARMUP_ITERS": Range(0, _ITERATIONS),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": Range(0, 10**6, above=True),
 }
-_OTHER = {"MODEL": Range(-(2**16), 2**16, most=100, least=0)}
-_ANY = Range(-(2**31), 2**31, most=1000, least=0)
+# for keys without a range above, by section and for all other sections
+_SECTION_DEFAULTS = {"MODEL": Range(-(2**16), 2**16, most=100, least=0)}
+_DEFAULT = Range(-(2**31), 2**31, most=1000, least=0)
 _NAMES = ("MODEL.RPN.IN_FEATURES", "MODEL.ROI_HEADS.IN_FEATURES", "MODEL.RESNETS.OUT_FEATURES")
 """Lists of names that must not be empty."""
 _MODEL_SECTIONS = ("MODEL", "INPUT", "TEST")
 
 LARGEST_BATCH = 2**28
-"""Numbers of the features of all regions of a slice (1 GiB); shipped configs have 50 million."""
+"""Most feature values of all regions of a slice (1 GiB); shipped configs have 50 million."""
 
 Job = Literal["training", "evaluation", "prediction"]
 
 
 def check_choice(key: str, value: object) -> None:
-    """Check a key that takes one of a few values.
+    """Check the value of a key in :data:`CHOICES`.
 
     Raises:
-        ConfigError: names the key, its value and its :data:`CHOICES`.
+        ConfigError: names the key, its value and the allowed values.
     """
     if problem := _choice_problem(key, value):
         raise ConfigError(f"{problem}.")
@@ -166,11 +167,11 @@ def check_values(cfg: CfgNode, where: str, job: Job = "prediction") -> None:
     """Check the ranges and choices of all keys.
 
     Args:
-        where: what the config was made of, for the message.
-        job: a training and an evaluation need datasets and an output folder as well.
+        where: source of the config, for the message.
+        job: training and evaluation also need datasets and an output folder.
 
     Raises:
-        ConfigError: one line with each key that is wrong, its value, and what is expected.
+        ConfigError: one line with each invalid key, its value, and what is expected.
     """
     problems = value_problems(cfg, sections=None)
     datasets = {"training": "TRAIN", "evaluation": "TEST"}.get(job)
@@ -183,10 +184,11 @@ def check_values(cfg: CfgNode, where: str, job: Job = "prediction") -> None:
 
 
 def value_problems(cfg: CfgNode, sections: Sequence[str] | None = _MODEL_SECTIONS) -> list[str]:
-    """What is wrong with the values of a config, a phrase for each key.
+    """Problems in the values of a config, one phrase per key.
 
     Args:
-        sections: those to check; by default what a trained model needs. ``None`` for all.
+        sections: top-level sections to check; ``None`` for all. By default those that determine a
+            model's predictions.
     """
     problems = []
     for key, value in _keys(cfg):
@@ -219,8 +221,8 @@ def _number_problem(key: str, value: Any) -> str | None:
         return f"{key} is empty, expected at least one name"
     leaves = [leaf for leaf in _leaves(value) if leaf is not None]
     allowed = next((r for pattern, r in _RANGES.items() if fnmatchcase(key, pattern)), None)
-    if allowed is None:  # a key of any kind, of which only the numbers are checked
-        allowed = _OTHER.get(key.partition(".")[0], _ANY)
+    if allowed is None:  # a value of any type; only numbers in it are checked
+        allowed = _SECTION_DEFAULTS.get(key.partition(".")[0], _DEFAULT)
         leaves = [leaf for leaf in leaves if type(leaf) in (int, float)]
     if not all(map(allowed.holds, leaves)):
         return f"{key} is {_short(value)}, expected {allowed}"
@@ -253,7 +255,7 @@ def _short(value: Any) -> str:
 
 
 def _batch_problems(cfg: CfgNode) -> list[str]:
-    """Regions x channels x pixels of the box and the mask head, which only together are large."""
+    """Check the product of regions, channels and pixels that a box or mask head holds at once."""
     heads = {
         "MODEL.ROI_BOX_HEAD": ("MODEL.RPN.POST_NMS_TOPK_TEST", cfg.MODEL.RPN.POST_NMS_TOPK_TEST, 1),
         "MODEL.ROI_MASK_HEAD": (
@@ -268,15 +270,15 @@ def _batch_problems(cfg: CfgNode) -> list[str]:
         size = regions * channels * head.POOLER_RESOLUTION**2 * pixels
         if size > LARGEST_BATCH:
             problems.append(
-                f"{regions_key} {regions:,} regions of {channels:,} channels at "
-                f"{name}.POOLER_RESOLUTION {head.POOLER_RESOLUTION} are {size:,} numbers, expected "
-                f"at most {LARGEST_BATCH:,}"
+                f"{regions_key} {regions:,} with {channels:,} channels and "
+                f"{name}.POOLER_RESOLUTION {head.POOLER_RESOLUTION} needs {size:,} numbers, "
+                f"expected at most {LARGEST_BATCH:,}"
             )
     return problems
 
 
 def _schedule_problems(cfg: CfgNode) -> list[str]:
-    """Keys of the training that must fit each other."""
+    """Check training keys that must agree with each other."""
     solver, problems = cfg.SOLVER, []
     if list(solver.STEPS) != sorted(set(solver.STEPS)):
         problems.append(f"SOLVER.STEPS is {_short(solver.STEPS)}, expected increasing iterations")
@@ -287,8 +289,8 @@ def _schedule_problems(cfg: CfgNode) -> list[str]:
         )
     if cfg.TEST.PATIENCE and not cfg.TEST.EVAL_PERIOD:
         problems.append(
-            f"TEST.PATIENCE is {cfg.TEST.PATIENCE}, but TEST.EVAL_PERIOD is 0, so that nothing is "
-            "evaluated in training: set the period in iterations"
+            f"TEST.PATIENCE is {cfg.TEST.PATIENCE}, but TEST.EVAL_PERIOD is 0, so training never "
+            "evaluates: set TEST.EVAL_PERIOD to a number of iterations"
         )
     return problems
 

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 SIZE = 64  # pixels, both sides of a toy slice
 
-# small models are slower on many threads than on one
+# the tests' small models run slower on more threads
 torch.set_num_threads(2)
 
 

@@ -84,9 +84,15 @@ def test_a_shipped_config_is_found_from_any_folder(tmp_path, monkeypatch):
     assert get_config_file(f"configs/{name}") == get_config_file(name)
 
 
-def test_an_unknown_config_lists_those_that_exist():
-    with pytest.raises(ConfigError, match=r"segmentation/resnet18_t1\.yaml"):
-        get_config_file("segmentation/resnet19.yaml")
+@pytest.mark.parametrize(
+    "name", ["segmentation/resnet18_t11.yaml", "/a/configs/segmentation/resnet18_t1"]
+)
+def test_an_unknown_config_suggests_similar_ones_and_their_folder(name):
+    with pytest.raises(ConfigError, match=r"resnet18_t\S+ does not exist") as caught:
+        get_config_file(name)
+    message = str(caught.value)
+    assert "Did you mean segmentation/resnet18_t1.yaml or " in message
+    assert message.endswith(f"The shipped configs are in {CONFIGS}.")
 
 
 def test_adding_keys_leaves_detectron2s_defaults_alone():
@@ -104,7 +110,7 @@ def test_the_retired_key_of_earlier_configs_is_ignored(tmp_path):
 
 
 def test_the_reference_of_keys_is_what_config_py_says():
-    """Make it anew with ``python tests/helpers/config_reference.py > docs/configs.md``."""
+    """Regenerate it with ``python tests/helpers/config_reference.py > docs/configs.md``."""
     text = (REPOSITORY / "docs/configs.md").read_text(encoding="utf-8")
     assert text == config_reference.markdown()
     ours = get_cfg()

@@ -1,7 +1,7 @@
 """The rooms of ct_lesion: which may import which, and how many files a folder holds.
 
-The imports are read from the source, along with the names of packages in strings, by which loaders
-of templates and of optional modules reach other rooms.
+Imports are read from the source. Package names in strings count as imports, because loaders of
+templates and optional modules take such strings.
 """
 
 import ast
@@ -17,10 +17,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ct_lesion"
 MOST_FILES = 15  # in a folder, beside __init__.py
 
+# Modules that every room may import.
 GROUND = {"errors", "version", "files", "locks", "json_files", "yaml_files", "pictures"}
 GROUND |= {"command_line", "config_values", "folders", "csv_cells", "warning_filters"}
 GROUND |= {"zip_files"}
-# What a room may import directly, beside the ground and what those rooms may import.
+# What a room may import besides GROUND; it may also import what those rooms may import.
 MAY_IMPORT = {
     "config_values": set(),
     "config": {"config_values"},
@@ -77,8 +78,8 @@ def imports(module: str, path: Path) -> Iterator[str]:
             yield node.value
 
 
-def arrows() -> dict[tuple[str, str], list[str]]:
-    """From each pair of rooms, importing and imported, to the modules that import."""
+def imports_between_rooms() -> dict[tuple[str, str], list[str]]:
+    """The imports of each pair of rooms (importing, imported), a line of text for each."""
     found = defaultdict(list)
     for module, path in modules().items():
         for imported in imports(module, path):
@@ -88,7 +89,7 @@ def arrows() -> dict[tuple[str, str], list[str]]:
 
 
 def reachable(room: str) -> set[str]:
-    """The rooms that a room may import, and those that they may import."""
+    """Every room that a room may import, directly or through another."""
     below = MAY_IMPORT[room]
     return below.union(*(reachable(name) for name in below), GROUND)
 
@@ -96,7 +97,7 @@ def reachable(room: str) -> set[str]:
 def test_no_import_points_upwards() -> None:
     wrong = [
         line
-        for (room, imported), lines in arrows().items()
+        for (room, imported), lines in imports_between_rooms().items()
         if imported not in (GROUND if room in GROUND else reachable(room))
         for line in lines
     ]
@@ -109,7 +110,7 @@ def test_every_room_is_known() -> None:
 
 def test_no_two_rooms_import_each_other() -> None:
     graph = defaultdict(set)
-    for room, imported in arrows():
+    for room, imported in imports_between_rooms():
         graph[room].add(imported)
     TopologicalSorter(graph).prepare()  # raises CycleError
 

@@ -6,9 +6,9 @@ import re
 import sys
 from pathlib import Path
 
-# where the name of the job is not the file's
+# jobs that are not named like their file
 SHORT_NAMES = {"audit_dataset": "audit", "train_net": "train"}
-INSTALL = "install-detectron2"  # must work without Detectron2, so without ct_lesion
+INSTALL = "install-detectron2"  # runs without Detectron2, and so without ct_lesion
 USAGE = """\
 usage: ct-lesion JOB [ARGUMENTS]
        ct-lesion JOB --help
@@ -56,7 +56,7 @@ def run_job(name: str) -> None:
             raise  # a bug
         if package == "detectron2":
             sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
-        sys.exit(f"Error: {error}. Is ct_lesion installed without its requirements?")
+        sys.exit(f"Error: {error}. Install ct_lesion again, with its requirements.")
     module.__doc__ = as_jobs(module.__doc__)  # its help
     if name == INSTALL:
         module.main()
@@ -79,7 +79,7 @@ def main() -> None:
     by_file = {file.name: job for job, file in jobs.items()}
     name = by_file.get(f"{name.removesuffix('.py').replace('-', '_')}.py", name)
     if name not in jobs:
-        sys.exit(f"Error: no job {name}. There are: {', '.join(sorted(jobs))}.")
+        sys.exit(f"Error: unknown job {name}. Jobs: {', '.join(sorted(jobs))}.")
     sys.argv = [f"ct-lesion {name}", *arguments[1:]]
     run_job(name)
 

@@ -8,10 +8,11 @@ Examples:
     python tools/analyze_model.py --config-file configs/segmentation/resnet18_t1.yaml \\
         MODEL.FPN.OUT_CHANNELS 128
 
-Works with any yaml config of Detectron2, runs on the CPU and needs neither weights nor data. fvcore
-counts: a multiply-add is one FLOP, and activations are the outputs of convolutions and matrix
-products. The box head is counted for all proposals, the mask head for all detections that the
-config allows (MODEL.RPN.POST_NMS_TOPK_TEST, TEST.DETECTIONS_PER_IMAGE); most slices have fewer.
+Prints a table, and writes all counts to the file of --json. Works with any yaml config of
+Detectron2, runs on the CPU and needs neither weights nor data. fvcore counts: a multiply-add is one
+FLOP, and activations are the outputs of convolutions and matrix products. The box head is counted
+for all proposals, the mask head for all detections that the config allows
+(MODEL.RPN.POST_NMS_TOPK_TEST, TEST.DETECTIONS_PER_IMAGE); most slices have fewer.
 """
 
 import argparse
@@ -29,22 +30,22 @@ from ct_lesion.modeling.analysis import NetworkSize, measure_network
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="yaml config")
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
     parser.add_argument(
         "--size",
         type=int,
         metavar="PIXELS",
         help="side of the square input (default: INPUT.MIN_SIZE_TEST)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON file for all counts")
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides"
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to change"
     )
     return parser.parse_args()
 
 
 def describe(size: NetworkSize) -> str:
-    """The input, the table and what was left out, as text."""
+    """The text to print: the input, the table, and the operations that are not counted."""
     run_on = [
         f"{number} {name}"
         for name, number in (("proposals", size.proposals), ("regions", size.regions))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Check datasets: leaks between splits, damaged files, shortcuts.
+"""Check datasets for leaks between splits, damaged files, wrong masks and shortcuts.
 
-INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO's, or one
-of tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT's, a training sample, or a lesion
-split), or a folder (CNCB's image/ and mask/, CNCB's classes, or scans of any kind). IMAGES is the
-image folder of a json file or list. Inputs of the same GROUP belong together; two groups must have
-no patient, scan or image in common. Without GROUP= an input is a group by itself.
+INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO, or
+written by tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT list, training sample or lesion
+split), or a folder (CNCB's image/ and mask/, CNCB's class folders, or scans of any kind). IMAGES is
+the image folder of a json file or list. Inputs of the same GROUP may overlap; two groups must not
+share a patient, scan or image. An input without GROUP= is its own group.
 
 Examples:
     python tools/audit_dataset.py train=cncb_lesion_train test=cncb_lesion_test
@@ -15,9 +15,9 @@ Examples:
         test=test_COVIDx_CT-1.txt
     python tools/audit_dataset.py train=a.json:images test=b.json:images
 
-Writes audit.html (a single file that needs no network) and audit.json. Exit code: 0 without errors,
-10 with errors (with --strict: or warnings), 2 for wrong usage or unreadable inputs. See
-docs/audit.md.
+Writes audit.html (a single file that needs no network) and audit.json to DIR. Exit code: 0 without
+errors, 10 with errors (with --strict, also with warnings), 2 for wrong usage or unreadable inputs.
+docs/audit.md explains the findings.
 """
 
 import argparse
@@ -33,44 +33,44 @@ from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.errors import UserError
 from ct_lesion.files import locked_folder
 
-FOUND = 10  # exit code
+FAILED = 10  # exit code
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="[GROUP=]INPUT[:IMAGES]", help="datasets to check, see below")
-    output = Path("output/audit")
-    add("--output", type=Path, default=output, metavar="DIR", help="output folder (%(default)s)")
+    text = "output folder (default: %(default)s)"
+    add("--output", type=Path, default=Path("output/audit"), metavar="DIR", help=text)
     add("--overwrite", action="store_true", help="replace an earlier audit in DIR")
     add("--strict", action="store_true", help="exit with code 10 for warnings too")
-    add("--no-images", action="store_true", help="compare names and lists only, open no image")
+    add("--no-images", action="store_true", help="compare names and lists without opening images")
     add(
         "--same-numbers",
         action="store_true",
-        help="a patient number is the same person in all inputs, whatever their source",
+        help="treat equal patient numbers in inputs of different sources as one patient",
     )
     add(
         "--patient-ids-per-class",
         action="store_true",
-        help="in lists and class folders, NCP_96 and CP_96 are different patients",
+        help="treat NCP_96 and CP_96 in lists and class folders as two patients",
     )
     add(
         "--trial",
         type=int,
         default=0,
         metavar="N",
-        help="test the copy search: make copies of N of the images, and measure recall and "
-        "precision, e.g. 200 (%(default)s: no test)",
+        help="measure recall and precision of the copy search on copies of N of the images, e.g. "
+        "200 (default: %(default)s, no trial)",
     )
-    add("--seed", type=int, default=0, help="of resampling and of the trial (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of resampling and trial (default: %(default)s)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     if args.trial < 0:
-        raise UserError("--trial must be 0 or more.")
+        raise UserError(f"--trial must be 0 or more, not {args.trial}.")
     options = AuditOptions(
         same_numbers=args.same_numbers,
         images=not args.no_images,
@@ -88,7 +88,7 @@ def main() -> None:
         print(f"not checked: {'; '.join(checks)}: {why}")
     print(verdict(audit))
     print("Written:", *paths, sep="\n  ")
-    sys.exit(FOUND if audit.fails(args.strict) else 0)
+    sys.exit(FAILED if audit.fails(args.strict) else 0)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Examples:
     python tools/benchmark.py --rows classify-resnet18_t1 --rounds 9 --output output/benchmark
     python tools/benchmark.py --weights output/segmentation/resnet18_t1/model_best.safetensors
 
-Writes benchmark.json and benchmark.md into the output folder. Keep the machine otherwise idle.
+Writes benchmark.json and benchmark.md to DIR. Run nothing else on the machine meanwhile.
 """
 
 import argparse
@@ -33,23 +33,27 @@ def parse_arguments() -> argparse.Namespace:
         "--rounds",
         type=int,
         default=default.rounds,
-        help="measurements of each way (default: %(default)s)",
+        metavar="N",
+        help="measurements of each path (default: %(default)s)",
     )
     parser.add_argument(
         "--slices",
         type=int,
         default=default.slices,
+        metavar="N",
         help="slices per round (default: %(default)s)",
     )
     parser.add_argument(
         "--size",
         type=int,
         default=default.size,
+        metavar="PIXELS",
         help="height and width of the slices in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--weights",
         type=Path,
+        metavar="FILE",
         help="weights of a trained segmenter, ResNet18_T1 (default: random weights with scores "
         "shifted so that a few detections per slice pass)",
     )
@@ -57,7 +61,8 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         default=Path("output/benchmark"),
-        help="folder of the results (default: %(default)s)",
+        metavar="DIR",
+        help="output folder (default: %(default)s)",
     )
     parser.add_argument(
         "--vs-torchvision",

@@ -6,9 +6,10 @@ Example:
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
     python tools/calibrate.py RUN
 
-Dividing the logits by the temperature calibrates the probabilities; predicted classes do not
-change. The temperature is written into the description of every .safetensors file in RUN that holds
-the validated weights.
+Evaluates nothing itself: the example's first command evaluates the validation set, the second fits
+the temperature. Dividing the logits by the temperature calibrates the probabilities and leaves the
+predicted classes unchanged. The temperature is written into the description of each .safetensors
+file in RUN that holds the evaluated weights.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from ct_lesion.report.runs.runs import load_runs
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a classification run")
-    parser.add_argument("--validation", help='dataset to fit on (default: name ends in "_val")')
+    text = 'dataset to fit on (default: the one whose name ends in "_val")'
+    parser.add_argument("--validation", metavar="DATASET", help=text)
     return parser.parse_args()
 
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Compare the lesion masks of any programs with the same truth.
+"""Compare the lesion masks of several programs with one ground truth.
 
 Example:
     python tools/compare.py --truth masks ct_lesion=predictions nnU-Net=nnunet_output \\
         --values truth=2,3 --output comparison
 
-MASKS is a folder of volumes (NIfTI, NRRD, MetaImage) named like the patients, the output folder of
-predict.py, a folder with a folder of PNG masks for each patient, or, for a single patient, a volume
-or a folder of PNG masks. Masks are compared in space and must lie on the truth's grid, in any order
-of axes. DIR gets report.html, report.json, tables/ and figures/: Dice, lesions found, false lesions
-and volume errors, with intervals over patients and paired differences (docs/compare.md).
+MASKS is a folder of volumes (NIfTI, NRRD, MetaImage) named by patient, the output folder of
+tools/predict.py, a folder with a subfolder of PNG masks for each patient, or, for one patient, a
+volume or a folder of PNG masks. Masks are compared in space and must lie on the truth's grid, in
+any order of axes. Writes report.html, report.json, tables/ and figures/ to DIR: Dice, lesions
+found, false lesions and volume errors, with confidence intervals over patients and paired
+differences (docs/compare.md).
 For research use only. Not for clinical use.
 """
 
@@ -36,19 +37,17 @@ TRUTH = "truth"
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("masks", nargs="+", metavar="NAME=MASKS", help="a program's name and its masks")
-    add("--truth", type=Path, required=True, metavar="MASKS", help="the true masks")
+    add("masks", nargs="+", metavar="NAME=MASKS", help="a program's name and masks, see below")
+    add("--truth", type=Path, required=True, metavar="MASKS", help="ground-truth masks")
     text = "output folder (default: %(default)s)"
     add("--output", type=Path, default="comparison", metavar="DIR", help=text)
-    text = (
-        "values that are lesions in the masks of NAME, or of truth; repeatable (default: all but 0)"
-    )
+    text = "mask values of NAME, or of truth, that mean lesion (default: all but 0); repeatable"
     add("--values", action="append", default=[], metavar="NAME=VALUE,...", help=text)
     text = "count only lesions of at least this many pixels (default: all)"
     add("--min-area", type=int, default=0, metavar="PX", help=text)
-    text = "leave out patients that a set of masks lacks, instead of stopping"
+    text = "leave out patients who lack a mask in some set, instead of stopping"
     add("--common", action="store_true", help=text)
-    text = "of the bootstrap over patients (default: %(default)s)"
+    text = "bootstrap resamples of the patients (default: %(default)s)"
     add("--resamples", type=int, default=RESAMPLES, metavar="N", help=text)
     add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     add("--overwrite", action="store_true", help="replace an earlier comparison")

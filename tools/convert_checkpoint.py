@@ -6,9 +6,9 @@ Example:
     python tools/train_net.py --config-file configs/segmentation/resnet18_t2.yaml --eval-only \\
         MODEL.WEIGHTS segmentation.safetensors DATASETS.TEST "('cncb_lesion_test',)"
 
-Backbone, truncation, kind (segmentation or classification), classes and N are recognised from the
-weights. The shipped config of this model is written into OUTPUT. No code in the file is executed.
-Use OUTPUT as MODEL.WEIGHTS.
+Backbone, truncation, task (segmentation or classification), classes and N are recognised from the
+weights. OUTPUT is written with the shipped config of this model in it; use it as MODEL.WEIGHTS. No
+code in the published file is executed.
 """
 
 import argparse
@@ -42,7 +42,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config of the model, a path or the name of a shipped one (default: recognised)",
+        help="config of the model, a path or the name of a shipped one (default: chosen by the "
+        "weights)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
     return parser.parse_args()
@@ -87,7 +88,7 @@ def convert(args: argparse.Namespace) -> str:
     for name in converted.unused:
         print(f"warning: {name} is not part of this model and was dropped")
     if names.get("regions") == list(MASK_TYPES["merge"].classes) and not args.config_file:
-        print("note: one lesion class; if the model was trained on GGO only, name its *_ggo.yaml")
+        print("note: if the model was trained on GGO only, give --config-file its *_ggo.yaml")
     write_weights(args.output, converted.model, describe(converted.cfg, class_names=names))
     return hashlib.sha256(args.output.read_bytes()).hexdigest()
 

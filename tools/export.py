@@ -5,10 +5,11 @@ Examples:
     python tools/export.py ct_lesion://public_ct_resnet18_t1 segmenter.onnx
     python tools/export.py output/classification/model_best.safetensors classifier.onnx
 
-WEIGHTS is a checkpoint of a segmenter or a classifier, or ct_lesion://NAME. The file takes a grey
+WEIGHTS is a checkpoint of a segmenter or a classifier, or ct_lesion://NAME. OUTPUT takes a grey
 slice of any size; its metadata say how to resize slices, which window they need, and the names of
-the classes. It is compared with the network in ONNX Runtime before it is written. docs/onnx.md has
-a script that predicts a picture with it. For research use only. Not for clinical use.
+the classes. Before it is written, its outputs in ONNX Runtime are compared with the network's.
+docs/onnx.md has a script that predicts a picture with it. For research use only. Not for clinical
+use.
 """
 
 import argparse
@@ -28,8 +29,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("weights", metavar="WEIGHTS", help="checkpoint, or ct_lesion://NAME")
-    add("output", type=Path, metavar="OUTPUT", help="the file to write, .onnx")
-    text = "a segmenter outputs regions with a score above this, 0..1 (default: as in prediction)"
+    add("output", type=Path, metavar="OUTPUT", help=".onnx file to write")
+    text = "a segmenter's output has the regions above this score (default: as in prediction)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
     return parser.parse_args()

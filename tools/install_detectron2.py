@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Install Detectron2 unless it can be imported already.
+"""Install Detectron2 unless it is already installed.
 
 Example:
     python tools/install_detectron2.py
 
-Detectron2 has no release of its own name on the package index. This installs its republication
-sal-detectron2, after a check of its SHA-256, without three of its faults: a top-level package
-"tools", libraries compiled for Python 3.10 only, and wrong requirements. A Detectron2 that is
-already installed, such as your own build, is never changed. Torch is not installed.
+The package index has no package detectron2. This job downloads the republication sal-detectron2,
+checks its SHA-256, corrects three faults of the wheel (a top-level package "tools", libraries
+compiled for Python 3.10 only, wrong requirements) and installs it for the Python that runs the job.
+A Detectron2 that is already installed, such as your own build, is never changed. Torch is not
+installed.
 """
 
 import argparse

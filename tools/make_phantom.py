@@ -5,7 +5,7 @@ Examples:
     python tools/make_phantom.py --output datasets/phantom --size 256 --seed 0
     python tools/make_phantom.py --output phantom_scans --as dicom
 
-Writes into DIR: slices in the layouts of CNCB and COVIDx-CT, or whole scans with lesion masks, and
+Writes to DIR: slices in the layouts of CNCB and COVIDx-CT, or whole scans with lesion masks, and
 phantom.json with the arguments. The same arguments always make the same files.
 """
 
@@ -23,7 +23,7 @@ ONLY_SLICES = ("lesion_patients", "slices_per_patient")
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The numbers that are not given are missing in the namespace."""
+    """The namespace lacks the numbers that were not given."""
     parser = tool_parser(__doc__)
     add = parser.add_argument
     slices, scans = PhantomSpec(), VolumeSpec(FORMATS[0])
@@ -31,13 +31,13 @@ def parse_arguments() -> argparse.Namespace:
     def add_number(name: str, text: str) -> None:
         add(name, type=int, default=argparse.SUPPRESS, metavar="N", help=text)
 
-    add("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    add("--output", type=Path, required=True, metavar="DIR", help="output folder")
     add(
         "--as",
         dest="form",
         default="slices",
         choices=("slices", *FORMATS),
-        help="slices in the layouts of the real datasets (default) or whole scans with masks",
+        help="slices in the layouts of the real datasets (default), or whole scans with masks",
     )
     add_number("--size", f"pixels along a side: 256 or 512 (default: {slices.size})")
     add_number("--seed", f"random seed (default: {slices.seed})")
@@ -102,13 +102,10 @@ def main() -> None:
     output, overwrite, form = args.pop("output"), args.pop("overwrite"), args.pop("form")
     spec = choose_spec(form, args)
     write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
-    try:
-        # the delay: no bar before an error message
-        options = {"unit": "patient", "desc": "phantom", "delay": 0.2}
-        with tqdm(total=spec.patients, disable=None, **options) as bar:
-            manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
-    except (ValueError, FileExistsError) as error:
-        raise UserError(str(error)) from error
+    # the delay: no bar before an error message
+    options = {"unit": "patient", "desc": "phantom", "delay": 0.2}
+    with tqdm(total=spec.patients, disable=None, **options) as bar:
+        manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
     print(summary(output, manifest))
 
 

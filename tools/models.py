@@ -7,8 +7,9 @@ Examples:
     python tools/train_net.py --config-file configs/segmentation/public_ct_resnet18_t1.yaml \\
         MODEL.WEIGHTS ct_lesion://public_ct_resnet18_t1
 
-The metrics are of a cross-validation over patients. The model card beside each file (.md) says
-more, and docs/model_zoo.md compares the models. For research use only. Not for clinical use.
+Prints the name, training data, metrics and licence of each model, and the paths of its weights and
+its model card. The metrics come from cross-validation over patients. docs/model_zoo.md compares the
+models. For research use only. Not for clinical use.
 """
 
 from ct_lesion.checkpoint import DEFAULT_MODEL, list_shipped

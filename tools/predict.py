@@ -8,13 +8,12 @@ Examples:
 
 An INPUT is a volume (NIfTI, NRRD, MHA), a folder or zip of DICOM series, a folder of pictures (PNG,
 JPG, TIFF: one scan), pictures of one scan, a glob pattern, or a folder of any of these. The default
-model ships with ct_lesion; its licence excludes commercial use. DIR gets index.html, a page of all
-scans, and a folder a scan: summary.json, lesions.csv, report.png, label volumes and more, see
-docs/predict.md. Rerun the same command to resume.
+model ships with ct_lesion; its licence excludes commercial use. Writes to DIR: index.html, a page
+of all scans, and a folder per scan with summary.json, lesions.csv, report.png, label volumes and
+more (docs/predict.md). Rerun the same command to resume.
 
-Exit code: 0 all scans are done, 2 wrong arguments, 3 all scans are done but slices of some are
-missing (incomplete), 130 interrupted, 10 + the number of failed scans. For research use only. Not
-for clinical use.
+Exit code: 0 if all scans are done, 2 wrong arguments, 3 all scans are done but some lack slices,
+130 interrupted, 10 + the number of failed scans. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -41,47 +40,50 @@ ADVICE = "Rerun the same command to predict the unfinished scans."
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="INPUT", help="see below")
-    add("--output", type=Path, default="predictions", metavar="DIR", help="default: %(default)s")
+    add("inputs", nargs="*", metavar="INPUT", help="scans to predict, see below")
+    text = "output folder (default: %(default)s)"
+    add("--output", type=Path, default="predictions", metavar="DIR", help=text)
     add = parser.add_argument_group("models").add_argument
     text = "checkpoint of a segmenter, or ct_lesion://NAME (default: %(default)s)"
     add("--segmentation", default=DEFAULT_MODEL, metavar="WEIGHTS", help=text)
-    add("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier")
+    add("--classifier", metavar="WEIGHTS", help="checkpoint of a classifier (default: no class)")
     add("--config-file", metavar="YAML", help="the segmenter's config (default: its checkpoint's)")
-    add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of this config")
+    add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to change")
     add("--device", help="cpu or cuda (default: a GPU if there is one)")
-    text = "slices a batch, for speed and memory only (default: the number of cores, at least 4)"
+    text = "slices per batch, for speed and memory only (default: the number of cores, at least 4)"
     add("--batch-size", type=int, metavar="N", help=text)
-    text = "processes that share the scans: one a GPU, or sharing the cores (default: %(default)s)"
+    text = "processes that share the scans, one per GPU or sharing the cores (default: %(default)s)"
     add("--processes", type=int, default=1, metavar="N", help=text)
 
     group = parser.add_argument_group("reading")
-    add_window_options(group, "HU window, instead of the models' own (lung if that is unknown)")
+    add_window_options(group, "HU window (default: the models' own, or lung if that is unknown)")
     add = group.add_argument
-    text = "read only this DICOM series; may be given several times (ct-lesion scans lists them)"
+    text = "read only this DICOM series (ct-lesion scans lists them); repeatable"
     add("--series-uid", action="append", metavar="UID", help=text)
-    text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (default: 0)"
+    text = "16-bit or float pictures, or a shifted volume, hold HU + OFFSET (--hu alone: 0)"
     add("--hu", type=hu_offset, nargs="?", const=0.0, metavar="OFFSET", help=text)
-    text = "find them in scans in HU, or a mask, or a folder of masks named like the scans"
+    text = "auto: found in HU (default); or a lung mask, or a folder of masks named like the scans"
     add("--lungs", default="auto", metavar="auto|none|VOLUME", help=text)
-    text = "masks of the five lobes instead, for the severity score of COVID-19"
+    text = "mask of the five lobes in place of --lungs; adds the severity score of COVID-19"
     add("--lobes", type=Path, metavar="VOLUME", help=text)
 
     add = parser.add_argument_group("results").add_argument
-    text = "lesions with a higher score count (default: TEST.PAPER_SCORE_THRESH, 0.75)"
+    text = "keep lesions above this score (default: TEST.PAPER_SCORE_THRESH, 0.75)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
-    text = "the K highest-scored slices say the scan's class; 0: all (default: %(default)s)"
+    text = (
+        "decide the scan's class from its K highest-scoring slices; 0: all (default: %(default)s)"
+    )
     add("--top-slices", type=int, default=DEFAULT_TOP_SLICES, metavar="K", help=text)
-    text = "keep detections outside the lungs, which are dropped where the lungs are known"
+    text = "keep detections outside the lungs (default: dropped where the lungs are known)"
     add("--keep-outside", action="store_true", help=text)
     add("--save-score-maps", action="store_true", help="write the mask logits of slices (npz)")
-    text = "replace finished scans of other inputs, models or options"
+    text = "replace finished scans whose inputs, models or options differ"
     add("--overwrite", action="store_true", help=text)
     return parser.parse_args(arguments)
 
 
 def predict(args: argparse.Namespace, arguments: list[str]) -> None:
-    """What each process does."""
+    """Predict this process's share of the scans."""
     console.quiet_libraries()
     window = window_from_options(args)
     uids = tuple(args.series_uid) if args.series_uid else None

@@ -5,8 +5,8 @@ Example:
     python tools/prepare_cncb.py ct_lesion_seg.zip \\
         --split-file train=train_split.txt --split-file test=test_split.txt
 
-Writes images/ and annotations/ into --output. Its default is the folder in which the datasets
-cncb_lesion_*, cncb_ggo_consolidation_* and cncb_ggo_* are registered. The splits share no patient.
+Writes images/ and annotations/ to DIR, by default the folder from which the registered datasets
+cncb_lesion_*, cncb_ggo_consolidation_* and cncb_ggo_* are read. The splits share no patient.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Turn slices of three classes into classification datasets.
+"""Turn slices of three classes into classification datasets (json).
 
-The images may be named NCP_96_1328_0032.png or lie in CNCB's tree as NCP/96/1328/0032.png, at any
+The images are named NCP_96_1328_0032.png, or lie in CNCB's tree as NCP/96/1328/0032.png, at any
 depth below --image-root. They are not copied. The three COVIDx-CT lists assign slices to splits;
 without lists the patients are split at random.
 
@@ -12,10 +12,9 @@ Examples:
 
     python tools/prepare_covidx_ct.py --image-root CNCB --split-fractions 0.6 0.2 0.2
 
-Writes annotations/{train,train_full,val,test}.json into --output. Its default is the folder in
-which the datasets covidx_ct_train (the sample), covidx_ct_train_full, covidx_ct_val and
-covidx_ct_test are registered. After an error in lists or images, the exit code is 2 and no file is
-written.
+Writes annotations/{train,train_full,val,test}.json to --output, by default the folder from which
+the registered datasets covidx_ct_train (the sample), covidx_ct_train_full, covidx_ct_val and
+covidx_ct_test are read. If lists or images have errors, no file is written and the exit code is 2.
 """
 
 import argparse
@@ -35,14 +34,15 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     default_output = "$DETECTRON2_DATASETS/covidx_ct or datasets/covidx_ct"
     add("--image-root", type=Path, required=True, metavar="DIR", help="folder of the slices")
-    add("--output", type=Path, metavar="DIR", help=f"folder to write (default: {default_output})")
+    add("--output", type=Path, metavar="DIR", help=f"output folder (default: {default_output})")
     add("--allow-missing", action="store_true", help="skip listed slices that do not exist")
     add("--decode", action="store_true", help="decode each image to find damaged ones (minutes)")
 
-    add = parser.add_argument_group("splits", "by the three lists or by fractions").add_argument
+    text = "give the three lists, or split the patients by fractions"
+    add = parser.add_argument_group("splits", text).add_argument
     for name in ("train", "val", "test"):
-        line = "COVIDx-CT list with lines <file> <class> <x0> <y0> <x1> <y1>"
-        add(f"--{name}-list", type=Path, metavar="FILE", help=line)
+        text = f"COVIDx-CT list of {name} slices, with lines <file> <class> <x0> <y0> <x1> <y1>"
+        add(f"--{name}-list", type=Path, metavar="FILE", help=text)
     add(
         "--split-fractions",
         nargs=3,
@@ -53,12 +53,12 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--patient-ids-per-class",
         action="store_true",
-        help="NCP/96 and CP/96 are two patients; in CNCB's data they are one",
+        help="treat NCP/96 and CP/96 as two patients; in CNCB's data they are one",
     )
     add(
         "--allow-patient-overlap",
         action="store_true",
-        help="accept lists that share patients; test results are then too good",
+        help="accept lists that share patients, which makes test results too good",
     )
 
     sample = parser.add_argument_group("training sample (covidx_ct_train)")

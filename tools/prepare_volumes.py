@@ -8,9 +8,9 @@ Examples:
 
 Volumes are NIfTI, NRRD or MetaImage files. Volumes in two folders are paired by name (a.nii.gz
 with a.nrrd), and each pair counts as one patient. A CSV file has the columns patient, image and
-mask; there, an image may be a folder with a DICOM series. Writes a PNG a slice and a json file a
-split, like tools/prepare_cncb.py. The json records how the slices were made of HU, and prediction
-with the trained weights repeats it. The splits share no patient.
+mask; its images may also be folders with a DICOM series. Writes a PNG per slice and a json file per
+split to --output, like tools/prepare_cncb.py. The json records how the slices were made from HU,
+and prediction with the trained weights repeats it. The splits share no patient.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from ct_lesion.scans.window_options import add_window_options, window_from_optio
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    source = parser.add_argument_group("volumes", "two folders or a list")
+    source = parser.add_argument_group("volumes", "give two folders or a list")
     source.add_argument("--images", metavar="DIR", help="folder of CT volumes")
     source.add_argument("--masks", metavar="DIR", help="folder of the masks, with the same names")
     source.add_argument("--pairs", metavar="CSV", help="list with columns patient, image, mask")
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         required=True,
         metavar="VALUE=NAME",
-        help=f"names of the mask values, of {', '.join(LABEL_NAMES)}; 0 is background",
+        help=f"what the mask values mean: {', '.join(LABEL_NAMES)}; 0 is background",
     )
     add_window_options(parser, "HU window (default: lung)")
     parser.add_argument("--hu", type=float, metavar="OFFSET", help="the volumes hold HU + OFFSET")

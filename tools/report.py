@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a report of runs: the tables and figures of the paper, and statistics.
+"""Make a report of runs with the paper's tables and figures, and statistics.
 
 Examples:
     python tools/report.py output/segmentation/resnet18_t1 output/classification/resnet18_t1 \\
@@ -7,9 +7,9 @@ Examples:
     python tools/report.py RUN_A RUN_B --output report --metadata patients.csv --subgroup sex age
 
 Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Segmentation and
-classification runs can be combined; runs of the same kind are compared on the same slices. DIR gets
+classification runs can be combined; runs of the same task are compared on the same slices. Writes
 report.html (a single file that needs no network), report.json with every number, tables/ and
-figures/. A temperature is fitted if the validation set was evaluated too:
+figures/ to DIR. A temperature is fitted if the validation set was evaluated too:
     python tools/train_net.py --config-file RUN/config.yaml --eval-only \\
         MODEL.WEIGHTS RUN/model_best.safetensors DATASETS.TEST "('covidx_ct_test','covidx_ct_val')"
 For research use only. Not for clinical use.
@@ -31,15 +31,16 @@ def parse_arguments() -> argparse.Namespace:
     defaults = ReportOptions()
     parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="output folder")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report in DIR")
-    parser.add_argument("--dataset", help='dataset to report on (default: name ends in "_test")')
-    parser.add_argument(
-        "--validation", help='dataset to fit the temperature on (default: name ends in "_val")'
-    )
+    text = 'test set to report on (default: the one whose name ends in "_test")'
+    parser.add_argument("--dataset", metavar="DATASET", help=text)
+    text = 'dataset to fit the temperature on (default: the one whose name ends in "_val")'
+    parser.add_argument("--validation", metavar="DATASET", help=text)
     parser.add_argument(
         "--score-thresh",
         type=float,
+        metavar="SCORE",
         default=defaults.score_threshold,
         help="detections above this score count for Dice and are drawn (default: %(default)s)",
     )
@@ -47,29 +48,31 @@ def parse_arguments() -> argparse.Namespace:
         "--per-class",
         type=int,
         default=defaults.per_class,
+        metavar="N",
         help="slices per class in the sample of Tables 4 and 5 (default: %(default)s)",
     )
     parser.add_argument(
         "--resamples",
         type=int,
         default=defaults.resamples,
-        help="resamples of the bootstrap over patients (default: %(default)s)",
+        metavar="N",
+        help="bootstrap resamples of the patients (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of bootstrap and samples")
-    parser.add_argument(
-        "--metadata", type=Path, help="CSV of subgroups with a column file, scan or patient"
-    )
+    text = "of bootstrap and samples (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=defaults.seed, help=text)
+    text = "table of subgroups with a column file, scan or patient"
+    parser.add_argument("--metadata", type=Path, metavar="CSV", help=text)
     parser.add_argument(
         "--subgroup",
         nargs="+",
         default=(),
         metavar="COLUMN",
-        help="columns of --metadata",
+        help="columns of --metadata to report by",
     )
     parser.add_argument(
         "--no-models",
         action="store_true",
-        help="load no checkpoints; leaves out Figure 2 and the importance of regions",
+        help="load no checkpoints, and leave out Figure 2 and the importance of regions",
     )
     return parser.parse_args()
 

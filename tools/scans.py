@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""List the DICOM series in files, folders and zips, and which can be read.
+"""List DICOM series in files, folders and zips, and whether each can be read.
 
 Examples:
     python tools/scans.py dicom_folder
     python tools/scans.py export.zip --json series.json
     python tools/predict.py dicom_folder --series-uid 1.2.840.113619.2.55.3
 
-Prints a line a series: its number, slices, distance of the slices, thickness, size of the pixels,
-kernel, patient and description; then its UID, and why it is refused if it is. Several series of one
-patient are often reconstructions of the same scan with other kernels or thicknesses; predict's
---series-uid chooses. Only headers are read, so a series that is accepted here may still be refused
-for its pixels. Names and IDs of patients are printed as they are in the files.
+INPUT is a DICOM file, a zip, a folder of these, or a glob pattern. Prints for each series its
+number, slices, slice spacing, thickness, pixel size, kernel, patient and description, then its UID
+and, if it is refused, the reason. Several series of one patient are often reconstructions of the
+same scan with other kernels or thicknesses; choose one with --series-uid of tools/predict.py. Only
+headers are read, so a series that is accepted here may still be refused for its pixels. Names and
+IDs of patients are printed as they are in the files.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ct_lesion.scans.listing import list_series, table
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="see below")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="where to look, see below")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the list as JSON")
     return parser.parse_args(arguments)
 

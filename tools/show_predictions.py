@@ -4,8 +4,8 @@
 Example:
     python tools/show_predictions.py output/segmentation/resnet18_t1/inference/cncb_lesion_test
 
-Reads the files that the evaluation left there and loads no weights. Writes predictions.png there,
-or the file of --output. For research use only. Not for clinical use.
+Reads the evaluation's files in FOLDER and loads no weights. Writes predictions.png to FOLDER, or
+the file given by --output. For research use only. Not for clinical use.
 """
 
 import argparse
@@ -34,18 +34,14 @@ from ct_lesion.report.sections.worst_slices import read_grey
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument("folder", type=Path, help="inference/<dataset> of a run")
-    parser.add_argument("--dataset", help="registered name (default: the folder's name)")
-    parser.add_argument("--count", type=int, default=6, help="slices to draw (default: 6)")
-    parser.add_argument(
-        "--score-thresh",
-        type=float,
-        default=0.5,
-        help="lowest score drawn (default: 0.5)",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="PNG, SVG or PDF (default: predictions.png in the folder)"
-    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="inference/<dataset> of a run")
+    add("--dataset", metavar="NAME", help="registered dataset (default: the folder's name)")
+    add("--count", type=int, default=6, metavar="N", help="slices to draw (default: %(default)s)")
+    text = "lowest score drawn (default: %(default)s)"
+    add("--score-thresh", type=float, default=0.5, metavar="SCORE", help=text)
+    text = "PNG, SVG or PDF (default: predictions.png in FOLDER)"
+    add("--output", type=Path, metavar="FILE", help=text)
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mean and spread of the metrics of runs that differ only in their seed.
+"""Summarise runs that differ only in their seed: mean and spread of the metrics.
 
 Example:
     for seed in 1 2 3; do
@@ -10,7 +10,8 @@ Example:
 
 Each RUN is an OUTPUT_DIR of tools/train_net.py with its evaluations. Configs may differ in SEED and
 OUTPUT_DIR, and in the keys given to --may-differ, e.g. MODEL.WEIGHTS if each classifier starts from
-the segmenter of its own seed. Prints the table; DIR gets it as seeds.json, seeds.csv and seeds.md.
+the segmenter of its own seed. Prints the table; with --output, also writes seeds.json, seeds.csv
+and seeds.md to DIR.
 """
 
 import argparse
@@ -26,9 +27,8 @@ from ct_lesion.report.runs.seed_summary import summarize, write_summary
 
 def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, two or more"
-    )
+    text = "folder of a run; give two or more"
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=text)
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for seeds.json, seeds.csv and seeds.md"
     )

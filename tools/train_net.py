@@ -18,9 +18,10 @@ Examples:
 Without a GPU, --num-gpus N starts N processes on the CPU. Processes started by torchrun or srun
 join each other (docs/distributed.md).
 
-OUTPUT_DIR gets checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt,
-and evaluations in inference/<dataset>; those with test-time augmentation (TEST.AUG, a segmenter
-with --eval-only) are in inference_TTA/<dataset>. For research use only. Not for clinical use.
+Writes checkpoints, the best and the final weights, config.yaml, metrics.json, log.txt, and
+evaluations in inference/<dataset> to OUTPUT_DIR, a key of the config. Evaluations with test-time
+augmentation (TEST.AUG, segmenters with --eval-only) are in inference_TTA/<dataset>. For research
+use only. Not for clinical use.
 """
 
 import argparse
@@ -40,25 +41,35 @@ ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
 
 
 def parse_arguments() -> argparse.Namespace:
-    from detectron2.engine import default_argument_parser  # ct_lesion has checked that it exists
-
-    parser = default_argument_parser()
-    about = tool_parser(__doc__)
-    parser.description, parser.epilog = about.description, about.epilog
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="use deterministic algorithms, so that the same SEED gives the same weights: bit for "
-        "bit on a CPU with the same number of threads; on a GPU as far as torch has such "
-        "algorithms, which are slower (docs/faults.md)",
+    """The options of Detectron2's ``default_argument_parser``, and ``--deterministic``."""
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="path or name of a shipped config")
+    text = "continue the run in OUTPUT_DIR from its last checkpoint, if it has one"
+    add("--resume", action="store_true", help=text)
+    text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, without training"
+    add("--eval-only", action="store_true", help=text)
+    text = "processes on this machine, each with a GPU (default: %(default)s)"
+    add("--num-gpus", type=int, default=1, metavar="N", help=text)
+    text = "machines that train together (default: %(default)s)"
+    add("--num-machines", type=int, default=1, metavar="N", help=text)
+    text = "number of this machine, from 0 (default: %(default)s)"
+    add("--machine-rank", type=int, default=0, metavar="RANK", help=text)
+    text = "address of the first machine, e.g. tcp://10.0.0.1:29500 (default: a free local port)"
+    # Detectron2's default is one fixed port per user: a second run on the machine would fail
+    add("--dist-url", default="auto", metavar="URL", help=text)
+    text = (
+        "repeat a run with the same SEED: bit for bit on a CPU with the same number of threads, "
+        "on a GPU as far as torch can; slower (docs/faults.md)"
     )
-    # Detectron2's default is a fixed port per user, so a second run on the machine would fail
-    parser.set_defaults(dist_url="auto")
+    add("--deterministic", action="store_true", help=text)
+    text = "config keys to change, after all options"
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=text)
     return parser.parse_args()
 
 
 def train_or_evaluate(args: argparse.Namespace) -> None:
-    """Train or evaluate in this process."""
+    """Train or evaluate; runs in each process."""
     cfg, remarks = checked_config(args)
     folder = Path(cfg.OUTPUT_DIR)
     with locked_by_all(folder):

@@ -51,11 +51,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("--source", choices=("annotation", "dataloader"), required=True, help="what to draw")
-    add("--config-file", required=True, metavar="FILE", help="config of a training")
-    add("--output-dir", type=Path, required=True, metavar="DIR", help="new folder")
+    add("--config-file", required=True, metavar="FILE", help="training config")
+    add("--output-dir", type=Path, required=True, metavar="DIR", help="output folder")
     add("--overwrite", action="store_true", help="replace earlier pictures in DIR")
     add("--limit", type=int, default=16, metavar="N", help="slices to draw (default: %(default)s)")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to change")
     return parser.parse_args()
 
 

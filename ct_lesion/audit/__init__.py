@@ -1,5 +1,5 @@
-"""Checks of datasets before training: are the files sound, are the masks right, do splits leak?
+"""Checks datasets before training for damaged files, wrong masks, leaks and shortcuts.
 
-``run.py`` makes all checks, ``page.py`` writes what they find. ``inputs/`` reads what the user
-names; ``names.py``, ``images/``, ``masks/``, ``copies/`` and ``classes/`` hold the checks.
+``run.py`` runs all checks, ``page.py`` writes the findings. ``inputs/`` reads the datasets;
+``names.py``, ``images/``, ``masks/``, ``copies/`` and ``classes/`` hold the checks.
 """

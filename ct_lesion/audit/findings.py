@@ -8,14 +8,14 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 LEAK_CODES = ("_in_two_groups", "_between_groups")
-"""Endings of the codes of leaks between groups."""
+"""Suffixes of the codes of findings that are leaks between groups."""
 
 
 class Severity(StrEnum):
-    """How bad a finding is.
+    """Severity of a finding.
 
     ``ERROR``: results on these data would be wrong, or cannot be computed. ``WARNING``: results may
-    be misleading; the user should look. ``NOTE``: context for reading the results.
+    be misleading; the user should check. ``NOTE``: background for interpreting the results.
     """
 
     ERROR = "error"
@@ -25,14 +25,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem or a fact about the data that the user must know.
+    """A problem in the data, or a fact that the user must know.
 
     Attributes:
-        severity: how bad it is.
+        severity: error, warning or note.
         code: identifies the kind of finding, e.g. ``patient_in_two_groups``.
         what: one sentence, with numbers.
-        where: all files, slices, patients or lines concerned.
-        advice: what to do.
+        where: all affected files, slices, patients or lines.
+        advice: what the user should do.
     """
 
     severity: Severity
@@ -54,7 +54,11 @@ class Finding:
 
 
 class FaultKind(NamedTuple):
-    """How a kind of fault is reported: ``what`` completes "3 images of 20 ..."."""
+    """How a kind of fault is reported.
+
+    Attributes:
+        what: completes "1 of 20 images ..."; starts with "is" or "has".
+    """
 
     severity: Severity
     what: str
@@ -65,22 +69,22 @@ def report_faults(
     kinds: Mapping[str, FaultKind],
     faults: Mapping[str, Sequence[str]],
     name: str,
-    thing: str,
+    things: str,
     total: int,
 ) -> Iterator[Finding]:
-    """One finding for each kind of fault that occurs in an input.
+    """Yield one finding for each kind of fault that occurs in an input.
 
     Args:
         kinds: by code, in the order of the findings.
         faults: places of the faults, by code.
         name: of the input.
-        thing: what has the faults, e.g. ``image``.
+        things: what was checked, in the plural, e.g. ``images``.
         total: number of these things in the input.
     """
     for code, kind in kinds.items():
         places = faults.get(code)
         if places:
-            what = f"{name}: {count(len(places), thing)} of {total:,} {kind.what}."
+            what = f"{name}: {part(len(places), total, things, kind.what)}."
             yield Finding(kind.severity, code, what, places, kind.advice)
 
 
@@ -93,7 +97,7 @@ class NotChecked:
 
 
 def by_reason(unchecked: Iterable[NotChecked]) -> dict[str, list[str]]:
-    """The checks that could not be made, without repetitions, by reason."""
+    """Group the checks that could not be made by reason, without duplicates."""
     reasons: dict[str, dict[str, None]] = {}
     for item in unchecked:
         reasons.setdefault(item.why, {})[item.check] = None
@@ -101,7 +105,7 @@ def by_reason(unchecked: Iterable[NotChecked]) -> dict[str, list[str]]:
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first, then warnings, then notes; within a severity leaks first."""
+    """Sort errors first, then warnings, then notes; within a severity, leaks first."""
     order = list(Severity)
     return sorted(
         findings, key=lambda f: (order.index(f.severity), not f.code.endswith(LEAK_CODES))
@@ -109,5 +113,18 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 slice``, ``1,200 slices``."""
+    """Format a number with its noun: ``1 slice``, ``1,200 slices``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def part(number: int, total: int, things: str, what: str) -> str:
+    """Format a share of a total: ``1 of 20 images is damaged``, ``3 of 20 images are damaged``.
+
+    Args:
+        things: plural noun.
+        what: predicate in the singular; starts with "is" or "has".
+    """
+    verb, _, rest = what.partition(" ")
+    if number != 1:
+        verb = {"is": "are", "has": "have"}[verb]
+    return f"{number:,} of {total:,} {things} {verb} {rest}"

@@ -1,4 +1,4 @@
-"""Patients, scans, slices and files in two groups, compared by name."""
+"""Finds patients, scans, slices and files that are in two groups, by comparing names."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ KeyFunction = Callable[[AuditInput, AuditSlice], Key | None]
 _ADVICE = {
     "patient": "Put all slices of a patient into one group.",
     "scan": "Put all slices of a scan into one group.",
-    "slice": "Remove it from one of the groups.",
-    "file": "Remove it from one of the groups.",
+    "slice": "Keep each slice in one group only.",
+    "file": "Keep each file in one group only.",
 }
 
 
 def find_shared(inputs: Sequence[AuditInput], same_numbers: bool = False) -> list[Finding]:
-    """Find what two groups have in common, and slices that one group holds twice.
+    """Find what two groups have in common, and slices that a group contains twice.
 
     Patients are compared within a source only: patient 12 of two hospitals is two people.
 
     Args:
-        same_numbers: patient ids mean the same person in all inputs.
+        inputs: of all groups.
+        same_numbers: a patient id means the same person in all inputs.
     """
     keys = _keys(same_numbers)
     findings = [f for what, key_of in keys.items() for f in _shared(inputs, what, key_of)]
@@ -47,7 +48,7 @@ def find_shared(inputs: Sequence[AuditInput], same_numbers: bool = False) -> lis
 
 
 def find_not_comparable(inputs: Sequence[AuditInput], same_numbers: bool) -> list[NotChecked]:
-    """Groups from different sources, whose patients only the images can match."""
+    """List groups from different sources: patient ids cannot match their patients, images can."""
     if same_numbers:
         return []
     groups: dict[str, dict[str, None]] = defaultdict(dict)
@@ -55,16 +56,16 @@ def find_not_comparable(inputs: Sequence[AuditInput], same_numbers: bool) -> lis
         groups[dataset.source][dataset.group] = None
     return [
         NotChecked(
-            f"patients of {', '.join(own)} in {', '.join(others)}, by number",
+            f"patient numbers of {', '.join(first)} against {', '.join(second)}",
             f"{source} and {other} number patients differently; only images can be compared",
         )
-        for (source, own), (other, others) in combinations(groups.items(), 2)
-        if len({*own, *others}) > 1
+        for (source, first), (other, second) in combinations(groups.items(), 2)
+        if len({*first, *second}) > 1
     ]
 
 
 def _keys(same_numbers: bool) -> dict[str, KeyFunction]:
-    """Functions that identify the patient, scan, slice and file of a slice across inputs."""
+    """Make the functions that identify a slice's patient, scan, key and file across inputs."""
 
     def source(dataset: AuditInput) -> str:
         return "" if same_numbers else dataset.source
@@ -73,7 +74,7 @@ def _keys(same_numbers: bool) -> dict[str, KeyFunction]:
         return None if s.patient is None else (source(dataset), s.patient)
 
     def scan(dataset: AuditInput, s: AuditSlice) -> Key | None:
-        # a scan named like its patient is the patient's only one, and reported as the patient
+        # a scan with its patient's name is the patient's only scan: the patient is reported
         known = s.patient is not None and s.scan is not None and s.scan != s.patient
         return (source(dataset), s.patient, s.scan) if known else None
 
@@ -87,6 +88,7 @@ def _keys(same_numbers: bool) -> dict[str, KeyFunction]:
 
 
 def _shared(inputs: Sequence[AuditInput], what: str, key_of: KeyFunction) -> Iterator[Finding]:
+    """Yield a finding for each two groups with a patient, scan, slice or file in common."""
     slices: dict[str, dict[Key, int]] = {group: defaultdict(int) for group in groups_of(inputs)}
     for dataset, ct_slice in all_slices(inputs):
         key = key_of(dataset, ct_slice)
@@ -94,18 +96,19 @@ def _shared(inputs: Sequence[AuditInput], what: str, key_of: KeyFunction) -> Ite
             slices[dataset.group][key] += 1
     for a, b, both in shared_between(slices):
         in_a, in_b = slices[a], slices[b]
-        a_slices, b_slices = (count(sum(held[k] for k in both), "slice") for held in (in_a, in_b))
+        number = count(len(both), f"{what} is", f"{what}s are")
+        a_slices, b_slices = sum(in_a[k] for k in both), sum(in_b[k] for k in both)
         yield Finding(
             Severity.ERROR,
             f"{what}_in_two_groups",
-            f"{count(len(both), what)} in both {a} and {b} ({a_slices} and {b_slices}).",
+            f"{number} in both {a} and {b} (slices: {a_slices:,} in {a}, {b_slices:,} in {b}).",
             [f"{' / '.join(k[1:] or k)}: {in_a[k]} in {a}, {in_b[k]} in {b}" for k in both],
             _ADVICE[what],
         )
 
 
 def _repeated(inputs: Sequence[AuditInput], key_of: KeyFunction) -> Iterator[Finding]:
-    """Slices that a group holds twice: not a leak, but they get twice the weight."""
+    """Find slices that a group contains twice: not a leak, but they count twice."""
     for group, members in groups_of(inputs).items():
         places: dict[Key, list[str]] = defaultdict(list)
         for dataset, ct_slice in all_slices(members):
@@ -117,32 +120,35 @@ def _repeated(inputs: Sequence[AuditInput], key_of: KeyFunction) -> Iterator[Fin
         yield Finding(
             Severity.WARNING if in_one_input else Severity.NOTE,
             "slice_twice_in_a_group",
-            f"{group}: {count(len(repeated), 'slice')} repeated "
+            f"{group}: {count(len(repeated), 'slice is', 'slices are')} repeated "
             + ("within an input." if in_one_input else "in several inputs."),
             [f"{key}: {', '.join(names)}" for key, names in repeated.items()],
-            "They get more weight in training and in results."
+            "Remove the repetitions: they get more weight in training and in results."
             if in_one_input
-            else "Expected for a sample of a longer list; otherwise they get twice the weight.",
+            else "Expected if one list is a sample of another; otherwise these slices count twice.",
         )
 
 
 def _same_numbers_elsewhere(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
-    """Patient ids that occur in two groups from different sources."""
-    held: dict[tuple[str, str], set[str]] = defaultdict(set)
+    """Find patient ids that occur in two groups from different sources."""
+    patients: dict[tuple[str, str], set[str]] = defaultdict(set)
     for dataset, ct_slice in all_slices(inputs):
         if ct_slice.patient is not None:
-            held[dataset.group, dataset.source].add(ct_slice.patient)
-    for (a, source), (b, other), both in shared_between(held):
+            patients[dataset.group, dataset.source].add(ct_slice.patient)
+    for (a, source), (b, other), both in shared_between(patients):
         if a == b or source == other:
             continue
-        what = f"{count(len(both), 'patient number')} in both {a} ({source}) and {b} ({other})"
+        number = count(len(both), "patient number is", "patient numbers are")
+        what = (
+            f"{number} in both {a} and {b}, counted as different people because the sources "
+            f"differ: {source} and {other}."
+        )
         code = "same_numbers_of_two_sources"
         if {source, other} == {LESION_SOURCE, CLASS_SOURCE}:
-            what += ", which number their patients independently."
+            # known to number their patients independently
             yield Finding(Severity.NOTE, code, what, both)
         else:
-            what += ", counted as different people."
-            advice = "Give --same-numbers if a number is the same person in all inputs."
+            advice = "Give --same-numbers if a number means the same person in all inputs."
             yield Finding(Severity.WARNING, code, what, both, advice)
 
 
@@ -159,19 +165,17 @@ def find_label_conflicts(inputs: Sequence[AuditInput]) -> Iterator[Finding]:
             of_patient[patient].add(ct_slice.label)
     slices, patients = _several(of_slice), _several(of_patient)
     if slices:
-        what = f"{count(len(slices), 'slice')} with two classes."
-        advice = "Correct the labels: only one of them can be right."
+        what = f"{count(len(slices), 'slice has', 'slices have')} two classes."
+        advice = "Correct the labels: a slice can have only one class."
         yield Finding(Severity.ERROR, "labels_that_differ", what, slices, advice)
     if patients:
-        what = f"{count(len(patients), 'patient')} with slices of several classes."
-        advice = "Possible for scans of different dates; otherwise a label is wrong."
+        what = f"{count(len(patients), 'patient has', 'patients have')} slices of several classes."
+        advice = "Possible if the scans are of different dates; otherwise correct the labels."
         yield Finding(Severity.NOTE, "patient_of_several_classes", what, patients, advice)
 
 
 def _several(labels: Mapping[Key, set[str]]) -> list[str]:
-    """``<key>: <labels>`` of each key with more than one label."""
+    """List ``<key>: <labels>`` for each key with more than one label."""
     return [
-        f"{key[-1]}: {', '.join(sorted(several))}"
-        for key, several in labels.items()
-        if len(several) > 1
+        f"{key[-1]}: {', '.join(sorted(names))}" for key, names in labels.items() if len(names) > 1
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from ct_lesion.errors import UserError
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
+from ct_lesion.locks import cannot_write
 from ct_lesion.pages.blocks import Block, Section
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.tables import Table
@@ -27,16 +28,14 @@ MOST_PAIRS = 30
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Check that the output folder can be written without replacing an earlier audit.
+    """Check that writing to the output folder would not replace an earlier audit.
 
     Raises:
-        UserError: it is not a folder, or holds an audit and ``overwrite`` is not given.
+        UserError: ``output`` holds an audit, and ``overwrite`` is false.
     """
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: exists and is not a folder. Choose another --output.")
     if not overwrite and any((output / name).exists() for name in (PAGE, NUMBERS)):
         raise UserError(
-            f"{output}: already holds an audit. Choose another --output, or replace it with "
+            f"{output}: already holds an audit. Choose another folder, or replace it with "
             "--overwrite."
         )
 
@@ -45,25 +44,24 @@ def write_audit(audit: Audit, output: str | Path) -> list[Path]:
     """Write ``audit.html`` and ``audit.json``, both or neither.
 
     Returns:
-        Their paths.
+        The paths of the two files.
 
     Raises:
-        UserError: they cannot be written.
+        UserError: the folder cannot be written to.
+        OSError: the disk is full or read-only.
     """
     paths = [Path(output) / name for name in (PAGE, NUMBERS)]
     content = {"ct_lesion": __version__, "date": date.today().isoformat(), **audit.as_dict()}
     numbers = json.dumps(without_nan(content), indent=1, allow_nan=False)
-    # file names may hold bytes that are not valid text
-    page = render(audit).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
-        write_together(dict(zip(paths, (page, numbers + "\n"), strict=True)))
+        write_together(dict(zip(paths, (render(audit), numbers + "\n"), strict=True)))
     except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror or error}).") from None
+        raise cannot_write(Path(output), error) from None
     return paths
 
 
 def verdict(audit: Audit) -> str:
-    """One sentence with the number of findings of each severity."""
+    """Count the findings of each severity in one sentence."""
     severities = audit.severities
     counts = [count(severities[s], str(s)) for s in Severity if severities[s]]
     if not counts:
@@ -73,14 +71,14 @@ def verdict(audit: Audit) -> str:
 
 
 def render(audit: Audit) -> str:
-    """The page as HTML that loads nothing from the network."""
+    """Render the page as HTML that loads nothing from the network."""
     slices = sum(len(dataset.slices) for dataset in audit.inputs)
     template = page_environment("ct_lesion.audit").get_template("audit.html")
     return template.render(
         title=f"Audit of {', '.join(groups_of(audit.inputs))}",
         facts={
             "Inputs": ", ".join(dataset.name for dataset in audit.inputs),
-            "Slices": f"{slices:,}; {audit.images:,} images were read",
+            "Slices": f"{slices:,} ({audit.images:,} images read)",
             "Date": date.today().isoformat(),
             "ct_lesion": __version__,
         },
@@ -101,13 +99,13 @@ def _sections(audit: Audit) -> Iterator[Section]:
     yield Section("trial", "Test of the copy search", [*_trial_table(audit)])
     yield Section("masks", "Lesion masks", [*_mask_table(audit)])
     yield Section("classes", "Classes", [*_class_tables(audit)])
-    yield Section("shortcuts", "Classes from file properties", [*_probe_table(audit)])
+    yield Section("shortcuts", "Shortcuts", [*_probe_table(audit)])
     yield Section("thresholds", "Thresholds", [_threshold_table()])
 
 
 def _not_checked(audit: Audit) -> Block:
     if not audit.not_checked:
-        return "All checks of this audit were made."
+        return "All checks were made."
     rows = [["; ".join(checks), why] for why, checks in by_reason(audit.not_checked).items()]
     return Table("not_checked", "Checks that could not be made", ["check", "reason"], rows)
 
@@ -117,11 +115,14 @@ def _inputs_table(audit: Audit) -> Table:
     described = [dataset.describe() for dataset in audit.inputs]
     return Table(
         "inputs_table",
-        "Compared inputs; groups must have nothing in common",
+        "Inputs; two groups must have no patient, scan or image in common",
         columns,
         [[values[column] for column in columns] for values in described],
         formats=dict.fromkeys(("patients", "scans", "slices", "images"), ","),
-        notes=["Patient ids are compared within a source; across sources only images are."],
+        notes=[
+            "Inputs of the same source share their patient ids. Between sources, patient ids are "
+            "not compared, only images."
+        ],
     )
 
 
@@ -129,7 +130,7 @@ def _copy_blocks(audit: Audit) -> Iterator[Block]:
     if audit.pairs:
         yield _pairs_table(audit.pairs)
         if len(audit.pictures) < sum(len(pair.copies) for pair in audit.pairs):
-            yield f"Below: {len(audit.pictures)} of the pairs of images; all are in audit.json."
+            yield f"The first {len(audit.pictures)} pairs of images; audit.json lists all."
     elif audit.images and len(groups_of(audit.inputs)) > 1:
         yield f"No copies between groups among {audit.images:,} images."
 
@@ -138,16 +139,29 @@ def _pairs_table(pairs: list[PatientPair]) -> Table:
     rows = []
     for pair in pairs[:MOST_PAIRS]:
         (input_a, input_b), (patient_a, patient_b) = pair.inputs, pair.patients
-        least = min(copy.similarity for copy in pair.copies)
-        rows.append([input_a, patient_a, input_b, patient_b, len(pair.copies), pair.exact, least])
-    more = len(pairs) - len(rows)
+        lowest = min(copy.similarity for copy in pair.copies)
+        rows.append([input_a, patient_a, input_b, patient_b, len(pair.copies), pair.exact, lowest])
+    notes = [
+        "Similarity is 1 for identical images. Near copies are re-encoded, resized, flipped, "
+        "turned, or shown in another window."
+    ]
+    if len(pairs) > MOST_PAIRS:
+        notes.append(f"audit.json lists {len(pairs) - MOST_PAIRS:,} more pairs of patients.")
     return Table(
         "copied_patients",
-        "Patients of different groups with images in common",
-        ["input", "patient", "looks like", "its patient", "slices", "identical", "least similar"],
+        "Pairs of patients from two groups with images in common",
+        [
+            "input A",
+            "patient A",
+            "input B",
+            "patient B",
+            "images",
+            "identical",
+            "lowest similarity",
+        ],
         rows,
-        formats={"least similar": ".3f"},
-        notes=[f"And {more:,} more pairs of patients in audit.json."] if more else [],
+        formats={"lowest similarity": ".3f"},
+        notes=notes,
     )
 
 
@@ -157,13 +171,15 @@ def _trial_table(audit: Audit) -> Iterator[Table]:
     rows = [*audit.trial.rows, audit.trial.total]
     yield Table(
         "copy_trial",
-        "Search for copies made of these images",
-        ["what was done to an image", "copies", "found", "recall", "wrong links", "precision"],
+        "Copies made from these images for the test, and the copies that the search found",
+        ["change", "copies", "found", "recall", "wrong links", "precision"],
         [[r.kind, r.copies, r.found, r.recall, r.wrong, r.precision] for r in rows],
         formats={"recall": ".3f", "precision": ".3f"},
         notes=[
-            f"Among {audit.trial.images:,} images, including neighbouring slices. Links between "
-            f"these images, earlier copies or mistakes: {audit.trial.linked_originals:,}."
+            f"Made from {audit.trial.images:,} images, including neighbouring slices.",
+            "Windows are level/width in HU, if the images are in -600/1500.",
+            "Links between the images themselves, which are real copies or mistakes of the "
+            f"search: {audit.trial.linked_originals:,}.",
         ],
     )
 
@@ -174,16 +190,23 @@ def _mask_table(audit: Audit) -> Iterator[Table]:
     rows = []
     for m in audit.masks:
         outside = m.outside_area / m.lesion_area if m.fitted and m.lesion_area else None
-        rows.append([m.input, m.slices, m.lesion_free, m.lesion_area, m.fitted, outside])
+        rows.append([m.input, m.slices, m.lesion_free, m.fitted, m.lesion_area, outside])
     yield Table(
         "mask_table",
-        "Masks",
-        ["input", "slices", "without lesion", "lesion px", "with lung field", "lesion area beyond"],
+        "Slices with a readable mask",
+        [
+            "input",
+            "slices",
+            "without lesion",
+            "with lung field",
+            "lesion area (px)",
+            "outside lung",
+        ],
         rows,
-        formats={"lesion px": ",", "slices": ",", "lesion area beyond": ".2%"},
+        formats={"slices": ",", "lesion area (px)": ",", "outside lung": ".2%"},
         notes=[
-            "Beyond: outside the convex hull of the remaining lung, widened by a tolerance (see "
-            "Thresholds)."
+            "Outside lung: share of the lesion area outside the convex hull of the remaining lung "
+            "plus LUNG_TOLERANCE (see Thresholds)."
         ],
     )
 
@@ -203,11 +226,11 @@ def _class_tables(audit: Audit) -> Iterator[Table]:
     if audit.associations:
         yield Table(
             "association_table",
-            "Association of classes with groups and origins, over patients",
-            ["classes and", "Cramér's V", "p"],
+            "Association of the class with the group or origin; each patient counts once",
+            ["class with", "Cramér's V", "p"],
             [[a.with_what, a.cramers_v, a.p_value] for a in audit.associations],
             formats={"Cramér's V": ".3f", "p": ".2g"},
-            notes=["Monte-Carlo test of Pearson's chi-square with fixed margins."],
+            notes=["p: Monte-Carlo test of Pearson's chi-square with fixed margins."],
         )
 
 
@@ -223,14 +246,15 @@ def _probe_table(audit: Audit) -> Iterator[Table]:
     if rows:
         yield Table(
             "probe_table",
-            "AUC of shallow trees that see no lung, one class against the others",
+            "AUC of a classifier that gets file properties only; one class against the others",
             ["group", "class", "features", "patients", "AUC", "from", "to", "shortcut"],
             rows,
             formats={"AUC": ".2f", "from": ".2f", "to": ".2f", "patients": ","},
             notes=[
-                "Cross-validated by patient; a patient's score is the mean of the slice scores. "
-                "Intervals over patients, 95 % for all classes of a group together. File size also "
-                "depends on the content of an image."
+                "Shallow decision trees, cross-validated by patient; a patient's score is the mean "
+                "over the slices. Intervals are bootstrapped over patients and hold for all "
+                "classes of a group together with 95 % confidence. File size also depends on the "
+                "content of an image."
             ],
             intervals={"AUC": ("from", "to")},
         )
@@ -239,7 +263,7 @@ def _probe_table(audit: Audit) -> Iterator[Table]:
 def _threshold_table() -> Table:
     return Table(
         "threshold_table",
-        "Thresholds of the warnings",
+        "Thresholds of the findings",
         ["name", "value", "meaning and reason"],
         [[name, float(value), value.meaning] for name, value in THRESHOLDS.items()],
         formats={"value": "g"},

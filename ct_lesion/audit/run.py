@@ -26,25 +26,25 @@ from .copies.findings import (
 from .copies.pictures import PairPicture, draw_pairs
 from .copies.trials import TrialReport, run_trial
 from .findings import Finding, NotChecked, Severity, by_severity
-from .images.checks import SeenSlice, find_image_problems, see_images
+from .images.checks import SliceImage, find_image_problems, read_images
 from .inputs.slices import AuditInput, groups_of
 from .masks.annotations import check_annotations
 from .masks.labels import MaskSummary, check_masks
 from .names import find_label_conflicts, find_not_comparable, find_shared
 from .thresholds import THRESHOLDS
 
-NO_IMAGES = "images were left out by --no-images"
+NO_IMAGES = "images were not opened because of --no-images"
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """Options of the user.
+    """The user's options.
 
     Attributes:
-        same_numbers: patient ids mean the same person in all inputs.
-        images: open images; otherwise only names and lists are compared.
+        same_numbers: a patient id means the same person in all inputs.
+        images: open the images; otherwise only names and lists are compared.
         trial: number of images to test the copy search on; 0 for no test.
-        seed: of resampling and of the trial.
+        seed: random seed of resampling and of the trial.
     """
 
     same_numbers: bool = False
@@ -59,8 +59,11 @@ class Audit:
 
     Attributes:
         images: number of images read.
-        pairs: patients of different groups with images in common.
-        copies: these and those within groups, as plain values.
+        probes: results of the shortcut probe by group.
+        pairs: pairs of patients of different groups with images in common.
+        pictures: thumbnails of some of their images.
+        copies: all pairs of patients with images in common, also within a group, as plain values.
+        trial: test of the copy search; ``None`` if not requested.
     """
 
     inputs: list[AuditInput]
@@ -89,7 +92,7 @@ class Audit:
         return bool(severities[Severity.ERROR] or (strict and severities[Severity.WARNING]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values; undefined numbers are NaN."""
+        """The content of ``audit.json`` as plain values; undefined numbers are NaN."""
         return {
             "severities": self.severities,
             "findings": [finding.as_dict() for finding in self.findings],
@@ -122,8 +125,8 @@ def run_audit(
 
     Args:
         inputs: from :func:`ct_lesion.audit.inputs.arguments.read_inputs`.
-        options: of the user.
-        progress: called with a line before each part.
+        options: the user's options.
+        progress: called with one line at the start of each part.
     """
     audit = Audit(list(inputs), options)
     for dataset in inputs:
@@ -135,10 +138,10 @@ def run_audit(
     _check_masks(audit)
     if options.images and any(s.has_image for dataset in inputs for s in dataset.slices):
         progress("[3/5] image files")
-        with see_images(inputs, audit.findings.append) as seen:
-            _check_images(audit, seen, progress)
-            progress("[5/5] classes from file properties")
-            _probe(audit, seen)
+        with read_images(inputs, audit.findings.append) as images:
+            _check_images(audit, images, progress)
+            progress("[5/5] shortcuts: classes from file properties")
+            _probe(audit, images)
     else:
         why = "there are no images" if options.images else NO_IMAGES
         audit.not_checked.append(NotChecked("damaged images, copies between groups", why))
@@ -175,29 +178,31 @@ def _check_masks(audit: Audit) -> None:
         audit.not_checked += skipped
 
 
-def _check_images(audit: Audit, seen: Sequence[SeenSlice], progress: Callable[[str], None]) -> None:
-    audit.images = len(seen)
-    audit.findings += find_image_problems(seen)
+def _check_images(
+    audit: Audit, images: Sequence[SliceImage], progress: Callable[[str], None]
+) -> None:
+    audit.images = len(images)
+    audit.findings += find_image_problems(images)
     progress("[4/5] copies of images")
     if len(groups_of(audit.inputs)) > 1:
-        audit.pairs = search_between_groups(seen)
+        audit.pairs = search_between_groups(images)
         audit.findings += find_copied(audit.pairs)
     else:
         audit.not_checked.append(NotChecked("copies between groups", "there is only one group"))
-    within = search_within_groups(seen)
+    within = search_within_groups(images)
     audit.findings += find_copied_within(within)
-    audit.copies = [pair.as_dict(seen) for pair in (*audit.pairs, *within)]
-    audit.pictures = draw_pairs(audit.pairs, seen)
+    audit.copies = [pair.as_dict(images) for pair in (*audit.pairs, *within)]
+    audit.pictures = draw_pairs(audit.pairs, images)
     if audit.options.trial:
-        progress("      test of the copy search on copies of these images")
-        sound = [s.picture for s in seen if s.facts.problem is None]
+        progress("      test of the copy search with copies made from these images")
+        sound = [s.path for s in images if s.facts.problem is None]
         audit.trial = run_trial(sound, audit.options.trial, audit.options.seed)
     else:
         why = "give --trial N to test the search on copies of N of these images"
         audit.not_checked.append(NotChecked("recall and precision of the copy search", why))
 
 
-def _probe(audit: Audit, seen: Sequence[SeenSlice]) -> None:
-    audit.probes, skipped = probe_groups(audit.inputs, seen, audit.options.seed)
+def _probe(audit: Audit, images: Sequence[SliceImage]) -> None:
+    audit.probes, skipped = probe_groups(audit.inputs, images, audit.options.seed)
     audit.findings += find_shortcuts(audit.probes)
     audit.not_checked += skipped

@@ -14,7 +14,7 @@ from detectron2.utils.logger import setup_logger
 from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
 from ct_lesion.config_values import Job, check_values
 from ct_lesion.errors import ConfigError
-from ct_lesion.files import errors_name, remove_links
+from ct_lesion.files import add_path_to_errors, remove_links
 
 from .across_processes import scale_to_processes
 from .checks import (
@@ -90,7 +90,7 @@ def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> Non
         folder = Path(cfg.OUTPUT_DIR)
         removed = remove_links(path for name in WRITTEN_BY_DETECTRON2 for path in folder.glob(name))
     comm.synchronize()
-    with errors_name(cfg.OUTPUT_DIR):
+    with add_path_to_errors(cfg.OUTPUT_DIR):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
     for link in removed:
@@ -143,6 +143,8 @@ def read_config(config_file: str, overrides: list[str], job: Job = "prediction")
         )
     try:
         cfg = load_config(config_file, overrides)
+    except ConfigError:
+        raise
     except NOT_A_CONFIG as error:
         reason = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
         raise ConfigError(f"{where}: {reason}") from None

@@ -22,7 +22,7 @@ from ct_lesion.config import is_classifier
 from ct_lesion.data.loading.seeding import seed_step
 from ct_lesion.data.loading.training_stream import TrainingStream
 from ct_lesion.errors import is_storage_error
-from ct_lesion.files import errors_name
+from ct_lesion.files import add_path_to_errors
 from ct_lesion.modeling.fast.training import use_fast_training
 
 from .across_processes import scale_to_processes
@@ -154,7 +154,7 @@ class LesionTrainer(BaseTrainer):
         """
         with (
             one_line_errors(),
-            errors_name(self.cfg.OUTPUT_DIR),
+            add_path_to_errors(self.cfg.OUTPUT_DIR),
             contextlib.suppress(StopTraining),
         ):
             super().train()

@@ -21,7 +21,7 @@ DENSE_HU = -300
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectionMeasures:
     """A detection in numbers.
 
     Attributes:
@@ -94,7 +94,7 @@ def measure_detections(
     spacing_yx: Sequence[float] | None = None,
     hu: np.ndarray | None = None,
     lungs: np.ndarray | None = None,
-) -> list[Detection]:
+) -> list[DetectionMeasures]:
     """Measure the detections of a slice.
 
     Args:
@@ -117,7 +117,7 @@ def measure_detections(
         lung_px = {label: int((mine & lung).sum()) for label, (lung, _) in depths.items()}
         lung_px = {label: pixels for label, pixels in lung_px.items() if pixels}
         found.append(
-            Detection(
+            DetectionMeasures(
                 score=scores[number - 1],
                 class_index=class_indices[number - 1],
                 area_px=int(mine.sum()),

@@ -6,7 +6,7 @@ import numpy as np
 
 from ct_lesion.scans.scan import Scan
 
-from .detections import Detection, measure_detections
+from .detections import DetectionMeasures, measure_detections
 from .linking import link_detections
 from .lungs import SIDE_UNKNOWN
 from .measures import ScanLesion, SliceStack, lung_ranges, measure_lesions
@@ -19,7 +19,7 @@ class LesionFinder:
         self._scan = scan
         spacing = scan.spacing_mm
         self._spacing_yx = None if spacing is None else tuple(spacing[1:])
-        self._slices: list[list[Detection]] = []
+        self._slices: list[list[DetectionMeasures]] = []
         self._masks: list[Sequence[dict]] = []
         self._lungs: list[list[int]] = []
 

@@ -38,7 +38,7 @@ VESSEL_MM = 10.0
 NO_AIR = "no lung was found inside the body"
 NO_SIDES_NOTE = "the sides of the lungs are unknown: {why}"
 CUT_NOTE = (
-    "the scan starts or ends within the lungs: shares and thirds are of the part that it shows"
+    "the scan starts or ends within the lungs, so shares and thirds refer to the scanned part only"
 )
 
 

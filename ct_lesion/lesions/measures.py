@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .detections import LUNGS, Detection
+from .detections import LUNGS, DetectionMeasures
 
 THIRDS = ("lower", "middle", "upper")
 """Of a lung's extent along z, from the feet."""
@@ -115,7 +115,9 @@ def lung_ranges(labels: Sequence[Collection[int]]) -> dict[int, tuple[int, int]]
 
 
 def measure_lesions(
-    slices: Sequence[Sequence[Detection]], groups: Sequence[Sequence[int]], stack: SliceStack
+    slices: Sequence[Sequence[DetectionMeasures]],
+    groups: Sequence[Sequence[int]],
+    stack: SliceStack,
 ) -> tuple[list[ScanLesion], list[list[int]]]:
     """Measure the lesions of a scan.
 
@@ -146,7 +148,7 @@ def measure_lesions(
     return numbered, [[numbers[group] for group in found] for found in groups]
 
 
-Parts = Sequence[tuple[int, Detection]]  # of a lesion: slices and detections
+Parts = Sequence[tuple[int, DetectionMeasures]]  # of a lesion: slices and detections
 
 
 def _rank(parts: Parts, stack: SliceStack) -> tuple:
@@ -187,7 +189,7 @@ def _measure(parts: Parts, stack: SliceStack) -> ScanLesion:
     )
 
 
-def _density(found: Sequence[Detection], areas: np.ndarray, volumes: np.ndarray) -> dict:
+def _density(found: Sequence[DetectionMeasures], areas: np.ndarray, volumes: np.ndarray) -> dict:
     if found[0].hu_sum is None:
         return {"mean_hu": None, "dense_share": None}
     weights = volumes / areas / volumes.sum()  # of a pixel
@@ -198,7 +200,7 @@ def _density(found: Sequence[Detection], areas: np.ndarray, volumes: np.ndarray)
 
 
 def _place(
-    found: Sequence[Detection],
+    found: Sequence[DetectionMeasures],
     areas: np.ndarray,
     volumes: np.ndarray,
     z: np.ndarray,

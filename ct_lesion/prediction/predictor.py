@@ -35,7 +35,7 @@ from .lung_results import LungResults
 from .models import TrainedModel, load_classifier, load_segmenter
 from .scan_class import DEFAULT_TOP_SLICES
 from .scan_summary import SliceMeasures, measure_slice, summarise_scan
-from .slices import SlicePrediction, lesions_of
+from .slices import SlicePrediction, detections_of
 
 SMALLEST_DEFAULT_BATCH = 4
 
@@ -45,9 +45,9 @@ class ScanPrediction:
     """The predictions for a scan.
 
     Attributes:
-        scan: the scan.
-        slices: predictions in the scan's order, from the feet upwards.
-        predictor: the predictor that made them.
+        scan: the predicted scan.
+        slices: predictions of its slices, from the feet upwards.
+        predictor: the models that made them.
     """
 
     scan: Scan
@@ -63,7 +63,8 @@ class ScanPrediction:
         """The content of the ``summary.json`` of ``tools/predict.py``.
 
         Args:
-            lungs: where they come from, ``LungSource()`` as in the tool; by default unknown.
+            lungs: where the lungs come from, ``LungSource()`` as in the tool; default: the lungs
+                are unknown.
         """
         found = LungResults(self.scan, lungs and lungs.of(self.scan), lungs)
         slices = [found.without_outside(s) for s in self.slices]
@@ -72,7 +73,7 @@ class ScanPrediction:
             labels, lung = s.label_mask(*self.scan.shape[1:]), found.slice(s.index)
             measures.append(measure_slice(labels, lung))
             found.add(s.index, labels > 0)
-            finder.add(*s.columns, self.scan.values(s.index) if s.lesions else None, lung)
+            finder.add(*s.columns, self.scan.values(s.index) if s.detections else None, lung)
         scan = with_window_remarks(self.scan, self.predictor.models)
         summary = self.predictor.summarise(scan, slices, measures, finder.finish()[0])
         summary["notes"] += found.notes()
@@ -93,9 +94,9 @@ class LesionPredictor:
         """
         Args:
             segmenter, classifier: see :mod:`ct_lesion.prediction.models`; default: the segmenter
-                that ships with ct_lesion, and no classifier.
-            batch_size: slices in a batch; on a CPU they are shared among the cores. It changes
-                memory and speed, not the results. Default: the number of cores, at least 4.
+                shipped with ct_lesion, and no classifier.
+            batch_size: slices per batch, which the cores share on a CPU. It changes memory and
+                speed, not the results. Default: the number of CPU threads, at least 4.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
         Raises:
@@ -128,9 +129,9 @@ class LesionPredictor:
 
         Args:
             segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``;
-                default: the segmenter that ships with ct_lesion, and no classifier.
-            device: "cpu" or "cuda"; default: a GPU if there is one.
-            score_thresh: lesions with a score above it are predicted; default:
+                default: the segmenter shipped with ct_lesion, and no classifier.
+            device: "cpu", "cuda" or "cuda:0"; default: a GPU if there is one.
+            score_thresh: detections with a score above it are kept; default:
                 ``TEST.PAPER_SCORE_THRESH`` of the checkpoint's config, 0.75 in the paper.
             batch_size, top_slices: see the class.
 
@@ -148,7 +149,7 @@ class LesionPredictor:
 
     @property
     def score_thresh(self) -> float:
-        """Lesions with a score above it are predicted."""
+        """Detections with a score above it are kept."""
         return self.segmenter.score_thresh
 
     def __call__(
@@ -170,11 +171,14 @@ class LesionPredictor:
         return ScanPrediction(scan, slices, self)
 
     def predict_slices(self, scan: Scan) -> Iterator[tuple[SlicePrediction, np.ndarray]]:
-        """Yield the prediction and the grey image, (H, W) uint8, of each slice, in order.
+        """Yield each slice's prediction and the segmenter's grey image, (H, W) uint8, in order.
 
-        Each model gets slices as :func:`input_window` says; the image is the segmenter's. It has
-        the scan's size, also where the window shrinks slices, and so have masks and boxes. A thread
-        reads the next batch while the network computes.
+        Each model gets slices made with its :func:`input_window`. Images, masks and boxes have the
+        scan's size even if the window shrinks slices for the network. A thread reads the next batch
+        while the network computes.
+
+        Raises:
+            UserError: a batch does not fit into the GPU's memory.
         """
         windows = [input_window(scan, model) for model in self.models]
         count = scan.shape[0]
@@ -209,9 +213,9 @@ class LesionPredictor:
             for model, window in zip(self.models, windows, strict=True)
         ]
         outputs = self.segmenter.network(inputs[0])
-        lesions = [lesions_of(output["instances"]) for output in outputs]
+        detections = [detections_of(output["instances"]) for output in outputs]
         if self.classifier is None:
-            return [SlicePrediction(*pair) for pair in zip(indices, lesions, strict=True)]
+            return [SlicePrediction(*pair) for pair in zip(indices, detections, strict=True)]
         outputs = self.classifier.network(inputs[1])
         return [
             SlicePrediction(
@@ -220,7 +224,7 @@ class LesionPredictor:
                 tuple(output["logits"].float().tolist()),
                 float(output["roi_batch"][0, 0]),
             )
-            for index, found, output in zip(indices, lesions, outputs, strict=True)
+            for index, found, output in zip(indices, detections, outputs, strict=True)
         ]
 
     def _inputs(
@@ -241,13 +245,13 @@ class LesionPredictor:
         )
 
     def score_map(self, scan: Scan, grey: np.ndarray) -> np.ndarray:
-        """The mask logits of all regions of a slice, (H, W) float32, NaN outside their boxes.
+        """The combined mask logits of a slice's regions, (H, W) float32, NaN outside their boxes.
 
-        It covers the regions with a score above the threshold, and always the best region; see
+        The regions are those with a score above the threshold, and always the best one; see
         :mod:`ct_lesion.modeling.score_maps`.
 
         Args:
-            scan: of the slice.
+            scan: the slice's scan.
             grey: (H, W) uint8, from :meth:`predict_slices`.
         """
         height, width = grey.shape
@@ -266,7 +270,8 @@ class LesionPredictor:
 class _Mapper:
     """Turns a grey slice into a model's input, as Detectron2's mapper does with a file.
 
-    The slice is shrunk first where its window says so; the model's output is in its own pixels.
+    The slice is shrunk first if the window has a ``side``; ``height`` and ``width`` make the model
+    scale its output back to the slice's size.
     """
 
     def __init__(self, model: TrainedModel) -> None:
@@ -285,7 +290,7 @@ class _Mapper:
 def _read(
     scan: Scan, indices: Sequence[int], windows: Sequence[Window | None]
 ) -> dict[Window | None, list[np.ndarray]]:
-    """Slices in 8 bits at their full size, by window."""
+    """The slices in 8 bits at full size, for each window."""
     return {
         window: [scan.grey(index, window if scan.is_hu else None) for index in indices]
         for window in set(windows)
@@ -296,5 +301,5 @@ def _as_scan(volume: Scan | str | Path | np.ndarray, **array_options: object) ->
     if isinstance(volume, np.ndarray):
         return scan_from_array(volume, **array_options)
     if array_options:
-        raise TypeError(f"{', '.join(array_options)}: only allowed for an array")
+        raise TypeError(f"{', '.join(array_options)}: only an array takes these options")
     return volume if isinstance(volume, Scan) else open_scan(volume)

@@ -1,4 +1,4 @@
-"""The predictions for one slice, as plain values that are small enough to keep for a whole scan.
+"""The predictions for one slice, as plain values small enough to keep for a whole scan.
 
 Shapes: H x W pixels of the slice. Boxes are x0, y0, x1, y1 in pixels of the slice.
 """
@@ -14,15 +14,15 @@ from ct_lesion.data.datasets.lesion_masks import encode_mask
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """A detected lesion.
+class Detection:
+    """What the segmenter finds in one slice: part of a lesion, or all of it.
 
     Attributes:
         score: 0..1.
         class_index: from 0, in the order of the segmenter's classes.
         box: x0, y0, x1, y1.
-        area_px: area of its mask in pixels.
-        rle: its mask in COCO run-length encoding, with ``counts`` as str.
+        area_px: pixels of the mask.
+        rle: the mask in COCO run-length encoding, with ``counts`` as str.
     """
 
     score: float
@@ -43,39 +43,39 @@ class SlicePrediction:
 
     Attributes:
         index: of the slice, from 0 at the feet.
-        lesions: by decreasing score.
+        detections: by decreasing score.
         logits: of the image classes; ``None`` without a classifier.
         region_score: score of the top-ranked region of the classifier's RoI batch, 0..1; ``None``
             without a classifier.
     """
 
     index: int
-    lesions: Sequence[Lesion] = field(default_factory=tuple)
+    detections: Sequence[Detection] = field(default_factory=tuple)
     logits: tuple[float, ...] | None = None
     region_score: float | None = None
 
     @property
     def columns(self) -> tuple[list[dict], list[float], list[int]]:
-        """The masks, scores and class indices of the lesions."""
+        """The masks, scores and class indices of the detections."""
         return (
-            [lesion.rle for lesion in self.lesions],
-            [lesion.score for lesion in self.lesions],
-            [lesion.class_index for lesion in self.lesions],
+            [detection.rle for detection in self.detections],
+            [detection.score for detection in self.detections],
+            [detection.class_index for detection in self.detections],
         )
 
     def label_mask(self, height: int, width: int) -> np.ndarray:
         """(H, W) uint8: 0 background, else lesion class + 1.
 
-        Where lesions overlap, the one with the highest score determines the label.
+        Where detections overlap, the one with the highest score determines the label.
         """
         labels = np.zeros((height, width), np.uint8)
-        for lesion in reversed(self.lesions):
-            labels[lesion.mask] = lesion.class_index + 1
+        for detection in reversed(self.detections):
+            labels[detection.mask] = detection.class_index + 1
         return labels
 
 
-def lesions_of(instances: Instances) -> tuple[Lesion, ...]:
-    """Convert Detectron2's output to lesions, by decreasing score; empty masks are dropped.
+def detections_of(instances: Instances) -> tuple[Detection, ...]:
+    """Convert Detectron2's output to detections, by decreasing score; empty masks are dropped.
 
     Args:
         instances: with ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (R, H, W).
@@ -83,12 +83,12 @@ def lesions_of(instances: Instances) -> tuple[Lesion, ...]:
     instances = instances.to("cpu")
     order = np.argsort(-instances.scores.numpy(), kind="stable").tolist()
     boxes = instances.pred_boxes.tensor.tolist()
-    lesions = []
+    detections = []
     for i in order:
         mask = np.asarray(instances.pred_masks[i])
         if area := int(np.count_nonzero(mask)):
-            lesions.append(
-                Lesion(
+            detections.append(
+                Detection(
                     score=float(instances.scores[i]),
                     class_index=int(instances.pred_classes[i]),
                     box=tuple(boxes[i]),
@@ -96,4 +96,4 @@ def lesions_of(instances: Instances) -> tuple[Lesion, ...]:
                     rle=encode_mask(mask),
                 )
             )
-    return tuple(lesions)
+    return tuple(detections)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ct_lesion.audit.findings import Severity
-from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE
+from ct_lesion.audit.inputs.slices import CLASS_SOURCE, LESION_SOURCE, AuditSlice
 from ct_lesion.audit.names import find_label_conflicts, find_not_comparable, find_shared
 
 
@@ -21,15 +21,16 @@ def test_a_patient_with_different_scans_in_two_groups_is_only_a_patient_leak(mak
     (finding,) = find_shared([train, test])
     assert finding.code == "patient_in_two_groups"
     assert finding.severity is Severity.ERROR
-    assert finding.what == "1 patient in both train and test (2 slices and 1 slice)."
+    assert finding.what == "1 patient is in both train and test (slices: 2 in train, 1 in test)."
     assert finding.where == ["1: 2 in train, 1 in test"]
 
 
 def test_a_shared_slice_is_reported_with_its_scan_and_patient(make_input):
     inputs = [make_input(group, [("1", "a", "0")]) for group in ("train", "val", "test")]
-    found = find_shared(inputs)
-    assert [f.code for f in found].count("slice_in_two_groups") == 3  # for each two of three groups
-    assert {"patient_in_two_groups", "scan_in_two_groups"} < set(codes(found))
+    findings = find_shared(inputs)
+    # one finding for each pair of groups
+    assert [f.code for f in findings].count("slice_in_two_groups") == 3
+    assert {"patient_in_two_groups", "scan_in_two_groups"} < set(codes(findings))
 
 
 def test_inputs_of_a_group_may_share_patients_but_repeated_slices_are_reported(make_input):
@@ -72,17 +73,17 @@ def test_one_file_under_two_names_is_found(make_input, write_pictures):
     (folder / "b.png").symlink_to(folder / "a.png")
     inputs = []
     for group, name in (("train", "a"), ("test", "b")):
-        one = make_input(group, [(name, "s", "0")], source=group)
-        one.slices = [type(one.slices[0])(name, image=folder / f"{name}.png", patient=name)]
-        inputs.append(one)
+        dataset = make_input(group, [], source=group)
+        dataset.slices = [AuditSlice(name, image=folder / f"{name}.png", patient=name)]
+        inputs.append(dataset)
     assert set(codes(find_shared(inputs))) == {"file_in_two_groups"}
 
 
 def test_conflicting_labels_are_found(make_input):
-    one = make_input(
+    dataset = make_input(
         "train", [("1", "a", "0", "NCP"), ("2", "b", "0", "CP"), ("2", "c", "0", "NCP")]
     )
     other = make_input("train", [("1", "a", "0", "CP")], name="corrected")
-    found = codes(find_label_conflicts([one, other]))
-    assert found["labels_that_differ"].where == ["1_a_0: CP, NCP"]
-    assert found["patient_of_several_classes"].where == ["1: CP, NCP", "2: CP, NCP"]
+    findings = codes(find_label_conflicts([dataset, other]))
+    assert findings["labels_that_differ"].where == ["1_a_0: CP, NCP"]
+    assert findings["patient_of_several_classes"].where == ["1: CP, NCP", "2: CP, NCP"]

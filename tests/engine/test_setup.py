@@ -10,7 +10,7 @@ CONFIG = "segmentation/resnet18_t1.yaml"
     ("config_file", "overrides", "message"),
     [
         ("", [], "--config-file is missing"),
-        ("no/such.yaml", [], "No shipped config 'no/such.yaml'"),
+        ("no/such.yaml", [], "no/such.yaml does not exist, and no shipped config has this name"),
         (CONFIG, ["SOLVER.BASE_LRR", "1"], "Non-existent key: SOLVER.BASE_LRR"),
         (CONFIG, ["SOLVER.BASE_LR"], "odd length"),
         (CONFIG, ["SOLVER.BASE_LR", "fast"], "mismatch"),

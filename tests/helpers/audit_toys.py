@@ -8,7 +8,7 @@ SQUARE = [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]]
 
 
 def good_annotation(**changes: object) -> dict:
-    """A sound annotation with changes; ``None`` removes a field."""
+    """A valid annotation with some fields changed; ``None`` removes a field."""
     annotation = {
         "id": 1,
         "image_id": 1,

@@ -1,4 +1,4 @@
-"""A headless Chromium, and the page of predictions in it as a user works with it."""
+"""Drives the page of predictions in headless Chromium, as a user does."""
 
 import json
 import os
@@ -22,7 +22,7 @@ OPTIONS = (
 
 
 def start_browser(profile: Path) -> webdriver.Chrome:
-    """A browser with nothing in it; ``profile`` is a new folder for what it keeps."""
+    """A browser with an empty profile in the new folder ``profile``."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in (*OPTIONS.split(), f"--user-data-dir={profile}"):
@@ -42,7 +42,7 @@ class Page:
     def open(self, fragment: str = "", width: int = 1280, height: int = 900) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        self.driver.get("about:blank")  # or a change of the fragment would not load anything
+        self.driver.get("about:blank")  # else a new fragment alone would not reload the page
         self.requested()
         self.driver.get(self.url + fragment)
 
@@ -81,7 +81,7 @@ class Page:
         self.wait_until(lambda: self.shown_slice() == wanted)
 
     def requested(self) -> list[str]:
-        """What the browser asked for since the last call: ends of the URLs below the page."""
+        """URLs that the browser requested since the last call, relative to the page's folder."""
         urls = [
             message["params"]["request"]["url"]
             for entry in self.driver.get_log("performance")

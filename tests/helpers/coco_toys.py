@@ -24,13 +24,13 @@ def make_truth(lesions: dict[int, list[tuple[int, int, int]]], patients: dict[in
         {
             "image_id": image_id,
             "category_id": 1,
-            "segmentation": square(*one),
-            "area": one[2] ** 2,
-            "bbox": [one[0], one[1], one[2], one[2]],
+            "segmentation": square(x, y, side),
+            "area": side**2,
+            "bbox": [x, y, side, side],
             "iscrowd": 0,
         }
-        for image_id, own in lesions.items()
-        for one in own
+        for image_id, squares in lesions.items()
+        for x, y, side in squares
     ]
     coco = COCO()
     coco.dataset = {
@@ -59,7 +59,7 @@ def detection(image_id: int, score: float, x: int, y: int, side: int) -> dict:
 
 
 def random_case(seed: int, images: int = 12) -> tuple[COCO, list[dict]]:
-    """Lesions of three patients, most of them detected a little displaced, and false detections."""
+    """Lesions of three patients, displaced detections of most of them, and false detections."""
     rng = np.random.default_rng(seed)
     lesions = {
         i: [tuple(map(int, (*rng.integers(0, 40, 2), rng.integers(5, 20)))) for _ in range(i % 4)]
@@ -68,8 +68,8 @@ def random_case(seed: int, images: int = 12) -> tuple[COCO, list[dict]]:
     truth = make_truth(lesions, {i: f"p{i % 3}" for i in lesions})
     found = [
         detection(i, float(rng.uniform(0.3, 1)), x + int(rng.integers(0, 3)), y, side)
-        for i, own in lesions.items()
-        for x, y, side in own
+        for i, squares in lesions.items()
+        for x, y, side in squares
         if rng.random() < 0.8
     ]
     false = [

@@ -13,9 +13,10 @@ from ct_lesion.config import add_ct_lesion_config
 HEAD = """# Config keys
 
 Every key that ct_lesion adds to [Detectron2's](https://detectron2.readthedocs.io/modules/config.html),
-with its default. A yaml config sets them, and so does the command line: `tools/train_net.py ...
+with its default. Set keys in a yaml config or on the command line: `tools/train_net.py ...
 MODEL.ROI_BATCH.SIZE 64`. The defaults and the configs in `configs/` reproduce the paper.
-`ct_lesion/config_values.py` has the allowed ranges; a value outside is refused before a run starts.
+`ct_lesion/config_values.py` has the allowed ranges; values outside them are refused before a run
+starts.
 
 This page is generated from `ct_lesion/config.py` by `tests/helpers/config_reference.py`.
 """
@@ -24,7 +25,7 @@ KEY = re.compile(r"cfg\.([A-Z0-9_.]+) = (.+)$")
 
 
 class Keys(NamedTuple):
-    """Keys that share a comment, with their defaults; a group (``INPUT.WINDOW``) has none."""
+    """Keys that share a comment, and their defaults; empty for a group like ``INPUT.WINDOW``."""
 
     section: str
     defaults: dict[str, str]
@@ -32,7 +33,7 @@ class Keys(NamedTuple):
 
 
 def read_keys(source: str) -> Iterator[Keys]:
-    """Keys and comments of the body of ``add_ct_lesion_config``, in order."""
+    """Keys and comments in the body of ``add_ct_lesion_config``, in order."""
     section, comment, defaults = "", [], {}
     for line in [*map(str.strip, source.splitlines()), "#"]:
         if defaults and (line.startswith("#") or not line):
@@ -45,7 +46,7 @@ def read_keys(source: str) -> Iterator[Keys]:
         elif key := KEY.match(line):
             defaults[key[1]] = "" if key[2] == "CfgNode()" else key[2]
         elif not line.startswith("cfg."):
-            comment = []  # of something that is no key
+            comment = []  # it explained code, not a key
 
 
 def markdown() -> str:
@@ -56,7 +57,7 @@ def markdown() -> str:
             section = keys.section
             lines += [f"## {section}", "", "| key | default | meaning |", "|---|---|---|"]
         if not keys.meaning:
-            continue  # a group without a comment of its own
+            continue  # a group without a comment
         names = "<br>".join(f"`{key}`" for key in defaults or keys.defaults)
         values = "<br>".join(f"`{value}`" for value in defaults.values())
         lines.append(f"| {names} | {values} | {keys.meaning} |")

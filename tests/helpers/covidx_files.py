@@ -1,4 +1,4 @@
-"""Toy slices and lists in COVIDx-CT's form, for the tests of what reads them."""
+"""Toy slices and lists in COVIDx-CT's format."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ SPLIT_OF = ("train", "train", "val", "test")  # of the k-th patient of a class
 
 
 def names_of(split: str) -> list[str]:
-    """Four patients a class, one scan of two slices each."""
+    """Slices of a split: each class has four patients with one scan of two slices."""
     return [
         f"{prefix}_{10 * label + k}_{500 + k}_{i:04d}.png"
         for label, prefix in enumerate(PREFIXES)
-        for k, own in enumerate(SPLIT_OF)
-        if own == split
+        for k, patient_split in enumerate(SPLIT_OF)
+        if patient_split == split
         for i in range(2)
     ]
 

@@ -1,4 +1,4 @@
-"""A reader that ends its process, in a small module that new processes import quickly."""
+"""Readers that kill their process. The module is small, so that new processes import it quickly."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def read_or_die(name: str) -> ImageFacts:
 
 
 def name_or_die(name: str) -> str:
-    """Gives the name back; ends the process as :func:`read_or_die` does; no name is an error."""
+    """The name; ends the process like :func:`read_or_die`. Raises ValueError for no name."""
     if not name:
         raise ValueError("no name")
     return str(read_or_die(name).path)

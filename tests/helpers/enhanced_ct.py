@@ -1,4 +1,4 @@
-"""Enhanced CT files (many frames in one file) made of single slices."""
+"""Enhanced CT files (many frames in one file) made from single slices."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ def enhanced_file(
 
     Args:
         contents: tags of FrameContentSequence of each frame.
-        shared: names of functional groups that are equal in all frames, and stand once.
+        shared: names of functional groups that are equal in all frames and stored once.
         syntax: compressed transfer syntax.
     """
     first, ds = slices[0], Dataset()
@@ -81,13 +81,13 @@ def enhanced_file(
     ds.PerFrameFunctionalGroupsSequence = frames
     if syntax:
         pixels = []
-        for one in slices:
-            one.compress(syntax)
-            pixels += generate_frames(one.PixelData, number_of_frames=1)
+        for ds_slice in slices:
+            ds_slice.compress(syntax)
+            pixels += generate_frames(ds_slice.PixelData, number_of_frames=1)
         ds.PixelData = encapsulate(pixels)
         ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
     else:
-        ds.PixelData = b"".join(one.PixelData for one in slices)
+        ds.PixelData = b"".join(ds_slice.PixelData for ds_slice in slices)
         ds["PixelData"].VR = "OW"
     return ds
 
@@ -108,5 +108,5 @@ def write_enhanced(
 
 
 def shuffled(count: int) -> list[int]:
-    """An order of frames that is not that of the slices."""
+    """A random order of frames."""
     return np.random.default_rng(1).permutation(count).tolist()

@@ -1,4 +1,4 @@
-"""A disk on which no file can grow beyond a limit."""
+"""Imitates a full disk by a limit on the size of files."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_of_at_most(limit: int) -> Iterator[None]:
-    """Let this process write no file of more than ``limit`` bytes; writing more raises EFBIG."""
+    """Limit the files that this process writes to ``limit`` bytes; writing more raises EFBIG."""
     earlier = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, earlier[1]))
     try:

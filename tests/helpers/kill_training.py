@@ -121,10 +121,10 @@ def kill_many(
     Args:
         work: folder for the two runs.
         datasets: ``$DETECTRON2_DATASETS``.
-        kills: number of kills, fewer if the training finishes before.
+        kills: number of kills; fewer if the training finishes first.
         seed: of the random moments.
         overrides: further config overrides.
-        longest: largest number of seconds that a process trains before it is killed.
+        longest: most seconds that a process trains before it is killed.
     """
     work.mkdir(parents=True, exist_ok=True)
     moments, tally = random.Random(seed), Tally()
@@ -151,7 +151,7 @@ def _train_until_killed(
     longest: float,
     tally: Tally,
 ) -> bool:
-    """Start or resume the run and kill it; returns whether it finished before."""
+    """Start or resume the run and kill it; returns whether it finished first."""
     expected = checkpoint_iteration(folder) + 1
     training = Training(folder, datasets, overrides)
     if moments.random() < STARTUP_KILLS:

@@ -1,4 +1,4 @@
-"""Functions that tests run in several processes; a module that each process can import."""
+"""Functions that tests run in several processes, in a module that each process can import."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def wait_for_each_other(reason: str, folder: Path) -> None:
     comm.synchronize()
 
 
-# ---- processes that were started by another -----------------------------------------------------
+# ---- processes that a launcher started ----------------------------------------------------------
 def write_ranks(folder: Path) -> None:
     """Write rank, local rank and local size of all processes, as this process sees them."""
     ranks = comm.all_gather((comm.get_rank(), comm.get_local_rank(), comm.get_local_size()))

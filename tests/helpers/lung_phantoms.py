@@ -1,4 +1,4 @@
-"""Small synthetic chests of about 4 mm, and what happens to them: arms, a missing lung, ..."""
+"""Small synthetic chests with voxels of about 4 mm, and changes to them: turns, arms, a table."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ def as_scan(hu: np.ndarray, spacing: tuple[float, float, float]) -> Scan:
 
 
 def turned(array: np.ndarray, degrees: float, spacing, axes=(1, 2)) -> np.ndarray:
-    """An array turned about its centre in space; what comes in is air, or no lung."""
+    """An array rotated about its centre in space; new voxels are air, or False in a mask."""
     first, second = axes
     angle = np.deg2rad(degrees)
     matrix = np.eye(3)
@@ -50,7 +50,7 @@ def turned(array: np.ndarray, degrees: float, spacing, axes=(1, 2)) -> np.ndarra
 
 
 def with_arms(hu: np.ndarray, spacing) -> np.ndarray:
-    """Two arms beside the body, the left one against it, with a pocket of air between."""
+    """The chest with two arms; the left one touches it and encloses a pocket of air."""
     with_air = np.pad(hu, ((0, 0), (0, 0), (24, 24)), constant_values=-1000)
     rows, columns = np.indices(with_air.shape[1:])
     for column in (10, with_air.shape[2] - 16):
@@ -66,7 +66,7 @@ def with_arms(hu: np.ndarray, spacing) -> np.ndarray:
 
 
 def with_table(hu: np.ndarray) -> np.ndarray:
-    """A shell of a table with foam under the back, and a blanket above the chest."""
+    """The chest on the shell of a table with foam in it, under a blanket."""
     found = np.pad(hu, ((0, 0), (8, 12), (0, 0)), constant_values=-1000)
     found[:, -8:] = -930
     found[:, -8] = found[:, -1] = -150

@@ -1,4 +1,4 @@
-"""Scans as they are found, and the findings about them."""
+"""Finds and opens scans, and reads their findings."""
 
 from ct_lesion.scans.scan import ReadOptions, Scan
 from ct_lesion.scans.sources import find_scans

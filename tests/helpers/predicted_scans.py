@@ -8,7 +8,7 @@ from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.lesions.measures import ScanLesion
 from ct_lesion.pictures import write_picture
 from ct_lesion.prediction.scan_summary import lesion_records
-from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.slices import Detection
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 from ct_lesion.scans.windows import WINDOWS
 
@@ -20,17 +20,17 @@ HOSTILE = 'a&b #1 %41 <img src=x onerror="window.hacked=1">\''
 MARKUP = "</script><script>window.hacked=2</script><!--<b>{{ 7 * 7 }}"
 
 
-def toy_lesion(mask: np.ndarray, score: float = 0.5, class_index: int = 0) -> Lesion:
-    """A lesion with a mask (H, W)."""
-    return Lesion(score, class_index, (0, 0, 1, 1), int(mask.sum()), encode_mask(mask))
+def toy_detection(mask: np.ndarray, score: float = 0.5, class_index: int = 0) -> Detection:
+    """A detection with a mask (H, W)."""
+    return Detection(score, class_index, (0, 0, 1, 1), int(mask.sum()), encode_mask(mask))
 
 
-def growing_lesion(index: int) -> Lesion:
+def growing_detection(index: int) -> Detection:
     """A square that grows with the slice's index, so that slice 139 has the most."""
     side = 4 + (index - 100) // 4
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[8 : 8 + side, 20 : 20 + side] = True
-    return toy_lesion(mask, 0.5 + index / 1000)
+    return toy_detection(mask, 0.5 + index / 1000)
 
 
 def summary(scan: str, slices: int, **changes: object) -> dict:
@@ -80,11 +80,11 @@ def write_long_scan(output: Path) -> dict:
     writer = ViewWriter(output / LONG / "view", windows, LESION_CLASSES, spacing)
     pixels = 0
     for i in range(300):
-        lesions = [growing_lesion(i)] if 100 <= i < 140 else []
-        area = sum(le.area_px for le in lesions)
+        detections = [growing_detection(i)] if 100 <= i < 140 else []
+        area = sum(found.area_px for found in detections)
         pixels += area
-        probabilities = [0.125, 0.25, 0.625] if lesions else [0.75, 0.25, 0.0]
-        found = ViewSlice(i, f"IM{i}", -5.0 * i, lesions, area, probabilities)
+        probabilities = [0.125, 0.25, 0.625] if detections else [0.75, 0.25, 0.0]
+        found = ViewSlice(i, f"IM{i}", -5.0 * i, detections, area, probabilities)
         writer.add(found, dict.fromkeys(windows, grey))
     long = summary(
         LONG,

@@ -16,9 +16,9 @@ RATIOS = ((0.1, 0.25, 0.5, 1, 1.5, 2),) * 5
 
 @functools.cache
 def random_resnet(depth: int) -> nn.Module:
-    """torchvision's ResNet in test mode, with statistics that BatchNorm must not ignore.
+    """torchvision's ResNet in eval mode, with BatchNorm statistics that change the output.
 
-    Always the same one: do not change it.
+    The module is cached: do not change it.
     """
     torch.manual_seed(depth)
     resnet = getattr(models, f"resnet{depth}")(weights=None)
@@ -95,7 +95,7 @@ def write_released(
     Args:
         path: to write.
         weights: see :func:`released_weights`.
-        legacy: in PyTorch's format of before version 1.6.
+        legacy: use PyTorch's format from before version 1.6.
         inside_anchors: hidden among the attributes of the anchor generator.
         changes: entries that replace or are added to the published ones.
     """

@@ -15,9 +15,9 @@ SIZE = 256
 def thin_slices(
     seed: int = 3, stacks: int = 3, slices: int = 12, size: int = SIZE
 ) -> tuple[np.ndarray, ...]:
-    """Stacks of a synthetic patient, one after the other."""
-    found = islice(patient_stacks(seed, slices, size), stacks)
-    return tuple(image for stack in found for image in stack)
+    """The slices of several stacks of a synthetic patient, stack by stack."""
+    chosen = islice(patient_stacks(seed, slices, size), stacks)
+    return tuple(image for stack in chosen for image in stack)
 
 
 def facts_of(images: list[np.ndarray] | tuple[np.ndarray, ...]) -> list[ImageFacts]:

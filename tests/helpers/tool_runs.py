@@ -46,7 +46,7 @@ def load_tool(name: str) -> ModuleType:
 def run_in_process(
     name: str, *arguments: object, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> Outcome:
-    """What ``python tools/<name>`` does, without a new process; a bug is raised."""
+    """Run a tool like ``python tools/<name>``, in this process; a bug raises its exception."""
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     capfd.readouterr()
     code = 0
@@ -61,7 +61,7 @@ def run_in_process(
 
 @contextmanager
 def loggers_restored() -> Iterator[None]:
-    """Remove the handlers and levels that a run sets, whose streams end with the test."""
+    """Undo the levels and handlers that a run sets, because pytest closes the handlers' streams."""
     names = [None, *logging.root.manager.loggerDict]
     before = {n: (log.handlers[:], log.level, log.propagate) for n, log in _loggers(names)}
     try:

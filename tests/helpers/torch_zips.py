@@ -1,4 +1,4 @@
-"""Zip files in the format of ``torch.save`` that ``torch.save`` does not write."""
+"""A hand-made zip file that zipfile and torch read differently."""
 
 import io
 import struct
@@ -6,9 +6,9 @@ import zipfile
 
 
 def with_two_directories() -> bytes:
-    """A file of torch.save, as zipfile sees it, and a TorchScript archive, as torch sees it.
+    """A zip that zipfile reads as a file of torch.save, and torch as a TorchScript archive.
 
-    zipfile takes the central directory that ends before the end record, torch the one that starts
+    zipfile reads the central directory that ends before the end record, torch the one that starts
     at the offset in the end record.
     """
     buffer = io.BytesIO()
@@ -26,7 +26,7 @@ def with_two_directories() -> bytes:
     _, data, version, torchscript, harmless = entries
     for_torch = data + version + torchscript
     listed = (data, version, harmless)
-    # zipfile adds what the directory is displaced by to each record's offset
+    # zipfile adds the displacement of the directory to each record's offset
     moved = (int.from_bytes(e[42:46], "little") - len(for_torch) for e in listed)
     for_zipfile = b"".join(
         entry[:42] + offset.to_bytes(4, "little") + entry[46:]

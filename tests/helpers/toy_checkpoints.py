@@ -1,4 +1,4 @@
-"""Checkpoints of small untrained models, which carry their config."""
+"""Checkpoints of small untrained models, with their configs in them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def write_segmenter(folder: Path) -> Path:
 
 
 def write_classifier(folder: Path) -> Path:
-    """Of a temperature of 2."""
+    """A classifier with a temperature of 2."""
     pairs = [item for pair in TOY_CLASSIFIER.items() for item in pair]
     cfg = load_config("classification/resnet18_t2.yaml", pairs)
     temperature = '{"value": 2.0, "fitted_on": "toy"}'

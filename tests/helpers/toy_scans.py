@@ -18,8 +18,7 @@ UID_ROOT = "1.2.826.0.1.3680043.8.498."
 
 
 def toy_hu(slices: int = 12, seed: int = 0) -> np.ndarray:
-    """``(S, 32, 32)`` int16 HU: a body in air, with a lung in it, and noise; no two voxels alike
-    in place, so that any mix-up of axes shows."""
+    """``(S, 32, 32)`` int16 HU: a body with a lung, in air. Noise makes swapped axes visible."""
     rng = np.random.default_rng(seed)
     hu = rng.integers(-1010, -990, (slices, SIDE, SIDE)).astype(np.int16)
     hu[:, 4:28, 3:30] = rng.integers(20, 80, (slices, 24, 27))
@@ -28,7 +27,7 @@ def toy_hu(slices: int = 12, seed: int = 0) -> np.ndarray:
 
 
 def toy_grey() -> np.ndarray:
-    """The same through the lung window, ``(12, 32, 32)`` uint8."""
+    """``toy_hu()`` through the lung window, ``(12, 32, 32)`` uint8."""
     return window_to_uint8(toy_hu())
 
 
@@ -40,7 +39,7 @@ def all_values(scan: Scan) -> np.ndarray:
 def write_pictures(
     folder: Path, slices: Iterable[np.ndarray], ending: str = "png", first: int = 0
 ) -> Path:
-    """Write slices under the names ``<first>.png`` and on, without leading zeros."""
+    """Write slices as ``<first>.png``, ``<first + 1>.png``, ... without leading zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, pixels in enumerate(slices):
         Image.fromarray(pixels).save(folder / f"{index + first}.{ending}")
@@ -60,7 +59,7 @@ def write_volume(
     spacing: tuple[float, float, float] = (0.7, 0.8, 2.5),
     compress: bool = False,
 ) -> Path:
-    """Write ``(z, y, x)`` voxels with a geometry, all of whose numbers differ."""
+    """Write ``(z, y, x)`` voxels with a geometry whose numbers all differ."""
     image = sitk.GetImageFromArray(voxels)
     image.SetDirection(tuple(map(float, direction)))
     image.SetSpacing(spacing)
@@ -153,7 +152,7 @@ def toy_phase(
 
 
 def write_slices(folder: Path, slices: Iterable[Dataset], name: str = "{:03d}.dcm") -> Path:
-    """Write slices as ``000.dcm`` and on, in their order."""
+    """Write slices as ``000.dcm``, ``001.dcm``, ... in their order."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, ds in enumerate(slices):
         ds.save_as(folder / name.format(index), enforce_file_format=True)

@@ -1,4 +1,4 @@
-"""Hostile and damaged ``.pkl`` files of arrays, as Detectron2's zoo has them."""
+"""Hostile and damaged ``.pkl`` files of arrays, the format of Detectron2's model zoo."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from checkpoint_cases import (
 
 
 def good_arrays(protocol: int = 4, **extra: object) -> bytes:
-    """A ``.pkl`` of the corpus's model, as Detectron2's zoo has them."""
+    """The corpus's model in the ``.pkl`` format of Detectron2's model zoo."""
     weights = {name: tensor.numpy() for name, tensor in model_state()["model"].items()}
     content = {"model": weights, "__author__": "Detectron2 Model Zoo", **extra}
     return pickle.dumps(content, protocol)
 
 
 def _array_pickle(*values: object) -> bytes:
-    """``{"w": array}`` in protocol 2 whose array is reconstructed and then built of a state."""
+    """``{"w": array}`` in protocol 2; the array's state has the given shape and data."""
     kind = b"cnumpy\ndtype\nX\x02\x00\x00\x00f4\x89\x88\x87R"
     shape, data = values
     made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -30,7 +30,7 @@ def _array_pickle(*values: object) -> bytes:
 
 
 def _array_hand_made() -> dict[str, tuple[bytes, str]]:
-    """Pickles of arrays that NumPy does not write, and what the error says."""
+    """Pickles of arrays that NumPy never writes, and what the error must say."""
     two, zeros = b"K\x02\x85", b"C\x08" + bytes(8)
     long = b"B\x00\x00\x10\x00" + bytes(2**20)  # a megabyte
     text = b"X\x00\x00\x10\x00" + bytes(2**20)

@@ -1,4 +1,4 @@
-"""The cases of the corpus: a file, its reader, and the outcome that is wanted."""
+"""The cases of the corpus: a file, its reader, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Case:
     """A hostile or damaged file, or several of one kind.
 
     Attributes:
-        name: for people.
-        entry: name in :mod:`entries`.
-        build: writes into a folder and returns what is given to the entry.
+        name: shown in the test's id.
+        entry: name of the reader in :mod:`entries`.
+        build: writes the files into a folder and returns what the reader gets.
         says: regular expression that each error's text must match; ``LOADED`` if the file is read.
-        mixed: of several files with damage in different places, some must be refused and some read;
-            why the damage of the latter cannot be seen.
+        mixed: set if some of the files must be refused and others read; says why the damage of
+            the latter cannot be detected.
     """
 
     name: str
@@ -50,13 +50,13 @@ def many(folder: Path, variants: list[bytes], suffix: str) -> list[Path]:
 
 
 def cut(data: bytes, pieces: int = 12) -> list[bytes]:
-    """The file's beginning, in several lengths from nothing to nearly all of it."""
+    """Truncated copies of the file, from empty to nearly complete."""
     return [data[: len(data) * piece // pieces] for piece in range(pieces)]
 
 
 def flipped(data: bytes, count: int = 40) -> list[bytes]:
-    """Copies of the file, each with one byte inverted, at places from its beginning to its end."""
-    # more at the beginning, where headers are
+    """Copies of the file, each with one byte inverted, at places spread over the file."""
+    # half of them at the beginning, where headers are
     head = min(len(data), 400)
     places = [head * i // (count // 2) for i in range(count // 2)]
     places += [len(data) * i // (count // 2) for i in range(count // 2)]
@@ -77,5 +77,5 @@ def file(name: str, data: bytes | str) -> Callable[[Path], Path]:
 def variants(
     name: str, entry: str, contents: list[bytes], suffix: str, says: str, mixed: str = ""
 ) -> Case:
-    """A case of many files."""
+    """A case of several files."""
     return Case(name, entry, lambda folder: many(folder, contents, suffix), says, mixed)

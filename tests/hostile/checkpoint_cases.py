@@ -15,11 +15,11 @@ import torch
 from cases import CANARY, Case, cut, file, flipped, many, variants
 from torch_zips import with_two_directories
 
-_100_GB = b"\x8a\x05\x00\x00\x00\x00\x17"  # the number in a pickle
+_100_GB = b"\x8a\x05\x00\x00\x00\x00\x17"  # the number in bytes, pickled
 
 
 class Call:
-    """Pickles as a call of a function, made when the pickle is read."""
+    """An object whose pickle calls a function when it is read."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -29,7 +29,7 @@ class Call:
 
 
 def touching() -> list[object]:
-    """Objects that leave a file when they are unpickled; readers run in the case's folder."""
+    """Objects that create the canary when they are unpickled; readers run in the case's folder."""
     import os
     import subprocess
 
@@ -46,7 +46,7 @@ def touching() -> list[object]:
 
 
 def model_state(**extra: object) -> dict:
-    """What a ``.pth`` of the corpus holds."""
+    """The content of a ``.pth`` of the corpus."""
     torch.manual_seed(0)
     names = {"0.weight": (3, 4), "0.bias": (3,), "1.weight": (2, 3), "1.bias": (2,)}
     return {"model": {name: torch.randn(size) for name, size in names.items()}, **extra}
@@ -60,7 +60,7 @@ def torch_bytes(content: object, **options: object) -> bytes:
 
 
 def good_torch(legacy: bool = False) -> bytes:
-    """A ``.pth`` of the corpus's model."""
+    """The corpus's model as ``.pth``."""
     return torch_bytes(model_state(), _use_new_zipfile_serialization=not legacy)
 
 
@@ -71,7 +71,7 @@ def _pickles(wrap: Callable[[object], object], **options: object) -> Callable[[P
 
 
 def _zip(pickled: bytes, **records: bytes) -> Callable[[Path], Path]:
-    """A torch file with a pickle of one's own in it."""
+    """A torch file with another pickle in it."""
 
     def build(folder: Path) -> Path:
         path = folder / "swapped.pth"
@@ -86,7 +86,7 @@ def _zip(pickled: bytes, **records: bytes) -> Callable[[Path], Path]:
 
 
 def changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], Path]:
-    """A good ``.pth`` but for a change of its weights."""
+    """A ``.pth`` whose weights are changed."""
 
     def build(folder: Path) -> Path:
         content = model_state()
@@ -118,13 +118,13 @@ CUT_OFF = "ends too early"
 
 
 def _hand_made() -> dict[str, tuple[bytes, str]]:
-    """Pickles that no library writes, and what the error says."""
+    """Pickles that no library writes, and what the error must say."""
     laughs = b"\x80\x02]q\x00" + b"".join(
         b"]q" + bytes([n]) + b"(" + (b"h" + bytes([n - 1])) * 10 + b"e" for n in range(1, 60)
     )
     text = b"X\x01\x00\x00\x00aX\x03\x00\x00\x00hex"
     nested = b")" + b"\x85" * 100_000
-    # published checkpoints may hold such keys, which are left out
+    # such keys are dropped rather than refused, because published checkpoints may hold them
     nested_key = "key that is a tuple|has no 'model_weights'"
     return {
         "GLOBAL os.system": (

@@ -20,7 +20,7 @@ YAML_MAPPINGS = f"a: &a {{x: 1}}\nb: [{', '.join(['*a'] * 12_000)}]\n"
 
 
 def _fan_out(folder: Path) -> Path:
-    """Seven files, each of which builds ten times on the next: ten million readings."""
+    """Seven files, each with ten times the next as its base: ten million reads."""
     for number in range(7):
         text = f"_BASE_: [{', '.join([f'{number + 1}.yaml'] * 10)}]\n"
         (folder / f"{number}.yaml").write_text(text)

@@ -18,7 +18,7 @@ HU = toy_hu(4)
 
 
 def _series(**values: object) -> Callable[[Path], Path]:
-    """A series of four slices whose third has other values in some tags; ``None`` removes one."""
+    """A series of four slices whose third has changed tags; ``None`` removes a tag."""
 
     def edit(ds: Dataset, z: int) -> None:
         if z != 2:
@@ -33,7 +33,7 @@ def _series(**values: object) -> Callable[[Path], Path]:
 
 
 def _set(ds: Dataset, keyword: str, value: object) -> None:
-    """Put a value into a tag; bytes go into the file as they are."""
+    """Set a tag; bytes are written to the file unchanged."""
     if isinstance(value, bytes) and keyword != "PixelData":
         tag = Tag(keyword)
         vr = pydicom.datadict.dictionary_VR(tag)
@@ -43,7 +43,7 @@ def _set(ds: Dataset, keyword: str, value: object) -> None:
 
 
 def _file(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
-    """A series whose third file has other bytes."""
+    """A series whose third file has changed bytes."""
 
     def build(folder: Path) -> Path:
         path = write_series(folder / "ct", HU)
@@ -65,7 +65,7 @@ def good_dicom(syntax: str | None = None) -> bytes:
 
 
 def _length(tag: bytes, length: bytes, size: int = 2) -> Callable[[bytes], bytes]:
-    """Another length in the element of a tag (explicit VR, short or long form)."""
+    """Replaces the length in the element of a tag (explicit VR, short or long form)."""
     offset = 6 if size == 2 else 8
 
     def change(data: bytes) -> bytes:
@@ -76,7 +76,7 @@ def _length(tag: bytes, length: bytes, size: int = 2) -> Callable[[bytes], bytes
 
 
 def _deep(data: bytes) -> bytes:
-    """Sequences within each other, 20,000 deep, before the pixels."""
+    """20,000 nested sequences before the pixels."""
     item = struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
         "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
     )
@@ -160,10 +160,10 @@ DICOM = {
     "nested sequences": (_file(_deep), "2 scans"),
     "cut off after its tags": (_file(lambda d: d[: d.index(b"\xe0\x7f\x10\x00")]), "cut off"),
     "junk": (_file(lambda data: data[:132] + bytes(range(256)) * 20), "2 scans"),
-    "3 MB of zeros behind the pixels": (_file(lambda d: d + bytes(3 << 20)), "bytes behind"),
-    "padding behind the pixels": (_file(lambda d: d + PADDING), LOADED),
-    "a block of zeros behind the pixels": (_file(lambda d: d + bytes(2048)), LOADED),
-    "3 MB of zeros behind compressed pixels": (_compressed_and_zeros, "bytes behind"),
+    "3 MB of zeros after the pixels": (_file(lambda d: d + bytes(3 << 20)), "bytes after"),
+    "padding after the pixels": (_file(lambda d: d + PADDING), LOADED),
+    "a block of zeros after the pixels": (_file(lambda d: d + bytes(2048)), LOADED),
+    "3 MB of zeros after compressed pixels": (_compressed_and_zeros, "bytes after"),
     "compressed, Rows halved": (_compressed(16, 32), "32 x 16"),
     "compressed, Rows of 4096": (_compressed(4096, 4096), "4096 x 4096"),
     "compressed, Rows of 65535": (_compressed(65535, 65535), "65535 x 65535"),

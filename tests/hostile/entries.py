@@ -1,6 +1,6 @@
-"""Where files from outside enter: what a user calls, by name.
+"""The readers through which untrusted files enter, by name.
 
-Each takes the file and a folder to write to, reads it to the end, and raises what a user would see.
+Each takes a file and an output folder, reads the file completely, and raises what a user would see.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SEGMENTATION = load_config("segmentation/resnet18_t2.yaml")
 
 
 def small_model() -> torch.nn.Module:
-    """What the checkpoints of the corpus are of."""
+    """The model whose weights the corpus's checkpoints hold."""
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
 
@@ -142,7 +142,7 @@ def run_folder(path: Path, _: Path) -> None:
 def roi_batches(path: Path, _: Path) -> None:
     try:
         RoIBatches.load(path).inputs()
-    except StaleCacheError as error:  # the cache is then computed again, and a report refuses it
+    except StaleCacheError as error:  # training recomputes such a cache, a report refuses it
         raise UserError(str(error)) from error
 
 

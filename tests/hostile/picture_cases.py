@@ -77,7 +77,7 @@ def _wide_tiff() -> bytes:
 
 
 def _many_scans() -> bytes:
-    """A progressive JPEG whose last scan is repeated 3,000 times."""
+    """A progressive JPEG with 3,000 copies of its last scan."""
     data = encoded("JPEG", progressive=True)
     return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * 3000 + b"\xff\xd9"
 
@@ -92,7 +92,7 @@ def _large_stack(folder: Path) -> Path:
 
 
 def _large_tiff(folder: Path) -> Path:
-    """The same as pages of a TIFF."""
+    """A TIFF of 200 pages of 4,096 x 4,096 pixels."""
     page = Image.new("1", (4096, 4096))
     path = folder / "stack.tif"
     page.save(path, save_all=True, append_images=[page] * 199, compression="group4")
@@ -100,21 +100,16 @@ def _large_tiff(folder: Path) -> Path:
 
 
 def _eps(name: str) -> Callable[[Path], Path]:
-    """A program for Ghostscript under the name of a picture."""
+    """A program for Ghostscript, named like a picture."""
     program = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(canary) (w) file closefile\n"
     return file(name, program)
 
 
 PICTURES: list[tuple[str, str, bytes, str]] = [
-    # name, ending, content, what the error says
+    # name, ending, content, what the error must say
     ("100 megapixels", ".png", png(10_000, 10_000, zeros(10_001 * 10_000)), "10000 x 10000"),
     ("100 megapixels claimed", ".png", png(10_000, 10_000, zlib.compress(b"")), "10000 x 10000"),
-    (
-        "2**31 pixels wide",
-        ".png",
-        png(2**31 - 1, 1, zlib.compress(b"")),
-        "47 x 1|16 million",
-    ),
+    ("2**31 pixels wide", ".png", png(2**31 - 1, 1, zlib.compress(b"")), "47 x 1|16 million"),
     ("of no pixels", ".png", png(0, 64, zlib.compress(b"")), "0 x 64|not a picture"),
     ("of too few rows", ".png", png(64, 64, zlib.compress(bytes(65 * 10))), LOADED),
     ("with other compression", ".png", png(64, 64, b"\xff" * 100), "broken data"),
@@ -154,7 +149,7 @@ PICTURES: list[tuple[str, str, bytes, str]] = [
 ]
 
 
-# Pillow fills rows that a complete PNG lacks with black; deep pictures are then all black
+# Pillow fills the missing rows of a PNG with black; a deep picture is then refused as all black
 BLACK = "8-bit values .*0:"
 UNREADABLE = (
     "JPEG of|cannot be read as a picture|not a picture|is empty|[0-9] pixels|16 million|frames"
@@ -180,7 +175,7 @@ def _single() -> list[Case]:
 
 
 def _archive(**members: bytes) -> Callable[[Path], Path]:
-    """A zip of two good slices of two patients, and other members."""
+    """A zip of one valid slice of each of two patients, and further members."""
 
     def build(folder: Path) -> Path:
         path = folder / "seg.zip"
@@ -197,7 +192,7 @@ def _archive(**members: bytes) -> Callable[[Path], Path]:
 
 
 def good_archive() -> bytes:
-    """The zip alone."""
+    """The zip without further members."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -222,7 +217,7 @@ def _twice(folder: Path) -> Path:
 
 
 def _bomb_of_many(folder: Path) -> Path:
-    """1.3 GB in 25 members of which each alone could be a slice."""
+    """1.3 GB in 25 members, each small enough to be a slice."""
     path = _archive()(folder)
     data = bytes(50 << 20)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -232,7 +227,7 @@ def _bomb_of_many(folder: Path) -> Path:
 
 
 def _patched(find: bytes, place: int, value: bytes, *, last: bool = False) -> Callable:
-    """A field changed in a header of the zip's records."""
+    """A zip with one field of a record changed."""
 
     def build(folder: Path) -> Path:
         path = _archive()(folder)
@@ -245,7 +240,7 @@ def _patched(find: bytes, place: int, value: bytes, *, last: bool = False) -> Ca
     return build
 
 
-_ENTRY = b"PK\x01\x02"  # of the zip's directory
+_ENTRY = b"PK\x01\x02"  # signature of an entry of the zip's directory
 LEADING_OUT = {
     "../image/2/0.jpg": encoded("JPEG"),
     "../mask/2/0.png": encoded("PNG", GREY * 0 + 1),
@@ -256,7 +251,7 @@ LEADING_OUT = {
     "image\\..\\..\\canary.jpg": encoded("JPEG"),
 }
 ARCHIVES = [
-    # names lead out, but nothing is ever written under a member's path: patients 2 and 3 are read
+    # harmless: no member's path is used for writing, so that patients 2 and 3 are read
     Case("names that lead out", "lesion_archive", _archive(**LEADING_OUT), LOADED),
     Case("links", "lesion_archive", _link, "image/2/0.jpg"),
     Case("a name twice", "lesion_archive", _twice, "second image"),
@@ -279,23 +274,23 @@ ARCHIVES = [
         _archive(**{"image/1/1.jpg": b"text", "mask/1/1.png": b"text"}),
         "not a picture",
     ),
-    Case("encrypted", "lesion_archive", _patched(b"PK\x01\x02", 8, b"\x01\x00"), "cannot be read"),
+    Case("encrypted", "lesion_archive", _patched(_ENTRY, 8, b"\x01\x00"), "cannot be read"),
     Case(
         "unknown compression",
         "lesion_archive",
-        _patched(b"PK\x01\x02", 10, b"\x63\x00"),
+        _patched(_ENTRY, 10, b"\x63\x00"),
         "compression method",
     ),
     Case(
         "size that lies",
         "lesion_archive",
-        _patched(b"PK\x01\x02", 24, b"\x10\x00\x00\x00"),
+        _patched(_ENTRY, 24, b"\x10\x00\x00\x00"),
         "CRC",
     ),
     Case(
         "offset beyond the file",
         "lesion_archive",
-        _patched(b"PK\x01\x02", 42, b"\xff\xff\xff\x7f"),
+        _patched(_ENTRY, 42, b"\xff\xff\xff\x7f"),
         "Truncated file header",
     ),
     Case(
@@ -326,7 +321,7 @@ def _made(folder: Path) -> Path:
 
 
 def _tree(**pictures: bytes) -> Callable[[Path], Path]:
-    """CNCB's class folders, five patients a class, and pictures in place of some."""
+    """Slices of three classes, five patients each; ``pictures`` replace some by their stems."""
 
     def build(folder: Path) -> Path:
         for label, name in enumerate(("Normal", "CP", "NCP")):

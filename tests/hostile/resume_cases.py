@@ -1,4 +1,4 @@
-"""Hostile and damaged folders of a run that is to be resumed."""
+"""Hostile and damaged run folders, read by ``--resume``."""
 
 from __future__ import annotations
 

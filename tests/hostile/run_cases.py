@@ -1,4 +1,4 @@
-"""Hostile and damaged files of a run: its folder, and its RoI batches."""
+"""Hostile and damaged run folders and RoI batches."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ RUN: dict[str, Any] = {
 
 
 def _run(change: Callable[[dict], object]) -> Callable[[Path], Path]:
-    """A run's folder after a change of its files' contents, by name."""
+    """A run folder; ``change`` edits the contents of its files, by name."""
     content = copy.deepcopy(RUN)
     change(content)
 
@@ -67,7 +67,7 @@ def _run(change: Callable[[dict], object]) -> Callable[[Path], Path]:
 
 
 def write_run(folder: Path, content: dict[str, Any]) -> Path:
-    """A run's folder of these files: text or bytes as they are, other values as JSON."""
+    """Write a run folder: text and bytes as they are, other values as JSON."""
     for name, data in content.items():
         path = folder / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def good_cache() -> bytes:
 
 
 def _npz(**arrays: Any) -> Callable[[Path], Path]:
-    """The cache with other arrays; bytes are the array's file as it is, ``None`` leaves it out."""
+    """A cache with changed arrays; bytes replace an array's file, ``None`` removes it."""
 
     def build(folder: Path) -> Path:
         with np.load(io.BytesIO(good_cache())) as good:

@@ -20,7 +20,7 @@ HEADER = "its header"
 
 
 def good_safetensors() -> bytes:
-    """The same as ``.safetensors``, which describes itself."""
+    """The corpus's model as ``.safetensors``, with a description."""
     return save(model_state()["model"], {"format_version": "1", "config": "{}"})
 
 
@@ -44,7 +44,7 @@ TWICE = (
 
 
 def _described(config: str = "{}", **description: str) -> Callable[[Path], Path]:
-    """A checkpoint that describes itself so."""
+    """A checkpoint with this config and description."""
     metadata = {"format_version": "1", "config": config, **description}
 
     def build(folder: Path) -> Path:
@@ -192,7 +192,7 @@ CASES = [
         "numbers",
     ),
     Case(
-        "architecture that is none",
+        "unknown architecture",
         "segmenter",
         _described("MODEL: {META_ARCHITECTURE: os.system, MASK_ON: true}"),
         "no model",

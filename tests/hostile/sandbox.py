@@ -1,7 +1,7 @@
-"""Runs readers on hostile files, each in a process of its own with little memory and time.
+"""Runs readers on hostile files in processes with little memory and time.
 
 ``python sandbox.py`` imports everything once and then forks for each request, so that a crash, a
-hang or a memory limit ends that one reading. Requests and answers are lines of JSON.
+hang or the memory limit ends only that request. Requests and answers are lines of JSON.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-MEMORY = 1 << 30  # bytes that a reading may add to what the imports take
-MOST_MEGABYTES = 700  # that a reading should add at its peak
+MEMORY = 1 << 30  # bytes of address space that a reader may add to those of the imports
+MOST_MEGABYTES = 700  # of memory that a reader may add at its peak
 SECONDS = 20  # of processor and of wall time
-LARGEST_FILE = 1 << 28  # bytes that a reading may write into one file
+LARGEST_FILE = 1 << 28  # bytes that a reader may write into one file
 
 
 @dataclass
 class Outcome:
-    """What became of reading one file.
+    """The result of reading one file.
 
     Attributes:
-        status: "refused" (a user's error), "loaded", or what went wrong: "traceback", "killed by
-            signal N", "hang".
-        error: the class of the error.
+        status: "refused" (with a user error), "loaded", or what went wrong: "traceback", "killed
+            by signal N", "exit N", "hang".
+        error: class of the error.
         message: of the error, or what a tool printed on stderr.
-        megabytes: of memory that the reading added at its peak.
+        megabytes: of memory that the reader added at its peak.
     """
 
     status: str
@@ -44,7 +44,7 @@ class Outcome:
 
 
 class Sandbox:
-    """A server process that reads files."""
+    """A server process that reads files in forked children."""
 
     def __init__(self, repository: Path) -> None:
         folders = (repository, repository / "tests" / "helpers", Path(__file__).parent)
@@ -61,7 +61,7 @@ class Sandbox:
         """Read files by an entry of :mod:`entries`.
 
         Args:
-            paths: one after the other in one process; a new one if it dies.
+            paths: read one after the other in one child; in a new one if it dies.
             folder: holds ``out`` and ``tmp``, where the readers may write.
         """
         outcomes: list[Outcome] = []
@@ -74,7 +74,7 @@ class Sandbox:
         return outcomes
 
     def close(self) -> None:
-        # said, because a process forked since then may hold this end of the pipe open
+        # Closing the pipe is not enough: processes that tests forked may hold its end open.
         print("null", file=self._process.stdin, flush=True)
         self._process.stdin.close()
         self._process.wait(timeout=30)
@@ -82,10 +82,10 @@ class Sandbox:
 
 
 def _serve() -> None:
-    import entries  # here, because the test process imports this module only to start it
+    import entries  # slow, and not needed in the process of the tests
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print
+    os.dup2(2, 1)  # for what libraries print
     for line in sys.stdin:
         request = json.loads(line)
         if request is None:
@@ -95,7 +95,7 @@ def _serve() -> None:
 
 
 def _fork(read: object, request: dict) -> list[dict]:
-    """Outcomes of the first paths, up to one that kills the process."""
+    """Outcomes of the paths, up to the first that kills the child."""
     log = Path(request["folder"]) / "outcomes"
     log.write_text("")
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Pipes, sockets and devices in the place of files: reading one never ends, or waits for ever."""
+"""Pipes, sockets and devices in place of files: reading one would never end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from cases import LOADED, Case
 from run_cases import RUN, write_run
 from toy_scans import toy_grey, toy_hu, write_pictures, write_series
 
-SPECIAL = (
-    "pipe|device|not a file|no such file|does not exist|not found|No such file|no slices|No shipped"
-)
+SPECIAL = "pipe|device|not a file|no such file|does not exist|not found|No such file|no slices"
 
 
 def special_files(place: Callable[[Path], Path]) -> Callable[[Path], list[Path]]:
-    """Builds a folder for each kind of file that is not a regular one.
+    """Builds a folder with a pipe, one with a socket and one with a device.
 
     Args:
-        place: prepares a folder and returns where the special file goes.
+        place: prepares a folder and returns the path for the special file.
     """
 
     def build(folder: Path) -> list[Path]:
@@ -42,7 +40,7 @@ def special_files(place: Callable[[Path], Path]) -> Callable[[Path], list[Path]]
 
 
 def _below(name: str, prepare: Callable[[Path], object], given: str = ".") -> Callable:
-    """The special file is ``name`` in a prepared folder; the reader gets ``given``."""
+    """Puts a special file ``name`` into a prepared folder; the reader gets ``given``."""
 
     def place(folder: Path) -> Path:
         folder.mkdir()

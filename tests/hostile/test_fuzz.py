@@ -1,8 +1,8 @@
-"""Good files of every kind, changed at random: a reader refuses them or reads them, no more.
+"""Valid files of every kind with random changes: readers must refuse or read them.
 
-A few changes each run, always the same ones. For a long search, with others every time:
+The changes are few, and the same in each run. For a long search with new ones:
 ``CT_LESION_FUZZ=5000 python -m pytest tests/hostile/test_fuzz.py -k dicom``.
-What it finds becomes a case of the corpus, under a name.
+Add what it finds to the corpus as a named case.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def changed(data: bytes, changes: list[tuple]) -> bytes:
 
 
 def check(sandbox: Sandbox, folder: Path, entry: str, write: Callable[[Path], Path]) -> None:
-    """Read what is written into an empty folder."""
+    """Read what ``write`` puts into an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("in", "out", "tmp"):
         (folder / name).mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_bytes(kind: str, sandbox: Sandbox, tmp_path: Path) -> None:
     run()
 
 
-# ---- structured files: a value somewhere becomes another ----------------------------------------
+# ---- structured files with changed values -------------------------------------------------------
 ODD = st.one_of(
     st.sampled_from([None, True, "", "x", [], {}, [None], {"a": 1}, -1, 0, 2**31, 2**63, 2**80]),
     st.sampled_from([float("nan"), float("inf"), -1e308, 0.5, "\0", "é漢", "1" * 5000, [[]], [{}]]),
@@ -137,7 +137,7 @@ ODD = st.one_of(
 
 
 def with_odd_values(content: Any, data: st.DataObject) -> Any:
-    """A copy in which up to three values are other ones, or are missing."""
+    """A copy with up to three values replaced or removed."""
     content = copy.deepcopy(content)
     for _ in range(data.draw(st.integers(1, 3))):
         node = content
@@ -186,7 +186,7 @@ def test_values(entry: str, sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_runs_of_a_mask(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What passes the check is decoded by pycocotools, which crashes on runs that do not fit."""
+    """Runs that pass the check go to pycocotools, which crashes on runs that do not fit."""
     texts = st.text(st.characters(min_codepoint=48, max_codepoint=111), max_size=30)
     counts = st.one_of(texts, st.text(max_size=9), st.lists(st.integers(-10, 5000), max_size=9))
     fitting = st.lists(st.integers(0, 4096), max_size=9).map(

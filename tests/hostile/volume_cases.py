@@ -16,14 +16,14 @@ HU = toy_hu(4)
 
 
 def _nifti(offset: int = 0, value: bytes = b"", ending: str = ".nii") -> bytes:
-    """A NIfTI file of HU with other bytes somewhere in its header."""
+    """A NIfTI file of HU with changed bytes in its header."""
     data = bytearray(VALID[".nii"])
     data[offset : offset + len(value)] = value
     return gzip.compress(bytes(data), 1) if ending == ".nii.gz" else bytes(data)
 
 
 def good_nifti_gz() -> bytes:
-    """The volume of :data:`VALID`, packed."""
+    """The NIfTI file of :data:`VALID`, compressed."""
     return _nifti(ending=".nii.gz")
 
 
@@ -43,7 +43,7 @@ NIFTI_FIELDS = {
     "type unknown": (70, struct.pack("<h", 999), "read"),
     "bits that do not fit": (72, struct.pack("<h", 8), "bits|read"),
     "type float64": (70, struct.pack("<2h", 64, 64), "cut off"),
-    "type complex": (70, struct.pack("<2h", 32, 64), "cut off|numbers a voxel"),
+    "type complex": (70, struct.pack("<2h", 32, 64), "cut off|numbers per voxel"),
     "spacing NaN": (80, struct.pack("<3f", *[np.nan] * 3), "spacing of"),
     "spacing 0": (80, struct.pack("<3f", 0, 0, 0), "spacing of"),
     "spacing 1e30": (80, struct.pack("<3f", 1e30, 1e30, 1e30), "spacing|axes|read"),
@@ -69,7 +69,7 @@ def _nifti_cases() -> list[Case]:
 
 
 def _gzip_bomb(folder: Path) -> Path:
-    """A header of a small volume, and 300 MB of zeros behind it."""
+    """A small volume followed by 300 MB of zeros."""
     path = folder / "a.nii.gz"
     with gzip.open(path, "wb", 1) as file:
         file.write(VALID[".nii"])
@@ -159,12 +159,12 @@ META = {
     "axes 0": ({"TransformMatrix": "0 0 0 0 0 0 0 0 0"}, "axes"),
     "origin infinite": ({"Offset": "inf inf inf"}, "Offset"),
     "dimensions of 5,000 digits": ({"NDims": "3" * 5000}, "NDims"),
-    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, "numbers a voxel"),
+    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, "numbers per voxel"),
     "compressed size of 10**12": (
         {"CompressedData": "True", "CompressedDataSize": str(10**12)}, "CompressedData"),
     "compression of 5,000 digits": (
         {"CompressedData": "True", "CompressedDataSize": "1" * 5000}, "CompressedDataSize"),
-    "compression that is none": (
+    "raw voxels as compressed": (
         {"CompressedData": "true", "CompressedDataSize": "8192"}, "header check"),
     "header size of 10**12": ({"HeaderSize": str(10**12)}, "HeaderSize"),
     "header size within": ({"HeaderSize": "10"}, "HeaderSize"),
@@ -173,7 +173,7 @@ META = {
 
 
 def _detached(name: str, header: bytes) -> Callable[[Path], Path]:
-    """A header that points out of its folder, to a file that is there."""
+    """A header that refers to an existing file outside its folder."""
 
     def build(folder: Path) -> Path:
         (folder / "secret.raw").write_bytes(HU.tobytes())

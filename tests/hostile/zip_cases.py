@@ -21,7 +21,7 @@ def _zip(members: dict[str, bytes], change: Callable[[bytes], bytes] = bytes) ->
 
 
 def _bomb(data: bytes) -> bytes:
-    """Its directory says that the member unpacks to 4 GB."""
+    """The directory says that the member unpacks to 4 GB."""
     data = bytearray(data)
     place = data.index(b"PK\x01\x02") + 24
     data[place : place + 4] = b"\xf0\xff\xff\xff"

@@ -111,6 +111,9 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert name == said["class"] and float(certainty) == said["probabilities"][name]
     assert facts["Lesion volume"] == f"{said['lesion_volume_ml']:.1f} ml"
     assert facts["Share of lung"] == "12.3 %"
+    assert page.find("#headline").text == (
+        f"{name} ({certainty}) · 2 lesions · {facts['Lesion volume']} · 12.3 % of the lungs"
+    )
     assert facts["Lesions"] == "2 (40 detections in slices)"
     assert facts["Slices with lesion"] == "40 of 300 (slices 101 to 140)"
     assert facts["Voxel"] == "2.00 × 1.00 × 5.00 mm" and facts["Slice size"] == "48 × 32 px"
@@ -118,7 +121,7 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert page.texts(".caution li") == ["Warning: slices 5 mm apart"]
     # slice 140: a square of 13 pixels of 2 mm2
     assert page.find("#readout").text == "Slice 140 of 300 · z −695.0 mm · IM139"
-    assert page.texts(".lesions button") == ["1. GGO\nscore 0.64\n338 mm²"]
+    assert page.texts(".detections button") == ["1. GGO\nscore 0.64\n338 mm²"]
     assert page.texts(".bar.slice .value") == ["0.125", "0.250", "0.625"]
     assert "maximum 338 mm², slice 140" in page.find(".area").text
     assert "For research use only. Not for clinical use." in page.find(".disclaimer").text
@@ -171,10 +174,10 @@ def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
     assert line.is_displayed()
     ActionChains(page.driver).move_to_element(line).perform()
     assert page.find(".tip").text == "1. GGO · score 0.64 · 338 mm²"
-    assert page.find(".lesions li").get_attribute("class") == "marked"
+    assert page.find(".detections li").get_attribute("class") == "marked"
     ActionChains(page.driver).move_to_element(page.find("h1")).perform()
     assert not page.find(".tip").is_displayed()
-    page.run("document.querySelector('.lesions button').focus()")
+    page.run("document.querySelector('.detections button').focus()")
     assert page.find(".tip").is_displayed()
     page.find("#contours").click()
     assert not line.is_displayed() and not page.find(".tip").is_displayed()
@@ -187,20 +190,20 @@ def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
 
     # the table of lesions: a click goes to the largest slice and marks the lesion everywhere
     row = "#lesions tbody tr"
-    assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "ml", "mm"]
+    assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "Vol. ml", "Size mm"]
     assert page.texts(f"{row} td:nth-child(4)") == ["26 × 13"] * 2
     page.find("#lesions th:nth-child(3) button").click()
     page.find("#lesions th:nth-child(3) button").click()
     assert page.texts(f"{row} td:nth-child(1)") == ["2", "1"]
     page.find(f"{row}[data-number='2']").click()
     page.wait_for_slice(113)
-    assert page.find(".stage .lesion").get_attribute("class") == "lesion marked"
+    assert page.find(".stage .detection").get_attribute("class") == "detection marked"
     assert page.find(".tip").text.startswith("2. GGO")
     second = page.find(".stage .line").get_attribute("stroke")
     page.press(Keys.ARROW_LEFT)
     page.wait_for_slice(112)
     assert page.find(".stage .line").get_attribute("stroke") == second
-    assert page.find(".stage .lesion").get_attribute("class") == "lesion marked"
+    assert page.find(".stage .detection").get_attribute("class") == "detection marked"
     page.find(f"{row}[data-number='1'] button").click()
     page.wait_for_slice(140)
     assert page.find(".stage .line").get_attribute("stroke") != second
@@ -255,9 +258,10 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     page.find("#scans a").click()
     page.wait_for_slice(1)
     assert page.find("h1").text == HOSTILE
-    assert page.texts(".caution li") == [MARKUP]
+    assert page.texts(".notes li") == [MARKUP]
     facts = page.facts()
     assert facts["Source"] == MARKUP and facts["Voxel"] == "size unknown"
+    assert page.find("#headline").text == "no lesion"
     assert "Class" not in facts and not page.driver.find_elements(By.CSS_SELECTOR, ".probabilities")
     assert page.texts(".panel h2")[0] == "No lesion in this slice"
     assert page.texts("footer dt")[1] == MARKUP and page.texts("footer dd")[1] == MARKUP
@@ -292,8 +296,20 @@ def test_a_missing_scan_is_said(page):
     assert "Cannot read lost/view/view.js" in page.find("[role=alert]").text
     assert page.run("return location.hash") == ""
     page.open("#scan=nobody")
-    assert page.find("[role=alert]").text == "This page has no scan named nobody."
+    assert (
+        page.find("[role=alert]").text
+        == "This page has no scan named nobody. Choose one from the table."
+    )
     assert len(page.names()) == 5
+
+
+def test_the_table_of_lesions_fits_beside_the_image(page):
+    page.open_scan(LONG)
+    width, needed = page.run(
+        "const box = document.querySelector('.lesion-table');"
+        "return [box.clientWidth, box.scrollWidth]"
+    )
+    assert needed <= width < page.find(".stage").rect["width"]
 
 
 def test_nothing_is_wider_than_a_phone(page):

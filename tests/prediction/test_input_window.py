@@ -52,12 +52,12 @@ def test_shrunk_slices_give_masks_and_boxes_in_pixels_of_the_scan(predictor, hu)
     scale = np.array([64 / 43, 48 / 32, 64 / 43, 48 / 32])
     for ours, theirs in zip(found.slices, expected.slices, strict=True):
         assert ours.logits == theirs.logits
-        boxes = {le.score: np.array(le.box) for le in ours.lesions}
-        for lesion in theirs.lesions:
-            np.testing.assert_allclose(boxes[lesion.score], lesion.box * scale, atol=1e-3)
-        for lesion in ours.lesions:
-            rows, columns = np.nonzero(lesion.mask)
-            x0, y0, x1, y1 = lesion.box
+        boxes = {d.score: np.array(d.box) for d in ours.detections}
+        for d in theirs.detections:
+            np.testing.assert_allclose(boxes[d.score], d.box * scale, atol=1e-3)
+        for d in ours.detections:
+            rows, columns = np.nonzero(d.mask)
+            x0, y0, x1, y1 = d.box
             assert x0 - 1 <= columns.min() and columns.max() <= x1
             assert y0 - 1 <= rows.min() and rows.max() <= y1
 
@@ -71,14 +71,17 @@ def test_each_model_gets_its_own_slices(predictor, hu):
     summary = mixed.summary()
     assert summary["windows"]["segmentation"] == SHRUNK.as_dict()
     assert summary["windows"]["classification"]["level"] == 400
-    assert any(n.startswith("segmenter: ") and "CLAHE" in n for n in summary["notes"])
-    assert any(n.startswith("classifier: ") and "bone" in n for n in summary["notes"])
+    given = replace(scan_from_array(hu, is_hu=True), window=WINDOWS["bone"])
+    models = trained_on(predictor, SHRUNK, WINDOWS["bone"]).models
+    first, second = with_window_remarks(given, models).notes[-2:]
+    assert first.startswith("segmenter: ") and "CLAHE" in first
+    assert second.startswith("classifier: ") and "CLAHE" not in second
 
 
 def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
     ours = trained_on(predictor, SHRUNK, SHRUNK)
     scan = scan_from_array(hu, is_hu=True)
-    prediction, grey = next(s for s in ours.predict_slices(scan) if s[0].lesions)
+    prediction, grey = next(s for s in ours.predict_slices(scan) if s[0].detections)
     assert grey.shape == (48, 64)
     logits = ours.score_map(scan, grey)
     assert logits.shape == (48, 64)
@@ -89,13 +92,12 @@ def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
 @pytest.mark.parametrize(
     ("trained", "given", "is_hu", "text", "is_warning"),
     [
-        (EQUALISED, None, True, "as for training, with the window level 1023.5", False),
         (EQUALISED, WINDOWS["lung"], True, "given window lung .* but the model's .* CLAHE", False),
         (EQUALISED, EQUALISED, True, "given window level 1023.5[^;]* limit 7$", False),
         (UNKNOWN, WINDOWS["bone"], True, r"given window bone \(level 400, width 1800\)$", False),
         (UNKNOWN, None, True, r"does not record .*: the window lung .* is a guess", True),
-        (EQUALISED, None, False, "images were made with the window .* must be alike", False),
-        (UNKNOWN, None, False, "does not record .* must be alike", False),
+        (EQUALISED, None, False, "images were made with the window .* made in the same way", False),
+        (UNKNOWN, None, False, "does not record .* made in the same way", False),
     ],
 )
 def test_remarks_say_how_slices_are_made(predictor, hu, trained, given, is_hu, text, is_warning):
@@ -107,6 +109,12 @@ def test_remarks_say_how_slices_are_made(predictor, hu, trained, given, is_hu, t
     notes = told.notes[len(scan.notes) :]
     assert (len(notes), len(warnings)) == (not is_warning, is_warning)
     assert re.search(text, (notes + warnings)[0])
+
+
+def test_slices_made_as_for_training_need_no_remark(predictor, hu):
+    scan = scan_from_array(hu, is_hu=True)
+    same = with_window_remarks(scan, trained_on(predictor, SHRUNK, WINDOWS["bone"]).models)
+    assert same.notes == scan.notes and UNRECORDED not in {f.code for f in same.qc}
 
 
 def test_saturation_is_that_of_the_models_window(predictor, hu):
@@ -121,28 +129,27 @@ def test_saturation_is_that_of_the_models_window(predictor, hu):
     assert [f.code for f in lung.qc].count("saturated") == 1
 
 
-def test_the_run_says_it_on_the_terminal_in_the_summary_and_on_the_page(
+def test_an_unknown_window_is_a_warning_in_the_terminal_the_summary_and_the_page(
     predictor, volume, tmp_path, capsys
 ):
-    for models, text, in_view in (
-        (predictor, "warning: the model does not record", ["lung", "mediastinum"]),
-        (
-            trained_on(predictor, SHRUNK, SHRUNK),
-            "slices were made of HU as for training, with the window level 1023.5, width 4095, "
-            "CLAHE with clip limit 7, shrunk to 32 px",
-            ["as the segmenter saw it", "lung", "mediastinum"],
-        ),
+    warning = "the model does not record how its training images were made"
+    shrunk = trained_on(predictor, SHRUNK, SHRUNK)
+    for models, is_warned, in_view in (
+        (predictor, True, ["lung", "mediastinum"]),
+        (shrunk, False, ["model input", "lung", "mediastinum"]),
     ):
         output = tmp_path / str(len(in_view))
         sources = find_scans([volume], options=ReadOptions())
         predict_scans(sources, models, output, RunOptions())
-        assert text in capsys.readouterr().out
-        told = text.removeprefix("warning: ")
+        assert (f"warning: {warning}" in capsys.readouterr().out) == is_warned
+        page = (output / "index.html").read_text("utf-8")
         summary = json.loads((output / "volume/summary.json").read_text("utf-8"))
         manifest = json.loads((output / "volume/manifest.json").read_text("utf-8"))
         for record in (summary, manifest):
-            assert told in " ".join([*record["notes"], *(f["message"] for f in record["qc"])])
-        assert told in (output / "index.html").read_text("utf-8")
+            found = " ".join(f["message"] for f in record["qc"])
+            assert (warning in found) == is_warned
+        assert (warning in page) == is_warned
+        assert is_warned or SHRUNK.label in page
         view = (output / "volume/view/view.js").read_text("utf-8")
         windows = json.loads(json.loads(view.removeprefix("ctLesion.receive(")[:-3]))["windows"]
         assert [w["name"] for w in windows] == in_view

@@ -9,7 +9,7 @@ from ct_lesion.data.datasets.lesion_masks import encode_mask
 from ct_lesion.lesions.lung_source import LungSource
 from ct_lesion.lesions.lungs import LEFT, RIGHT, Lungs
 from ct_lesion.prediction.lung_results import LUNGS_FILE, LungResults
-from ct_lesion.prediction.slices import Lesion, SlicePrediction
+from ct_lesion.prediction.slices import Detection, SlicePrediction
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def lungs(scan) -> Lungs:
     return LungSource().of(scan)
 
 
-def detection(shape, rows: slice, columns: slice) -> Lesion:
+def detection(shape, rows: slice, columns: slice) -> Detection:
     mask = np.zeros(shape, bool)
     mask[rows, columns] = True
-    return Lesion(0.9, 0, (0, 0, 1, 1), int(mask.sum()), encode_mask(mask))
+    return Detection(0.9, 0, (0, 0, 1, 1), int(mask.sum()), encode_mask(mask))
 
 
 def in_slice(index: int, shape) -> SlicePrediction:
@@ -40,15 +40,15 @@ def in_slice(index: int, shape) -> SlicePrediction:
 def test_detections_outside_the_lungs_are_dropped_and_counted(scan, lungs):
     results = LungResults(scan, lungs, LungSource())
     kept = results.without_outside(in_slice(30, scan.shape[1:]))
-    assert [lesion.area_px for lesion in kept.lesions] == [64, 32]
+    assert [found.area_px for found in kept.detections] == [64, 32]
     results.without_outside(in_slice(31, scan.shape[1:]))
     assert results.summary()["lungs"]["detections_outside"] == 2
-    assert "dropped 2 detections that lie outside the lungs" in results.notes()[-1]
+    assert "dropped 2 detections outside the lungs" in results.notes()[-1]
     keeping = LungResults(scan, lungs, LungSource(keep_outside=True))
-    assert len(keeping.without_outside(in_slice(30, scan.shape[1:])).lesions) == 3
+    assert len(keeping.without_outside(in_slice(30, scan.shape[1:])).detections) == 3
     assert keeping.summary()["lungs"]["detections_outside"] is None
     unknown = LungResults(scan)
-    assert len(unknown.without_outside(in_slice(30, scan.shape[1:])).lesions) == 3
+    assert len(unknown.without_outside(in_slice(30, scan.shape[1:])).detections) == 3
 
 
 def test_shares_of_each_lung(tmp_path, scan, lungs):

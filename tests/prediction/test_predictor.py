@@ -12,8 +12,8 @@ from ct_lesion.scans.windows import window_to_uint8
 
 def test_a_scan_has_a_prediction_of_each_slice(prediction, hu):
     assert [s.index for s in prediction.slices] == list(range(6))
-    assert any(s.lesions for s in prediction.slices), "an untrained model scores about a half"
-    assert all(le.score > SCORE_THRESH for s in prediction.slices for le in s.lesions)
+    assert any(s.detections for s in prediction.slices), "an untrained model scores about a half"
+    assert all(d.score > SCORE_THRESH for s in prediction.slices for d in s.detections)
     assert prediction.mask.shape == hu.shape
     assert set(np.unique(prediction.mask)) <= {0, 1}
     summary = prediction.summary()
@@ -25,8 +25,8 @@ def test_a_scan_has_a_prediction_of_each_slice(prediction, hu):
 def test_predictions_do_not_depend_on_the_batch_size(prediction, predictor, hu):
     single = LesionPredictor(predictor.segmenter, predictor.classifier, batch_size=1)
     for a, b in zip(prediction.slices, single(hu, is_hu=True).slices, strict=True):
-        assert [le.score for le in a.lesions] == pytest.approx(
-            [le.score for le in b.lesions], abs=1e-5
+        assert [d.score for d in a.detections] == pytest.approx(
+            [d.score for d in b.detections], abs=1e-5
         )
         assert a.logits == pytest.approx(b.logits, abs=1e-4)
 
@@ -40,8 +40,8 @@ def test_the_fast_path_predicts_the_same(prediction, segmenter_file, hu):
     )
     assert plain.network is plain.model
     for a, b in zip(prediction.slices, LesionPredictor(plain)(hu, is_hu=True).slices, strict=True):
-        assert [le.score for le in a.lesions] == pytest.approx(
-            [le.score for le in b.lesions], abs=1e-4
+        assert [d.score for d in a.detections] == pytest.approx(
+            [d.score for d in b.detections], abs=1e-4
         )
 
 
@@ -66,15 +66,15 @@ def test_a_segmenter_alone_gives_no_class(segmenter_file, hu):
 
 
 def test_a_score_map_covers_the_regions(predictor, prediction):
-    with_lesions = next(s for s in prediction.slices if s.lesions)
-    logits = predictor.score_map(prediction.scan, prediction.scan.grey(with_lesions.index))
+    found = next(s for s in prediction.slices if s.detections)
+    logits = predictor.score_map(prediction.scan, prediction.scan.grey(found.index))
     assert logits.shape == prediction.scan.shape[1:]
-    union = with_lesions.label_mask(*logits.shape) > 0
+    union = found.label_mask(*logits.shape) > 0
     assert (np.nan_to_num(logits, nan=-1)[union] > -1e-3).mean() > 0.95
 
 
 def test_wrong_checkpoints_are_refused(segmenter_file, classifier_file):
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load_segmenter("nowhere.safetensors")
     with pytest.raises(CheckpointError, match="not a lesion segmenter"):
         load_segmenter(classifier_file, device="cpu")

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from ct_lesion.prediction.scan_summary import in_mm2, measure_slice, summarise_lesions
-from ct_lesion.prediction.slices import Lesion, SlicePrediction
+from ct_lesion.prediction.slices import Detection, SlicePrediction
 
 SPACING = (5.0, 0.5, 0.8)  # voxels of 2 mm3
 
 
-def lesion_slice(index: int, lesions: int) -> SlicePrediction:
-    return SlicePrediction(index, (Lesion(0.9, 0, (0, 0, 1, 1), 1, {}),) * lesions)
+def slice_with(index: int, detections: int) -> SlicePrediction:
+    return SlicePrediction(index, (Detection(0.9, 0, (0, 0, 1, 1), 1, {}),) * detections)
 
 
 def labels(pixels: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def test_summary_of_lesions_by_hand():
     lung = np.zeros((10, 10), bool)
     lung.flat[5:50] = True  # 45 px, of which a lesion of 10 px covers 5
     measures = [measure_slice(labels(n), lung) for n in (0, 10, 20, 0)]
-    slices = [lesion_slice(i, n) for i, n in enumerate((0, 1, 2, 0))]
+    slices = [slice_with(i, n) for i, n in enumerate((0, 1, 2, 0))]
     found = summarise_lesions(slices, measures, SPACING)
     assert found["detections"] == 3
     assert found["slices_with_lesion"] == 2
@@ -52,7 +52,7 @@ def test_summary_without_the_thickness_of_the_slice():
 
 
 def test_summary_without_lesions_lung_mask_or_spacing():
-    found = summarise_lesions([lesion_slice(0, 0)], [measure_slice(labels(0))], None)
+    found = summarise_lesions([slice_with(0, 0)], [measure_slice(labels(0))], None)
     assert found == {
         "detections": 0,
         "slices_with_lesion": 0,

@@ -4,9 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from predicted_scans import LESION_CLASSES, toy_lesion
+from predicted_scans import LESION_CLASSES, toy_detection
 
-from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.slices import Detection
 from ct_lesion.prediction.view import AS_GIVEN, ViewSlice, ViewWriter
 from ct_lesion.scans.windows import Window
 
@@ -18,14 +18,14 @@ def view_writer(folder: Path, windows: dict | None = None) -> ViewWriter:
     return ViewWriter(folder, windows, LESION_CLASSES, (5.0, 1.0, 2.0))  # pixels of 2 mm2
 
 
-def view_slice(index: int, *lesions: Lesion) -> ViewSlice:
-    return ViewSlice(index, f"{index}.dcm", 2.5 * index, lesions, 4, [0.25, 0.75])
+def view_slice(index: int, *detections: Detection) -> ViewSlice:
+    return ViewSlice(index, f"{index}.dcm", 2.5 * index, detections, 4, [0.25, 0.75])
 
 
-def square() -> Lesion:
+def square() -> Detection:
     mask = np.zeros((6, 8), bool)
     mask[1:3, 4:6] = True
-    return toy_lesion(mask, 0.875, class_index=1)
+    return toy_detection(mask, 0.875, class_index=1)
 
 
 def read_view(folder: Path) -> dict:
@@ -94,7 +94,7 @@ def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="uint8"):
         writer.add(view_slice(0), {AS_GIVEN: GREY.astype(np.float32)})
     writer.add(view_slice(0), {AS_GIVEN: GREY})
-    with pytest.raises(ValueError, match="the slices before it"):
+    with pytest.raises(ValueError, match="earlier slices have"):
         writer.add(view_slice(1), {AS_GIVEN: GREY.T})
     with pytest.raises(ValueError, match="Out of range float"):
         writer.finish({"lesion_volume_ml": float("nan")}, [[]])

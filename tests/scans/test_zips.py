@@ -63,6 +63,7 @@ def test_what_a_zip_must_not_hold(tmp_path):
         for name in ("../outside.dcm", "/etc/a.dcm", "C:/a.dcm", "a\\b.dcm", "inner.zip", "s.dcm"):
             file.writestr(name, content)
         file.writestr(link, "/etc/passwd")
+        file.writestr(".", "a name without parts")
     notes = []
     (source,) = find_scans([path], options=ReadOptions(), notes=notes)
     assert source.files == (path / "s.dcm",)

@@ -78,7 +78,7 @@ def test_an_error_of_a_job_is_one_line_and_exit_code_2(ct_lesion):
 def test_an_unknown_job_is_refused(ct_lesion):
     done = ct_lesion("dance")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: no job dance. There are: analyze-model, audit, ")
+    assert done.stderr.startswith("Error: unknown job dance. Jobs: analyze-model, audit, ")
 
 
 @pytest.mark.parametrize("job", ["train", "show-predictions"])

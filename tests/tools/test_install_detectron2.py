@@ -22,7 +22,7 @@ Requires-Dist: black==22.3
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wheel with the faults of the published one; its hash is the expected one."""
+    """A wheel with the published one's faults, whose hash the tool expects."""
     path = tmp_path / "sal_detectron2-0.7.2-cp310-cp310-manylinux1_x86_64.whl"
     info = "sal_detectron2-0.7.2.dist-info"
     with zipfile.ZipFile(path, "w") as file:
@@ -37,7 +37,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_repacked_wheel_is_one_that_pip_installs(wheel: Path, tmp_path: Path) -> None:
+def test_pip_installs_the_repacked_wheel(wheel: Path, tmp_path: Path) -> None:
     folder = tmp_path / "repacked"
     folder.mkdir()
     tool.repack(wheel, folder)

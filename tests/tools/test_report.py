@@ -25,12 +25,12 @@ def report(run_tool, datasets, tmp_path) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="module")
 def classification(tmp_path_factory) -> Path:
-    """A run of which a test may change a copy only."""
+    """A run that tests share: change a copy only."""
     return make_classification_run(tmp_path_factory.mktemp("runs") / "classification")
 
 
 def refused(result: Outcome, folder: Path) -> str:
-    """The message of a refusal that left no output."""
+    """The error message, after a check that nothing was written."""
     assert result.returncode == 2, result.stdout
     assert not (folder / "report").exists()
     return result.stderr
@@ -90,7 +90,7 @@ def test_wrong_options_are_user_errors(report, classification, tmp_path, argumen
     assert message in refused(report(classification, *arguments), tmp_path)
 
 
-def test_folders_that_are_no_evaluated_runs_are_user_errors(report, classification, tmp_path):
+def test_folders_without_an_evaluated_run_are_user_errors(report, classification, tmp_path):
     assert "is not a run of tools/train_net.py" in refused(report(tmp_path / "nothing"), tmp_path)
     empty = shutil.copytree(classification, tmp_path / "empty")
     for path in (empty / "inference/covidx_ct_test").iterdir():

@@ -1,4 +1,4 @@
-"""Class counts by group, and the association of classes with groups and origins."""
+"""Counts classes by group and measures their association with groups and origins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..thresholds import (
     SHARE_DIFFERENCE,
 )
 
-RESAMPLES = 9999
+RESAMPLES = 9999  # tables of the Monte-Carlo test
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Association:
         with_what: ``group``, or ``origin within <group>``.
         labels: class names, the rows.
         columns: groups or origins.
-        patients: number of patients by class and column.
+        patients: number of patients, a row per class.
         cramers_v: effect size, 0 to 1.
-        p_value: of independence, see :func:`independence_p_value`.
+        p_value: of the test of independence, see :func:`independence_p_value`.
     """
 
     with_what: str
@@ -56,7 +56,7 @@ class Association:
 
 
 def count_classes(inputs: Sequence[AuditInput]) -> list[ClassCount]:
-    """Count patients, scans and slices of each class in each group; skips unlabelled slices."""
+    """Count patients, scans and slices of each class in each group; skip unlabelled slices."""
     counts = []
     for group, members in groups_of(inputs).items():
         patients, scans, slices = (defaultdict(set) for _ in range(3))
@@ -74,7 +74,7 @@ def count_classes(inputs: Sequence[AuditInput]) -> list[ClassCount]:
 
 
 def find_imbalance(counts: Sequence[ClassCount]) -> Iterator[Finding]:
-    """Find groups with too few patients of a class, or unbalanced classes."""
+    """Find groups with few patients of a class, or with unbalanced classes."""
     for group in dict.fromkeys(c.group for c in counts):
         classes = [c for c in counts if c.group == group and c.patients]
         if not classes:
@@ -84,19 +84,21 @@ def find_imbalance(counts: Sequence[ClassCount]) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 "few_patients_of_a_class",
-                f"{group}: {count(len(few), 'class', 'classes')} with fewer than "
+                f"{group}: {count(len(few), 'class has', 'classes have')} fewer than "
                 f"{FEWEST_CLASS_PATIENTS:g} patients.",
                 [f"{c.label}: {count(c.patients, 'patient')}" for c in few],
-                "Results by class rest on these patients, however many slices there are.",
+                "Add patients: results for these classes are uncertain, however many slices there "
+                "are.",
             )
         largest, smallest = (pick(classes, key=lambda c: c.patients) for pick in (max, min))
         if largest.patients > LARGEST_IMBALANCE * smallest.patients:
             yield Finding(
                 Severity.WARNING,
                 "unbalanced_classes",
-                f"{group}: {largest.patients:,} patients of {largest.label}, "
-                f"{smallest.patients:,} of {smallest.label}.",
-                advice="Report results by class, not accuracy alone; sample training by class.",
+                f"{group}: the classes are unbalanced: {largest.patients:,} patients of "
+                f"{largest.label}, {smallest.patients:,} of {smallest.label}.",
+                advice="Report results for each class, not only accuracy; sample the training "
+                "slices by class.",
             )
         yield from _compare_shares(group, classes)
 
@@ -112,13 +114,13 @@ def _compare_shares(group: str, classes: Sequence[ClassCount]) -> Iterator[Findi
         yield Finding(
             Severity.NOTE,
             "slices_and_patients_disagree",
-            f"{group}: class shares differ between patients and slices.",
+            f"{group}: the classes have other shares of the patients than of the slices.",
             [
                 f"{label}: {100 * of_patients:.0f} % of patients, {100 * of_slices:.0f} % of slices"
                 for label, (of_patients, of_slices) in shares.items()
             ],
-            "Metrics by slice give more weight to patients with many slices; report them by "
-            "patient too.",
+            "Report metrics per patient too: metrics per slice give more weight to patients with "
+            "many slices.",
         )
 
 
@@ -128,9 +130,13 @@ def associations(
     """Measure the association of classes with groups, and with origins within each group.
 
     Args:
+        inputs: of all groups.
         seed: of the Monte-Carlo test.
+
+    Returns:
+        The associations, and the groups that could not be checked, with the reason.
     """
-    # each patient once
+    # the keys of a dict: each patient once, in order
     patients = {
         (d.group, s.origin or d.source, person(d, s), s.label): None
         for d, s in all_slices(inputs)
@@ -144,15 +150,19 @@ def associations(
         if table:
             measured.append(table)
         elif pairs:
-            why = "one class only"
+            why = "there is only one class"
             if len({origin for _, origin in pairs}) == 1:
-                why = "one origin only; records may name theirs in a field source"
-            skipped.append(NotChecked(f"classes of {group} by origin", why))
+                why = "there is only one origin; the field source of a record can name it"
+            skipped.append(NotChecked(f"association of class and origin in {group}", why))
     return measured, skipped
 
 
 def _associate(with_what: str, pairs: list[tuple[str, str]], seed: int) -> Association | None:
-    """Association of label and column over patients; ``None`` without two of each."""
+    """Measure the association of label and column; ``None`` with fewer than two of either.
+
+    Args:
+        pairs: label and column of each patient.
+    """
     labels = tuple(dict.fromkeys(label for label, _ in pairs))
     columns = tuple(dict.fromkeys(column for _, column in pairs))
     if len(labels) < 2 or len(columns) < 2:
@@ -176,8 +186,8 @@ def independence_p_value(table: np.ndarray, seed: int = 0) -> float:
     Also valid for few patients, where the chi-square distribution is not.
 
     Args:
-        table: ``(rows, columns)`` counts, no margin of 0.
-        seed: of the drawn tables.
+        table: ``(rows, columns)`` counts; no row or column may sum to 0.
+        seed: of the random tables.
     """
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     drawn = random_table(rows, columns, seed=seed).rvs(RESAMPLES)
@@ -186,7 +196,7 @@ def independence_p_value(table: np.ndarray, seed: int = 0) -> float:
     def chi_square(tables: np.ndarray) -> np.ndarray:
         return ((tables - expected) ** 2 / expected).sum(axis=(-2, -1))
 
-    # the sums of equal tables may differ in their last digits
+    # rounding: equal tables may give sums that differ in the last digits
     extreme = (chi_square(drawn) >= chi_square(table) * (1 - 1e-9)).sum()
     return float((extreme + 1) / (RESAMPLES + 1))
 
@@ -198,21 +208,21 @@ def find_associations(measured: Sequence[Association]) -> Iterator[Finding]:
             continue
         if table.with_what == "group":
             code = "class_goes_with_group"
-            advice = "Class frequencies differ between groups: PPV and accuracy do not carry over."
+            advice = "Do not compare PPV, NPV or accuracy between groups: they depend on the mix."
         else:
             code = "class_goes_with_origin"
             advice = (
-                "A model can tell the class from the origin: take every class from every origin, "
-                "or test on another origin."
+                "Take every class from every origin, or test on another origin: a model can learn "
+                "the origin instead of the disease."
             )
         yield Finding(
             Severity.WARNING,
             code,
-            f"Classes are associated with {table.with_what}: Cramér's V {table.cramers_v:.2f}, "
-            f"p {table.p_value:.2g}.",
+            f"The class is associated with the {table.with_what}: Cramér's V "
+            f"{table.cramers_v:.2f}, p {table.p_value:.2g}.",
             [
-                f"{label}: "
-                + ", ".join(f"{n} {c}" for n, c in zip(row, table.columns, strict=True))
+                f"{label} patients: "
+                + ", ".join(f"{n} in {c}" for n, c in zip(row, table.columns, strict=True))
                 for label, row in zip(table.labels, table.patients, strict=True)
             ],
             advice,

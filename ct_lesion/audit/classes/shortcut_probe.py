@@ -1,9 +1,10 @@
 """The shortcut probe: predicts the class of an image from its file properties alone.
 
-A trivial model sees size, format, file size and border of an image, and nothing of the lungs. A
-network can learn whatever this model predicts in place of the disease.
+Shallow trees get the size, format, file size and border of an image, but not its content. If they
+predict the class, a network can learn these properties instead of the disease.
 
-Shapes: M slices, K features, U patients, C classes.
+Shapes: M slices, K features, C classes, U units: a unit is a patient, or, for patients with slices
+of several classes, the slices of one class.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from ..thresholds import FEWEST_PROBE_PATIENTS, SHORTCUT_AUC
 ALL = "all together"
 FOLDS, TREES, DEPTH = 5, 40, 3
 MOST_SLICES_A_PATIENT = 10
-"""More slices add nothing: size, format and border are the same within a scan."""
+"""More slices add no information: size, format and border are the same within a scan."""
 RESAMPLES = 1000
 FAMILY_CONFIDENCE = 0.95
-"""Confidence of all classes' intervals together, so that more classes mean no more false alarms."""
+"""Confidence that the intervals of all classes hold together (Bonferroni), so that the rate of
+false alarms does not grow with the number of classes."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class ProbeResult:
     """How well the probe separates a class from the others.
 
     Attributes:
-        label: class name; "A or B" for two classes, which are separated equally well.
+        label: class name; "A or B" if there are only two classes, which have the same AUC.
         features: kind of features, e.g. "image size", or :data:`ALL`.
-        auc: one-vs-rest AUC over patients, with its interval.
+        auc: one-vs-rest AUC over patients, 0..1, with its interval.
         patients: number of patients of the class.
     """
 
@@ -57,9 +59,9 @@ def probe_classes(
     patients: np.ndarray,
     seed: int = 0,
 ) -> tuple[list[ProbeResult], str]:
-    """Train shallow trees on each kind of features and on all, cross-validated by patient.
+    """Train shallow trees on each kind of features and on all together.
 
-    A patient's score is the mean of the slice scores.
+    The trees are cross-validated by patient; a patient's score is the mean of the slice scores.
 
     Args:
         features: ``(M, K)`` float for each kind; constant kinds are skipped.
@@ -68,22 +70,23 @@ def probe_classes(
         seed: of trees, folds and bootstrap.
 
     Returns:
-        Results for each class and kind; or an empty list and the reason.
+        The results for each class and kind, and an empty string; or an empty list, and the reason
+        why there are no results.
     """
     names, codes = np.unique(labels, return_inverse=True)
     if len(names) < 2:
-        return [], "one class only"
+        return [], "there is only one class"
     features = {kind: x for kind, x in features.items() if np.ptp(x, axis=0).any()}
     if not features:
         return [], "all files have the same properties"
-    # a unit is a patient, or a patient's slices of one class
     pairs = [f"{p}\0{label}" for p, label in zip(patients, labels, strict=True)]
     _, first, of_unit = np.unique(np.array(pairs), return_index=True, return_inverse=True)
     unit_codes = codes[first]
     sizes = np.bincount(unit_codes)
     if sizes.min() < FEWEST_PROBE_PATIENTS:
         few = names[int(sizes.argmin())]
-        return [], f"{sizes.min()} patients of {few}, at least {FEWEST_PROBE_PATIENTS:g} are needed"
+        needed = f"at least {FEWEST_PROBE_PATIENTS:g} are needed"
+        return [], f"there are only {sizes.min()} patients of {few}; {needed}"
     if len(features) > 1:
         features = {ALL: np.hstack(list(features.values())), **features}
     # two classes have the same AUC
@@ -108,7 +111,7 @@ def probe_classes(
 
 
 def _thin_out(of_unit: np.ndarray, seed: int) -> np.ndarray:
-    """Indices of at most :data:`MOST_SLICES_A_PATIENT` slices of each patient and class."""
+    """Choose at most :data:`MOST_SLICES_A_PATIENT` slices of each unit; returns their indices."""
     order = np.random.default_rng(seed).permutation(len(of_unit))
     order = order[np.argsort(of_unit[order], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(of_unit))[:-1]])
@@ -119,10 +122,10 @@ def _thin_out(of_unit: np.ndarray, seed: int) -> np.ndarray:
 def _patient_scores(
     x: np.ndarray, codes: np.ndarray, patients: np.ndarray, of_unit: np.ndarray, seed: int
 ) -> np.ndarray:
-    """``(U, C)`` mean probabilities, predicted by trees that were not trained on the patient."""
+    """Predict ``(U, C)`` mean probabilities, with trees that were not trained on the patient."""
     scores = np.zeros((len(codes), codes.max() + 1))
     sizes = np.bincount(of_unit)
-    weights = 1 / sizes[of_unit]  # equal weight for each patient
+    weights = 1 / sizes[of_unit]  # each unit gets the same weight
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for train, held_out in folds.split(x, codes, patients):
         forest = RandomForestClassifier(
@@ -136,7 +139,7 @@ def _patient_scores(
 
 
 def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
-    """AUC from ranks, ten times faster in a bootstrap than from a ROC curve."""
+    """Compute the AUC from ranks, which is ten times faster than from a ROC curve."""
     positive = int(is_class.sum())
     negative = len(is_class) - positive
     if not positive or not negative:

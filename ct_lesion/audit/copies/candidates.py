@@ -1,9 +1,9 @@
-"""Pairs of images that may be copies, in about linear time, by locality-sensitive hashing.
+"""Finds pairs of images that may be copies by locality-sensitive hashing, in about linear time.
 
-Each image gets 1024 bits: where it is brighter than its surroundings. Copies with another window or
-encoding share almost all bits. For each of BANDS random selections of bits, images with the same
-bits share a bucket; a copy shares at least one bucket with its original, images of other anatomy
-hardly ever do. N images, P pairs.
+Each image gets 1024 bits, which show where it is brighter than its surroundings. Copies with
+another window or encoding have almost the same bits. A band is a random selection of bits; images
+that agree in all bits of a band share a bucket. A copy shares at least one of BANDS buckets with
+its original, images of other anatomy rarely share any. N images, P pairs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .orientations import INVERSE, ORIENTATIONS, orientation_orders
 BIT_SIDE = 32
 BANDS, BAND_BITS = 32, 40
 MOST_IN_BUCKET = 16
-"""Images of a bucket that an image is paired with: keeps large clusters of copies linear."""
-MOST_CANDIDATES = 48  # of an image: those that share the most buckets with it
+"""Partners of an image per bucket; the limit keeps large clusters of copies linear."""
+MOST_CANDIDATES = 48  # partners of an image: the ones that share the most buckets with it
 BLOCK = 2048  # images looked up at a time
-SAMPLE = 4096  # images whose bits decide which bits discriminate
+SAMPLE = 4096  # images that are sampled to find the bits that vary most
 
 
 def find_candidates(fingerprints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,8 +31,8 @@ def find_candidates(fingerprints: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         fingerprints: ``(N, LENGTH)`` uint8.
 
     Returns:
-        ``i``, ``j`` and ``orientation``, each ``(P,)``, sorted by ``i`` and ``j``: the orientation
-        turns image i into image j; ``i < j``. A pair may occur in several orientations.
+        ``i``, ``j`` and ``orientation``, each ``(P,)`` int64, sorted by ``i`` and ``j``: the
+        orientation turns image i into image j; ``i < j``. A pair may occur in several orientations.
     """
     count = len(fingerprints)
     bits = _bits(fingerprints)
@@ -43,17 +43,17 @@ def find_candidates(fingerprints: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         order = np.argsort(keys, kind="stable").astype(np.int64)
         tables.append((keys[order], order))
     orders = orientation_orders(BIT_SIDE)
-    found = []
+    blocks = []
     bar = tqdm(range(0, count, BLOCK), desc="searching similar images", leave=False, disable=None)
     for start in bar:
         rows = np.arange(start, min(start + BLOCK, count))
-        found.append(_block_candidates(bits, rows, bands, tables, orders))
-    codes = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+        blocks.append(_block_candidates(bits, rows, bands, tables, orders))
+    codes = np.unique(np.concatenate(blocks)) if blocks else np.empty(0, np.int64)
     return codes // 8 // count, codes // 8 % count, codes % 8
 
 
 def _bits(fingerprints: np.ndarray) -> np.ndarray:
-    """``(N, BIT_SIDE ** 2)`` uint8, 0 or 1."""
+    """Compute ``(N, BIT_SIDE ** 2)`` bits as uint8: 1 where an image exceeds its surroundings."""
     bits = np.empty((len(fingerprints), BIT_SIDE**2), np.uint8)
     scale = SIDE / BIT_SIDE
     for row, thumbnail in zip(bits, thumbnails(fingerprints), strict=True):
@@ -66,22 +66,22 @@ def _bits(fingerprints: np.ndarray) -> np.ndarray:
 
 
 def _choose_bands(bits: np.ndarray) -> np.ndarray:
-    """``(BANDS, BAND_BITS)``: random selections of the bits that vary most between images."""
+    """Select ``(BANDS, BAND_BITS)`` bit indices at random from the bits that vary most."""
     sample = bits[:: max(len(bits) // SAMPLE, 1)]
     share = sample.mean(axis=0, dtype=np.float64) if len(sample) else np.zeros(bits.shape[1])
     varying = np.argsort(-share * (1 - share), kind="stable")
-    enough = max(8 * BAND_BITS, int(((share > 0.2) & (share < 0.8)).sum()))
+    usable = max(8 * BAND_BITS, int(((share > 0.2) & (share < 0.8)).sum()))
     rng = np.random.default_rng(0)
-    chosen = [rng.choice(varying[:enough], BAND_BITS, replace=False) for _ in range(BANDS)]
-    return np.array(chosen)
+    bands = [rng.choice(varying[:usable], BAND_BITS, replace=False) for _ in range(BANDS)]
+    return np.array(bands)
 
 
 def _keys(bits: np.ndarray) -> np.ndarray:
-    """``(N,)`` uint64 of ``(N, up to 64)`` bits."""
-    packed = np.zeros((len(bits), 8), np.uint8)
-    narrow = np.packbits(bits, axis=1)
-    packed[:, : narrow.shape[1]] = narrow
-    return packed.view(np.uint64).ravel()
+    """Pack ``(N, up to 64)`` bits into ``(N,)`` uint64."""
+    padded = np.zeros((len(bits), 8), np.uint8)
+    packed = np.packbits(bits, axis=1)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64).ravel()
 
 
 def _block_candidates(
@@ -91,15 +91,26 @@ def _block_candidates(
     tables: list[tuple[np.ndarray, np.ndarray]],
     orders: np.ndarray,
 ) -> np.ndarray:
-    """Candidates of the images ``rows``, as codes ``(i * N + j) * 8 + orientation``, ``i < j``."""
+    """Find partners of the images ``rows``.
+
+    Args:
+        bits: ``(N, BIT_SIDE ** 2)`` of all images.
+        rows: indices of the images to look up.
+        bands: ``(BANDS, BAND_BITS)`` bit indices.
+        tables: for each band, the sorted keys of all images, and the images in that order.
+        orders: ``(8, BIT_SIDE ** 2)`` pixel order of each orientation.
+
+    Returns:
+        Codes ``(i * N + j) * 8 + orientation``, ``i < j``.
+    """
     count, hits = len(bits), []
     for orientation in range(len(ORIENTATIONS)):
         for band, (keys, order) in zip(bands, tables, strict=True):
-            own = _keys(bits[np.ix_(rows, orders[orientation][band])])
-            low = np.searchsorted(keys, own, "left")
-            size = np.searchsorted(keys, own, "right") - low
+            row_keys = _keys(bits[np.ix_(rows, orders[orientation][band])])
+            low = np.searchsorted(keys, row_keys, "left")
+            size = np.searchsorted(keys, row_keys, "right") - low
             taken = np.minimum(size, MOST_IN_BUCKET)
-            # each image takes another part of a large bucket
+            # spread over large buckets: each image takes a different part
             low = low + rows * 7919 % (size - taken + 1)
             query = np.repeat(np.arange(len(rows)), taken)
             first = np.repeat(low - (np.cumsum(taken) - taken), taken)
@@ -108,7 +119,7 @@ def _block_candidates(
             hits.append((query[keep] * count + others[keep]) * 8 + orientation)
     codes, times = np.unique(np.concatenate(hits), return_counts=True)
     query = codes // 8 // count
-    # for each image, sort by the number of shared buckets
+    # keep for each image the partners with the most shared buckets
     ranked = np.lexsort((-times, query))
     place = np.arange(len(codes)) - np.searchsorted(query, query[ranked])
     codes = codes[ranked[place < MOST_CANDIDATES]]

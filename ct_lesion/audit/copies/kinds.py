@@ -1,4 +1,4 @@
-"""Kinds of copies that the search must recognise. Images are ``(H, W)`` uint8."""
+"""The kinds of copies that the search must find. Images are ``(H, W)`` uint8."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class CopyKind:
-    """One or two changes, applied in order."""
+    """A kind of copy: one or two changes of an image, applied in order."""
 
     name: str
     changes: tuple[Change, ...]
 
     def copy(self, image: np.ndarray) -> np.ndarray:
-        """Make a copy ``(H', W')`` uint8 of an image."""
+        """Make a changed copy ``(H', W')`` uint8 of an image."""
         for change in self.changes:
             image = change(image)
         return image
 
 
 def jpeg(quality: int) -> Change:
-    """Save as JPEG."""
+    """Encode as JPEG, quality 0..100."""
 
     def change(image: np.ndarray) -> np.ndarray:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -40,18 +40,18 @@ def jpeg(quality: int) -> Change:
     return change
 
 
-def resize(factor: float, how: int) -> Change:
-    """Resize with one of Pillow's filters."""
+def resize(factor: float, resample: int) -> Change:
+    """Resize by a factor with one of Pillow's filters."""
 
     def change(image: np.ndarray) -> np.ndarray:
         height, width = (max(round(side * factor), 1) for side in image.shape)
-        return np.asarray(Image.fromarray(image).resize((width, height), how))
+        return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
     return change
 
 
 def rewindow(level: float, width: float) -> Change:
-    """Apply another display window to an image in the lung window."""
+    """Apply another display window, in HU, to an image in the lung window."""
 
     def change(image: np.ndarray) -> np.ndarray:
         return window_to_uint8(_to_hu(image, WINDOWS["lung"]), level, width)
@@ -60,7 +60,7 @@ def rewindow(level: float, width: float) -> Change:
 
 
 def turn(orientation: int) -> Change:
-    """Flip or turn; the number is that of ``orientations.py``."""
+    """Flip or turn; ``orientation`` is an index into ``ORIENTATIONS``."""
     return lambda image: np.ascontiguousarray(orient(image, orientation))
 
 
@@ -94,4 +94,4 @@ COPY_KINDS: tuple[CopyKind, ...] = tuple(
         ("turned by 90 degrees, JPEG quality 75", turn(5), jpeg(75)),
     )
 )
-"""Single changes, then pairs. Windows are level/width in HU, for images in -600/1500."""
+"""Single changes, then pairs. Windows are level/width in HU; the originals are in -600/1500."""

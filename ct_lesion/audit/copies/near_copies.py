@@ -1,8 +1,8 @@
-"""Decides which similar images are copies: those much closer to each other than to other images.
+"""Decides which similar images are copies.
 
-The difference of neighbouring slices depends on slice distance, noise and scan. Each pair is
-therefore compared with the images around it: a copy is closer to its original than the original is
-to the next slice. N images, P pairs.
+How much neighbouring slices differ depends on their distance, the noise and the scan, so a fixed
+threshold is not enough: two images are copies if they also differ much less from each other than
+from any other image, such as the next slice. N images, P pairs.
 """
 
 from __future__ import annotations
@@ -15,30 +15,32 @@ import numpy as np
 from .candidates import find_candidates
 from .difference import FAR, differences
 
-APART = 0.66
-"""Copies differ by less than this share of the difference of either from any other image."""
-MOST = 0.14
-"""Copies differ by less than this in any case."""
-MOST_ALONE = 0.06
-"""The same limit if no other image is similar enough to show how much neighbours differ."""
-ALONE = 0.4  # images that differ by more show other anatomy
+COPY_RATIO = 0.66
+"""Two copies differ by less than this share of the difference of either from any other image."""
+MOST_DIFFERENT = 0.14
+"""Upper limit for the difference of copies."""
+MOST_DIFFERENT_ALONE = 0.06
+"""Upper limit if there is no neighbour, so nothing shows how much neighbours differ."""
+NEIGHBOUR = 0.4  # an image that differs by less is a neighbour; others show other anatomy
 SAME = 0.008
-"""Images that differ by less are copies, whatever the other images."""
-ROUND = 1.1
-"""Copies of the same original surround it: two copies differ by at most about the hypotenuse of
-their differences from the original. Slices of a scan lie in a row: there it is the sum."""
-MOST_LOOKED_AT = 12
-"""Nearest images that are examined for each; if all are copies too, it is a large cluster."""
+"""Images that differ by no more than this are copies, whatever the other images."""
+TRIANGLE_SLACK = 1.1
+"""Distinguishes three copies of an image from three slices of a scan by their differences. Copies
+differ from the original in independent ways: two of them differ by about the hypotenuse of their
+differences from the original. Slices lie in a row: the two outer ones differ by the sum."""
+MOST_NEIGHBOURS = 12
+"""Nearest images that are checked for each image of a pair. If all are copies of it, it belongs to
+a large cluster of copies."""
 
 
 @dataclass(frozen=True)
-class NearCopies:
-    """Pairs of copies.
+class SimilarPairs:
+    """Pairs of similar images, sorted by i and j.
 
     Attributes:
         i, j: ``(P,)`` indices, ``i < j``.
-        orientation: ``(P,)``, turns image i into image j.
-        difference: ``(P,)``, see ``difference.py``; sorted by i and j.
+        orientation: ``(P,)`` number of the orientation that turns image i into image j.
+        difference: ``(P,)``, 0..1, see ``difference.py``.
     """
 
     i: np.ndarray
@@ -49,13 +51,13 @@ class NearCopies:
 
 def find_near_copies(
     fingerprints: np.ndarray, wanted: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> NearCopies:
+) -> SimilarPairs:
     """Find pairs of images that are near copies.
 
     Args:
         fingerprints: ``(N, LENGTH)`` uint8, of images with different pixels.
-        wanted: maps ``i, j`` to a bool for each pair: whether to judge it. The other pairs still
-            show how much neighbours differ.
+        wanted: maps indices ``i, j`` to bool, ``(P,)`` each: whether to test a pair. The other
+            pairs are only used to measure how much neighbours differ.
     """
     i, j, turn = find_candidates(fingerprints)
     apart = differences(fingerprints, i, j, turn)
@@ -65,29 +67,31 @@ def find_near_copies(
     first = np.ones(len(i), bool)
     first[1:] = (i[1:] != i[:-1]) | (j[1:] != j[:-1])
     kept = first & (apart < FAR)
-    pairs = NearCopies(i[kept], j[kept], turn[kept], apart[kept])
-    judged = np.flatnonzero(pairs.difference <= MOST)
-    judged = judged[wanted(pairs.i[judged], pairs.j[judged])]
-    copies = _stand_out(pairs, judged, fingerprints)
-    return NearCopies(*(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference)))
+    pairs = SimilarPairs(i[kept], j[kept], turn[kept], apart[kept])
+    tested = np.flatnonzero(pairs.difference <= MOST_DIFFERENT)
+    tested = tested[wanted(pairs.i[tested], pairs.j[tested])]
+    copies = _select_copies(pairs, tested, fingerprints)
+    return SimilarPairs(
+        *(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference))
+    )
 
 
-def _stand_out(pairs: NearCopies, judged: np.ndarray, fingerprints: np.ndarray) -> list[int]:
-    """The judged pairs whose images are closer to each other than to all other images."""
-    surroundings = _Surroundings(pairs, len(fingerprints))
-    verdicts = {pair: surroundings.stand_out(pair) for pair in judged.tolist()}
-    # rarely, the verdict depends on two images that were not compared yet
-    surroundings.measure_missing(fingerprints)
+def _select_copies(pairs: SimilarPairs, tested: np.ndarray, fingerprints: np.ndarray) -> list[int]:
+    """Select the tested pairs that are copies; returns indices into ``pairs``."""
+    neighbours = _Neighbours(pairs, len(fingerprints))
+    verdicts = {pair: neighbours.are_copies(pair) for pair in tested.tolist()}
+    # rarely, the verdict depends on two images that have not been compared yet
+    neighbours.measure_missing(fingerprints)
     for pair, verdict in verdicts.items():
         if verdict is None:
-            verdicts[pair] = surroundings.stand_out(pair)
+            verdicts[pair] = neighbours.are_copies(pair)
     return [pair for pair, verdict in verdicts.items() if verdict]
 
 
-class _Surroundings:
-    """The images similar to each image, nearest first."""
+class _Neighbours:
+    """The similar images of each image, nearest first."""
 
-    def __init__(self, pairs: NearCopies, count: int) -> None:
+    def __init__(self, pairs: SimilarPairs, count: int) -> None:
         self._pairs, self._count = pairs, count
         self._codes = pairs.i * count + pairs.j  # sorted
         ends = np.concatenate([pairs.i, pairs.j])
@@ -98,34 +102,34 @@ class _Surroundings:
         self._starts = np.searchsorted(ends[order], np.arange(count + 1)).tolist()
         self._measured: dict[int, float | None] = {}
 
-    def stand_out(self, pair: int) -> bool | None:
-        """Whether a pair are copies; ``None`` if another difference must be measured first."""
+    def are_copies(self, pair: int) -> bool | None:
+        """Whether the images of a pair are copies; ``None`` if a difference is still missing."""
         p = self._pairs
         i, j, apart = int(p.i[pair]), int(p.j[pair]), float(p.difference[pair])
         if apart <= SAME:
             return True
-        nearest, sure = FAR, True
-        for one, two in ((i, j), (j, i)):
+        nearest, complete = FAR, True
+        for a, b in ((i, j), (j, i)):
             for place in range(
-                self._starts[one], min(self._starts[one + 1], self._starts[one] + MOST_LOOKED_AT)
+                self._starts[a], min(self._starts[a + 1], self._starts[a] + MOST_NEIGHBOURS)
             ):
                 other, far = self._others[place], self._apart[place]
-                if other == two:
+                if other == b:
                     continue
-                if far * APART >= apart:
+                if far * COPY_RATIO >= apart:
                     nearest = min(nearest, far)
                     break
-                third = self._between(two, other)
+                third = self._between(b, other)
                 if third is None:
-                    sure = False
-                elif not _is_third_copy(apart, far, third):
+                    complete = False
+                elif not _are_three_copies(apart, far, third):
                     return False
-        if not sure:
+        if not complete:
             return None
-        return apart <= (MOST if nearest < ALONE else MOST_ALONE)
+        return apart <= (MOST_DIFFERENT if nearest < NEIGHBOUR else MOST_DIFFERENT_ALONE)
 
     def _between(self, i: int, j: int) -> float | None:
-        """Difference of two images; ``None`` if it is not measured yet, and then noted."""
+        """Difference of two images; a pair that is not measured yet is noted and gives ``None``."""
         code = min(i, j) * self._count + max(i, j)
         place = int(np.searchsorted(self._codes, code))
         if place < len(self._codes) and self._codes[place] == code:
@@ -133,14 +137,17 @@ class _Surroundings:
         return self._measured.setdefault(code, None)
 
     def measure_missing(self, fingerprints: np.ndarray) -> None:
-        """Measure the noted pairs, unturned: turned copies of the same original are candidates of
-        each other already."""
+        """Measure the noted pairs without turning them.
+
+        Turned copies of the same original are candidates, so they have been compared already.
+        """
         codes = np.array(sorted(self._measured), np.int64)
         i, j = codes // self._count, codes % self._count
-        found = differences(fingerprints, i, j, np.zeros_like(i))
-        self._measured = dict(zip(codes.tolist(), found.tolist(), strict=True))
+        apart = differences(fingerprints, i, j, np.zeros_like(i))
+        self._measured = dict(zip(codes.tolist(), apart.tolist(), strict=True))
 
 
-def _is_third_copy(*sides: float) -> bool:
+def _are_three_copies(*sides: float) -> bool:
+    """Whether three images with these differences are copies of one another."""
     short, middle, long = sorted(sides)
-    return long <= MOST and long <= ROUND * np.hypot(short, middle)
+    return long <= MOST_DIFFERENT and long <= TRIANGLE_SLACK * np.hypot(short, middle)

@@ -1,4 +1,4 @@
-"""Thumbnails of copies, side by side."""
+"""Draws thumbnails of copies for the page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..images.checks import SeenSlice
+from ..images.checks import SliceImage
 from .findings import PatientPair
 from .orientations import ORIENTATIONS
 
 MOST_PICTURES = 12
-SIDE, QUALITY = 160, 70
+SIDE, QUALITY = 160, 70  # of a thumbnail: pixels, JPEG quality
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class PairPicture:
     """Two images that look alike.
 
     Attributes:
-        a, b: data URIs of JPEGs.
-        names: of the slices, with their inputs.
+        a, b: JPEGs as data URIs.
+        names: input and key of each slice.
         text: kind of copy, orientation and similarity.
     """
 
@@ -34,7 +34,7 @@ class PairPicture:
     text: str
 
 
-def draw_pairs(pairs: Sequence[PatientPair], seen: Sequence[SeenSlice]) -> list[PairPicture]:
+def draw_pairs(pairs: Sequence[PatientPair], images: Sequence[SliceImage]) -> list[PairPicture]:
     """Draw the first copy of each pair of patients, then the second, up to MOST_PICTURES."""
     chosen = [
         pair.copies[number]
@@ -44,14 +44,14 @@ def draw_pairs(pairs: Sequence[PatientPair], seen: Sequence[SeenSlice]) -> list[
     ][:MOST_PICTURES]
     pictures = []
     for copy in chosen:
-        a, b = seen[copy.i], seen[copy.j]
+        a, b = images[copy.i], images[copy.j]
         similarity = "" if copy.similarity == 1 else f", similarity {copy.similarity:.3f}"
         turned = "" if copy.orientation == ORIENTATIONS[0] else f", {copy.orientation}"
         pictures.append(
             PairPicture(
-                _thumbnail(a.picture),
-                _thumbnail(b.picture),
-                names=(f"{a.of.name}: {a.slice.key}", f"{b.of.name}: {b.slice.key}"),
+                _thumbnail(a.path),
+                _thumbnail(b.path),
+                names=(f"{a.dataset.name}: {a.slice.key}", f"{b.dataset.name}: {b.slice.key}"),
                 text=f"{copy.kind}{turned}{similarity}",
             )
         )
@@ -59,7 +59,7 @@ def draw_pairs(pairs: Sequence[PatientPair], seen: Sequence[SeenSlice]) -> list[
 
 
 def _thumbnail(path: Path) -> str:
-    """Data URI of an image that the search has decoded before."""
+    """Make a data URI from an image file that was decoded before without error."""
     jpeg = io.BytesIO()
     with Image.open(path) as image:
         image.draft("L", (SIDE, SIDE))

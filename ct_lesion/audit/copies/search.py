@@ -1,7 +1,7 @@
-"""Search for copies among tens of thousands of images: the same file, the same pixels, near copies.
+"""Searches tens of thousands of images for copies: same file, same pixels, or near copies.
 
-A near copy was re-encoded, resized, windowed a little differently, flipped or turned by quarters.
-Neighbouring slices of a scan are not copies.
+A near copy is re-encoded, resized, flipped, turned by a multiple of 90 degrees, or has a slightly
+different window. Neighbouring slices of a scan are not copies.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Copy:
     """Two images that are copies.
 
     Attributes:
-        i, j: indices into the facts; ``i < j``.
+        i, j: indices of the images; ``i < j``.
         kind: ``same bytes``, ``same pixels`` or ``near copy``.
-        orientation: one of :data:`ORIENTATIONS`, which turns image i into image j.
-        similarity: 0..1; 1 for the same pixels, otherwise 1 minus the difference of
+        orientation: the one of :data:`ORIENTATIONS` that turns image i into image j.
+        similarity: 0..1; 1 for the same pixels, otherwise 1 minus the difference as defined in
             ``difference.py``.
     """
 
@@ -50,16 +50,16 @@ def find_copies(
     skipped; images with too little detail are compared by bytes and pixels only.
 
     Args:
-        facts: of the images.
-        groups: what each image belongs to, e.g. its split: only images of different groups are
-            linked. ``None`` links any two images.
+        facts: of each image.
+        groups: group of each image, e.g. its split; only images of different groups are linked.
+            With ``None``, any two images may be linked.
         near: also search for near copies.
 
     Returns:
         Links, sorted by ``i`` and ``j``.
 
     Raises:
-        ValueError: ``groups`` is not as long as ``facts``.
+        ValueError: ``groups`` and ``facts`` differ in length.
     """
     groups = list(range(len(facts))) if groups is None else list(groups)
     if len(groups) != len(facts):
@@ -73,11 +73,11 @@ def find_copies(
         links.add(same, same, PIXELS)
     if near:
         _link_near_copies(facts, equal_pixels, links)
-    return sorted(links.found, key=lambda link: (link.i, link.j))
+    return sorted(links.copies, key=lambda link: (link.i, link.j))
 
 
 def _equal(sound: Sequence[int], hashes: Sequence[str | None]) -> list[list[int]]:
-    """Sets of images with the same hash."""
+    """Collect the images with the same hash; single images are lists of one."""
     sets: dict[str, list[int]] = {}
     for n in sound:
         if hashes[n] is not None:
@@ -88,54 +88,61 @@ def _equal(sound: Sequence[int], hashes: Sequence[str | None]) -> list[list[int]
 def _link_near_copies(
     facts: Sequence[ImageFacts], equal_pixels: list[list[int]], links: _Links
 ) -> None:
-    # one image represents all with the same pixels
+    # compare one image of each set of images with equal pixels
     sets = [same for same in equal_pixels if facts[same[0]].fingerprint is not None]
     if len(sets) < 2:
         return
-    # the number of each set's group; sets that span groups get a unique negative number
+    # number the groups of the sets; sets that span groups get a unique negative number
     numbers: dict[Hashable, int] = {}
-    held = [{numbers.setdefault(links.groups[n], len(numbers)) for n in same} for same in sets]
-    group = np.array([min(own) if len(own) == 1 else -1 - n for n, own in enumerate(held)])
+    spans = [{numbers.setdefault(links.groups[n], len(numbers)) for n in same} for same in sets]
+    group = np.array([min(span) if len(span) == 1 else -1 - n for n, span in enumerate(spans)])
     copies = find_near_copies(
         np.stack([facts[same[0]].fingerprint for same in sets]),
         lambda i, j: group[i] != group[j],
     )
     for n in np.argsort(copies.difference, kind="stable"):
-        one, two = sets[copies.i[n]], sets[copies.j[n]]
-        links.add(one, two, NEAR, int(copies.orientation[n]), 1 - float(copies.difference[n]))
+        a, b = sets[copies.i[n]], sets[copies.j[n]]
+        links.add(a, b, NEAR, int(copies.orientation[n]), 1 - float(copies.difference[n]))
 
 
 class _Links:
-    """Links between images of different groups, without cycles.
+    """Collects links between images of different groups, without cycles.
 
     Attributes:
-        groups: of the images.
-        found: the links.
+        groups: group of each image.
+        copies: the links.
     """
 
     def __init__(self, groups: list[Hashable]) -> None:
         self.groups = groups
-        self.found: list[Copy] = []
+        self.copies: list[Copy] = []
         self._linked = DisjointSet(range(len(groups)))
 
     def add(
         self,
-        one: list[int],
-        two: list[int],
+        a: list[int],
+        b: list[int],
         kind: str,
         orientation: int = 0,
         similarity: float = 1.0,
     ) -> None:
-        """Link each image of two sets of equal images with a copy in the other set."""
-        for own, others in ((one, two), (two, one)):
+        """Link each image of two sets with an image of another group in the other set.
+
+        Args:
+            a, b: indices of images with equal pixels; the same set twice links within it.
+            kind: of the copies.
+            orientation: turns images a into images b.
+            similarity: of images a and b.
+        """
+        for members, others in ((a, b), (b, a)):
             first = others[0]
             other = next((m for m in others if self.groups[m] != self.groups[first]), None)
-            for n in own:
+            for n in members:
                 partner = first if self.groups[n] != self.groups[first] else other
                 if partner is None or not self._linked.merge(n, partner):
                     continue
-                # the orientation turns images of set one into those of set two
-                forward = (n < partner) == (own is one)
+                # the orientation applies from a to b, the link runs from the lower index
+                forward = (n < partner) == (members is a)
                 turn = orientation if forward else int(INVERSE[orientation])
                 i, j = sorted((n, partner))
-                self.found.append(Copy(i, j, kind, ORIENTATIONS[turn], similarity))
+                self.copies.append(Copy(i, j, kind, ORIENTATIONS[turn], similarity))

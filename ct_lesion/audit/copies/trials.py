@@ -1,4 +1,4 @@
-"""Measures the copy search on given images: makes copies of them and searches for these."""
+"""Measures the copy search on given images: makes copies of them and searches for the copies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..images.facts import facts_of_pixels
 from .kinds import COPY_KINDS
 from .search import Copy, find_copies
 
-RUN = 10  # consecutive paths sampled together, so that neighbouring slices are among them
-ROUNDS = 5  # searches, in each of which every original has one copy
+RUN = 10  # consecutive paths that are sampled together, to include neighbouring slices
+ROUNDS = 5  # searches; in each, every original has one copy
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """Results for one kind of copies.
+    """Result for one kind of copies.
 
     Attributes:
         kind: what was done to the images, e.g. ``half the size, JPEG quality 50``.
@@ -62,7 +62,7 @@ class TrialReport:
     Attributes:
         images: number of originals.
         rows: one for each kind of copies.
-        linked_originals: number of links between originals: earlier copies, or mistakes.
+        linked_originals: number of links between originals: real copies, or mistakes.
     """
 
     images: int
@@ -98,7 +98,7 @@ def run_trial(paths: Sequence[str | Path], sample: int = 200, seed: int = 0) -> 
 
     Args:
         paths: image files; slices of several patients, best whole scans.
-        sample: most originals.
+        sample: largest number of originals.
         seed: of the choice of images.
     """
     return trial_on(_read(_choose(paths, sample, seed)))
@@ -132,9 +132,9 @@ def count_links(
     """Count right and wrong links for each kind of copies.
 
     Args:
-        links: found among originals, followed by copies.
-        made: for each copy, the numbers of its kind and its original.
-        origin: for each original, the number of the image that it is itself a copy of, or its own.
+        links: result of the search; indices count the originals first, then the copies.
+        made: for each copy, the numbers of its kind and of its original.
+        origin: for each original, the number of the original that it is a copy of, or its own.
     """
     count = len(origin)
     found: list[set[int]] = [set() for _ in COPY_KINDS]
@@ -166,14 +166,14 @@ def _choose(paths: Sequence[str | Path], sample: int, seed: int) -> list[Path]:
 
 
 def _read(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Grey pixels of the images that the search can find."""
+    """Read the grey pixels of the images; images without a fingerprint are skipped."""
     images = []
     for path in paths:
         details = FileDetails()
         try:
             pixels = decode_strictly(path, details)
         except PictureError:
-            continue  # the check of the images reports it
+            continue  # the image checks report it
         facts = facts_of_pixels(pixels, path)
         if details.note is None and facts.problem is None and facts.fingerprint is not None:
             images.append(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))

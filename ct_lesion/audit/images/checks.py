@@ -1,4 +1,4 @@
-"""Checks of single image files: damaged, of the wrong kind, or not of the recorded size."""
+"""Checks each image file: damaged, of the wrong type, or not of the recorded size."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ from ..inputs.slices import AuditInput, AuditSlice, all_slices, groups_of
 from .facts import ImageFacts, read_all_image_facts
 
 MOST_SLICES_A_SCAN = 60
-"""Slices of a volume or DICOM series that are checked, evenly spaced."""
+"""Slices that are checked of each volume or DICOM series, evenly spaced."""
 
-_COPY_AGAIN = "Copy it again from its source."
+_COPY_AGAIN = "Copy the files again from their source."
 _KINDS = {
-    "truncated_image": FaultKind(Severity.ERROR, "truncated", _COPY_AGAIN),
-    "corrupt_image": FaultKind(Severity.ERROR, "damaged", _COPY_AGAIN),
+    "truncated_image": FaultKind(Severity.ERROR, "is truncated", _COPY_AGAIN),
+    "corrupt_image": FaultKind(Severity.ERROR, "is damaged", _COPY_AGAIN),
     "wrong_mode": FaultKind(
         Severity.ERROR,
-        "of more than 8 bits, or in colour",
-        "Window it to 8-bit grey first: deeper values are clipped without a warning.",
+        "is not 8-bit grey",
+        "Convert the images to 8-bit grey with a CT window; otherwise values are clipped silently.",
     ),
     "constant_image": FaultKind(
-        Severity.WARNING, "of a single grey value", "Remove it: it shows nothing."
+        Severity.WARNING,
+        "has a single grey value",
+        "Remove the images, or check how they were made.",
     ),
     "unreadable_image": FaultKind(
-        Severity.ERROR, "not readable as an image", "Replace or remove it."
+        Severity.ERROR, "is not readable as an image", "Replace or remove the files."
     ),
     "size_not_as_recorded": FaultKind(
         Severity.ERROR,
-        "not of the recorded size",
-        "Prepare the dataset again: masks and boxes would be misplaced.",
+        "is not of the recorded size",
+        "Prepare the dataset again; with another size, masks and boxes are misplaced.",
     ),
 }
 _CODES = {
@@ -53,50 +55,50 @@ _CODES = {
 
 
 @dataclass(frozen=True)
-class SeenSlice:
-    """A slice and the facts of its image.
+class SliceImage:
+    """A slice with the facts of its image file.
 
     Attributes:
-        of: its input.
-        picture: its file; a temporary one for slices of volumes and DICOM series.
+        dataset: input of the slice.
+        path: image file; a temporary one for slices of volumes and DICOM series.
     """
 
-    of: AuditInput
+    dataset: AuditInput
     slice: AuditSlice
-    picture: Path
+    path: Path
     facts: ImageFacts
 
 
 @contextmanager
-def see_images(
+def read_images(
     inputs: Sequence[AuditInput], report: Callable[[Finding], None]
-) -> Iterator[list[SeenSlice]]:
+) -> Iterator[list[SliceImage]]:
     """Read the facts of all images, with a progress bar.
 
     Args:
         report: called with a finding for each unreadable slice of a volume or DICOM series.
 
     Yields:
-        The slices with an image, ordered by group; temporary files exist inside the block.
+        The slices with a readable image, ordered by group; temporary files exist inside the block.
     """
     with TemporaryDirectory(prefix="ct_lesion-audit-") as folder:
         pictures = [
             (dataset, s, s.image) for dataset, s in all_slices(inputs) if s.image is not None
         ]
         pictures += _write_pictures(inputs, Path(folder), report)
-        # ordered by group, so that links of the copy search run from earlier to later groups
+        # sorted by group, so that the copy search links earlier groups to later ones
         order = list(groups_of(inputs))
         pictures.sort(key=lambda picture: order.index(picture[0].group))
         all_facts = read_all_image_facts([path for *_, path in pictures])
         yield [
-            SeenSlice(*picture, facts) for picture, facts in zip(pictures, all_facts, strict=True)
+            SliceImage(*picture, facts) for picture, facts in zip(pictures, all_facts, strict=True)
         ]
 
 
 def _write_pictures(
     inputs: Sequence[AuditInput], folder: Path, report: Callable[[Finding], None]
 ) -> Iterator[tuple[AuditInput, AuditSlice, Path]]:
-    """Write a sample of the slices of each volume and DICOM series as PNG files."""
+    """Write a sample of the slices of each volume and DICOM series as PNG files, and yield them."""
     scans: dict[tuple[str, str | None], list[tuple[AuditInput, AuditSlice]]] = defaultdict(list)
     for dataset, s in all_slices(inputs):
         if s.pixels is not None:
@@ -116,11 +118,11 @@ def _write_pictures(
         yield dataset, s, path
 
 
-def find_image_problems(seen: Sequence[SeenSlice]) -> Iterator[Finding]:
+def find_image_problems(images: Sequence[SliceImage]) -> Iterator[Finding]:
     """Find images that are damaged, of the wrong kind, or not of the recorded size."""
-    by_input: dict[str, list[SeenSlice]] = defaultdict(list)
-    for ct_slice in seen:
-        by_input[ct_slice.of.name].append(ct_slice)
+    by_input: dict[str, list[SliceImage]] = defaultdict(list)
+    for ct_slice in images:
+        by_input[ct_slice.dataset.name].append(ct_slice)
     for name, slices in by_input.items():
         faults: dict[str, list[str]] = defaultdict(list)
         for ct_slice in slices:
@@ -132,4 +134,4 @@ def find_image_problems(seen: Sequence[SeenSlice]) -> Iterator[Finding]:
             if recorded and facts.width and (facts.width, facts.height) != recorded:
                 sizes = f"{facts.width} x {facts.height}, recorded {recorded[0]} x {recorded[1]}"
                 faults["size_not_as_recorded"].append(f"{place}: {sizes}")
-        yield from report_faults(_KINDS, faults, name, "image", len(slices))
+        yield from report_faults(_KINDS, faults, name, "images", len(slices))

@@ -1,4 +1,4 @@
-"""Decoding an image file strictly: damage that Pillow tolerates is a problem too."""
+"""Decodes image files strictly: damage that Pillow tolerates is an error here."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MOST_FILE_BYTES = 256 * 1024**2
 
 @dataclass
 class FileDetails:
-    """What is known of an image file; filled in while it is read, so that a problem keeps it.
+    """Details of an image file, filled in while it is read, so that they survive an error.
 
     Attributes:
         width, height: in pixels; of the upright picture once it is decoded.
-        note: a problem of an image that can be decoded nevertheless.
+        note: a problem of an image that can still be decoded, e.g. a wrong mode.
     """
 
     file_bytes: int | None = None
@@ -49,21 +49,21 @@ class FileDetails:
 
 
 def decode_strictly(path: Path, details: FileDetails) -> np.ndarray:
-    """Decode the first page of an image file, refusing damage that Pillow tolerates.
+    """Decode the first page of an image file; also reject damage that Pillow tolerates.
 
     Args:
         path: any file.
-        details: is filled in.
+        details: filled in by this function, as far as it gets.
 
     Returns:
         ``(H, W)``, or ``(H, W, 3)`` for a colour picture; uint8, or the deeper type of the file.
 
     Raises:
-        PictureError: the file cannot be decoded, or only in part.
+        PictureError: the file cannot be decoded completely.
     """
     data = _read_file(path, details)
     try:
-        # Pillow warns of sizes, which are checked, and of odd tags, which do not matter
+        # ignore Pillow's warnings about large images (checked by open_picture) and odd tags
         with warnings.catch_warnings(action="ignore"), open_picture(BytesIO(data), path) as image:
             details.format, details.mode, details.bits = image.format, image.mode, bits_of(image)
             details.width, details.height = image.size
@@ -81,21 +81,23 @@ def decode_strictly(path: Path, details: FileDetails) -> np.ndarray:
 def _read_file(path: Path, details: FileDetails) -> bytes:
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise PictureError.of(path, "not a file", "a folder, a pipe or a device, not a file")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe could block forever
+            raise PictureError.of(path, "not a file", "is a folder, pipe or device, not a file")
         details.file_bytes = status.st_size
         if not status.st_size:
-            raise PictureError.of(path, "empty", "an empty file")
+            raise PictureError.of(path, "empty", "is empty")
         if status.st_size > MOST_FILE_BYTES:
-            raise PictureError.of(
-                path, "too large", f"a file of {status.st_size / 1024**2:,.0f} MiB"
+            what = (
+                f"has {status.st_size / 1024**2:,.0f} MiB; at most "
+                f"{MOST_FILE_BYTES // 1024**2} MiB are read"
             )
+            raise PictureError.of(path, "too large", what)
         data = path.read_bytes()
     except PictureError:
         raise
     except FileNotFoundError:
         raise PictureError.of(path, "missing", "does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: an impossible file name
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the file name
         raise PictureError.of(path, "unreadable", reason(error)) from None
     details.sha256 = hashlib.sha256(data).hexdigest()
     return data
@@ -104,24 +106,24 @@ def _read_file(path: Path, details: FileDetails) -> bytes:
 def _check_mode(mode: str, path: Path, details: FileDetails) -> None:
     what = None
     if details.bits != 8:
-        what = f"{details.bits} bits a pixel (mode {mode}); slices must have 8"
+        what = f"has {details.bits} bits per channel (mode {mode}); slices must have 8"
     elif mode not in GREY_MODES:
-        what = f"mode {mode}; slices must be grey"
+        what = f"has mode {mode}; slices must be grey"
     if what:
         details.note = PictureError.of(path, "wrong mode", what)
 
 
 def _check_structure(data: bytes, path: Path, image_format: str | None) -> None:
-    """Find damage that Pillow tolerates."""
+    """Reject files with damage that Pillow tolerates."""
     if image_format == "PNG":
         _check_png(data, path)
-    # these two markers cannot occur within coded data
+    # the markers for end of image and start of scan cannot occur within coded data
     elif image_format == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise PictureError.of(path, "truncated", "a JPEG without its end marker")
+        raise PictureError.of(path, "truncated", "is a JPEG without its end marker")
 
 
 def _check_png(data: bytes, path: Path) -> None:
-    """Walk all chunks to the last and compare their checksums."""
+    """Check the checksum of each chunk, and that the last chunk is complete."""
     place = 8
     while place < len(data):
         if place + 12 > len(data):
@@ -131,11 +133,11 @@ def _check_png(data: bytes, path: Path) -> None:
         if end + 4 > len(data):
             break
         if zlib.crc32(memoryview(data)[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise PictureError.of(path, "corrupt", f"wrong checksum of PNG chunk {name!r}")
+            raise PictureError.of(path, "corrupt", f"has a wrong checksum in PNG chunk {name!r}")
         if name == b"IEND":
             return
         place = end + 4
-    raise PictureError.of(path, "truncated", "a PNG without its end chunk")
+    raise PictureError.of(path, "truncated", "is a PNG without its end chunk")
 
 
 def _pixels(image: Image.Image, path: Path, details: FileDetails) -> np.ndarray:
@@ -149,6 +151,6 @@ def _pixels(image: Image.Image, path: Path, details: FileDetails) -> np.ndarray:
         return np.ascontiguousarray(red)
     spread = colour_spread(colours)
     if spread >= MOST_COLOUR:
-        what = f"a colour picture: channels differ by up to {spread}"
+        what = f"is in colour: its channels differ by up to {spread}"
         details.note = PictureError.of(path, "wrong mode", what)
     return colours

@@ -1,4 +1,4 @@
-"""Facts about image files, read in one pass, whatever the files hold."""
+"""Reads facts about image files in one pass; damaged files are reported, not raised."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .decoding import FileDetails, decode_strictly
 from .fingerprint import make_fingerprint
 from .workers import map_chunks
 
-EVEN = 2
-"""Most that grey values within a border differ, as after JPEG compression."""
-FEW = 512  # files that are read faster than a second process starts
-CHUNK = 64  # files that a process reads at a time
+BORDER_TOLERANCE = 2
+"""Largest difference of grey values within a border, which JPEG compression may cause."""
+FEW_FILES = 512  # fewer files are read in this process: starting others takes longer
+CHUNK = 64  # files that are sent to a process at a time
 MOST_WORKERS = 16  # each loads the libraries into memory
 
 
 @dataclass(frozen=True)
 class Border:
-    """The border of an image, which shows no anatomy: features of the shortcut probe.
+    """The border of an image, which shows no anatomy; features for the shortcut probe.
 
     Attributes:
-        top, bottom, left, right: width of the band of a single grey value along this edge, as a
-            share of the height or width, 0..1.
+        top, bottom, left, right: width of the constant band along this edge, as a share of the
+            height or width, 0..1.
         corners: mean grey value of the four corner patches (a sixteenth of each side), 0..1.
     """
 
@@ -48,20 +48,20 @@ class ImageFacts:
 
     Attributes:
         path: of the file.
-        problem: one line without the path, what is wrong; ``None`` if the image is sound.
+        problem: what is wrong, in one line without the path; ``None`` if the image is sound.
         problem_kind: ``missing``, ``not a file``, ``unreadable``, ``empty``, ``not an image``,
             ``too large``, ``truncated``, ``corrupt``; or, if the image could be decoded,
             ``wrong mode`` or ``constant``.
         file_bytes: size of the file.
         sha256: of the file's bytes, hexadecimal.
-        pixels_sha256: of the decoded pixels with their size and type; equal for lossless copies
-            in any format, also for a grey image saved in colour.
+        pixels_sha256: of the decoded pixels, their shape and type; equal for lossless copies in
+            any format, and for a grey image saved as RGB.
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
         bits: per channel.
-        width, height: pixels, of the upright picture (after its EXIF orientation).
+        width, height: in pixels, after applying the EXIF orientation.
         border: for the shortcut probe.
-        fingerprint: ``(LENGTH,)`` uint8, for the copy search; ``None`` also for images with too
+        fingerprint: ``(LENGTH,)`` uint8, for the copy search; also ``None`` for images with too
             little detail.
     """
 
@@ -81,11 +81,12 @@ class ImageFacts:
 
 
 def read_image_facts(path: str | Path) -> ImageFacts:
-    """Read all facts of one image file; never raises for the content of the file.
+    """Read all facts of one image file; never raises, whatever the file contains.
+
+    JPEG has no checksum: damage that still decodes to a picture is not detected.
 
     Args:
-        path: a PNG, JPEG, TIFF or BMP file; of several pages the first is read. JPEG has no
-            checksum: damage that still decodes to a picture is not detected.
+        path: a PNG, JPEG, TIFF or BMP file; of a TIFF, the first page is read.
     """
     details = FileDetails()
     try:
@@ -101,17 +102,17 @@ def read_image_facts(path: str | Path) -> ImageFacts:
 
 
 def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
-    """Facts from the pixels alone.
+    """Compute the facts that depend on the pixels only.
 
     Args:
-        pixels: ``(H, W)`` or ``(H, W, 3)``, any real type.
+        pixels: ``(H, W)`` or ``(H, W, 3)`` RGB, any real type.
         path: of the image, or a name for it.
 
     Raises:
-        PictureError: NaN or infinite values.
+        PictureError: there are NaN or infinite values.
     """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise PictureError.of(path, "corrupt", "holds NaN or infinite values")
+        raise PictureError.of(path, "corrupt", "contains NaN or infinite values")
     grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     if grey.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())
@@ -120,7 +121,7 @@ def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
     constant = bool((pixels == pixels.flat[0]).all())
     return ImageFacts(
         Path(path),
-        problem=f"constant: all pixels are {pixels.flat[0]:g}" if constant else None,
+        problem=f"is constant: all pixels are {pixels.flat[0]:g}" if constant else None,
         problem_kind="constant" if constant else None,
         pixels_sha256=_hash_pixels(pixels),
         border=_border(grey),
@@ -135,7 +136,7 @@ def _hash_pixels(pixels: np.ndarray) -> str:
 
 
 def _border(grey: np.ndarray) -> Border:
-    rows, columns = _even_lines(grey), _even_lines(grey.T)
+    rows, columns = _constant_rows(grey), _constant_rows(grey.T)
     height, width = grey.shape
     y, x = max(height // 16, 1), max(width // 16, 1)
     corners = (grey[:y, :x], grey[:y, -x:], grey[-y:, :x], grey[-y:, -x:])
@@ -148,13 +149,13 @@ def _border(grey: np.ndarray) -> Border:
     )
 
 
-def _even_lines(grey: np.ndarray) -> tuple[int, int]:
-    """Number of rows at the top and at the bottom that hold a single value."""
+def _constant_rows(grey: np.ndarray) -> tuple[int, int]:
+    """Count the rows at the top and at the bottom that hold a single value."""
     low, high = grey.min(axis=1).astype(int), grey.max(axis=1).astype(int)
     counts = []
     for lowest, highest in ((low, high), (low[::-1], high[::-1])):
-        differ = np.abs(lowest - lowest[0]) > EVEN
-        differ |= np.abs(highest - lowest[0]) > EVEN
+        differ = np.abs(lowest - lowest[0]) > BORDER_TOLERANCE
+        differ |= np.abs(highest - lowest[0]) > BORDER_TOLERANCE
         counts.append(int(differ.argmax()) if differ.any() else len(grey))
     return counts[0], counts[1]
 
@@ -162,17 +163,20 @@ def _even_lines(grey: np.ndarray) -> tuple[int, int]:
 def read_all_image_facts(
     paths: Sequence[str | Path], workers: int | None = None
 ) -> list[ImageFacts]:
-    """Read the facts of many files, in order, with a progress bar; reads repeated paths once.
+    """Read the facts of many files, with a progress bar; repeated paths are read once.
 
     Args:
         paths: image files.
-        workers: number of processes; by default one for each core, at most 16, but for few files
-            this process only.
+        workers: number of processes; by default one per core, at most MOST_WORKERS, or for fewer
+            than FEW_FILES files only this process.
+
+    Returns:
+        The facts of each path, in order.
     """
     names = [str(Path(path)) for path in paths]
     unique = list(dict.fromkeys(names))
     if workers is None:
-        workers = 1 if len(unique) < FEW else min(os.cpu_count() or 1, MOST_WORKERS)
+        workers = 1 if len(unique) < FEW_FILES else min(os.cpu_count() or 1, MOST_WORKERS)
     chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
     done: dict[str, ImageFacts] = {}
     with tqdm(total=len(unique), desc="reading images", unit="image", disable=None) as bar:

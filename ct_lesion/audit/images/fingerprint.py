@@ -1,7 +1,7 @@
-"""Fingerprints of images for the copy search: a thumbnail, and the saturated share of its pixels.
+"""Fingerprints of images for the copy search: a thumbnail, and the clipped share of each pixel.
 
-A thumbnail pixel is a mean. Where the display window clipped some of the pixels below it, a copy
-with another window has another mean, so the share of clipped pixels is kept as well.
+A thumbnail pixel is the mean of several image pixels. Where the display window clipped some of
+them, a copy with another window has another mean; so the share of clipped pixels is stored too.
 N fingerprints, SIDE x SIDE thumbnail pixels.
 """
 
@@ -15,10 +15,10 @@ THUMBNAIL = SIDE * SIDE
 LENGTH = THUMBNAIL + THUMBNAIL // 2
 """Bytes of a fingerprint: 12 bits for each thumbnail pixel; 369 MB for 60,000 images."""
 DARKEST, BRIGHTEST = 4, 251
-"""Grey values up to and from these count as clipped; JPEG blurs 0 and 255 that far."""
-LEAST_SIDE = 16  # pixels of the image
-LEAST_USED = 0.02  # share of the thumbnail that is not saturated
-LEAST_CONTRAST = 2.0  # grey values, standard deviation of the thumbnail
+"""Grey values <= DARKEST or >= BRIGHTEST count as clipped: JPEG changes 0 and 255 by up to 4."""
+LEAST_SIDE = 16  # pixels of the image's shorter side
+LEAST_USED = 0.02  # share of thumbnail pixels that are less than half clipped
+LEAST_CONTRAST = 2.0  # standard deviation of the thumbnail's grey values
 
 
 def make_fingerprint(grey: np.ndarray) -> np.ndarray | None:
@@ -29,13 +29,13 @@ def make_fingerprint(grey: np.ndarray) -> np.ndarray | None:
 
     Returns:
         ``(LENGTH,)`` uint8, or ``None`` for an image with too little detail: tiny, almost constant,
-        or almost completely saturated.
+        or almost completely clipped.
     """
     if min(grey.shape) < LEAST_SIDE:
         return None
-    cut = ((grey <= DARKEST) | (grey >= BRIGHTEST)).astype(np.uint8)
-    # 240 = 15 * 16: a share becomes four bits without a second rounding
-    thumbnail, share = _shrink(grey), _shrink(cut * np.uint8(240)) // 16
+    clipped = ((grey <= DARKEST) | (grey >= BRIGHTEST)).astype(np.uint8)
+    # 240 = 15 * 16: the share fits into four bits without a second rounding
+    thumbnail, share = _shrink(grey), _shrink(clipped * np.uint8(240)) // 16
     if thumbnail.std() < LEAST_CONTRAST or (share < 8).mean() < LEAST_USED:
         return None
     flat = share.reshape(-1, 2)
@@ -55,6 +55,5 @@ def saturated_shares(fingerprints: np.ndarray) -> np.ndarray:
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
-    larger = min(image.shape) >= SIDE
-    how = cv2.INTER_AREA if larger else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=how)
+    method = cv2.INTER_AREA if min(image.shape) >= SIDE else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=method)

@@ -1,4 +1,4 @@
-"""Reads many files in several processes and survives files that crash their reader."""
+"""Reads many files in several processes; a file that crashes its process affects no other file."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ def map_chunks(
     workers: int,
     crashed: Callable[[str], Result],
 ) -> Iterator[list[Result]]:
-    """Read files chunk by chunk and yield the results of each chunk, in any order of chunks.
+    """Read files chunk by chunk and yield the results of each chunk; chunks may change order.
 
-    A file that crashes its reader costs one process; a new one goes on with the next file.
+    If a file crashes its process, a new process continues with the next file.
 
     Args:
-        read: reads a file; a module-level function, so that processes can import it. What it
-            raises is raised here.
+        read: reads a file; a module-level function, so that processes can import it. Its
+            exceptions are raised here.
         chunks: paths of files.
         workers: number of processes; 1 reads in this process.
-        crashed: gives the result for a file whose reader died: the decoder crashed, or the system
-            killed it for lack of memory.
+        crashed: makes the result for a file whose process died: the decoder crashed, or the
+            system ran out of memory and killed it.
     """
     if workers <= 1 or not chunks:
         yield from (list(map(read, chunk)) for chunk in chunks)
         return
-    context, left = _context(), deque(chunks)
+    context, waiting = _context(), deque(chunks)
     readers = [_Reader(context, read, crashed) for _ in range(min(workers, len(chunks)))]
     try:
         busy: list[_Reader] = []
-        while left or busy:
+        while waiting or busy:
             for reader in readers:
-                if left and reader not in busy:
-                    reader.take(left.popleft())
+                if waiting and reader not in busy:
+                    reader.take(waiting.popleft())
                     busy.append(reader)
             ready = wait([reader.connection for reader in busy])
             for reader in [r for r in busy if r.connection in ready]:
@@ -57,8 +57,8 @@ def map_chunks(
 
 
 def _context() -> BaseContext:
-    # Forking this process, which may run torch's threads, can deadlock. The fork server has no
-    # threads and imports the libraries once for all readers.
+    # Forking this process can deadlock if torch runs threads in it. The fork server has no threads
+    # and imports the libraries once for all readers.
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -67,10 +67,11 @@ def _context() -> BaseContext:
 
 
 class _Reader:
-    """A process that reads one chunk after another; the next process goes on where one dies.
+    """A process that reads chunks, and is replaced when it dies.
 
-    Each has a pipe of its own, so a process that dies leaves no lock behind that others wait for
-    (a pool's queues have such locks), and the file it died of is the first without a result.
+    Each process has its own pipe. So a dying process cannot leave a lock behind that blocks the
+    others, as with the shared queues of a pool, and the file that killed it is the first one
+    without a result.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class _Reader:
             target=_read_all, args=(theirs, self._read), daemon=True
         )
         self._process.start()
-        theirs.close()  # or the end of the process would not end the pipe
+        theirs.close()  # otherwise the pipe stays open when the process ends
 
     @property
     def finished(self) -> bool:
@@ -101,11 +102,11 @@ class _Reader:
         self._send()
 
     def _send(self) -> None:
-        with suppress(OSError):  # it has died already: receive() says so
+        with suppress(OSError):  # the process has died: receive() handles that
             self.connection.send(self._names[len(self.results) :])
 
     def receive(self) -> None:
-        """Take the next result; raises what ``read`` raised."""
+        """Take the next result, or raise the exception of ``read``."""
         try:
             result, error = self.connection.recv()
         except (EOFError, OSError):
@@ -127,10 +128,10 @@ class _Reader:
 
 
 def _read_all(connection: Connection, read: Callable[[str], Result]) -> None:
-    """Read the files of each chunk that comes and send their results, until the pipe is closed."""
-    # OpenCV's threads would compete for the cores
+    """Receive chunks of files, read them and send the results, until the pipe is closed."""
+    # threads of OpenCV would compete with the other processes
     cv2.setNumThreads(1)
-    with suppress(EOFError, OSError):  # the other side has ended
+    with suppress(EOFError, OSError):  # the parent has closed the pipe
         while True:
             for name in connection.recv():
                 try:

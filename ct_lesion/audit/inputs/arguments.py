@@ -1,7 +1,7 @@
-"""Parsing of the inputs that the user names: ``[GROUP=]INPUT[:IMAGES]``.
+"""Parses and reads the inputs of the command line: ``[GROUP=]INPUT[:IMAGES]``.
 
 INPUT is a dataset registered with Detectron2, a json file, a list of slices, or a folder; IMAGES is
-the image folder of a json file or list. Without ``GROUP=`` the input is a group by itself.
+the image folder of a json file or list. Without ``GROUP=``, the input is a group by itself.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class InputSpec(NamedTuple):
 
     Attributes:
         group: name of the group.
-        name: name of the dataset, or path.
-        images: image folder of a json file or list.
+        name: name of a registered dataset, or path.
+        images: image folder of a json file or list; ``None`` if not given.
     """
 
     group: str
@@ -39,24 +39,24 @@ def parse_input(text: str) -> InputSpec:
     """Parse ``GROUP=INPUT:IMAGES``.
 
     Raises:
-        DatasetError: no such dataset, file or folder.
+        DatasetError: the dataset, file or folder does not exist, or the group has no name.
     """
     group, equals, rest = text.partition("=")
     if not equals or _exists(text):
         group, rest = "", text
     elif not group:
-        raise DatasetError(f"{text}: name the group before the =.")
+        raise DatasetError(f"{text}: name the group before the =, e.g. train{text}.")
     if _exists(rest):
         return InputSpec(group or _short(rest), rest)
     name, colon, images = rest.rpartition(":")
     if colon and _exists(name):
         if not Path(images).is_dir():
-            raise DatasetError(f"{text}: {images} is not an image folder.")
+            raise DatasetError(f"{text}: {images} is not a folder. Give the image folder after :.")
         return InputSpec(group or _short(name), name, Path(images))
-    ours = [n for n in DatasetCatalog.list() if n.startswith(("cncb_", "covidx_ct_"))]
+    registered = [n for n in DatasetCatalog.list() if n.startswith(("cncb_", "covidx_ct_"))]
     raise DatasetError(
-        f"{rest}: no registered dataset, file or folder has this name. Registered datasets: "
-        f"{', '.join(sorted(ours))}."
+        f"{rest}: no registered dataset, file or folder has this name. Check the path, or choose a "
+        f"dataset: {', '.join(sorted(registered))}."
     )
 
 
@@ -72,7 +72,7 @@ def read_inputs(texts: Sequence[str], ids_per_class: bool = False) -> list[Audit
     """Read all inputs, without opening images.
 
     Args:
-        texts: command line arguments.
+        texts: arguments ``[GROUP=]INPUT[:IMAGES]``.
         ids_per_class: in COVIDx-CT lists and class folders, patient ids are unique only within a
             class.
 
@@ -85,7 +85,7 @@ def read_inputs(texts: Sequence[str], ids_per_class: bool = False) -> list[Audit
     for dataset, name in zip(inputs, unique_names(with_groups), strict=True):
         dataset.name = name
         if not dataset.slices and not dataset.findings:
-            raise DatasetError(f"{name}: holds no slices.")
+            raise DatasetError(f"{name}: contains no slices. Check the path, or prepare it again.")
     return inputs
 
 
@@ -98,5 +98,8 @@ def _read(spec: InputSpec, ids_per_class: bool) -> AuditInput:
     if path.suffix.lower() == ".json":
         return read_json_file(spec.group, path, spec.images)
     if path.suffix.lower() == ".zip":
-        raise DatasetError(f"{path}: unpack it first, or prepare it with tools/prepare_cncb.py.")
+        raise DatasetError(
+            f"{path}: a zip cannot be audited. Unpack it, or prepare it with "
+            "tools/prepare_cncb.py and audit the dataset."
+        )
     return read_slice_list(spec.group, path, spec.images, ids_per_class)

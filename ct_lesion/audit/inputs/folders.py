@@ -19,11 +19,11 @@ from .slices import CLASS_SOURCE, AuditInput, AuditSlice
 
 
 def read_folder(group: str, folder: Path, ids_per_class: bool = False) -> AuditInput:
-    """Read a folder; its content decides how.
+    """Read a folder in the format that its content shows.
 
-    ``image/`` and ``mask/`` make it a lesion archive; names like ``NCP_96_1328_0032.png`` or
-    ``NCP/96/1328/0032.png`` make it CNCB's classes; anything else is read as scans, where the first
-    folder level of a picture names its patient.
+    A folder with ``image/`` and ``mask/`` is a lesion archive; files like ``NCP_96_1328_0032.png``
+    or ``NCP/96/1328/0032.png`` make it CNCB's class folders; any other folder is read as scans, and
+    the first folder level is the patient of a picture.
 
     Raises:
         DatasetError: the folder holds no slices.
@@ -52,8 +52,9 @@ def _read_archive(group: str, folder: Path) -> AuditInput:
         for pair in pairs
     ]
     if faults:
-        what = f"{dataset.name}: {count(len(faults), 'image or mask', 'images or masks')} unpaired."
-        advice = "Each image needs one mask of the same patient and name. They were left out here."
+        number = count(len(faults), "image or mask", "images or masks")
+        what = f"{dataset.name}: {number} cannot be paired."
+        advice = "Give each image one mask of the same patient and name; these files were skipped."
         dataset.findings.append(
             Finding(Severity.ERROR, "image_or_mask_alone", what, faults, advice)
         )
@@ -73,13 +74,13 @@ def _read_class_folders(
         class_slice(parse_name(f"{key}."), folder / found[key], ids_per_class)
         for key in sorted(found)
     ]
-    dataset.findings = list_findings(problems)
+    dataset.findings = list_findings(dataset.name, problems)
     if unknown:
         what = (
-            f"{dataset.name}: {count(len(unknown), 'image')} not named "
+            f"{dataset.name}: {count(len(unknown), 'image is', 'images are')} not named "
             "<class>_<patient>_<scan>_<slice>."
         )
-        advice = "Rename or remove them; they were left out here."
+        advice = "Rename or remove these images; they were skipped."
         dataset.findings.append(Finding(Severity.WARNING, "unknown_names", what, unknown, advice))
     return dataset
 
@@ -93,7 +94,7 @@ def _read_scans(group: str, folder: Path) -> AuditInput:
         else:
             _add_scan(dataset, source)
     if notes:
-        what = f"{dataset.name}: files were skipped."
+        what = f"{dataset.name}: some files were skipped."
         dataset.findings.append(Finding(Severity.NOTE, "skipped_files", what, notes))
     if any(ct_slice.patient is None for ct_slice in dataset.slices):
         why = "pictures directly in the folder have no patient"
@@ -112,7 +113,7 @@ def _picture_slices(folder: Path, source: ScanSource) -> list[AuditSlice]:
 
 
 def _add_scan(dataset: AuditInput, source: ScanSource) -> None:
-    """Add the slices of a volume, DICOM series or stack; opens it for its size and patient."""
+    """Open a volume, DICOM series or stack, and add its slices and quality findings."""
     try:
         scan = source.open()
     except DatasetError as error:
@@ -139,7 +140,7 @@ def _add_scan(dataset: AuditInput, source: ScanSource) -> None:
 
 
 def unreadable_scan(error: DatasetError, where: list[str]) -> Finding:
-    """The finding for a volume or DICOM series, or a slice of it, that cannot be read."""
+    """Make the finding for a volume, DICOM series or slice that cannot be read."""
     return Finding(
         Severity.ERROR, "scan_cannot_be_read", str(error), where, "Repair or remove the scan."
     )

@@ -1,4 +1,4 @@
-"""Json files as inputs: COCO's, those of tools/prepare_covidx_ct.py, and registered datasets."""
+"""Reads COCO json, the json of tools/prepare_covidx_ct.py, and registered datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.errors import DatasetError, reason
 from ct_lesion.json_files import read_json
 
-from ..findings import Finding, NotChecked, Severity, count
+from ..findings import Finding, NotChecked, Severity, part
 from .slices import CLASS_SOURCE, LESION_SOURCE, AuditInput, AuditSlice
 
 _FAMILIES = {"cncb_": LESION_SOURCE, "covidx_ct_": CLASS_SOURCE}
@@ -25,12 +25,12 @@ def read_registered(group: str, name: str) -> AuditInput:
     """Read a dataset that is registered with Detectron2, from its json file if it has one.
 
     Raises:
-        DatasetError: its files are missing.
+        DatasetError: the json file or image folder is missing, or the json file is damaged.
     """
     error = None
     try:
         records = DatasetCatalog.get(name)
-    except Exception as caught:  # Detectron2's loader fails with any exception on faulty json
+    except Exception as caught:  # Detectron2's loader may raise anything on faulty json
         records, error = [], caught
     metadata = MetadataCatalog.get(name)
     json_file, images = metadata.get("json_file"), metadata.get("image_root")
@@ -45,12 +45,12 @@ def read_registered(group: str, name: str) -> AuditInput:
         dataset = AuditInput(group, name, "registered dataset", source or name)
         dataset.slices = _record_slices(records)
         if any("annotations" in record for record in records):
-            why = "the dataset has no json file whose annotations could be checked"
+            why = "the dataset has no json file; only json annotations are checked"
             dataset.not_checked.append(NotChecked(f"annotations of {name}", why))
     if error:
         kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__}: "
-        what = f"{name}: this dataset cannot be loaded ({kind}{reason(error)})."
-        advice = "See the other findings about its json file."
+        what = f"{name}: the dataset cannot be loaded ({kind}{reason(error)})."
+        advice = "Correct its json file; the other findings list the faults."
         dataset.findings.append(Finding(Severity.ERROR, "cannot_be_loaded", what, [name], advice))
     _report_missing(dataset)
     return dataset
@@ -60,10 +60,11 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
     """Read a COCO json or a json file of tools/prepare_covidx_ct.py.
 
     Args:
-        images: image folder; by default the one that the file names, or the one beside it.
+        images: image folder; by default the folder named in the file, or ``images`` next to
+            ``annotations``, or the folder of the file.
 
     Raises:
-        DatasetError: the file is neither.
+        DatasetError: the file is damaged or in neither format.
     """
     content = read_json(path, dict, DatasetError)
     if "image_root" in content and "classes" in content:
@@ -73,15 +74,15 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
         dataset = _read_coco(group, content, images or _images_beside(path), path.name)
     else:
         raise DatasetError(
-            f"{path}: neither COCO json (images, annotations, categories) nor a file of "
-            "tools/prepare_covidx_ct.py."
+            f"{path}: neither COCO json (images, annotations, categories) nor written by "
+            "tools/prepare_covidx_ct.py. Choose another file."
         )
     _report_missing(dataset)
     return dataset
 
 
 def _images_beside(path: Path) -> Path:
-    """``../images``, as the preparation tools write it, or the folder of the file."""
+    """Find the image folder: ``../images``, which the preparation tools write, or the file's."""
     beside = path.parent.parent / "images"
     return beside if path.parent.name == "annotations" and beside.is_dir() else path.parent
 
@@ -93,7 +94,7 @@ def _read_coco(
     name: str,
     source: str | None = None,
 ) -> AuditInput:
-    """Read the images of a COCO json; ``masks/annotations.py`` checks its content.
+    """Read the image list of a COCO json; ``masks/annotations.py`` checks the annotations.
 
     Args:
         images: folder that the file names are relative to.
@@ -110,7 +111,7 @@ def _read_coco(
 
 
 def list_of(content: dict[str, Any], key: str) -> list[Any]:
-    """A list in a json object; empty if the value is not a list."""
+    """Get a list from a json object; empty if the value is missing or not a list."""
     items = content.get(key)
     return items if isinstance(items, list) else []
 
@@ -153,15 +154,16 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _report_missing(dataset: AuditInput) -> None:
-    """Report files that do not exist, and slices without a patient; drop the missing files."""
+    """Report missing image files and slices without a patient; slices lose missing files."""
     missing = {s.key for s in dataset.slices if s.image and not s.image.is_file()}
     if missing:
-        what = f"{dataset.name}: {count(len(missing), 'image')} of {len(dataset.slices):,} missing."
+        total = len(dataset.slices)
+        what = f"{dataset.name}: {part(len(missing), total, 'images', 'is missing')}."
         places = [str(s.image) for s in dataset.slices if s.key in missing]
         advice = "Complete the folder, or prepare the dataset again."
         dataset.findings.append(Finding(Severity.ERROR, "missing_files", what, places, advice))
         dataset.slices = [replace(s, image=None) if s.key in missing else s for s in dataset.slices]
     unnamed = sum(s.patient is None for s in dataset.slices)
     if unnamed:
-        why = f"{count(unnamed, 'record')} of {len(dataset.slices):,} without a patient"
+        why = part(unnamed, len(dataset.slices), "records", "has no patient")
         dataset.not_checked.append(NotChecked(f"patients of {dataset.name}", why))

@@ -1,4 +1,4 @@
-"""Lists of slices as inputs: COVIDx-CT's, the paper's training sample, and lesion splits."""
+"""Reads lists of slices: COVIDx-CT lists, the paper's training sample, and lesion splits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ct_lesion.data.datasets.covidx_lists import (
+    DUPLICATE_LINES,
     IMAGE_CLASSES,
     PREFIXES,
     CTSlice,
@@ -15,11 +16,11 @@ from ct_lesion.data.datasets.covidx_lists import (
     read_list,
 )
 from ct_lesion.data.datasets.splits import read_split_list
-from ct_lesion.data.prepare.covidx_images import index_images
+from ct_lesion.data.prepare.covidx_images import TWO_FILES, index_images
 from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import check_regular
 
-from ..findings import Finding, NotChecked, Severity, count
+from ..findings import Finding, NotChecked, Severity, part
 from .slices import CLASS_SOURCE, LESION_SOURCE, AuditInput, AuditSlice
 
 _SAMPLE_NAME = re.compile(rf"(?:[012]|{'|'.join(PREFIXES)})_[^_\s]+_[^_\s]+_[^_\s]+")
@@ -31,7 +32,7 @@ def read_slice_list(
 ) -> AuditInput:
     """Read a list of slices, with or without their images.
 
-    The first line decides the format: a COVIDx-CT list (six fields), a training sample
+    The first line shows the format: a COVIDx-CT list (six fields), a training sample
     (``0_1728_1013_0023.png``) or a lesion split (``<patient>_<slice>.jpg``).
 
     Raises:
@@ -53,11 +54,13 @@ def _first_line(path: Path) -> str:
         check_regular(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not a readable list of slices ({reason(error)}).") from None
+        raise DatasetError(
+            f"{path}: cannot be read as a list of slices ({reason(error)}). Give a text file."
+        ) from None
     for line in lines:
         if line.strip() and not line.startswith("#"):
             return line
-    raise DatasetError(f"{path}: no slices in this list.")
+    raise DatasetError(f"{path}: the list contains no slices. Give a list with one slice a line.")
 
 
 def _read_covidx(
@@ -74,12 +77,12 @@ def _read_covidx(
         name = found.get(ct_slice.image_id)
         image = images / name if images and name else None
         dataset.slices.append(class_slice(ct_slice, image, ids_per_class))
-    dataset.findings = list_findings(problems)
+    dataset.findings = list_findings(dataset.name, problems)
     return dataset
 
 
 def class_slice(ct_slice: CTSlice, image: Path | None, ids_per_class: bool = False) -> AuditSlice:
-    """A slice of CNCB's classes."""
+    """Make the slice of an entry of a COVIDx-CT list or a class folder."""
     return AuditSlice(
         key=ct_slice.image_id,
         image=image,
@@ -90,18 +93,23 @@ def class_slice(ct_slice: CTSlice, image: Path | None, ids_per_class: bool = Fal
     )
 
 
-def list_findings(problems: Problems) -> list[Finding]:
-    """Findings for the problems of a list or of class folders, e.g. faulty lines."""
+def list_findings(name: str, problems: Problems) -> list[Finding]:
+    """Make findings from the problems of a list or class folder, e.g. faulty lines.
+
+    Args:
+        name: of the input.
+        problems: found while reading it.
+    """
     findings = []
     for problem, items in problems.by_kind().items():
-        what = f"{problem}: {len(items):,}."
-        if "duplicate" in problem or "two files" in problem:
+        what = f"{name}: {problem}: {len(items):,}."
+        if problem in (DUPLICATE_LINES, TWO_FILES):
             finding = Finding(
                 Severity.WARNING,
                 "listed_twice",
                 what,
                 items,
-                "Keep one of each and remove the rest.",
+                "Keep one entry or file for each slice.",
             )
         else:
             finding = Finding(
@@ -109,7 +117,7 @@ def list_findings(problems: Problems) -> list[Finding]:
                 "faulty_list",
                 what,
                 items,
-                "Correct these lines; they were left out here.",
+                "Correct these entries; they were skipped.",
             )
         findings.append(finding)
     return findings
@@ -134,14 +142,12 @@ def _find_image(root: Path, patient: str, name: str) -> Path | None:
 
 def _report_missing_images(dataset: AuditInput, images: Path | None) -> None:
     if images is None:
-        why = "only a list was given; give LIST:IMAGES to check its images"
+        why = "only a list was given; LIST:IMAGES checks its images too"
         dataset.not_checked.append(NotChecked(f"images of {dataset.name}", why))
         return
     missing = [s.key for s in dataset.slices if not s.has_image]
     if missing:
-        what = (
-            f"{dataset.name}: {count(len(missing), 'listed slice')} of {len(dataset.slices):,} "
-            f"missing below {images}."
-        )
-        advice = "Complete the folder, or take the slices off the list."
+        total = len(dataset.slices)
+        what = f"{dataset.name}: {part(len(missing), total, 'slices', 'has no image')} in {images}."
+        advice = "Complete the folder, or remove the slices from the list."
         dataset.findings.append(Finding(Severity.ERROR, "missing_files", what, missing, advice))

@@ -1,4 +1,4 @@
-"""The audited slices, the inputs that hold them, and groups of inputs."""
+"""The data structures of the audit: slices, inputs and groups of inputs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ CLASS_SOURCE = "CNCB classes (COVIDx-CT)"
 
 @dataclass(frozen=True)
 class AuditSlice:
-    """A slice as an input describes it.
+    """A slice as its input describes it; ``None`` where the input has no information.
 
     Attributes:
         key: identifies the slice within its source, e.g. ``12/34`` or ``NCP_96_1328_0032``.
         image: picture file; ``None`` if the slice is only listed or part of a volume.
-        pixels: reads an 8-bit image, ``(H, W)`` uint8, of a slice of a volume or DICOM series.
-        patient: patient id within the source; ``None`` if unknown.
+        pixels: for slices of volumes and DICOM series: returns the image, ``(H, W)`` uint8, or
+            raises a DatasetError.
+        patient: patient id within the source.
         scan: scan id within the patient.
-        label: class name, if the input has classes.
-        origin: hospital or scanner, if the input names it.
+        label: class name.
+        origin: hospital or scanner; empty if unknown.
         size: recorded width and height in pixels.
-        labels: reads and checks the label mask, ``(H, W)`` uint8 of CNCB's values.
-        body_box: x0, y0, x1, y1 in pixels.
+        labels: returns the label mask, ``(H, W)`` uint8, 0..3 as in CNCB's archive, or raises a
+            DatasetError.
+        body_box: x0, y0, x1, y1 of the body in pixels.
     """
 
     key: str
@@ -54,14 +56,14 @@ class AuditInput:
     """One input of the command line.
 
     Attributes:
-        group: group of the input; groups must have nothing in common.
-        name: for messages; unique among the inputs.
-        kind: in words, e.g. "COCO json".
-        source: inputs of the same source use the same patient ids.
+        group: name of its group; two groups must have nothing in common.
+        name: name for messages, unique among the inputs.
+        kind: type of input in words, e.g. "COCO json".
+        source: where the patient ids come from; inputs of the same source share them.
         slices: all slices.
-        coco: content of a COCO json.
+        coco: content of a COCO json; ``None`` for other inputs.
         findings: problems found while reading.
-        not_checked: checks that reading already rules out.
+        not_checked: checks that this input does not allow.
     """
 
     group: str
@@ -74,7 +76,7 @@ class AuditInput:
     not_checked: list[NotChecked] = field(default_factory=list)
 
     def describe(self) -> dict[str, Any]:
-        """Names and counts as plain values."""
+        """The row of the inputs table: names and counts as plain values."""
         named = [s for s in self.slices if s.patient is not None]
         return {
             "group": self.group,
@@ -89,7 +91,7 @@ class AuditInput:
 
 
 def groups_of(inputs: Iterable[AuditInput]) -> dict[str, list[AuditInput]]:
-    """The inputs of each group, in order."""
+    """Collect the inputs of each group, in the order of the inputs."""
     groups: dict[str, list[AuditInput]] = {}
     for dataset in inputs:
         groups.setdefault(dataset.group, []).append(dataset)
@@ -97,10 +99,10 @@ def groups_of(inputs: Iterable[AuditInput]) -> dict[str, list[AuditInput]]:
 
 
 def all_slices(inputs: Iterable[AuditInput]) -> Iterator[tuple[AuditInput, AuditSlice]]:
-    """Every slice, with its input."""
+    """Iterate over all slices, each with its input."""
     return ((dataset, ct_slice) for dataset in inputs for ct_slice in dataset.slices)
 
 
 def person(dataset: AuditInput, ct_slice: AuditSlice) -> tuple[str, str] | None:
-    """Source and id of a slice's patient; ``None`` if the patient is unknown."""
+    """Identify a slice's patient by source and id; ``None`` if the patient is unknown."""
     return None if ct_slice.patient is None else (dataset.source, ct_slice.patient)

@@ -1,4 +1,4 @@
-"""Findings about the annotations of a COCO json."""
+"""Makes findings from the faults of a COCO json."""
 
 from __future__ import annotations
 
@@ -8,92 +8,90 @@ from dataclasses import dataclass
 
 from ct_lesion.data.datasets.coco_checks import WARNINGS, CocoChecker
 
-from ..findings import Finding, Severity, count
+from ..findings import Finding, Severity, part
 from ..inputs.json_files import list_of
 from ..inputs.slices import AuditInput
 
-_PLURALS = {"image": "images", "category": "categories", "annotation": "annotations"}
-_OTHER_SIZE = "Is the annotation of another image, or was the image resized?"
+_OTHER_SIZE = "Check whether the annotation belongs to another image, or the image was resized."
+_ENCODE_AGAIN = "Encode the masks again; the counts must add up to height x width."
+_NOT_USED = "Remove them: training skips them, and evaluation counts them as missed lesions."
+_LISTS = ("images", "categories", "annotations")
 KINDS = {
-    "missing_list": ("list", "missing", "A COCO json has images, categories and annotations."),
+    "missing_list": (
+        "required lists",
+        "is missing",
+        "Add the lists: a COCO json has images, categories and annotations.",
+    ),
     "faulty_image": (
-        "image",
-        "without a valid id or file_name",
+        "images",
+        "has no valid id or file_name",
         "Correct the json file; annotations could not all be checked.",
     ),
-    "repeated_image_id": ("image", "with a repeated id", "Give each image its own id."),
+    "repeated_image_id": ("images", "has the id of another image", "Give each image its own id."),
     "no_size": (
-        "image",
-        "without a valid width and height",
+        "images",
+        "has no valid width and height",
         "Correct the json file; annotations could not all be checked.",
     ),
     "no_lung_field": (
-        "image",
-        "whose lung_segmentation is null",
-        "Leave lung_segmentation out where the lung field is unknown.",
+        "images",
+        "has a lung_segmentation of null",
+        "Remove lung_segmentation from images whose lung field is unknown.",
     ),
-    "bad_lung_field": (
-        "image",
-        "with an invalid lung_segmentation",
-        "Encode it again from the label mask; counts must add up to height x width.",
+    "bad_lung_field": ("images", "has an invalid lung_segmentation", _ENCODE_AGAIN),
+    "faulty_category": ("categories", "has no valid id or name", "Correct the json file."),
+    "repeated_category_id": (
+        "categories",
+        "has the id of another category",
+        "Give each category its own id.",
     ),
-    "faulty_category": ("category", "without a valid id or name", "Correct the json file."),
-    "repeated_category_id": ("category", "with a repeated id", "Give each category its own id."),
     "faulty_annotation": (
-        "annotation",
-        "not a JSON object, or with an invalid id, iscrowd, ignore or area",
-        "Correct or remove them.",
+        "annotations",
+        "is not a JSON object, or has an invalid id, iscrowd, ignore or area",
+        "Correct or remove the annotations.",
     ),
-    "annotation_of_no_image": ("annotation", "of an unlisted image", "Remove them."),
+    "annotation_of_no_image": (
+        "annotations",
+        "has an image_id that is not listed",
+        "Add the images, or remove the annotations.",
+    ),
     "unknown_category": (
-        "annotation",
-        "of an unlisted category",
-        "Detectron2 maps them to no class or stops: correct category_id or categories.",
+        "annotations",
+        "has a category_id that is not listed",
+        "Correct category_id, or add the category: Detectron2 needs one for each annotation.",
     ),
     "repeated_annotation_id": (
-        "annotation",
-        "with a repeated id",
+        "annotations",
+        "has the id of another annotation",
         "Give each annotation its own id.",
     ),
-    "bad_mask": (
-        "annotation",
-        "with an invalid mask",
-        "Encode it again from the label mask; counts must add up to height x width.",
-    ),
+    "bad_mask": ("annotations", "has an invalid mask", _ENCODE_AGAIN),
     "no_mask": (
-        "annotation",
-        "without a mask",
-        "Lesions are learnt and evaluated by their masks: add the segmentation, or remove them.",
+        "annotations",
+        "has no mask",
+        "Add a segmentation, or remove the annotations: training and evaluation need masks.",
     ),
-    "empty_mask": (
-        "annotation",
-        "with a mask of no pixels",
-        "Remove them: training skips them, and in evaluation they count as missed.",
-    ),
+    "empty_mask": ("annotations", "has an empty mask", _NOT_USED),
     "bad_box": (
-        "annotation",
-        "with an invalid bbox",
-        "A bbox is x, y, width and height in pixels.",
+        "annotations",
+        "has an invalid bbox",
+        "Correct the boxes: a bbox is x, y, width and height in pixels.",
     ),
-    "flat_box": (
-        "annotation",
-        "with a bbox of no width or height",
-        "Remove them: training skips them, and in evaluation they count as missed.",
-    ),
-    "box_outside_image": ("annotation", "with a bbox that exceeds the image", _OTHER_SIZE),
-    "mask_outside_image": ("annotation", "with a polygon that exceeds the image", _OTHER_SIZE),
+    "flat_box": ("annotations", "has a bbox of width or height 0", _NOT_USED),
+    "box_outside_image": ("annotations", "has a bbox that exceeds the image", _OTHER_SIZE),
+    "mask_outside_image": ("annotations", "has a polygon that exceeds the image", _OTHER_SIZE),
     "box_not_of_mask": (
-        "annotation",
-        "whose bbox differs from the mask's",
-        "Training uses the bbox as it is.",
+        "annotations",
+        "has a bbox that does not fit its mask",
+        "Correct the boxes: training uses them as they are.",
     ),
     "area_not_of_mask": (
-        "annotation",
-        "whose area differs from the mask's",
-        "AP by size, and the choice of small lesions, use the recorded area.",
+        "annotations",
+        "has an area that differs from its mask's",
+        "Correct the areas: AP by lesion size uses them.",
     ),
 }
-"""What a fault of :class:`CocoChecker` is called: noun, description and advice, by code."""
+"""How each fault of :class:`CocoChecker` is reported, by code: plural noun, predicate, advice."""
 
 
 @dataclass
@@ -101,8 +99,9 @@ class CheckedAnnotations:
     """Findings about a COCO json, and its usable masks.
 
     Attributes:
+        findings: one for each kind of fault.
         lesions: run-length encoded masks of the annotations, by the image's file name.
-        lungs: run-length encoded lung fields, by the image's file name; lesions lie in them.
+        lungs: run-length encoded lung fields including lesions, by the image's file name.
     """
 
     findings: list[Finding]
@@ -110,15 +109,15 @@ class CheckedAnnotations:
     lungs: Mapping[str, dict]
 
 
-def check_annotations(one: AuditInput) -> CheckedAnnotations:
+def check_annotations(dataset: AuditInput) -> CheckedAnnotations:
     """Check every image, category and annotation of an input that is a COCO json."""
-    content = one.coco or {}
+    content = dataset.coco or {}
     checker = CocoChecker(content)
     places: dict[str, list[str]] = defaultdict(list)
     for fault in checker.faults():
         places[fault.code].append(f"{fault.where}: {fault.why}")
-    totals = {noun: len(list_of(content, plural)) for noun, plural in _PLURALS.items()}
-    findings = list(_as_findings(one.name, places, totals))
+    totals = {key: len(list_of(content, key)) for key in _LISTS} | {"required lists": len(_LISTS)}
+    findings = list(_as_findings(dataset.name, places, totals))
     return CheckedAnnotations(findings, checker.lesions, checker.lungs)
 
 
@@ -126,13 +125,7 @@ def _as_findings(
     name: str, places: Mapping[str, Sequence[str]], totals: Mapping[str, int]
 ) -> Iterator[Finding]:
     for code, where in places.items():
-        noun, what, advice = KINDS[code]
-        number = count(len(where), noun, _PLURALS.get(noun))
-        of_total = f" of {totals[noun]:,}" if noun in totals else ""
-        yield Finding(
-            Severity.WARNING if code in WARNINGS else Severity.ERROR,
-            code,
-            f"{name}: {number}{of_total} {what}.",
-            where,
-            advice,
-        )
+        things, what, advice = KINDS[code]
+        severity = Severity.WARNING if code in WARNINGS else Severity.ERROR
+        what = f"{name}: {part(len(where), totals[things], things, what)}."
+        yield Finding(severity, code, what, where, advice)

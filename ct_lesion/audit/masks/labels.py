@@ -1,4 +1,4 @@
-"""Checks of lesion masks against their images: readable, and lesions inside the lungs."""
+"""Checks lesion masks: they can be read, fit their images, and lesions lie in the lungs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ct_lesion.data.datasets.lesion_masks import GGO, LUNG
 from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import LARGEST_PICTURE, read_8_bit
 
-from ..findings import FaultKind, Finding, NotChecked, Severity, count, report_faults
+from ..findings import FaultKind, Finding, NotChecked, Severity, part, report_faults
 from ..inputs.slices import AuditInput, AuditSlice
 from ..thresholds import FEWEST_LESION_PIXELS, LESION_OUTSIDE, LUNG_NOT_DARKER
 from .annotations import CheckedAnnotations
@@ -26,10 +26,10 @@ Faults = dict[str, list[str]]
 
 @dataclass
 class MaskSummary:
-    """The masks of an input.
+    """Counts over the masks of an input.
 
     Attributes:
-        input: its name.
+        input: name of the input.
         slices: number of slices with a readable mask.
         lesion_free: number of these slices without a lesion.
         lesion_area: area of all lesions in pixels.
@@ -48,28 +48,28 @@ class MaskSummary:
 _KINDS = {
     "mask_does_not_fit": FaultKind(
         Severity.ERROR,
-        "with an unusable mask",
-        "A mask must have the size of its image, 8 bits and the values 0 to 3.",
+        "has an unusable mask",
+        "Correct the masks: a mask has the size of its image, 8 bits and the values 0 to 3.",
     ),
     "mask_is_empty": FaultKind(
         Severity.WARNING,
-        "with a mask without lung or lesion",
-        "Expected above and below the lungs only; otherwise the mask was lost.",
+        "has an empty mask, without lung or lesion",
+        "Check the slices: this is expected only above and below the lungs.",
     ),
     "mask_beside_lung": FaultKind(
         Severity.WARNING,
-        "with a lung field that is not darker than the tissue around it",
-        "Compare mask and image: the mask may be shifted, flipped, or of another slice.",
+        "has a lung field that is not darker than the tissue around it",
+        "Compare mask and image: the mask may be shifted, flipped or from another slice.",
     ),
     "lesion_outside_lung": FaultKind(
         Severity.WARNING,
-        "with lesions mostly beyond the lung field",
-        "Look at them: another organ, or a mask of another slice.",
+        "has lesions mostly outside the lung field",
+        "Check the masks: they may mark another organ, or be from another slice.",
     ),
     "lesion_apart_from_lung": FaultKind(
         Severity.WARNING,
-        "with a lesion that has no lung near it",
-        "Look at them: another organ, or a lobe of consolidation only.",
+        "has a lesion without lung near it",
+        "Check the masks: they may mark another organ, or a lobe that is all consolidation.",
     ),
 }
 
@@ -80,24 +80,26 @@ def check_masks(
     """Check the masks of an input, with a progress bar.
 
     Args:
+        dataset: input with label masks or COCO annotations.
         annotations: the checked annotations, if the input is a COCO json.
+
+    Returns:
+        The counts, the findings, and the checks that could not be made.
     """
     summary, faults = MaskSummary(dataset.name), defaultdict(list)
     for s in tqdm(dataset.slices, desc=f"masks of {dataset.name}", unit="slice", disable=None):
         masks = _masks_of(s, annotations, faults)
         if masks is not None:
             _check_slice(s, *masks, summary, faults)
-    findings = list(report_faults(_KINDS, faults, dataset.name, "slice", len(dataset.slices)))
+    findings = list(report_faults(_KINDS, faults, dataset.name, "slices", len(dataset.slices)))
     if summary.lesion_free:
-        what = (
-            f"{dataset.name}: {summary.lesion_free:,} of {count(summary.slices, 'slice')} without "
-            "a lesion."
-        )
+        share = part(summary.lesion_free, summary.slices, "slices with a mask", "has no lesion")
+        what = f"{dataset.name}: {share}."
         advice = "Training skips them unless DATALOADER.FILTER_EMPTY_ANNOTATIONS is False."
         findings.append(Finding(Severity.NOTE, "slices_without_lesion", what, advice=advice))
     not_checked = []
     if summary.lesion_area and not summary.fitted:
-        why = "there is no lung field: label 1 of the masks, or lung_segmentation in the json"
+        why = "there is no lung field: neither label 1 in the masks nor lung_segmentation"
         not_checked.append(NotChecked(f"lesions of {dataset.name} against the lung field", why))
     return summary, findings, not_checked
 
@@ -105,7 +107,10 @@ def check_masks(
 def _masks_of(
     s: AuditSlice, annotations: CheckedAnnotations | None, faults: Faults
 ) -> tuple[np.ndarray | None, np.ndarray] | None:
-    """Lung without lesions, ``None`` if unknown, and lesions; each ``(H, W)`` bool."""
+    """Read the lung without lesions and the lesions of a slice, ``(H, W)`` bool each.
+
+    The lung is ``None`` if it is unknown, the result is ``None`` if there is no usable mask.
+    """
     if s.labels is not None:
         try:
             labels = s.labels()
@@ -115,7 +120,7 @@ def _masks_of(
         if not labels.any():
             faults["mask_is_empty"].append(s.key)
         return labels == LUNG, labels >= GGO
-    # the check of the annotations reports impossible sizes
+    # the annotation checks report impossible sizes
     if annotations is None or s.size is None or not 0 < s.size[0] * s.size[1] <= LARGEST_PICTURE:
         return None
     rles = annotations.lesions.get(s.key, [])
@@ -148,12 +153,12 @@ def _check_slice(
     if image is not None and image.shape == lung.shape:
         darkness = lung_darkness(image, lung, lesions)
         if darkness is not None and darkness < LUNG_NOT_DARKER:
-            place = f"{s.key}: darker with a probability of {darkness:.2f}"
+            place = f"{s.key}: darker with probability {darkness:.2f}"
             faults["mask_beside_lung"].append(place)
 
 
 def _read_grey(path: Path) -> np.ndarray | None:
-    """``(H, W)`` uint8; ``None`` if the image is unusable, which the image checks report."""
+    """Read an image as ``(H, W)`` uint8; ``None`` if unusable, which the image checks report."""
     try:
         return np.asarray(read_8_bit(path).convert("L"))
     except DatasetError:

@@ -1,8 +1,9 @@
-"""Tests whether lesions lie in the lungs, and whether the lung mask lies on dark pixels.
+"""Tests whether lesions lie in the lungs, and whether the lung field is dark in the image.
 
-In CNCB's masks lesion labels replace the lung label, so the remaining lung locates the lungs only
-roughly: consolidation of a whole lobe leaves no lung there. A lesion therefore counts as outside
-only far beyond the remaining lung (see :mod:`ct_lesion.audit.thresholds`). Shapes: H x W pixels.
+In CNCB's masks lesion labels replace the lung label, so the remaining lung shows only roughly where
+the lungs are: consolidation of a whole lobe leaves no lung there. Therefore a lesion counts as
+outside only if it is far from the remaining lung (see :mod:`ct_lesion.audit.thresholds`). Shapes:
+H x W pixels.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 
 from ..thresholds import FEWEST_LESION_PIXELS, LUNG_TOLERANCE
 
-_LEAST_LUNG = 0.002  # share of the image; less does not locate the lungs
-_GAP = 2  # pixels around the lung that are skipped
-_RING = 0.03  # width of the ring of tissue compared with the lung, share of the longer side
+_LEAST_LUNG = 0.002  # share of the image; with less lung, nothing can be compared
+_GAP = 2  # width in pixels of the skipped margin around the lung
+_RING = 0.03  # width of the ring of tissue around it, as a share of the longer side
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class LungFit:
     """Position of a slice's lesions relative to its lung field.
 
     Attributes:
-        lesion_area: in pixels.
-        outside_area: beyond the convex hull of the lung field and the tolerance, in pixels.
-        apart: areas in pixels of the lesions without lung within the tolerance, largest first.
+        lesion_area: area of all lesions in pixels.
+        outside_area: lesion area in pixels outside the convex hull of the lung field, dilated by
+            LUNG_TOLERANCE.
+        apart: areas in pixels of the lesions without lung within LUNG_TOLERANCE, largest first.
     """
 
     lesion_area: int
@@ -35,19 +37,19 @@ class LungFit:
 
     @property
     def outside_share(self) -> float:
-        """Share of the lesion area that lies outside; 0 without lesions."""
+        """Share of the lesion area that is outside, 0..1; 0 without lesions."""
         return self.outside_area / self.lesion_area if self.lesion_area else 0.0
 
 
 def fit_to_lung(lung: np.ndarray, lesions: np.ndarray) -> LungFit | None:
-    """Compare lesions with the remaining lung.
+    """Compare the position of lesions with the remaining lung.
 
     Args:
         lung: ``(H, W)`` bool, without lesions.
         lesions: ``(H, W)`` bool.
 
     Returns:
-        ``None`` if there is too little lung to compare with.
+        The fit; ``None`` if there is too little lung.
     """
     if lung.sum() < _LEAST_LUNG * lung.size:
         return None
@@ -70,10 +72,10 @@ def fit_to_lung(lung: np.ndarray, lesions: np.ndarray) -> LungFit | None:
 
 
 def lung_darkness(image: np.ndarray, lung: np.ndarray, lesions: np.ndarray) -> float | None:
-    """Probability that a lung pixel is darker than one of the tissue around it; ties count half.
+    """Compute the probability that a lung pixel is darker than a pixel of the tissue around it.
 
-    Near 1 if the mask fits its image, with any window; near 0.5 or below if the mask is shifted,
-    flipped, or belongs to another slice.
+    It is near 1 if the mask fits its image, with any window; near 0.5 or below if the mask is
+    shifted, flipped or from another slice. Ties count half.
 
     Args:
         image: ``(H, W)`` uint8.
@@ -81,18 +83,18 @@ def lung_darkness(image: np.ndarray, lung: np.ndarray, lesions: np.ndarray) -> f
         lesions: ``(H, W)`` bool; lesions count neither as lung nor as tissue.
 
     Returns:
-        ``None`` if there is too little lung, or no tissue around it.
+        0..1; ``None`` if there is too little lung, or no tissue around it.
     """
     if lung.sum() < _LEAST_LUNG * lung.size:
         return None
     inside = (lung | lesions).astype(np.uint8)
     width = max(2, round(_RING * max(lung.shape)))
     ring = cv2.dilate(inside, _disk(_GAP + width)) > cv2.dilate(inside, _disk(_GAP))
-    own, around = (np.bincount(image[mask], minlength=256) for mask in (lung, ring))
-    if not around.any():
+    inner, outer = (np.bincount(image[mask], minlength=256) for mask in (lung, ring))
+    if not outer.any():
         return None
-    brighter = around.sum() - np.cumsum(around)
-    return float((own * (brighter + around / 2)).sum() / (own.sum() * around.sum()))
+    brighter = outer.sum() - np.cumsum(outer)
+    return float((inner * (brighter + outer / 2)).sum() / (inner.sum() * outer.sum()))
 
 
 def _disk(radius: int) -> np.ndarray:

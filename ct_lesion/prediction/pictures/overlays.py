@@ -1,4 +1,4 @@
-"""Pictures of slices with the outlines and scores of their lesions."""
+"""Pictures of slices with the outlines and scores of their detections."""
 
 from collections.abc import Sequence
 
@@ -9,37 +9,37 @@ from PIL import Image, ImageColor, ImageDraw
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import LineStyle, lesion_colour, style_of
 
-from ..slices import Lesion
+from ..slices import Detection
 from .text import font, wrapped
 
 SMALLEST = 512
-"""Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
+"""Pixels; smaller slices are enlarged by a whole factor, because text would hide the lesions."""
 TEXT_SIZE = 12
 MARGIN = 5
 SAMPLE = 24  # length of the line samples in the legend
 SHADOW = 0.5  # darkening beneath a line, 0..1
-SHIFT = 4  # binary places of OpenCV's fixed-point coordinates
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 FINER = 4
-"""Masks are upsampled by this factor, so that the outlines follow the pixel edges."""
+"""Upsampling factor of masks, so that outlines follow the pixel edges."""
 TOLERANCE_PX = 0.3
-"""Largest shift by polygon simplification; with the error of the finer grid, below half a pixel."""
+"""Error of the polygon simplification; together with the finer grid's, below half a pixel."""
 
 
 def draw_overlay(
     grey: np.ndarray,
-    lesions: Sequence[Lesion],
+    detections: Sequence[Detection],
     numbers: Sequence[int],
     caption: str,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draw the outlines, numbers and scores of the lesions on a slice, with a caption and a legend.
+    """Draw the outlines, lesion numbers and scores of a slice's detections, a caption and a legend.
 
-    The colour is that of the lesion's number, the dashes are those of its class, as on the page.
+    As on the page, the lesion's number determines the colour, and the class the dashes.
 
     Args:
         grey: (H, W) uint8.
-        lesions: of this slice.
-        numbers: of the lesions in the scan; 0 for a detection that others hide.
+        detections: of this slice.
+        numbers: the lesion of each detection; 0 for a detection hidden by others.
         caption: text below the slice; the disclaimer is added.
         class_names: the lesion classes of the model.
 
@@ -49,27 +49,27 @@ def draw_overlay(
     factor = max(1, round(SMALLEST / max(grey.shape)))
     size = (grey.shape[1] * factor, grey.shape[0] * factor)
     canvas = cv2.cvtColor(cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB)
-    picture = draw_outlines(canvas, lesions, numbers, factor)
-    shown = sorted({lesion.class_index for lesion in lesions})
+    picture = draw_outlines(canvas, detections, numbers, factor)
+    shown = sorted({detection.class_index for detection in detections})
     legend = {class_names[index]: style_of(index) for index in shown}
     return np.asarray(_with_caption(picture, caption, legend))
 
 
 def draw_outlines(
-    canvas: np.ndarray, lesions: Sequence[Lesion], numbers: Sequence[int], scale: float
+    canvas: np.ndarray, detections: Sequence[Detection], numbers: Sequence[int], scale: float
 ) -> Image.Image:
-    """Draw the outlines, numbers and scores of lesions.
+    """Draw the outlines, lesion numbers and scores of detections.
 
     Args:
         canvas: (H', W', 3) uint8, RGB; changed in place.
-        lesions, numbers: as in :func:`draw_overlay`.
-        scale: from the pixels of the masks to those of the canvas.
+        detections, numbers: as in :func:`draw_overlay`.
+        scale: canvas pixels per mask pixel.
     """
     styles = [
-        LineStyle(lesion_colour(number), style_of(lesion.class_index).dashes)
-        for lesion, number in zip(lesions, numbers, strict=True)
+        LineStyle(lesion_colour(number), style_of(detection.class_index).dashes)
+        for detection, number in zip(detections, numbers, strict=True)
     ]
-    outlines = [[ring * scale for ring in find_contours(lesion.mask)] for lesion in lesions]
+    outlines = [[ring * scale for ring in find_contours(d.mask)] for d in detections]
     closed = [[np.concatenate([ring, ring[:1]]) for ring in rings] for rings in outlines]
     _darken_along(canvas, [line for lines in closed for line in lines])
     for lines, style in zip(closed, styles, strict=True):
@@ -77,15 +77,15 @@ def draw_outlines(
             _draw_line(canvas, line, style)
     picture = Image.fromarray(canvas)
     taken: list[tuple[float, float, float, float]] = []
-    for lesion, number, rings, style in zip(lesions, numbers, outlines, styles, strict=True):
+    for detection, number, rings, style in zip(detections, numbers, outlines, styles, strict=True):
         if rings:
-            text = f"{number}: {lesion.score:.2f}" if number else f"{lesion.score:.2f}"
+            text = f"{number}: {detection.score:.2f}" if number else f"{detection.score:.2f}"
             _draw_score(picture, np.concatenate(rings), text, style, taken)
     return picture
 
 
 def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
-    """Darken the canvas under the lines, in place, so that they stand out on bright tissue."""
+    """Darken the canvas under the lines, in place, so that they are visible on bright tissue."""
     shadow = np.zeros(canvas.shape[:2], np.uint8)
     for line in lines:
         cv2.polylines(shadow, [_fixed_point(line)], False, 255, 3, cv2.LINE_AA, SHIFT)
@@ -100,13 +100,13 @@ def _draw_line(canvas: np.ndarray, line: np.ndarray, style: LineStyle) -> None:
 
 
 def _fixed_point(line: np.ndarray) -> np.ndarray:
-    # Our pixel edges are at whole numbers, OpenCV's pixel centres are. The shift by half a pixel is
-    # accepted: a line along pixel centres is crisp, a line between them two pixels of half colour.
+    # Whole coordinates are pixel edges here and pixel centres in OpenCV. The shift by half a pixel
+    # is intended: a line along pixel centres is crisp, along edges it is two pixels wide and pale.
     return np.round(line * 2**SHIFT).astype(np.int32)
 
 
 def _dashed(line: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
-    """The dashes of a line, each (N, 2) like the line."""
+    """The dashes of a line, (N, 2) each; ``dashes`` are alternating lengths of dashes and gaps."""
     if not dashes:
         return [line]
     along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
@@ -127,7 +127,7 @@ def _draw_score(
     style: LineStyle,
     taken: list[tuple[float, float, float, float]],
 ) -> None:
-    """Write a score beside its lesion, clear of other scores if possible; extends ``taken``."""
+    """Write a score beside its outline, clear of other scores if possible; extends ``taken``."""
     draw = ImageDraw.Draw(picture)
     width, height = draw.textlength(text, font(TEXT_SIZE)) + 4, TEXT_SIZE + 3
     (x0, y0), (x1, y1) = outline.min(0), outline.max(0)
@@ -174,7 +174,7 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
         samples.append(((x, y), name))
         x -= SAMPLE + MARGIN
         middle = y + TEXT_SIZE / 2 + 2
-        sample = LineStyle("#ffffff", style.dashes)  # colours are of lesions
+        sample = LineStyle("#ffffff", style.dashes)  # white, because colours mean lesions
         _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), sample)
     whole = Image.fromarray(canvas)
     for place, name in samples:
@@ -185,15 +185,15 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
 def find_contours(mask: np.ndarray) -> list[np.ndarray]:
     """Closed, simplified outlines of a mask and of its holes.
 
-    Pixel ``i`` covers the coordinates ``i`` to ``i + 1``. The outlines run half-way between the
-    pixels inside and outside, and filled by the even-odd rule they give the mask. (OpenCV's run
-    through the centres of the outermost pixels, which cuts off half a pixel all around.)
+    Pixel ``i`` covers the coordinates ``i`` to ``i + 1``. The outlines follow the edges between
+    inner and outer pixels; filled by the even-odd rule they give the mask. (OpenCV's outlines pass
+    through the centres of the outermost pixels and lose half a pixel on each side.)
 
     Args:
         mask: (H, W) bool.
 
     Returns:
-        An (N, 2) float array of x, y corners for each outline; no outlines for an empty mask.
+        (N, 2) float x, y corners for each outline; an empty list for an empty mask.
     """
     pixels = np.asarray(mask, np.uint8)
     x, y, width, height = cv2.boundingRect(pixels)
@@ -206,10 +206,10 @@ def find_contours(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _upsample(pixels: np.ndarray) -> np.ndarray:
-    """The mask, 0 or 1, interpolated at the positions ``k / FINER``, which include pixel edges."""
+    """The mask, 0 or 1, sampled at the positions ``k / FINER``, which include the pixel edges."""
     height, width = pixels.shape
     to_pixel_indices = np.array([[1 / FINER, 0, -0.5], [0, 1 / FINER, -0.5]])
     size = (width * FINER + 1, height * FINER + 1)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fine = cv2.warpAffine(pixels * np.uint8(254), to_pixel_indices, size, flags=flags)
-    return (fine >= 127).astype(np.uint8)  # half of 254; points on an edge are inside
+    return (fine >= 127).astype(np.uint8)  # half of 254: positions on an edge are inside

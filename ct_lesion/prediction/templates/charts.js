@@ -1,6 +1,6 @@
 // The curve of lesion area along the scan, and the bars of class probabilities.
 
-/** Lesion area along the scan, one step per slice; a click or drag jumps to the slice. */
+/** Lesion area along the scan, one step per slice; a click or drag goes to the slice. */
 class AreaCurve {
   constructor(slices, summary, jump) {
     this.count = slices.length;
@@ -55,7 +55,7 @@ function end(slices, slice) {
   return `slice ${slice + 1}` + (z === null ? "" : ` (z ${number(z)} mm)`);
 }
 
-/** Class probabilities of the current slice, above those of the scan. */
+/** Bars of the class probabilities of the current slice, and of the scan below each. */
 class ProbabilityBars {
   constructor(summary) {
     this.slice = new Map();

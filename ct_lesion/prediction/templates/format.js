@@ -1,10 +1,10 @@
-// Elements and numbers. Text is inserted as text nodes only, because names come from users' files.
+// Elements and numbers. Text is inserted only as text nodes, because names come from users' files.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const NOTHING = "–";
 
-/** Create an element. Attributes "on..." are listeners; attributes that are null or false are omitted. */
+/** Create an element; "on..." attributes are listeners, null and false attributes are omitted. */
 function element(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
@@ -26,11 +26,11 @@ function button(text, attributes = {}) {
   return element("button", { type: "button", ...attributes }, text);
 }
 
-/** A number with the given decimals; a dash for null. */
+/** A number with the given decimals, never −0; a dash for null. */
 function number(value, decimals = 0) {
   if (value === null || value === undefined) return NOTHING;
   const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
-  return value.toLocaleString("en", options).replace(/^-/, "−");
+  return value.toLocaleString("en", options).replace(/^-(?=0(\.0+)?$)/, "").replace(/^-/, "−");
 }
 
 function probability(value) {
@@ -45,7 +45,7 @@ function percent(value) {
   return value === null ? NOTHING : number(100 * value, 1) + " %";
 }
 
-/** Lesion area of a slice or lesion, in mm² if the spacing is known. */
+/** The area of a slice's lesions or of a detection, in mm² if the spacing is known. */
 function area({ area_mm2, area_px }) {
   return area_mm2 === null ? `${number(area_px)} px` : `${number(area_mm2)} mm²`;
 }
@@ -54,23 +54,23 @@ function plural(count, word) {
   return `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/** The probability of the predicted class of a scan. */
+/** The probability of a scan's predicted class; null without one. */
 function certainty(summary) {
   if (summary.class === null || summary.probabilities === null) return null;
   return Object.hasOwn(summary.probabilities, summary.class)
     ? summary.probabilities[summary.class] : null;
 }
 
-/** Date and model in a line; the footer has all facts. */
+/** One line with the date and the model; the footer has all facts. */
 function madeBy() {
   const [model] = Object.entries(page.model);
-  const data = page.model["segmentation trained on"];
+  const data = page.model["Segmentation training data"];
   return element("p", { class: "soft made" },
     `Predicted ${page.generated}` + (model ? ` · ${model[0]}: ${model[1]}` : "")
       + (data ? `, trained on ${data}` : ""));
 }
 
-/** Whether a picture was written; scans of earlier versions have none. */
+/** Whether a scan has a picture; earlier versions of ct_lesion wrote none. */
 function hasPicture(summary, name) {
   return (summary.pictures ?? []).includes(name);
 }
@@ -80,7 +80,7 @@ function pathOf(scan, name) {
   return `${encodeURIComponent(scan)}/${name}`;
 }
 
-/** The hash of the viewer of a scan; the slice counts from 0. */
+/** The hash of a scan's viewer; slices count from 0. */
 function scanHash(scan, slice = null, windowName = null) {
   let hash = `#scan=${encodeURIComponent(scan)}`;
   if (slice !== null) hash += `&slice=${slice + 1}`;

@@ -1,19 +1,20 @@
-// The table of a scan's lesions: a click goes to a lesion's largest slice and marks it.
+// The table of a scan's lesions; a click on a row goes to the lesion's largest slice and marks it.
 
 const LESION_COLUMNS = [
   { name: "No.", value: (le) => le.number },
-  { name: "Class", value: (le) => le.class, text: true },
-  { name: "ml", title: "Volume", value: (le) => le.volume_ml, show: (le) => millilitres(le.volume_ml) },
+  { name: "Class", value: (le) => le.class, text: "class" },
+  { name: "Vol. ml", title: "Volume in ml", value: (le) => le.volume_ml,
+    show: (le) => millilitres(le.volume_ml) },
   { name: "Pixels", title: "Pixels of all slices", value: (le) => le.pixels,
     show: (le) => number(le.pixels), only: (summary) => summary.lesion_volume_ml === null },
-  { name: "mm", title: "Longest axial diameter and its perpendicular", value: (le) => le.diameter_mm,
+  { name: "Size mm", title: "Longest axial diameter and its perpendicular", value: (le) => le.diameter_mm,
     show: (le) => `${number(le.diameter_mm)} × ${number(le.perpendicular_mm)}` },
   { name: "Slices", title: "First and last slice", value: (le) => le.first_slice, show: slicesOf },
-  { name: "HU", title: "Mean HU", value: (le) => le.mean_hu, show: (le) => number(le.mean_hu) },
-  { name: "Dense", title: "Share above −300 HU, like a consolidation", value: (le) => le.dense_share,
-    show: (le) => percent(le.dense_share) },
-  { name: "Place", title: "Lung and its third", value: placeOf, text: true },
-  { name: "Pleura", title: "Distance to the pleura in mm", value: (le) => le.pleura_mm,
+  { name: "Mean HU", value: (le) => le.mean_hu, show: (le) => number(le.mean_hu) },
+  { name: "Dense %", title: "Share above −300 HU, like a consolidation", value: (le) => le.dense_share,
+    show: (le) => le.dense_share === null ? NOTHING : number(100 * le.dense_share, 1) },
+  { name: "Place", title: "Lung and its third", value: placeOf, text: "words" },
+  { name: "Pleura mm", title: "Distance to the pleura", value: (le) => le.pleura_mm,
     show: (le) => number(le.pleura_mm, 1) },
   { name: "Score", title: "Highest score", value: (le) => le.score, show: (le) => number(le.score, 2) },
 ];
@@ -27,7 +28,7 @@ function placeOf({ lung, third }) {
 }
 
 class LesionTable {
-  /** chosen(lesion): the user clicks on a lesion. */
+  /** chosen(lesion): the user clicks on a row. */
   constructor(summary, chosen) {
     this.lesions = summary.lesion_list;
     this.classNames = summary.lesion_class_names;
@@ -38,18 +39,18 @@ class LesionTable {
     this.descending = false;
     this.body = element("tbody", {});
     this.head = element("tr", {}, this.columns.map((column) =>
-      element("th", { scope: "col", class: column.text ? null : "number" },
+      element("th", { scope: "col", class: column.text ?? "number" },
         button(column.name, { title: `Sort by ${(column.title ?? column.name).toLowerCase()}`,
           onclick: () => this.sortBy(column) }))));
     this.root = this.lesions.length === 0 ? null
       : element("section", { class: "panel", "aria-label": "Lesions of the scan" },
         element("h2", {}, `${plural(this.lesions.length, "lesion")} in this scan`),
-        element("div", { class: "table found" }, element("table", { id: "lesions" },
+        element("div", { class: "table lesion-table" }, element("table", { id: "lesions" },
           element("thead", {}, this.head), this.body)));
     this.fill();
   }
 
-  /** A column is shown if it has values; the class only if the model has several. */
+  /** Whether to show a column: if it has values, and the class if the model has several classes. */
   applies(column, summary) {
     if (column.name === "No.") return true;
     if (column.name === "Class" && summary.lesion_class_names.length < 2) return false;
@@ -75,7 +76,7 @@ class LesionTable {
     const style = lesionStyle({ number: lesion.number, class_name: lesion.class }, this.classNames);
     const cells = this.columns.map((column) => {
       const text = column.show ? column.show(lesion) : column.value(lesion) ?? NOTHING;
-      return element("td", { class: column.text ? null : "number" },
+      return element("td", { class: column.text ?? "number" },
         column.name !== "No." ? text
           : button([lineSample(style), `${text}`], { "aria-label": `Show lesion ${text}` }));
     });

@@ -2,9 +2,9 @@
 
 const root = document.getElementById("page");
 let shown = null;  // the current ScanView, or null for the table
-let latest = {};  // replaced on every change of address, so that a view that loads too late is dropped
+let request = {};  // a new object for each change of address, so that outdated views are dropped
 
-/** Called by the view.js of a scan with its data as JSON. */
+/** Called by a scan's view.js with the scan's data as JSON. */
 window.ctLesion = {
   receive(text) {
     document.currentScript.view = JSON.parse(text);
@@ -14,7 +14,7 @@ window.ctLesion = {
 function loadView(scan) {
   return new Promise((resolve, reject) => {
     const src = `${encodeURIComponent(scan)}/view/${page.view_file}`;
-    const fail = () => reject(new Error(`Cannot read ${src}. Keep the folder of the scan beside this page.`));
+    const fail = () => reject(new Error(`Cannot read ${src}. Keep the scan's folder beside this page.`));
     const script = element("script", { src, onerror: fail, onload: () => {
       script.remove();
       if (script.view) resolve(script.view);
@@ -40,15 +40,15 @@ function showTable(problem = null) {
 async function showScan(summary, slice, windowName) {
   const { scan } = summary;
   if (shown === null) table.scrolled = scrollY;
-  const wish = latest;
+  const mine = request;
   let view;
   try {
     view = await loadView(scan);
   } catch (error) {
-    if (wish === latest) showTable(error.message);
+    if (mine === request) showTable(error.message);
     return;
   }
-  if (wish !== latest) return;
+  if (mine !== request) return;
   view.summary.scan = scan;  // the folder may have been renamed; its current name locates the images
   shown = new ScanView(view, slice, windowName);
   root.replaceChildren(shown.root);
@@ -62,7 +62,7 @@ function message(text) {
 }
 
 function route() {
-  latest = {};
+  request = {};
   const wanted = new URLSearchParams(location.hash.slice(1));
   const name = wanted.get("scan");
   const number = Number.parseInt(wanted.get("slice"), 10);
@@ -77,7 +77,7 @@ function route() {
     showScan(summary, slice, wanted.get("window"));
     return;
   }
-  showTable(name === null ? null : `This page has no scan named ${name}.`);
+  showTable(name === null ? null : `This page has no scan named ${name}. Choose one from the table.`);
 }
 
 addEventListener("hashchange", route);

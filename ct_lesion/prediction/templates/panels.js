@@ -1,4 +1,17 @@
-// The panels beside the image: facts and notes about the scan, lesions of the current slice.
+// The panels beside the image: facts and remarks about the scan, detections in the current slice.
+
+/** The main results of a scan in one line; unknown ones are left out. */
+function headline(summary) {
+  const results = [
+    summary.incomplete ? "incomplete" : null,
+    summary.class === null ? null : `${summary.class} (${probability(certainty(summary))})`,
+    summary.lesions ? plural(summary.lesions, "lesion") : "no lesion",
+    summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`,
+    summary.lesion_share_of_lung === null ? null : `${percent(summary.lesion_share_of_lung)} of the lungs`,
+  ];
+  return element("p", { class: "headline", id: "headline" },
+    results.filter((result) => result !== null).join(" · "));
+}
 
 function scanFacts(summary) {
   const [height, width] = summary.size;
@@ -35,17 +48,17 @@ function lungFacts({ lesion_share: shares, lesion_share_of_thirds: thirds, volum
   const facts = Object.entries(shares ?? {}).map(([side, share]) => {
     const { upper, middle, lower } = thirds?.[side] ?? {};
     const volume = volumes?.[side] ?? null;
-    return [names[side], `${percent(share)} lesion`
+    return [names[side], `lesion in ${percent(share)}`
       + (volume === null ? "" : ` of ${number(volume)} ml`)
       + (upper === undefined ? ""
-        : `; upper third ${percent(upper)}, middle ${percent(middle)}, lower ${percent(lower)}`)];
+        : ` (upper third ${percent(upper)}, middle ${percent(middle)}, lower ${percent(lower)})`)];
   });
   return (severity ?? null) === null ? facts : [...facts, ["Severity score", `${severity} of 25`]];
 }
 
 const PROJECTIONS = ["coronal", "sagittal", "axial"];
 
-/** The projections of the scan; a click on one with the slices goes to that slice. */
+/** The projections of the scan; a click on the coronal or sagittal one goes to the slice there. */
 function projections(summary, go) {
   const shown = PROJECTIONS.filter((name) => hasPicture(summary, `view/${name}.jpg`)
     && (summary.slices > 1 || name === "axial"));
@@ -70,48 +83,51 @@ function projections(summary, go) {
         "The scan in one picture (report.png)") : null));
 }
 
-function scanNotes(summary) {
-  const found = remarks(summary);
-  if (!found.length) return null;
-  return element("ul", { class: "caution", "aria-label": "Notes on this scan" },
-    found.map((text) => element("li", {}, text)));
+/** The warnings about a scan, then the notes. */
+function scanRemarks(summary) {
+  const list = (attributes, texts) => texts.length
+    ? element("ul", attributes, texts.map((text) => element("li", {}, text))) : null;
+  return [
+    list({ class: "caution", "aria-label": "Warnings about this scan" }, warnings(summary)),
+    list({ class: "notes", "aria-label": "Notes on this scan" }, summary.notes),
+  ].filter((made) => made !== null);
 }
 
-/** The lesions of the current slice; hovering or focusing a lesion highlights it in the image. */
-class LesionList {
+/** The detections in the current slice; hovering or focusing one highlights it in the image. */
+class DetectionList {
   constructor(summary, highlight) {
     this.summary = summary;
     this.highlight = highlight;
     this.heading = element("h2", { id: "found-here" });
-    this.list = element("ol", { class: "lesions" });
-    this.root = element("section", { class: "panel", "aria-label": "Lesions of this slice" },
+    this.list = element("ol", { class: "detections" });
+    this.root = element("section", { class: "panel", "aria-label": "Detections in this slice" },
       this.heading, this.list);
   }
 
   show(slice) {
     const count = slice.lesions.length;
     this.heading.textContent = count
-      ? `${plural(count, "lesion")} in this slice, ${area(slice)}` : "No lesion in this slice";
-    this.list.replaceChildren(...slice.lesions.map((lesion, i) => this.item(lesion, i)));
+      ? `${plural(count, "detection")} in this slice, ${area(slice)}` : "No lesion in this slice";
+    this.list.replaceChildren(...slice.lesions.map((detection, i) => this.item(detection, i)));
   }
 
-  item(lesion, i) {
+  item(detection, i) {
     const on = () => this.highlight(i), off = () => this.highlight(null);
     return element("li", {},
       button([
-        lineSample(lesionStyle(lesion, this.summary.lesion_class_names)),
-        element("span", { class: "what" }, lesionName(lesion)),
-        element("span", { class: "score" }, `score ${number(lesion.score, 2)}`),
-        element("span", { class: "size" }, area(lesion)),
+        lineSample(lesionStyle(detection, this.summary.lesion_class_names)),
+        element("span", { class: "what" }, lesionName(detection)),
+        element("span", { class: "score" }, `score ${number(detection.score, 2)}`),
+        element("span", { class: "size" }, area(detection)),
       ], { onfocus: on, onpointerenter: on, onblur: off, onpointerleave: off, onclick: on }));
   }
 
-  mark(lesion) {
-    [...this.list.children].forEach((item, i) => item.classList.toggle("marked", i === lesion));
+  mark(detection) {
+    [...this.list.children].forEach((item, i) => item.classList.toggle("marked", i === detection));
   }
 }
 
-/** Dashes are those of the class, the colour is that of the lesion in all slices. */
+/** The line of a lesion in all slices: the class determines the dashes, the number the colour. */
 function lesionStyle({ number, class_name }, classNames) {
   const colours = page.lesion_colours;
   const colour = number ? colours[(number - 1) % colours.length] : page.hidden_colour;
@@ -123,7 +139,7 @@ function classStyle(className, classNames) {
   return { ...styles[Math.max(classNames.indexOf(className), 0) % styles.length], colour: "#ffffff" };
 }
 
-/** The number of a lesion in the scan and its class; a detection that others hide has no number. */
+/** A lesion's number and class; a detection hidden by others belongs to no lesion: its class. */
 function lesionName({ number, class_name }) {
   return number ? `${number}. ${class_name}` : class_name;
 }
@@ -135,7 +151,9 @@ function lineSample(style) {
       "stroke-dasharray": style.dashes.join(" ") || "none" }));
 }
 
+/** The line styles of the classes; null if there is only one class. */
 function legend(summary) {
+  if (summary.lesion_class_names.length < 2) return null;
   return element("ul", { class: "legend", "aria-label": "Lines" },
     summary.lesion_class_names.map((name) =>
       element("li", {}, lineSample(classStyle(name, summary.lesion_class_names)), name)));

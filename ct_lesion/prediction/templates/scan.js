@@ -9,15 +9,15 @@ class ScanView {
     this.window = this.windowNamed(windowName);
     this.stage = new Stage(view, {
       moved: (steps) => this.go(this.index + steps),
-      pointed: (lesion, x, y) => {
-        if (lesion === null) this.stage.rest();
-        else this.stage.highlight(lesion, x, y);
-        this.list.mark(lesion);
+      pointed: (detection, x, y) => {
+        if (detection === null) this.stage.rest();
+        else this.stage.highlight(detection, x, y);
+        this.list.mark(detection);
       },
     });
     this.curve = new AreaCurve(this.slices, this.summary, (slice) => this.go(slice));
-    this.list = new LesionList(this.summary, (lesion) =>
-      lesion === null ? this.stage.rest() : this.stage.highlight(lesion));
+    this.list = new DetectionList(this.summary, (detection) =>
+      detection === null ? this.stage.rest() : this.stage.highlight(detection));
     this.lesions = new LesionTable(this.summary, (lesion) => this.choose(lesion));
     this.bars = this.summary.probabilities === null ? null : new ProbabilityBars(this.summary);
     this.readout = element("p", { class: "readout", id: "readout" });
@@ -34,8 +34,9 @@ class ScanView {
       element("nav", { class: "crumbs", "aria-label": "Scans" },
         element("a", { href: "#", id: "back" }, "← All scans"), neighbours(this.summary.scan)),
       element("h1", { id: "title", tabindex: "-1" }, this.summary.scan),
+      headline(this.summary),
       madeBy(),
-      scanNotes(this.summary),
+      scanRemarks(this.summary),
       element("div", { class: "columns" },
         element("div", { class: "picture" }, this.toolbar(), this.stage.root,
           element("div", { class: "under" }, this.readout, legend(this.summary)),
@@ -60,7 +61,7 @@ class ScanView {
     this.toggle = button("Contours", { id: "contours", "aria-pressed": "true", disabled: none,
       title: "Show or hide contours (C)", onclick: () => this.toggleContours() });
     this.windows = this.view.windows.map((w) => button(w.name.replaceAll("_", " "), {
-      title: w.level === null ? "Grey values of the input"
+      title: w.level === null ? "Grey values of the model's input"
         : `Level ${number(w.level)} HU, width ${number(w.width)} HU (W)`,
       disabled: this.view.windows.length === 1, onclick: () => this.setWindow(w) }));
     return element("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },
@@ -81,7 +82,8 @@ class ScanView {
     this.index = clamp(index, 0, this.slices.length - 1);
     const slice = this.slices[this.index];
     const label = `Slice ${this.index + 1} of ${this.slices.length}`;
-    const found = slice.lesions.length ? `${plural(slice.lesions.length, "lesion")}, ${area(slice)}` : "no lesion";
+    const found = slice.lesions.length
+      ? `${plural(slice.lesions.length, "detection")}, ${area(slice)}` : "no lesion";
     this.slider.value = this.index + 1;
     this.slider.setAttribute("aria-valuetext", `${label}, ${found}`);
     this.readout.replaceChildren(element("b", {}, label),
@@ -124,7 +126,7 @@ class ScanView {
     if (slice !== undefined) this.go(slice);
   }
 
-  /** Go to the largest slice of a lesion, and mark it; the second time, unmark it. */
+  /** Go to the largest slice of a lesion and mark it; unmark it if it is marked already. */
   choose(lesion) {
     const again = this.stage.selected === lesion.number;
     this.stage.selected = again ? null : lesion.number;

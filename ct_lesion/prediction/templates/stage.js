@@ -1,7 +1,7 @@
 // The image of a slice with its contours: loading, zoom, wheel and touch.
 
 const AHEAD = 4, BEHIND = 1;  // neighbouring slices that are preloaded
-const KEPT = 80;  // images that stay loaded
+const CACHED = 80;  // images that stay loaded
 const MOST_ZOOM = 12;
 const WHEEL_STEP = 50;  // pixels of a touch pad's wheel event per slice
 const SWIPE_STEP = 12;  // pixels of a swipe per slice
@@ -25,11 +25,11 @@ class ImageLoader {
     else {
       const made = new Image();
       made.src = url;
-      image = made.decode().then(() => made, () => { throw new Error(`Cannot show ${url}`); });
+      image = made.decode().then(() => made, () => { throw new Error(`Cannot read ${url}. Keep the scan's folder beside this page.`); });
       image.catch(() => this.images.delete(url));  // the next request loads it again
     }
     this.images.set(url, image);
-    if (this.images.size > KEPT) this.images.delete(this.images.keys().next().value);
+    if (this.images.size > CACHED) this.images.delete(this.images.keys().next().value);
     return image;
   }
 
@@ -42,7 +42,7 @@ class ImageLoader {
 }
 
 class Stage {
-  /** moved(steps): the user scrolls; pointed(lesion): the user points at a lesion, or null. */
+  /** moved(steps): the user scrolls; pointed(detection, x, y): at an index in the slice, or null. */
   constructor(view, { moved, pointed }) {
     const { summary } = view;
     const [, dy, dx] = summary.spacing_mm ?? [1, 1, 1];
@@ -52,7 +52,7 @@ class Stage {
     this.loader = new ImageLoader(summary.scan, view.slices.length);
     this.moved = moved;
     this.pointed = pointed;
-    this.still = view.slices.length === 1;
+    this.single = view.slices.length === 1;
     this.image = element("img", { alt: "", draggable: "false" });
     this.overlay = svgElement("svg", { viewBox: `0 0 ${this.width} ${this.height}`,
       preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -63,7 +63,7 @@ class Stage {
       this.inner, this.tip, this.message);
     this.selected = null;  // number of the lesion that is marked in all slices
     this.zoom = 1;
-    this.centre = [0.5, 0.5];  // of the visible part, in fractions of the image
+    this.centre = [0.5, 0.5];  // of the visible part, as fractions of the image's width and height
     this.pointers = new Map();
     this.wheel = 0;
     this.listen();
@@ -72,7 +72,7 @@ class Stage {
 
   /** Show a slice; image and contours change together, once the image is loaded. */
   async show(index, slice, folder, label) {
-    const wish = this.wish = {};
+    const request = this.request = {};
     const step = index - (this.index ?? index - 1);
     this.index = index;
     this.root.setAttribute("aria-busy", "true");
@@ -80,11 +80,11 @@ class Stage {
     // While a slider moves, only its latest position is loaded, one image at a time.
     await new Promise(requestAnimationFrame);
     await this.loading;
-    if (wish !== this.wish) return;
+    if (request !== this.request) return;
     this.loading = this.loader.get(folder, index).then(
       (loaded) => { image = loaded; }, (error) => { failure = error; });
     await this.loading;
-    if (wish !== this.wish) return;
+    if (request !== this.request) return;
     this.root.removeAttribute("aria-busy");
     this.message.hidden = failure === null;
     this.message.textContent = failure === null ? "" : failure.message;
@@ -97,11 +97,11 @@ class Stage {
   }
 
   draw(slice) {
-    this.lesions = slice.lesions;
-    this.overlay.replaceChildren(...slice.lesions.map((lesion, i) => {
-      const style = lesionStyle(lesion, this.classNames);
-      const d = lesion.contours.map(ring).join("");
-      return svgElement("g", { class: "lesion", "data-lesion": i },
+    this.detections = slice.lesions;
+    this.overlay.replaceChildren(...this.detections.map((detection, i) => {
+      const style = lesionStyle(detection, this.classNames);
+      const d = detection.contours.map(ring).join("");
+      return svgElement("g", { class: "detection", "data-detection": i },
         svgElement("path", { class: "halo", d }),
         svgElement("path", { class: "line", d, stroke: style.colour, fill: style.colour,
           "stroke-dasharray": style.dashes.join(" ") || "none" }));
@@ -109,9 +109,9 @@ class Stage {
     this.rest();
   }
 
-  /** Mark the selected lesion, if it is in this slice, and no other. */
+  /** Mark only the selected lesion, if it is in this slice. */
   rest() {
-    const index = this.lesions.findIndex((lesion) => lesion.number === this.selected);
+    const index = this.detections.findIndex(({ number }) => number === this.selected);
     this.highlight(index < 0 ? null : index);
   }
 
@@ -120,16 +120,16 @@ class Stage {
     this.highlight(null);
   }
 
-  /** Highlight a lesion; without x and y, the label stands above the lesion. */
-  highlight(lesion, x = null, y = null) {
-    [...this.overlay.children].forEach((group, i) => group.classList.toggle("marked", i === lesion));
-    this.tip.hidden = lesion === null || this.root.classList.contains("plain");
+  /** Highlight a detection, or none; its label is at x, y, or by default above its contour. */
+  highlight(detection, x = null, y = null) {
+    [...this.overlay.children].forEach((group, i) => group.classList.toggle("marked", i === detection));
+    this.tip.hidden = detection === null || this.root.classList.contains("plain");
     if (this.tip.hidden) return;
-    const { score, ...size } = this.lesions[lesion];
-    this.tip.textContent = `${lesionName(size)} · score ${number(score, 2)} · ${area(size)}`;
+    const found = this.detections[detection];
+    this.tip.textContent = `${lesionName(found)} · score ${number(found.score, 2)} · ${area(found)}`;
     const stage = this.root.getBoundingClientRect();
     if (x === null) {
-      const box = this.overlay.children[lesion].getBoundingClientRect();
+      const box = this.overlay.children[detection].getBoundingClientRect();
       [x, y] = [(box.left + box.right) / 2, box.top];
     }
     const { offsetWidth: wide, offsetHeight: high } = this.tip;
@@ -156,7 +156,7 @@ class Stage {
     this.place();
   }
 
-  /** Lay the image out; at zoom 1 it fits the stage. */
+  /** Set the image's size and position; at zoom 1 it fits the stage. */
   place() {
     const { clientWidth: wide, clientHeight: high } = this.root;
     const fitted = Math.min(wide, high * this.aspect);
@@ -192,11 +192,11 @@ class Stage {
   }
 
   onWheel(event) {
-    if (this.still && !event.ctrlKey) return;
+    if (this.single && !event.ctrlKey) return;
     event.preventDefault();
     if (event.ctrlKey) return this.zoomBy(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
     this.wheel += event.deltaMode === 0 ? event.deltaY : event.deltaY * WHEEL_STEP;
-    // a notch of a mouse wheel is one slice, whatever delta the system reports
+    // a notch of a mouse wheel moves one slice, whatever delta the system reports
     const steps = Math.abs(event.deltaY) >= WHEEL_STEP || event.deltaMode !== 0
       ? Math.sign(event.deltaY) : Math.trunc(this.wheel / WHEEL_STEP);
     if (steps === 0) return;
@@ -205,8 +205,8 @@ class Stage {
   }
 
   point(event) {
-    const group = event.target.closest("[data-lesion]");
-    this.pointed(group ? Number(group.dataset.lesion) : null, event.clientX, event.clientY);
+    const group = event.target.closest("[data-detection]");
+    this.pointed(group ? Number(group.dataset.detection) : null, event.clientX, event.clientY);
   }
 
   onMove(event) {

@@ -16,15 +16,19 @@ const ALL_COLUMNS = [
   { name: "Notes", value: (s) => remarks(s).length || null, show: remarksCell, wide: true },
 ];
 
-/** Columns without any value, such as the class without a classifier, are left out. */
+/** The columns with a value, e.g. no class without a classifier. */
 const columns = ALL_COLUMNS.filter(
   (column) => column.name === "Scan" || page.scans.some((scan) => column.value(scan) !== null),
 );
 
 const table = { column: columns[0], descending: false, filter: "", scrolled: 0 };
 
+function warnings(summary) {
+  return summary.qc.map((finding) => `Warning: ${finding.message}`);
+}
+
 function remarks(summary) {
-  return [...summary.qc.map((found) => `Warning: ${found.message}`), ...summary.notes];
+  return [...warnings(summary), ...summary.notes];
 }
 
 function scanCell(summary) {
@@ -50,7 +54,7 @@ function sortedScans() {
   return ordered(scans, table.column.value, table.descending);
 }
 
-/** The items in order; those without a value come last in both directions. */
+/** The items, sorted; items without a value come last in both directions. */
 function ordered(items, value, descending) {
   const sign = descending ? -1 : 1;
   const names = new Intl.Collator("en", { numeric: true });
@@ -87,9 +91,9 @@ function overview() {
   const lesions = page.scans.filter((scan) => scan.lesions > 0).length;
   const count = plural(page.scans.length, "scan");
   if (!page.scans.length) return "No scans.";
-  const lacking = page.scans.filter((scan) => scan.incomplete).length;
-  const incomplete = lacking ? `, ${number(lacking)} incomplete (slices are missing)` : "";
-  return `${count}, ${number(lesions)} with lesions${incomplete}. Open a scan to view its slices.`;
+  const incomplete = page.scans.filter((scan) => scan.incomplete).length;
+  const missing = incomplete ? `, ${number(incomplete)} incomplete (slices are missing)` : "";
+  return `${count}, ${number(lesions)} with lesions${missing}. Open a scan to view its slices.`;
 }
 
 function headerCell(column) {

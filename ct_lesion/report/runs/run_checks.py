@@ -6,7 +6,7 @@ from typing import Any
 
 from ct_lesion.errors import UserError
 from ct_lesion.folders import is_given
-from ct_lesion.json_files import NUMBER, form_problem, read_json
+from ct_lesion.json_files import NUMBER, read_json, schema_problem
 
 ADVICE = "Evaluate the run again with this version of ct_lesion."
 
@@ -55,20 +55,20 @@ CLASSIFICATION = {
 }
 
 
-def read_object(path: Path, form: dict, optional: bool = False) -> dict:
+def read_object(path: Path, schema: dict, optional: bool = False) -> dict:
     if optional and not is_given(path):
         return {}
     content = read_json(path, dict, RunError, ADVICE)
-    check_form(path, content, form)
+    check_schema(path, content, schema)
     return content
 
 
-def check_form(path: Path, content: Any, form: Any) -> None:
-    """Compare the content of a file with a form, see :func:`form_problem`.
+def check_schema(path: Path, content: Any, schema: Any) -> None:
+    """Check the content of a file against a schema, see :func:`schema_problem`.
 
     Raises:
-        RunError: names the file and the first part that is missing or of another form.
+        RunError: names the file and the first part that is missing or does not match.
     """
-    problem = form_problem(content, form)
+    problem = schema_problem(content, schema)
     if problem:
         raise RunError(f"{path}: is damaged ({problem}). {ADVICE}")

@@ -5,7 +5,7 @@ import pytest
 from audit_toys import textured
 
 from ct_lesion.audit.findings import Severity
-from ct_lesion.audit.images.checks import find_image_problems, see_images
+from ct_lesion.audit.images.checks import find_image_problems, read_images
 from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
 from ct_lesion.errors import DatasetError
 
@@ -16,15 +16,16 @@ def of_files(*files: Path, size: tuple[int, int] | None = (64, 64)) -> AuditInpu
     )
 
 
-def look(dataset: AuditInput) -> dict:
-    found = []
-    with see_images([dataset], found.append) as seen:
-        return {f.code: f for f in [*found, *find_image_problems(seen)]}
+def check(dataset: AuditInput) -> dict:
+    """The findings about the images of an input, by code."""
+    findings = []
+    with read_images([dataset], findings.append) as images:
+        return {f.code: f for f in [*findings, *find_image_problems(images)]}
 
 
 def test_sound_images_of_the_recorded_size_have_no_findings(write_pictures):
     folder = write_pictures("images", {"a.png": textured(0), "b.jpg": textured(1)})
-    assert look(of_files(folder / "a.png", folder / "b.jpg")) == {}
+    assert check(of_files(folder / "a.png", folder / "b.jpg")) == {}
 
 
 def test_damaged_images_are_reported_with_their_paths(write_pictures):
@@ -32,11 +33,11 @@ def test_damaged_images_are_reported_with_their_paths(write_pictures):
     cut = folder / "cut.png"
     cut.write_bytes(cut.read_bytes()[:-400])
     (folder / "text.png").write_text("no image")
-    found = look(of_files(cut, folder / "good.png", folder / "text.png"))
-    assert found["truncated_image"].where[0].startswith(str(cut))
-    assert found["truncated_image"].what == "mine: 1 image of 3 truncated."
-    assert found["unreadable_image"].where[0].startswith(str(folder / "text.png"))
-    assert found["unreadable_image"].severity is Severity.ERROR
+    findings = check(of_files(cut, folder / "good.png", folder / "text.png"))
+    assert findings["truncated_image"].where[0].startswith(str(cut))
+    assert findings["truncated_image"].what == "mine: 1 of 3 images is truncated."
+    assert findings["unreadable_image"].where[0].startswith(str(folder / "text.png"))
+    assert findings["unreadable_image"].severity is Severity.ERROR
 
 
 def test_16_bits_a_single_grey_value_and_another_size_are_reported(write_pictures):
@@ -44,22 +45,22 @@ def test_16_bits_a_single_grey_value_and_another_size_are_reported(write_picture
     flat = np.full((64, 64), 7, np.uint8)
     pictures = {"deep.png": deep, "flat.png": flat, "small.png": textured(2, 32)}
     folder = write_pictures("images", pictures)
-    found = look(of_files(*(folder / name for name in pictures)))
-    assert str(folder / "deep.png") in found["wrong_mode"].where[0]
-    assert found["constant_image"].severity is Severity.WARNING
-    assert found["size_not_as_recorded"].where == [
+    findings = check(of_files(*(folder / name for name in pictures)))
+    assert str(folder / "deep.png") in findings["wrong_mode"].where[0]
+    assert findings["constant_image"].severity is Severity.WARNING
+    assert findings["size_not_as_recorded"].where == [
         f"{folder / 'small.png'}: 32 x 32, recorded 64 x 64"
     ]
 
 
 def test_a_sample_of_the_slices_of_a_volume_is_written_to_temporary_files():
     slices = [AuditSlice(f"v/{i}", pixels=lambda i=i: textured(i), scan="v") for i in range(100)]
-    one = AuditInput("train", "volumes", "scans", "here", slices)
-    with see_images([one], pytest.fail) as seen:
-        assert len(seen) == 60  # evenly spaced
-        assert (seen[0].slice.key, seen[-1].slice.key) == ("v/0", "v/99")
-        assert seen[0].facts.width == 64
-        picture = seen[0].picture
+    dataset = AuditInput("train", "volumes", "scans", "here", slices)
+    with read_images([dataset], pytest.fail) as images:
+        assert len(images) == 60  # evenly spaced
+        assert (images[0].slice.key, images[-1].slice.key) == ("v/0", "v/99")
+        assert images[0].facts.width == 64
+        picture = images[0].path
         assert picture.is_file()
     assert not picture.exists()
 
@@ -68,5 +69,5 @@ def test_an_unreadable_slice_of_a_volume_is_a_finding():
     def broken() -> np.ndarray:
         raise DatasetError("scan.nii: ends early")
 
-    one = AuditInput("train", "volumes", "scans", "here", [AuditSlice("v/0", pixels=broken)])
-    assert look(one)["scan_cannot_be_read"].what == "scan.nii: ends early"
+    dataset = AuditInput("train", "volumes", "scans", "here", [AuditSlice("v/0", pixels=broken)])
+    assert check(dataset)["scan_cannot_be_read"].what == "scan.nii: ends early"

@@ -124,7 +124,7 @@ def test_files_that_are_not_images_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_decompression_bomb_is_rejected_by_its_header(tmp_path: Path) -> None:
-    # decoding the data behind the header would give another error
+    # the data after the header is invalid: decoding it would give another error
     path = tmp_path / "bomb.png"
     data = png_chunk(b"IDAT", b"no pixels") + png_chunk(b"IEND", b"")
     path.write_bytes(png_header(10_000, 10_000) + data)
@@ -140,7 +140,7 @@ def test_a_jpeg_with_a_thousand_scans_is_rejected(tmp_path: Path, image: np.ndar
     whole = path.read_bytes()
     scan = whole[whole.rfind(b"\xff\xda") : -2]
     path.write_bytes(whole[:-2] + scan * 1000 + b"\xff\xd9")
-    assert read_image_facts(path).problem == "is a JPEG of 1001 scans"
+    assert read_image_facts(path).problem == "is a JPEG of 1001 scans: save it as PNG"
 
 
 def test_wrong_modes_are_decoded_and_reported(tmp_path: Path, image: np.ndarray) -> None:
@@ -172,7 +172,7 @@ def test_a_turned_image_is_upright(tmp_path: Path, image: np.ndarray) -> None:
 
 def test_a_constant_image(tmp_path: Path) -> None:
     facts = read_image_facts(save(tmp_path / "a.png", np.full((40, 40), 7, np.uint8)))
-    assert facts.problem == "constant: all pixels are 7" and facts.problem_kind == "constant"
+    assert facts.problem == "is constant: all pixels are 7" and facts.problem_kind == "constant"
     assert facts.fingerprint is None and facts.border.corners == pytest.approx(7 / 255)
 
 
@@ -180,7 +180,7 @@ def test_nan_in_an_image_is_reported(tmp_path: Path) -> None:
     pixels = np.ones((32, 32), np.float32)
     pixels[3, 3] = np.nan
     facts = read_image_facts(save(tmp_path / "a.tif", pixels))
-    assert (facts.problem_kind, facts.problem) == ("corrupt", "holds NaN or infinite values")
+    assert (facts.problem_kind, facts.problem) == ("corrupt", "contains NaN or infinite values")
 
 
 def test_many_files_keep_their_order(tmp_path: Path, image: np.ndarray) -> None:

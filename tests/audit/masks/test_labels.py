@@ -66,9 +66,7 @@ def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(c
         below=pair(BELOW), moved=pair(INSIDE, shift=25), lost=lost, small=small, wrong=wrong
     )
     assert findings["lesion_apart_from_lung"].where == ["1/below: 100 px"]
-    assert (
-        findings["mask_beside_lung"].where[0].startswith("1/moved: darker with a probability of 0.")
-    )
+    assert findings["mask_beside_lung"].where[0].startswith("1/moved: darker with probability 0.")
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
     assert "100 x 50 pixels, but its image" in faults[0]
@@ -101,8 +99,8 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
         "categories": [{"id": 1, "name": "Lesion"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    (one,) = read_inputs([str(tmp_path / "a.json")])
-    _, findings, unchecked = check_masks(one, check_annotations(one))
+    (dataset,) = read_inputs([str(tmp_path / "a.json")])
+    _, findings, unchecked = check_masks(dataset, check_annotations(dataset))
     assert [f.code for f in findings] == (["lesion_apart_from_lung"] if with_lung else [])
     assert len(unchecked) == (0 if with_lung else 1)
     assert all("there is no lung field" in item.why for item in unchecked)
@@ -110,8 +108,8 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
 
 def test_masks_of_an_impossible_size_are_not_decoded(write_coco):
     image = {"id": 1, "file_name": "7/1.png", "width": 10**6, "height": 10**6, "patient": 7}
-    (one,) = read_inputs([str(write_coco(images=[image]))])
-    summary, findings, _ = check_masks(one, check_annotations(one))
+    (dataset,) = read_inputs([str(write_coco(images=[image]))])
+    summary, findings, _ = check_masks(dataset, check_annotations(dataset))
     assert (summary.slices, findings) == (0, [])
 
 

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 from predicted_scans import LESION_CLASSES as CLASSES
-from predicted_scans import toy_lesion
+from predicted_scans import toy_detection
 
 from ct_lesion.pages.palette import lesion_colour
 from ct_lesion.prediction.pictures.overlays import draw_overlay
-from ct_lesion.prediction.slices import Lesion
+from ct_lesion.prediction.slices import Detection
 
 
-def square(class_name: str, x: int, y: int, side: int, size: int) -> Lesion:
+def square(class_name: str, x: int, y: int, side: int, size: int) -> Detection:
     mask = np.zeros((size, size), bool)
     mask[y : y + side, x : x + side] = True
-    return toy_lesion(mask, 0.83, CLASSES.index(class_name))
+    return toy_detection(mask, 0.83, CLASSES.index(class_name))
 
 
 def near(image: np.ndarray, colour: str) -> np.ndarray:
@@ -47,6 +47,6 @@ def test_slices_without_lesion_long_captions_and_lesions_at_the_border():
     image = draw_overlay(grey, [], [], "x" * 300, CLASSES)
     assert (image[: 256 * 2, : 300 * 2] == 90).all()
     assert image.shape == (image.shape[0], 600, 3) and image[512:].max() > 200
-    whole = toy_lesion(np.ones((256, 300), bool))
-    empty = toy_lesion(np.zeros((256, 300), bool))
+    whole = toy_detection(np.ones((256, 300), bool))
+    empty = toy_detection(np.zeros((256, 300), bool))
     assert draw_overlay(grey, [whole, empty], [1, 0], "", CLASSES).shape[1] == 600

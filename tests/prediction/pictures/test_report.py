@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import ImageColor
-from predicted_scans import LESION_CLASSES, summary, toy_lesion, toy_record
+from predicted_scans import LESION_CLASSES, summary, toy_detection, toy_record
 
 from ct_lesion.lesions.projections import Projections
 from ct_lesion.pages.palette import lesion_colour
@@ -45,7 +45,7 @@ def test_projections_are_to_scale(projections, spacing, coronal, sagittal, axial
 def test_the_report_shows_lesions_numbers_and_the_notice(projections) -> None:
     mask = np.zeros(SHAPE[1:], bool)
     mask[8:16, 36:] = True
-    prediction = SlicePrediction(19, (toy_lesion(mask),))
+    prediction = SlicePrediction(19, (toy_detection(mask),))
     grey = np.full(SHAPE[1:], 90, np.uint8)
     drawn = draw_projections(projections, None, sides_known=True)
     facts = {

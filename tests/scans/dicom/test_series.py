@@ -155,7 +155,7 @@ def test_copies_of_slices_are_left_out(tmp_path):
     scan = open_scan(folder)
     np.testing.assert_array_equal(all_values(scan), toy_hu())
     (note,) = [note for note in scan.notes if "at the position of another" in note]
-    assert note.startswith("3 duplicate slices") and "all with identical pixels" in note
+    assert note.startswith("left out 3 duplicate slices") and "all with identical pixels" in note
     assert (len(scan.files), scan.dropped_slices) == (15, 3)
 
 
