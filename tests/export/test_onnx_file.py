@@ -129,10 +129,10 @@ def test_the_script_predicts_a_picture_without_torch(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (predicted,) = LesionPredictor(segmenter)(grey[None], is_hu=False).slices
-    assert predicted.lesions
+    assert predicted.detections
     found = re.findall(r"Lesion: score ([\d.]+), .* (\d+) pixels", done.stdout)
-    assert [int(pixels) for _, pixels in found] == [x.area_px for x in predicted.lesions]
-    wanted = [x.score for x in predicted.lesions]
+    assert [int(pixels) for _, pixels in found] == [x.area_px for x in predicted.detections]
+    wanted = [x.score for x in predicted.detections]
     assert [float(score) for score, _ in found] == pytest.approx(wanted, abs=1e-3)
     assert "Not for clinical use" in done.stdout
     drawn = np.asarray(Image.open(tmp_path / "result.png").convert("RGB"))
