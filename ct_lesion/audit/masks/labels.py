@@ -168,7 +168,7 @@ def _read_grey(path: Path) -> np.ndarray | None:
 def _check_position(s: AuditSlice, fit: LungFit, faults: Faults) -> None:
     if fit.apart:
         areas = ", ".join(f"{area} px" for area in fit.apart[:3])
-        faults["lesion_apart_from_lung"].append(f"{s.key}: {areas}")
+        faults["lesion_apart_from_lung"].append(f"{s.key}: lesion of {areas}")
     elif fit.lesion_area >= FEWEST_LESION_PIXELS and fit.outside_share > LESION_OUTSIDE:
         share = f"{100 * fit.outside_share:.0f} % of {fit.lesion_area} px"
-        faults["lesion_outside_lung"].append(f"{s.key}: {share}")
+        faults["lesion_outside_lung"].append(f"{s.key}: {share} outside")
