@@ -2,7 +2,7 @@
 
 Importing the package registers its backbone, anchor generator, heads, meta-architectures and
 datasets in Detectron2's registries. It changes no global config:
-:func:`ct_lesion.add_ct_lesion_config` adds its keys to a config of yours.
+:func:`ct_lesion.add_ct_lesion_config` adds its keys to a given config.
 """
 
 import warnings
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> type["LesionPredictor"]:
-    # imported on first use: it brings the trainer and scikit-learn along, which takes a second
+    # imported on first use: it imports the trainer and scikit-learn, which takes a second
     if name == "LesionPredictor":
         from .prediction.predictor import LesionPredictor
 

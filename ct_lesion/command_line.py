@@ -1,4 +1,4 @@
-"""What the command lines in ``tools/`` share: their help and their handling of errors."""
+"""Help and error handling of the command lines in ``tools/``."""
 
 import argparse
 import io
@@ -23,7 +23,7 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def run_tool(main: Callable[[], object]) -> None:
-    """Run a tool's ``main``; a user error ends it with one line and exit code 2."""
+    """Run a tool's ``main``; a user error prints one line and exits with code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     try:

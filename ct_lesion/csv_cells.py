@@ -1,18 +1,18 @@
-"""Cells of CSV files that spreadsheets show as they are."""
+"""CSV cells that spreadsheets do not evaluate as formulas."""
 
 import re
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that spreadsheets calculate
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # the beginning of a formula
 
 
 def csv_text(cell: object) -> object:
-    """A cell for CSV: text that a spreadsheet would calculate is quoted with an apostrophe.
+    """A cell for CSV: an apostrophe is put before text that a spreadsheet would evaluate.
 
-    Numbers stay; :func:`csv_original` is the inverse.
+    Numbers are unchanged. :func:`csv_original` is the inverse.
     """
     return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def csv_original(text: str) -> str:
-    """The text that :func:`csv_text` got."""
+    """The original text of a cell from :func:`csv_text`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -1,7 +1,7 @@
-"""Errors that the user can mend, and how tools report them.
+"""Errors that the user can fix, and how tools report them.
 
-Tools print the message of a :class:`UserError`, or of a full or read-only disk, and exit with 2.
-Any other exception is a bug and shows its traceback.
+Tools print the message of a :class:`UserError`, or of a full or read-only disk, and exit with
+code 2. Any other exception is a bug and shows its traceback.
 """
 
 import errno
@@ -12,7 +12,7 @@ _STORAGE = {
     errno.ENOSPC: "no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
-    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.EFBIG: "the file would exceed the allowed size",
 }
 
 
@@ -21,11 +21,11 @@ class UserError(ValueError):
 
 
 class ConfigError(UserError):
-    """A config key, or keys that do not agree."""
+    """An invalid config key, or keys that contradict each other."""
 
 
 class DatasetError(UserError):
-    """Data that cannot be used as it is."""
+    """Data that cannot be used."""
 
 
 class CheckpointError(UserError):
@@ -35,13 +35,14 @@ class CheckpointError(UserError):
 def reason(error: BaseException, limit: int = 300) -> str:
     """The first line of an exception, for use inside a one-line message.
 
-    ITK puts the place in its own source first; of its messages the last line is taken. An exception
-    without text gives its type's name.
+    For errors of ITK, which begin with a place in its source, it is the last line; for an exception
+    without text, the name of its type.
 
     Args:
-        limit: most characters of the result.
+        limit: maximum length of the result in characters.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    system = error.strerror if isinstance(error, OSError) else None  # without number and path
+    lines = [line.strip() for line in str(system or error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     line = lines[-1] if "ITK" in lines[0] or "itk::" in lines[0] else lines[0]
@@ -51,7 +52,7 @@ def reason(error: BaseException, limit: int = 300) -> str:
 
 
 def printable(text: object) -> str:
-    """Text that a terminal cannot take for commands.
+    """Escape characters that a terminal would interpret.
 
     Control characters, invisible characters, and bytes of a file name that are not UTF-8 become
     backslash escapes; line breaks and tabs stay.
@@ -77,5 +78,5 @@ def is_storage_error(error: BaseException | None) -> bool:
 def describe_storage_error(error: OSError) -> str:
     """One line that describes a storage error, with the file if it is known."""
     where = f"Cannot write {error.filename}: " if error.filename else ""
-    reason = _STORAGE.get(error.errno, error.strerror)
-    return f"{where or 'Cannot write: '}{reason}. Make room, or choose another folder."
+    why = _STORAGE.get(error.errno, error.strerror)
+    return f"{where or 'Cannot write: '}{why}. Make room, or choose another folder."

@@ -1,4 +1,4 @@
-"""Writing: files and folders are complete or absent, and are never opened through a link.
+"""Atomic writing: files and folders are complete or absent, and links are never written through.
 
 Files outside a folder under construction are written with :func:`atomic_write` or
 :func:`write_together`; those inside one (see :func:`atomic_folder`) with :func:`write_new`.
@@ -16,11 +16,11 @@ from .errors import UserError
 from .locks import cannot_write, created_in_use, locked, remove_if_unused, short_hash
 
 LOCK_FILE = ".ct_lesion.lock"
-_ENDING = 16  # characters of a name that its temporary name ends in; ITK chooses a format by them
+_ENDING = 16  # last characters that a temporary name keeps: ITK needs the extension
 
 
 def _temporary(path: Path) -> Path:
-    """A new hidden name beside a path, which no other process uses."""
+    """A hidden name in the folder of a path that no other process uses."""
     return path.with_name(f".partial-{secrets.token_hex(8)}-{path.name[-_ENDING:]}")
 
 
@@ -28,12 +28,12 @@ def _temporary(path: Path) -> Path:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a new, empty temporary file in the same folder.
 
-    It becomes ``path`` if the block succeeds. A failure, or a process killed at any moment, leaves
-    the earlier ``path`` as it was. A link at ``path`` is replaced, its target stays as it is.
+    It becomes ``path`` if the block succeeds. If the block fails or the process is killed, an
+    existing ``path`` is unchanged. A link at ``path`` is replaced; its target is unchanged.
     """
     temporary = _temporary(path)
     try:
-        with errors_name(path), created_in_use(temporary):
+        with add_path_to_errors(path), created_in_use(temporary):
             yield temporary
             _flush_to_disk(temporary)
             temporary.replace(path)
@@ -44,8 +44,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def write_new(path: Path, content: bytes | str) -> None:
     """Write a file that must not exist yet, and create its folder.
 
-    Text is written in UTF-8. Bytes of file names that are not UTF-8 become backslash escapes, which
-    JSON reads back as they were.
+    Text is written in UTF-8. Bytes of file names that are not UTF-8 become backslash escapes, from
+    which JSON restores them.
 
     Raises:
         FileExistsError: the file, or a link of this name, exists.
@@ -53,15 +53,15 @@ def write_new(path: Path, content: bytes | str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    with errors_name(path), path.open("xb") as file:
+    with add_path_to_errors(path), path.open("xb") as file:
         file.write(data)
 
 
 def write_together(texts: Mapping[Path, str]) -> None:
-    """Write text files as :func:`write_new` does, but atomically.
+    """Write text files together and atomically, encoded as by :func:`write_new`.
 
     Raises:
-        OSError: a file cannot be written; then none is written.
+        OSError: a file cannot be written; existing files are then unchanged.
     """
     with ExitStack() as stack:
         for path, text in texts.items():
@@ -71,8 +71,8 @@ def write_together(texts: Mapping[Path, str]) -> None:
 
 
 @contextmanager
-def errors_name(path: str | Path) -> Iterator[None]:
-    """Add the path to OSErrors that carry no file name, e.g. of a write to a full disk."""
+def add_path_to_errors(path: str | Path) -> Iterator[None]:
+    """Add a path to OSErrors that carry no file name, e.g. of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -83,7 +83,7 @@ def errors_name(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``path``, which takes its place if the block succeeds.
+    """Yield a temporary folder that replaces ``path`` if the block succeeds.
 
     See :func:`atomic_folders`.
     """
@@ -93,13 +93,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
-    """Yield new folders that take the places of ``paths`` together if the block succeeds.
+    """Yield temporary folders that replace ``paths`` together if the block succeeds.
 
-    A failure leaves the earlier folders. So does a process killed at any moment, or it leaves the
-    whole contents in hidden folders beside them: the last of ``paths`` is then missing, never
-    there beside a new or another earlier folder, and :func:`settle_folders`, which the next
-    attempt calls, brings back the earlier folders or finishes the exchange. A link at one of
-    ``paths`` is replaced, its target stays as it is.
+    If the block fails, existing folders are unchanged. If the process is killed during the
+    exchange, the last of ``paths`` is missing, so that old and new folders are never used together;
+    all contents remain, some in hidden folders beside ``paths``. The next call restores the old
+    folders or completes the exchange (:func:`settle_folders`). A link at one of ``paths`` is
+    replaced; its target is unchanged.
 
     Raises:
         UserError: another process is making one of these folders, or it cannot be created.
@@ -108,11 +108,11 @@ def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
         settle_folders(*paths)
         partial = [_hidden(path, "partial") for path in paths]
         try:
-            with errors_name(paths[0].absolute()):
+            with add_path_to_errors(paths[0].absolute()):
                 for folder in partial:
                     folder.mkdir()
                 yield partial
-            # the last goes first and comes last: while it is missing, the others are not used
+            # the last path is removed first and restored last: without it, the others are not used
             for path in reversed(paths):
                 if os.path.lexists(path):
                     path.rename(_hidden(path, "earlier"))
@@ -123,7 +123,7 @@ def atomic_folders(*paths: Path) -> Iterator[list[Path]]:
 
 
 def settle_folders(*paths: Path) -> None:
-    """Finish or undo what a killed :func:`atomic_folders` left half done.
+    """Complete or undo the exchange of a killed :func:`atomic_folders`.
 
     Raises:
         UserError: another process is making one of these folders.
@@ -133,7 +133,7 @@ def settle_folders(*paths: Path) -> None:
     if not any(os.path.lexists(folder) for folder in (*partial, *earlier)):
         return
     with locked_names(*paths):
-        if partial[-1].exists() and not partial[0].exists():  # only while they take their places
+        if partial[-1].exists() and not partial[0].exists():  # only during the exchange
             for folder, path in zip(partial, paths, strict=True):
                 if folder.exists():
                     folder.rename(path)
@@ -141,17 +141,17 @@ def settle_folders(*paths: Path) -> None:
             if os.path.lexists(folder) and not os.path.lexists(path):
                 folder.rename(path)
             remove(folder)
-        for folder in reversed(partial):  # the first goes last, see above
+        for folder in reversed(partial):  # the first one last, so that it marks an incomplete block
             remove(folder)
 
 
 # ---- one job at a time --------------------------------------------------------------------------
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Create a folder and let no other job write into it until the block ends.
+    """Create a folder and lock it against other jobs until the block ends.
 
-    What a killed process left in it is removed. A folder that was created here and is still empty
-    at the end is removed too.
+    Temporary files of killed processes are removed from it. If the folder was created here and is
+    empty at the end, it is removed.
 
     Raises:
         UserError: another job is writing into the folder, or it cannot be written to.
@@ -163,12 +163,12 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_names(*paths: Path) -> Iterator[None]:
-    """Let no other job make or replace these files or folders until the block ends.
+    """Lock these names: no other job can create or replace the files or folders in the block.
 
-    The locks lie in the parent folders, which are created as by :func:`locked_folder`.
+    The lock files are in the parent folders, which are created as by :func:`locked_folder`.
 
     Raises:
-        UserError: another job is making one of them, or a parent cannot be written to.
+        UserError: another job holds one of the locks, or a parent cannot be written to.
     """
     with ExitStack() as stack:
         for path in paths:
@@ -181,7 +181,7 @@ def locked_names(*paths: Path) -> Iterator[None]:
 
 @contextmanager
 def _created(folder: Path) -> Iterator[None]:
-    """Create a folder and its parents; those that are still empty at the end are removed."""
+    """Create a folder and its parents; those created here are removed if empty at the end."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: exists and is not a folder. Choose another folder.")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -198,7 +198,7 @@ def _created(folder: Path) -> Iterator[None]:
 
 
 def _hidden(path: Path, kind: str) -> Path:
-    """The temporary name of a folder; always the same, so that the next attempt finds it."""
+    """The hidden name of a folder's new or earlier version; the next call finds it again."""
     path = path.absolute()
     return path.with_name(f".{kind}-{short_hash(path.name)}")
 
@@ -212,16 +212,16 @@ def remove(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the files and locks that killed processes left."""
+    """Remove the temporary files and locks that killed processes left in a folder."""
     for path in (*folder.glob(".partial-*"), *folder.glob(f".{'[0-9a-f]' * 16}.lock")):
         if path.is_file() or path.is_symlink():  # folders: see settle_folders
             remove_if_unused(path)
 
 
 def remove_links(paths: Iterable[Path]) -> list[Path]:
-    """Remove links, and all links below folders, not their targets; returns the removed links.
+    """Remove links, and all links below folders, but not their targets; returns the removed links.
 
-    Programs that open existing files, such as Detectron2, then write to these places only.
+    Detectron2 opens existing files, so it would write through a link.
     """
     links = []
     for path in paths:
@@ -234,7 +234,7 @@ def remove_links(paths: Iterable[Path]) -> list[Path]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk; does nothing on systems that cannot."""
+    """Flush a folder's entries to the disk; does nothing on Windows."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -245,6 +245,6 @@ def flush_folder(folder: Path) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    # without it, a power cut soon after the rename can leave a complete name on an empty file
+    # otherwise, a power cut soon after the rename can leave an empty file under the final name
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Files and folders from outside, whose links may lead anywhere; replacing folders."""
+"""Walking folders whose links may lead anywhere, and checks of input files and output folders."""
 
 import errno
 import os
@@ -12,11 +12,11 @@ from .errors import UserError, reason
 def walk_folder(
     root: Path, onerror: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder at and below a folder with the names of its files, in sorted order.
+    """Yield a folder and each folder below it with the names of its files, in sorted order.
 
-    Links to folders are followed, because large archives are often linked into a data folder, but
-    not to a folder that was walked already, nor to one that contains ``root``: these would never
-    end, or take in everything beside it.
+    Links to folders are followed, because large archives are often linked into a data folder.
+    Links to a folder that was already walked, or that contains ``root``, are not: they would loop,
+    or lead to everything beside ``root``.
 
     Args:
         onerror: called with the error of each folder that cannot be read.
@@ -36,7 +36,7 @@ def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> 
     """Check that a folder may be replaced as a whole: it is new, empty, or an earlier result.
 
     Args:
-        marker: name of the file by which an earlier result is known.
+        marker: name of the file that identifies an earlier result.
         what: noun of the result, for the message.
         overwrite: whether an earlier result may be replaced.
 
@@ -56,25 +56,26 @@ def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> 
 
 
 def is_given(path: Path) -> bool:
-    """Whether there is a file of this name.
+    """Whether a file exists.
 
     Raises:
-        UserError: there is something else: a folder, a pipe, a socket, a device, a broken link.
+        UserError: the path is not a file but a folder, pipe, socket, device or broken link.
     """
     if not os.path.lexists(path):
         return False
     try:
         check_regular(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)}).") from None
+        why = error.strerror or reason(error)
+        raise UserError(f"{path}: cannot be read ({why}). Replace or remove it.") from None
     return True
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuse what is not a file: reading a pipe waits for ever, reading a device never ends.
+    """Refuse anything but a file: reading a pipe may block, and reading a device may never end.
 
     Raises:
-        OSError: it does not exist, or is a folder, a pipe, a socket or a device.
+        OSError: the path does not exist, or is a folder, pipe, socket or device.
     """
     mode = os.stat(path).st_mode  # noqa: PTH116
     if stat.S_ISDIR(mode):

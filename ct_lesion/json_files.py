@@ -1,4 +1,4 @@
-"""JSON files from outside, and values that JSON cannot represent."""
+"""Reading untrusted JSON files, and replacing values that JSON cannot represent."""
 
 import json
 import math
@@ -10,14 +10,14 @@ from typing import Any
 from .errors import UserError
 from .zip_files import open_file
 
-NUMBER = "number"  # in a form, see form_problem
-KINDS = {dict: "an object", list: "a list"}
+NUMBER = "number"  # in a schema, see schema_problem
+_KINDS = {dict: "an object", list: "a list"}
 
 
 def read_json(
     path: str | Path, kind: type, error: type[UserError], advice: str = "Get the file again."
 ) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Args:
         kind: type of the outermost value, ``dict`` or ``list``.
@@ -25,7 +25,8 @@ def read_json(
         advice: the end of its message, what to do.
 
     Raises:
-        UserError: ``error``; the file cannot be read, or its content is damaged or of another kind.
+        UserError: as ``error``; the file cannot be read, is damaged, or holds another kind of
+            value.
     """
     try:
         if Path(path).exists() and not Path(path).is_file():  # a pipe or device may never end
@@ -33,6 +34,8 @@ def read_json(
         content = json.loads(_text_of(Path(path)))
     except UserError:
         raise
+    except FileNotFoundError:
+        raise error(f"{path}: does not exist. {advice}") from None
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror or reason}). {advice}") from None
     except RecursionError:
@@ -40,8 +43,8 @@ def read_json(
     except (ValueError, MemoryError) as reason:
         raise error(f"{path}: is damaged ({reason}). {advice}") from None
     if not isinstance(content, kind):
-        what = type(content).__name__
-        raise error(f"{path}: is damaged (holds a {what}, not {KINDS[kind]}). {advice}")
+        what = _KINDS.get(type(content), f"a {type(content).__name__}")
+        raise error(f"{path}: is damaged (holds {what}, not {_KINDS[kind]}). {advice}")
     return content
 
 
@@ -65,44 +68,43 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def form_problem(value: Any, form: Any, place: str = "") -> str:
-    """The first part of a JSON value that does not fit a form; empty if all parts fit.
+def schema_problem(value: Any, schema: Any, place: str = "") -> str:
+    """Describe the first part of a JSON value that does not match a schema; empty if all match.
 
     Args:
         value: content of a file.
-        form: a type; :data:`NUMBER`, a finite number or null; a list with the form of its items; or
-            a dict with forms by key. "*" stands for all other keys, and "key?" may be missing or
-            null.
+        schema: a type; :data:`NUMBER`, a finite number or null; a list with the schema of its
+            items; or a dict of schemas by key. "*" stands for all other keys, and "key?" may be
+            missing or null.
         place: of the value in the file, for the message.
     """
-    if form == NUMBER:
+    if schema == NUMBER:
         fits = value is None or (_is(value, Real) and abs(value) < math.inf)
-    elif isinstance(form, list):
+    elif isinstance(schema, list):
         if not isinstance(value, list):
             return f"{place or 'it'} is not a list"
-        return next(filter(None, (form_problem(v, form[0], f"{place} item") for v in value)), "")
-    elif isinstance(form, dict):
-        return _problem_in_object(value, form, place)
+        problems = (schema_problem(item, schema[0], f"{place} item") for item in value)
+        return next(filter(None, problems), "")
+    elif isinstance(schema, dict):
+        return _problem_in_object(value, schema, place)
     else:
-        fits = _is(value, form) and not (form is Real and not abs(value) < math.inf)
+        fits = _is(value, schema) and not (schema is Real and not abs(value) < math.inf)
     return "" if fits else f"{place} is {str(value)[:60]}"
 
 
-def _problem_in_object(value: Any, form: dict, place: str) -> str:
+def _problem_in_object(value: Any, schema: dict, place: str) -> str:
     if not isinstance(value, dict):
         return f"{place or 'it'} is not an object"
-    for key, inner in form.items():
-        name = key.rstrip("?")
-        keys = [k for k in value if k not in form] if key == "*" else [name]
-        for found in keys:
-            if found not in value or value[found] is None:
+    for key, inner in schema.items():
+        names = [k for k in value if k not in schema] if key == "*" else [key.rstrip("?")]
+        for name in names:
+            where = f"{place}.{name}" if place else name
+            if value.get(name) is None:
                 if key.endswith("?") or (key == "*" and inner == NUMBER):
                     continue
-                if found not in value:
-                    return f"it has no {place}{'.' if place else ''}{found}"
-            if problem := form_problem(
-                value[found], inner, f"{place}{'.' if place else ''}{found}"
-            ):
+                if name not in value:
+                    return f"it has no {where}"
+            if problem := schema_problem(value[name], inner, where):
                 return problem
     return ""
 

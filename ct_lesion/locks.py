@@ -1,9 +1,9 @@
 """Locks on outputs: one job at a time writes into a folder.
 
-A lock is the operating system's (``flock``) on a hidden file, which also names the process that
-holds it. It ends with that process, however the process ends; a file that is left behind is taken
-over. On file systems without ``flock``, the process that the file names counts; on Windows nothing
-is locked.
+A lock is an ``flock`` on a hidden file, which also records the host and id of the process that
+holds it. The system releases it when that process ends, even if it is killed; the next job reuses
+a leftover file. On file systems without ``flock``, the lock holds while the recorded process runs.
+On Windows nothing is locked.
 """
 
 import hashlib
@@ -21,23 +21,22 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_held: dict[str, int] = {}  # handles of the locks of this process, by the file's path
+_held: dict[str, int] = {}  # this process's file handles by path of the lock file
 
 
 def short_hash(name: str) -> str:
-    """16 hexadecimal digits for a file name, which may have the greatest possible length."""
+    """A hash of a file name in 16 hexadecimal digits, for names that must not get longer."""
     return hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
 
 
 @contextmanager
 def locked(file: Path, output: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is created, and removed at the end.
+    """Hold a lock until the block ends.
 
-    A block inside a block of the same process does nothing. Processes that this one starts do not
-    hold the lock.
+    Nested blocks of the same process do nothing. Child processes do not inherit the lock.
 
     Args:
-        file: whose folder must exist.
+        file: the lock file, which is created here and removed at the end; its folder must exist.
         output: what the lock protects, for the message.
 
     Raises:
@@ -65,7 +64,7 @@ def created_in_use(file: Path) -> Iterator[None]:
     """Create a file and keep it locked, so that :func:`remove_if_unused` leaves it alone."""
     with file.open("xb") as handle:
         if fcntl is None:
-            handle.close()  # Windows renames no open file
+            handle.close()  # Windows cannot rename an open file
         else:
             with suppress(OSError):  # the file system has no locks
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +72,7 @@ def created_in_use(file: Path) -> Iterator[None]:
 
 
 def remove_if_unused(file: Path) -> None:
-    """Remove a lock or a temporary file, or a link, unless a living process uses it."""
+    """Remove a lock file, temporary file or link, unless a running process uses it."""
     if file.is_symlink() or fcntl is None:
         file.unlink(missing_ok=True)
         return
@@ -87,7 +86,7 @@ def remove_if_unused(file: Path) -> None:
 
 
 def cannot_write(output: Path, error: OSError) -> Exception:
-    """The error for the user; errors of the disk stay as they are."""
+    """A UserError for a failed write; a storage error (disk full, read-only) is kept."""
     if is_storage_error(error):
         error.filename = error.filename or str(output)
         return error
@@ -96,7 +95,7 @@ def cannot_write(output: Path, error: OSError) -> Exception:
 
 
 def _take(file: Path, output: Path) -> int:
-    """Lock the file for this process; returns its handle.
+    """Lock a file for this process; returns its handle.
 
     Raises:
         UserError: another process holds it.
@@ -130,7 +129,7 @@ def _lock(handle: int) -> bool:
 
 
 def _holder(handle: int) -> dict:
-    """The process that the lock file names; empty if it names none."""
+    """The process that a lock file records; empty if the content is damaged."""
     try:
         content = json.loads(os.pread(handle, 1000, 0))
     except ValueError:
@@ -143,17 +142,17 @@ def _this_process() -> dict:
 
 
 def _is_alive(holder: dict) -> bool:
-    """Whether a process of this machine lives; those of other machines count as alive."""
+    """Whether a recorded process runs; processes on other machines count as running."""
     this, pid = _this_process(), holder.get("pid")
     if not isinstance(pid, int) or pid <= 0 or holder == this:
         return False
     if holder.get("host") != this["host"]:
         return True
     try:
-        os.kill(pid, 0)  # sends nothing
+        os.kill(pid, 0)  # only checks the process
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # the process of another user
+    except PermissionError:  # another user's process
         return True
     return True
 
@@ -167,7 +166,7 @@ def _refusal(holder: dict, file: Path, output: Path) -> str:
 
 
 def _forget_locks() -> None:
-    """In a forked process: close the handles, which would keep the lock after its holder died."""
+    """Close the handles in a forked process: they would keep the lock after its holder ended."""
     for handle in _held.values():
         os.close(handle)
 

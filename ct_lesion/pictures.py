@@ -1,10 +1,9 @@
-"""Reading picture files (PNG, JPEG, TIFF, BMP) from outside, and writing our own.
+"""Reading untrusted picture files (PNG, JPEG, TIFF, BMP), and writing slices.
 
-Every picture that the package decodes is decoded here, and every slice that it writes is encoded
-here. A hostile PNG of a few kilobytes can ask for
-gigabytes, so the header is read first, and sizes that no CT slice has are refused. The EXIF
-orientation is applied to images and masks alike, in training, preparation, prediction and audit.
-"Upright" is a picture after its EXIF orientation is applied.
+All pictures are decoded here, and all slices are encoded here. A hostile PNG of a few kilobytes can
+claim gigabytes, so the header is read first, and sizes that no CT slice has are refused. The EXIF
+orientation is applied to images and masks alike, in training, preparation, prediction and audit; a
+picture with its orientation applied is called "upright".
 """
 
 from __future__ import annotations
@@ -31,19 +30,18 @@ LARGEST_PICTURE = 4096 * 4096
 is 2048 x 2048; this is four times that, and takes 50 MB as 8-bit RGB."""
 
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-"""Pillow's decoders that may be tried. Others are of no use here, and one of them (EPS) would run
-another program."""
+"""The only decoders of Pillow that are tried; others are not needed, and EPS runs a program."""
 
 MOST_JPEG_SCANS = 100
-"""A progressive JPEG has about ten; each is a pass over all pixels."""
+"""A progressive JPEG has about ten scans; each is a pass over all pixels."""
 _LARGEST_JPEG = 4 * LARGEST_PICTURE
 
 GREY_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 """Pillow's modes that can hold an 8-bit grey slice."""
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-"""Pillow's modes that hold more than 8 bits a pixel."""
+"""Pillow's modes that hold more than 8 bits per pixel."""
 MOST_COLOUR = 16
-"""The channels of a grey JPEG saved in colour differ by less than this."""
+"""In a grey JPEG that was saved in colour, the channels differ by less than this."""
 
 DAMAGE = (
     OSError,
@@ -60,7 +58,7 @@ DAMAGE = (
     zlib.error,
     MemoryError,
 )
-"""What Pillow raises on damaged bytes, depending on which byte it is."""
+"""Exceptions that Pillow raises on damaged files."""
 
 _TOO_LARGE = (
     f"but no CT slice has more than {LARGEST_PICTURE // 2**20} million: leave it out, or resize it"
@@ -79,7 +77,7 @@ _TRANSPOSES = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What makes a picture upright, for each EXIF orientation."""
+"""The transposition that makes a picture upright, by EXIF orientation."""
 
 
 class PictureError(DatasetError):
@@ -96,14 +94,14 @@ class PictureError(DatasetError):
 
     @classmethod
     def of(cls, name: str | Path, kind: str, what: str) -> PictureError:
-        """The error for a file; a constructor with one argument lets it cross processes."""
+        """Create the error for a file; the constructor itself takes one argument, for pickling."""
         error = cls(f"{name}: {what}.")
         error.kind, error.what = kind, what
         return error
 
 
 class ImageHeader(NamedTuple):
-    """Width and height in pixels of the upright picture, bits a channel, and EXIF orientation."""
+    """Width and height in pixels of the upright picture, bits per channel, EXIF orientation."""
 
     width: int
     height: int
@@ -137,7 +135,7 @@ def open_picture(
     Args:
         source: a path, or the bytes of a file.
         name: for messages, if ``source`` is not a path.
-        page: of a TIFF with several pages.
+        page: index of the page of a TIFF.
 
     Raises:
         PictureError: the file is missing, empty, damaged, too large, or not one of
@@ -159,7 +157,7 @@ def open_picture(
                 if image.format == "JPEG":
                     _check_jpeg_scans(file, name)
                 if image.format != "TIFF" and getattr(image, "n_frames", 1) > 1:
-                    what = f"holds {image.n_frames} frames; a slice is a plain picture"
+                    what = f"holds {image.n_frames} frames: save each as a separate picture"
                     raise PictureError.of(name, "animated", what)
                 yield image
     except DatasetError:
@@ -171,23 +169,25 @@ def open_picture(
         what = f"its header says many more pixels, {_TOO_LARGE}"
         raise PictureError.of(name, "too large", what) from None
     except MemoryError:
-        raise PictureError.of(name, "too large", "does not fit in memory") from None
+        what = "does not fit in memory: leave it out, or resize it"
+        raise PictureError.of(name, "too large", what) from None
     except DAMAGE as error:
         kind = "truncated" if "truncated" in str(error).lower() else "corrupt"
-        what = f"cannot be read as a picture ({reason(error)})"
+        why = getattr(error, "strerror", None) or reason(error)
+        what = f"cannot be read as a picture ({why})"
         raise PictureError.of(name, kind, what) from None
 
 
 def _check_jpeg_scans(file: BinaryIO, name: str | Path) -> None:
-    """Refuse a JPEG that would take minutes to decode; leaves the file's position as it is."""
+    """Refuse a JPEG that would take minutes to decode; the file's position is unchanged."""
     place = file.tell()
     file.seek(0)
-    # in coded data this marker cannot occur
+    # this marker cannot occur in coded data
     scans = file.read(_LARGEST_JPEG).count(b"\xff\xda")
     if file.read(1):
         raise PictureError.of(name, "too large", f"is a JPEG of more than {_LARGEST_JPEG:,} bytes")
     if scans > MOST_JPEG_SCANS:
-        raise PictureError.of(name, "corrupt", f"is a JPEG of {scans} scans")
+        raise PictureError.of(name, "corrupt", f"is a JPEG of {scans} scans: save it as PNG")
     file.seek(place)
 
 
@@ -196,7 +196,7 @@ def upright(image: Image.Image) -> Image.Image:
 
     An unreadable EXIF block counts as no orientation.
     """
-    image.load()  # before EXIF: a PNG is decoded to find it, and the error would be ignored there
+    image.load()  # first: Pillow also decodes a PNG to find its EXIF, where errors are ignored
     transpose = _TRANSPOSES.get(_orientation(image))
     return image.transpose(transpose) if transpose is not None else image
 
@@ -204,18 +204,18 @@ def upright(image: Image.Image) -> Image.Image:
 def read_8_bit(
     source: str | Path | BinaryIO, name: str | Path = "", advice: str = WINDOW_FIRST
 ) -> Image.Image:
-    """Decode a picture of at most 8 bits a channel, upright.
+    """Decode a picture of at most 8 bits per channel, upright.
 
     Args:
         source, name: as for :func:`open_picture`.
         advice: the end of the message about a deeper picture.
 
     Raises:
-        PictureError: as for :func:`open_picture`; or the picture has more bits.
+        PictureError: the picture has more bits, or as for :func:`open_picture`.
     """
     with open_picture(source, name) as image:
         bits = bits_of(image)
-        if bits > 8:  # Pillow would clip or cut the values without a warning
+        if bits > 8:  # Pillow would clip or truncate the values without a warning
             raise PictureError.of(name or source, "wrong mode", f"is a {bits}-bit image; {advice}")
         return upright(image)
 
@@ -242,25 +242,25 @@ def header_of(image: Image.Image) -> ImageHeader:
 
 
 def bits_of(image: Image.Image) -> int:
-    """Bits a channel of a picture that is open but not decoded: 1, 8 (also for fewer), 16 or 32."""
+    """Bits per channel of an open, undecoded picture: 1, 8 (also for 2 to 7), 16 or 32."""
     if image.format == "TIFF":
         bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
         return bits if bits > 8 or image.mode == "1" else 8
-    # Pillow cuts 16-bit colours of a PNG to 8; only the name of the raw data shows it
+    # Pillow reduces 16-bit colours of a PNG to 8 bits; only the raw mode shows it
     if image.mode.startswith("I;16") or _is_deep_png(image):
         return 16
     return {"1": 1, "I": 32, "F": 32}.get(image.mode, 8)
 
 
 def write_picture(path: Path, pixels: np.ndarray, *options: int) -> None:
-    """Write a new picture, of the format that its name ends in, and create its folder.
+    """Write a new picture in the format of its extension, and create its folder.
 
-    ``cv2.imwrite`` returns False for most failures and hides the system's error; this raises it.
+    ``cv2.imwrite`` would return False for most failures and hide the system's error.
 
     Args:
         path: must not exist yet.
         pixels: (H, W) uint8 grey or (H, W, 3) uint8 RGB.
-        options: of ``cv2.imencode``.
+        options: parameters of ``cv2.imencode``.
 
     Raises:
         OSError: the file cannot be encoded or written, e.g. because the disk is full.
@@ -279,8 +279,8 @@ def colour_spread(colours: np.ndarray) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8, that is still to be applied."""
-    if image.format == "TIFF":  # Pillow applies it, and swaps the size when it opens the file
+    """EXIF orientation, 1 to 8, that Pillow has not applied."""
+    if image.format == "TIFF":  # Pillow applies it when it decodes, and swaps the size on opening
         return 1
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -294,7 +294,7 @@ def _is_deep_png(image: Image.Image) -> bool:
 
 
 def _png_may_be_turned(file: BinaryIO) -> bool:
-    """Whether a PNG has a chunk that can hold an EXIF orientation; other chunks are skipped."""
+    """Whether a PNG has a chunk that can hold an EXIF orientation; leaves the file's position."""
     place = file.tell()
     try:
         file.seek(8)

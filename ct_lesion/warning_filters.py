@@ -1,6 +1,6 @@
-"""Silences the warnings that Detectron2 and torch raise about each other, each by its text.
+"""Silences known warnings of Detectron2 and torch that users cannot act on, each by its text.
 
-Users cannot act on them. All other warnings stay.
+All other warnings stay.
 """
 
 import logging

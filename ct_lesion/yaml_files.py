@@ -1,4 +1,4 @@
-"""Reads YAML from outside: plain values only, of limited size.
+"""Reading untrusted YAML: plain values only, of limited size.
 
 Detectron2's ``merge_from_file`` falls back to a loader that executes ``!!python/...`` tags, so
 files are checked here first.
@@ -12,20 +12,20 @@ import yaml
 from ct_lesion.errors import reason
 
 LARGEST_TEXT = 2**18  # characters; a dumped config has some 10,000
-MOST_NODES = 5_000  # values with all references within the file followed; Detectron2's has 500
-MOST_CHARACTERS = LARGEST_TEXT  # of all texts, references followed
-DEEPEST = 10  # lists and mappings within each other; Detectron2's has 5
-MOST_FILES = 20  # of a config and all that it builds on, each time that it is read
+MOST_NODES = 5_000  # values once aliases are expanded; Detectron2's defaults have 500
+MOST_CHARACTERS = LARGEST_TEXT  # of all strings once aliases are expanded
+DEEPEST = 10  # nested lists and mappings; Detectron2's defaults have 5
+MOST_FILES = 20  # a config and its base configs, counted each time they are read
 BASE_KEY = "_BASE_"
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a yaml text: numbers, text, lists and mappings.
+    """Parse a yaml text of numbers, strings, lists and mappings.
 
     Raises:
-        ValueError: too long, too deep, too large once its references are followed, or a date or
-            number that does not exist.
-        yaml.YAMLError: not yaml, or with a tag that stands for an object.
+        ValueError: the text is too long, nested too deeply, too large once aliases are expanded, or
+            has an impossible date or number.
+        yaml.YAMLError: the text is not yaml, or has a tag for an object.
     """
     if len(text) > LARGEST_TEXT:
         raise ValueError(f"it is too long for a config (over {LARGEST_TEXT:,} characters)")
@@ -48,17 +48,19 @@ def check_config_file(path: str | Path) -> None:
 
 
 def _check_file(path: Path, above: tuple[Path, ...], read: list[Path]) -> None:
-    """Check a config and its bases.
+    """Check a config and its base configs.
 
     Args:
-        above: the configs that it is a base of.
-        read: all files read so far, in place.
+        above: the configs that build on this one.
+        read: all files read so far; this one and its bases are appended.
     """
     read.append(path)
     if len(read) > MOST_FILES:
-        raise ValueError(f"{path}: the config builds on more than {MOST_FILES} files ({BASE_KEY})")
-    if not path.is_file():  # a device would never end
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(
+            f"{path}: the config builds on more than {MOST_FILES} files ({BASE_KEY}): merge some"
+        )
+    if not path.is_file():  # reading a device never ends
+        raise ValueError(f"{path}: does not exist or is not a file. Check the path")
     try:
         with path.open(encoding="utf-8") as file:
             content = parse_yaml(file.read(LARGEST_TEXT + 1))
@@ -77,7 +79,7 @@ def _check_file(path: Path, above: tuple[Path, ...], read: list[Path]) -> None:
 
 
 def _check_events(text: str) -> None:
-    """Refuse what would overflow the stack or memory while it is being read."""
+    """Refuse yaml that would overflow the stack or memory while it is parsed."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -85,14 +87,14 @@ def _check_events(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
-            # merged mappings are copied while yaml is read, each time they are merged again
+            # the parser copies merged mappings, each time they are merged again
             raise ValueError("it merges mappings (<<), which is not supported: use _BASE_")
         if depth > DEEPEST:
             raise ValueError("it is nested too deeply")
 
 
 def _check_size(value: Any) -> None:
-    """Refuse a value that references within yaml make large, as many values or as long texts."""
+    """Refuse a value that aliases expand to too many values or too long strings."""
     todo, characters = [value], 0
     for _ in range(MOST_NODES):
         if not todo or characters > MOST_CHARACTERS:

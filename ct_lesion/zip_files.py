@@ -1,7 +1,7 @@
-"""Reading zip files from outside: limits, and members as paths below the zip.
+"""Reading untrusted zip files: size limits, and members as paths below the zip.
 
-Nothing is extracted under its member name. A member is named by a path below the zip, e.g.
-``scan.zip/ct/1.dcm``, which :func:`open_file` opens like any other file.
+Nothing is extracted under its member name. A path below the zip, e.g. ``scan.zip/ct/1.dcm``, names
+a member, and :func:`open_file` opens it like any other file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import DatasetError
 
 SMALL_ARCHIVE, LARGEST_RATIO = 2**30, 100
 """A zip may unpack to this many bytes, or to this multiple of its size if that is more. Pictures
-are already compressed, and slices without loss shrink to a half or a third."""
+are already compressed, and lossless slices shrink to a half or a third."""
 BAD_ZIP = (
     zipfile.BadZipFile,
     OSError,
@@ -35,7 +35,7 @@ BAD_ZIP = (
     zlib.error,
     lzma.LZMAError,
 )
-"""Exceptions on reading a damaged, encrypted or exotic zip."""
+"""Exceptions raised by reading a damaged, encrypted or unsupported zip."""
 ZIP_ENDING = ".zip"
 _ARCHIVES = (ZIP_ENDING, ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _IN_MEMORY = 2**26  # bytes; larger members are unpacked into an unnamed temporary file
@@ -43,30 +43,30 @@ _ENCRYPTED = 0x1  # flag of a member
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a zip after a check of what it would unpack to.
+    """Open a zip and check the total size of its members.
 
     Raises:
-        DatasetError: it is damaged, or would unpack to far more than its size.
+        DatasetError: the zip is damaged, or would unpack to far more than its size.
     """
     try:
         file = zipfile.ZipFile(path)
     except BAD_ZIP as error:
-        raise DatasetError(f"{path}: not a zip file, or damaged ({error}).") from None
+        raise DatasetError(f"{path}: not a zip file, or damaged ({error}). Get it again.") from None
     unpacked = sum(info.file_size for info in file.infolist())
     if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
         file.close()
         raise DatasetError(
             f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
-            "which pictures never do. Download the archive again."
+            "which pictures never do. Get it again, or unpack it and give the folder."
         )
     return file
 
 
 def zip_members(path: Path) -> tuple[list[Path], list[str]]:
-    """The files in a zip as paths below it, sorted.
+    """List the files in a zip as sorted paths below it.
 
     Returns:
-        The paths, and a line for each kind of member that is left out: names that lead out of the
+        The paths, and a note for each kind of member that is left out: names that lead out of the
         zip, links, and archives.
 
     Raises:
@@ -74,14 +74,14 @@ def zip_members(path: Path) -> tuple[list[Path], list[str]]:
     """
     members, left_out = {}, {}
     for info in open_zip(path).infolist():
-        if info.is_dir():
+        name = PurePosixPath(info.filename)
+        if not name.parts or info.is_dir():
             continue
         if info.flag_bits & _ENCRYPTED:
             raise DatasetError(
                 f"{path}: {info.filename!r:.80} is encrypted. Unpack the zip with its password, "
                 "and give the folder."
             )
-        name = PurePosixPath(info.filename)
         if why := _why_left_out(info):
             left_out.setdefault(why, []).append(info.filename)
         elif path / name in members:
@@ -98,7 +98,7 @@ def zip_members(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def _why_left_out(info: zipfile.ZipInfo) -> str | None:
-    """Why a member is not read, in the plural; None if it is."""
+    """The kind of a member that is not read, as a plural; None for members that are read."""
     name = info.filename
     windows = "\\" in name or PurePosixPath(name).parts[0].endswith(":")
     if windows or name.startswith("/") or ".." in PurePosixPath(name).parts:
@@ -111,7 +111,7 @@ def _why_left_out(info: zipfile.ZipInfo) -> str | None:
 
 
 def zip_of(path: Path) -> Path | None:
-    """The zip that a path lies in; None for other paths."""
+    """The zip that holds a path; None if the path exists on the disk or there is no such zip."""
     if path.exists():
         return None
     return next((p for p in path.parents if p.suffix.lower() == ZIP_ENDING and p.is_file()), None)
@@ -123,11 +123,11 @@ def file_on_disk(path: Path) -> Path:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file, or a member of a zip, for reading in binary; it can be sought in.
+    """Open a file, or a member of a zip, for binary reading; the result is seekable.
 
     Raises:
-        OSError: it cannot be opened, as for ``open``.
-        DatasetError: it is a damaged member.
+        OSError: the file cannot be opened.
+        DatasetError: the member cannot be unpacked.
     """
     archive = zip_of(path)
     if archive is None:
@@ -141,13 +141,13 @@ def open_file(path: Path) -> BinaryIO:
             unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
             shutil.copyfileobj(member, unpacked)
     except BAD_ZIP as error:
-        raise DatasetError(f"{path}: cannot be unpacked ({error}).") from None
+        raise DatasetError(f"{path}: cannot be unpacked ({error}). Get the zip again.") from None
     unpacked.seek(0)
     return unpacked
 
 
 @lru_cache(maxsize=8)
 def _members_of(archive: Path, changed_ns: int) -> dict[str, zipfile.ZipInfo]:
-    """Members by name; ``changed_ns`` makes a replaced zip another one."""
+    """Members by name; ``changed_ns`` is in the cache key, so that a replaced zip is read again."""
     with open_zip(archive) as file:
         return {str(PurePosixPath(info.filename)): info for info in file.infolist()}

@@ -17,6 +17,12 @@ def test_reason_is_one_short_line(text: str, line: str) -> None:
     assert reason(ValueError(text)) == line
 
 
+def test_the_reason_of_a_system_error_leaves_out_the_path():
+    assert reason(FileNotFoundError(2, "No such file or directory", "a.txt")) == (
+        "No such file or directory"
+    )
+
+
 def test_control_characters_do_not_reach_the_terminal():
     hostile = "a\x1b[31mb\x07\r\u202ec\udcff"
     assert printable(hostile) == "a\\x1b[31mb\\x07\\r\\u202ec\\udcff"

@@ -88,7 +88,7 @@ def convert(args: argparse.Namespace) -> str:
     for name in converted.unused:
         print(f"warning: {name} is not part of this model and was dropped")
     if names.get("regions") == list(MASK_TYPES["merge"].classes) and not args.config_file:
-        print("note: one lesion class; if the model was trained on GGO only, name its *_ggo.yaml")
+        print("note: if the model was trained on GGO only, give --config-file its *_ggo.yaml")
     write_weights(args.output, converted.model, describe(converted.cfg, class_names=names))
     return hashlib.sha256(args.output.read_bytes()).hexdigest()
 

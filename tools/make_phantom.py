@@ -102,13 +102,10 @@ def main() -> None:
     output, overwrite, form = args.pop("output"), args.pop("overwrite"), args.pop("form")
     spec = choose_spec(form, args)
     write = write_phantom if isinstance(spec, PhantomSpec) else write_phantom_volumes
-    try:
-        # the delay: no bar before an error message
-        options = {"unit": "patient", "desc": "phantom", "delay": 0.2}
-        with tqdm(total=spec.patients, disable=None, **options) as bar:
-            manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
-    except (ValueError, FileExistsError) as error:
-        raise UserError(str(error)) from error
+    # the delay: no bar before an error message
+    options = {"unit": "patient", "desc": "phantom", "delay": 0.2}
+    with tqdm(total=spec.patients, disable=None, **options) as bar:
+        manifest = write(output, spec, overwrite=overwrite, progress=lambda _: bar.update())
     print(summary(output, manifest))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ct_lesion.errors import UserError
 from ct_lesion.files import write_together
 from ct_lesion.json_files import without_nan
+from ct_lesion.locks import cannot_write
 from ct_lesion.pages.blocks import Block, Section
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.tables import Table
@@ -30,14 +31,12 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Check that writing to the output folder would not replace an earlier audit.
 
     Raises:
-        UserError: ``output`` is not a folder, or holds an audit and ``overwrite`` is false.
+        UserError: ``output`` holds an audit, and ``overwrite`` is false.
     """
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is not a folder. Choose another --output.")
     if not overwrite and any((output / name).exists() for name in (PAGE, NUMBERS)):
         raise UserError(
-            f"{output}: already holds an audit. Choose another --output, or give --overwrite to "
-            "replace it."
+            f"{output}: already holds an audit. Choose another folder, or replace it with "
+            "--overwrite."
         )
 
 
@@ -48,18 +47,16 @@ def write_audit(audit: Audit, output: str | Path) -> list[Path]:
         The paths of the two files.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: the folder cannot be written to.
+        OSError: the disk is full or read-only.
     """
     paths = [Path(output) / name for name in (PAGE, NUMBERS)]
     content = {"ct_lesion": __version__, "date": date.today().isoformat(), **audit.as_dict()}
     numbers = json.dumps(without_nan(content), indent=1, allow_nan=False)
-    # file names may contain bytes that are not UTF-8
-    page = render(audit).encode("utf-8", "backslashreplace").decode("utf-8")
     try:
-        write_together(dict(zip(paths, (page, numbers + "\n"), strict=True)))
+        write_together(dict(zip(paths, (render(audit), numbers + "\n"), strict=True)))
     except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"{output}: cannot be written ({why}). Choose another --output.") from None
+        raise cannot_write(Path(output), error) from None
     return paths
 
 
@@ -192,8 +189,7 @@ def _mask_table(audit: Audit) -> Iterator[Table]:
         return
     rows = []
     for m in audit.masks:
-        outside = m.outside_area / m.lesion_area if m.fitted and m.lesion_area else None
-        rows.append([m.input, m.slices, m.lesion_free, m.fitted, m.lesion_area, outside])
+        rows.append([m.input, m.slices, m.lesion_free, m.fitted, m.lesion_area, m.outside_share])
     yield Table(
         "mask_table",
         "Slices with a readable mask",
@@ -209,7 +205,7 @@ def _mask_table(audit: Audit) -> Iterator[Table]:
         formats={"slices": ",", "lesion area (px)": ",", "outside lung": ".2%"},
         notes=[
             "Outside lung: share of the lesion area outside the convex hull of the remaining lung "
-            "plus LUNG_TOLERANCE (see Thresholds)."
+            "plus LUNG_TOLERANCE (see Thresholds), in slices with a lung field."
         ],
     )
 

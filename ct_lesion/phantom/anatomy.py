@@ -1,10 +1,10 @@
 """The healthy chest of a synthetic patient, as functions of position.
 
-Everything is described in a canonical frame in mm, so that a patient can be sampled at any
-resolution and height: ``x`` grows to the right of the image (the patient's left), ``y``
-downwards (towards the back), ``z`` from the apex of the lungs (0) to the feet; the lungs end near
-250. Organs are signed distances in mm, negative inside. N points, or H x W pixels of a slice, are
-passed as broadcastable arrays ``x, y, z``.
+Positions are in a canonical frame in mm, so that a patient can be sampled at any resolution and
+slice position: ``x`` grows to the right of the image (the patient's left), ``y`` downwards (towards
+the back), ``z`` from the apex of the lungs (0) to the feet; the lungs end near 250. Organs are
+signed distances in mm, negative inside. Functions take N points, or the H x W pixels of a slice, as
+broadcastable arrays ``x, y, z``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 LUNG_TOP_MM, LUNG_BOTTOM_MM = 40.0, 212.0
-"""Range of z covered by a scan: from below the apex to above the costophrenic angles."""
+"""Range of z of a usual scan: from below the apex to above the costophrenic angles."""
 WHOLE_CHEST_MM = (-20.0, 265.0)
-"""Range of z from above the lungs to where only thin recesses are left."""
+"""Range of z from above the lungs to where only thin recesses of them are left."""
 
 
 def ellipsoid(x, y, z, centre, radii) -> np.ndarray:
-    """Approximate signed distance to an ellipsoid with the axes x, y, z, in mm."""
+    """Approximate signed distance in mm to an ellipsoid with axes along x, y and z."""
     cx, cy, cz = centre
     rx, ry, rz = radii
     dx, dy, dz = x - cx, y - cy, z - cz
@@ -30,7 +30,7 @@ def ellipsoid(x, y, z, centre, radii) -> np.ndarray:
 
 
 def tube(x, y, z, start, end, radius) -> np.ndarray:
-    """Signed distance to a tube with round ends, in mm."""
+    """Signed distance in mm to a tube with round ends."""
     (ax, ay, az), (bx, by, bz) = start, end
     ux, uy, uz = bx - ax, by - ay, bz - az
     t = ((x - ax) * ux + (y - ay) * uy + (z - az) * uz) / (ux**2 + uy**2 + uz**2)
@@ -41,15 +41,15 @@ def tube(x, y, z, start, end, radius) -> np.ndarray:
 
 
 def superellipse(x, y, a, b, power) -> np.ndarray:
-    """Distance along the ray from the centre to a superellipse, in mm, negative inside."""
+    """Distance in mm to a superellipse along the ray from its centre, negative inside."""
     f = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power) + 1e-6
     r = np.hypot(x, y)
-    # near the centre r / f is 0 / 0; use the smaller semi-axis
+    # near the centre, where r / f is 0 / 0, use the smaller semi-axis
     return np.where(f > 0.05, r - r / f, -np.minimum(a, b))
 
 
 def smooth_max(a, b, k: float) -> np.ndarray:
-    """Maximum with the crease rounded over about ``k`` mm: organs have no sharp corners."""
+    """Maximum of two distances, with the crease rounded over about ``k`` mm: no sharp corners."""
     h = np.clip(0.5 + 0.5 * (a - b) / k, 0, 1)
     return b + (a - b) * h + k * h * (1 - h)
 
@@ -69,7 +69,7 @@ class Waves:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, shortest: float, longest: float, count: int) -> Waves:
-        """Random directions, wavelengths (mm) log-uniform between the two limits."""
+        """Draw ``count`` waves: random directions, wavelengths in mm log-uniform in the limits."""
         direction = rng.standard_normal((count, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         length = np.exp(rng.uniform(np.log(shortest), np.log(longest), (count, 1)))
@@ -85,7 +85,7 @@ class Waves:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parameters that vary between patients; the rest of the chest is fixed."""
+    """The parameters of the chest that vary between patients."""
 
     fov_mm: float
     scale: tuple[float, float, float]  # x, y, z: patient mm per canonical mm
@@ -106,7 +106,7 @@ class Anatomy:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
-        """A random adult."""
+        """Draw a random adult."""
         size = rng.uniform(0.93, 1.06)
         return cls(
             fov_mm=float(rng.uniform(322, 358)),
@@ -130,8 +130,8 @@ class Anatomy:
     def cavity(self, x, y, z, slow=None) -> np.ndarray:
         """Signed distance to the inner surface of the rib cage.
 
-        ``slow``, here and below, is the field ``organs`` at the same points if the caller already
-        has it; it makes outlines slightly irregular.
+        ``slow``, here and below, is the field ``organs`` at the same points, which makes outlines
+        slightly irregular; it is computed if the caller does not give it.
         """
         slow = self.organs(x, y, z) if slow is None else slow
         narrowing = np.clip(1 - np.asarray(z, np.float32) / 115, 0, 1)
@@ -155,7 +155,7 @@ class Anatomy:
         return trunk - 30 * self.breast * hill / (1 + np.exp((y + 45) / 10))
 
     def tubes(self) -> list[tuple[tuple, tuple, float, float]]:
-        """Large vessels and oesophagus: (start, end, radius in mm, HU)."""
+        """Large vessels and oesophagus: start and end (x, y, z), radius in mm, HU."""
         return [
             ((-12, -26, 150), (-13, -28, 92), 15, 45),  # ascending aorta
             ((-13, -28, 92), (0, 2, 72), 13, 45),  # arch
@@ -177,14 +177,14 @@ class Anatomy:
         ]
 
     def soft_organs(self, x, y, z, slow=None) -> tuple[np.ndarray, np.ndarray]:
-        """Signed distance to heart, liver, spleen and large vessels, and the HU of the nearest."""
+        """Signed distance to heart, liver, spleen or large vessels, and the HU of the nearest."""
         slow = self.organs(x, y, z) if slow is None else slow
         s, (right, left) = self.heart_scale, self.dome_z
         c, n = 0.825, 0.565  # the heart's axis points to the left and to the front
         u, v = c * (x - 22) + n * (y + 22), c * (y + 22) - n * (x - 22)
         ventricles = ellipsoid(u, v, z, (6, 2, 180), (56 * s, 42 * s, 56 * s)) + 1.7 * slow
         atria = ellipsoid(x, y, z, (-10, 2, 152), (37 * s, 27, 32)) + 2 * slow
-        found = [
+        organs = [
             (ventricles, 42.0),
             (atria, 44.0),
             (ellipsoid(x, y, z, (-66, 2, right + 105), (66, 64, 105)) + 1.7 * slow, 58.0),  # liver
@@ -195,15 +195,21 @@ class Anatomy:
             low, high = min(start[2], end[2]) - radius, max(start[2], end[2]) + radius
             if np.ndim(z) == 0 and not low - 8 < z < high + 8:
                 continue
-            found.append((tube(x, y, z, start, end, radius), float(hu)))
-        distance, hu = found[0][0], np.full_like(x, found[0][1])
-        for other, value in found[1:]:
+            organs.append((tube(x, y, z, start, end, radius), float(hu)))
+        distance, hu = organs[0][0], np.full_like(x, organs[0][1])
+        for other, value in organs[1:]:
             hu[other < distance] = value
             distance = np.minimum(distance, other)
         return distance, hu
 
     def solid(self, x, y, z, slow, organs) -> np.ndarray:
-        """Signed distance to everything solid in the cavity; ``organs``: distance to the organs."""
+        """Signed distance to the solid structures of the cavity.
+
+        Args:
+            x, y, z: positions.
+            slow: the field ``organs`` there.
+            organs: signed distance from :meth:`soft_organs`.
+        """
         upper = ellipsoid(x, y, z, (0, -4, 40), (29, 40, 95)) + 3 * slow  # mediastinal fat
         spine = ellipsoid(x, y, z, (0, 51, 120), (19.5, 17, 1e4))
         beside = ellipsoid(x, y, z, (0, 68, 120), (30, 17, 1e4))
@@ -211,16 +217,16 @@ class Anatomy:
         return np.minimum(np.minimum(upper, organs - 2.5), np.minimum(spine, beside))
 
     def lung(self, x, y, z) -> np.ndarray:
-        """Signed distance to the lungs; both lungs together, negative inside."""
+        """Signed distance to the nearest lung."""
         slow = self.organs(x, y, z)
         solid = self.solid(x, y, z, slow, self.soft_organs(x, y, z, slow)[0])
         return lung_between(x, y, self.cavity(x, y, z, slow), solid)
 
     def lung_points(self, rng: np.random.Generator, count: int, depth: float) -> np.ndarray:
-        """Random points (count, 3) at least ``depth`` mm inside the lungs."""
-        found = np.empty((0, 3), np.float32)
-        while len(found) < count:
+        """Draw random points (count, 3) at least ``depth`` mm inside the lungs."""
+        points = np.empty((0, 3), np.float32)
+        while len(points) < count:
             low, high = (-120, -85, 12), (120, 82, 235)
             p = rng.uniform(low, high, (7 * count // 2, 3)).astype(np.float32)
-            found = np.concatenate([found, p[self.lung(*p.T) < -depth]])
-        return found[:count]
+            points = np.concatenate([points, p[self.lung(*p.T) < -depth]])
+        return points[:count]

@@ -1,7 +1,7 @@
-"""Writing a synthetic scan as a DICOM CT series.
+"""Writes a synthetic scan as a DICOM CT series.
 
-The files do not depend on date or machine, so the same scan always gives the same bytes. Every file
-is marked as synthetic.
+The files do not depend on date or machine: the same scan always gives the same bytes. The headers
+mark every file as synthetic.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _DATE, _TIME = "20200101", "120000"
 def write_series(
     folder: Path, hu: np.ndarray, geometry: Geometry, *, patient_id: str, key: str
 ) -> None:
-    """Write a scan with one file a slice, numbered from the head downwards.
+    """Write a scan with one file per slice, numbered from head to feet.
 
     Args:
-        folder: is created.
+        folder: folder to create.
         hu: ``(S, H, W)`` int16, at least -1024, in the order of ``geometry``.
-        geometry: of the scan, axial.
-        patient_id: PatientID.
+        geometry: of the scan; its slices must be axial.
+        patient_id: value of PatientID.
         key: seed of the UIDs; the same key gives the same UIDs.
     """
     folder.mkdir(parents=True)
@@ -48,7 +48,7 @@ def _uid(key: str, what: str) -> str:
 
 
 def _image(hu: np.ndarray, geometry: Geometry, patient_id: str, key: str) -> Dataset:
-    """A slice without its position: shared attributes and pixels."""
+    """Make a slice with its pixels and all attributes but number, UID and position."""
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -73,7 +73,7 @@ def _image(hu: np.ndarray, geometry: Geometry, patient_id: str, key: str) -> Dat
 
 
 def _describe(image: Dataset, patient_id: str, key: str) -> None:
-    """Patient, study and series, including the attributes that DICOM requires even if empty."""
+    """Set patient, study and series, including attributes that DICOM requires even if empty."""
     image.PatientName, image.PatientID = f"SYNTHETIC^{patient_id}", patient_id
     image.PatientBirthDate = image.PatientSex = ""
     image.PatientPosition, image.PatientIdentityRemoved = "HFS", "YES"

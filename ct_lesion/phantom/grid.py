@@ -1,4 +1,4 @@
-"""The pixel grid of a synthetic slice, and the chest's distance fields on it; H x W pixels."""
+"""The pixel grid of a synthetic slice and the geometry of the chest on it; H x W pixels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .anatomy import Anatomy, lung_between
 from .trees import CANVAS
 
 COARSE = 128
-"""Side in pixels of the grid on which the geometry is computed, for every image size."""
+"""Side in pixels of the grid on which the smooth fields are computed, for every image size."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels of a slice in the patient's canonical frame."""
+    """The pixels of a slice in the patient's canonical frame (see ``anatomy.py``)."""
 
     x: np.ndarray  # (H, W) float32, mm
     y: np.ndarray
@@ -26,7 +26,7 @@ class Grid:
 
     @classmethod
     def of(cls, anatomy: Anatomy, size: int) -> Grid:
-        """The field of view of a patient's scan at ``size`` x ``size`` pixels."""
+        """Make the grid of a patient's field of view at ``size`` x ``size`` pixels."""
         spacing = anatomy.fov_mm / size
         c, s = np.cos(anatomy.rotation), np.sin(anatomy.rotation)
         turn = np.asarray([[c, -s], [s, c]]) @ np.diag(anatomy.scale[:2]) / spacing
@@ -44,7 +44,7 @@ class Grid:
         return self.x.shape[0]
 
     def canvas_position(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel coordinates on the canvas that trees are drawn on."""
+        """Convert canonical x, y to pixel coordinates of the canvas that trees are drawn on."""
         zoom = CANVAS / self.size
         col, row = self.to_pixel @ np.stack([x, y, np.ones_like(x)])
         return (col + 0.5) * zoom - 0.5, (row + 0.5) * zoom - 0.5
@@ -58,20 +58,28 @@ class Grid:
         )
 
     def cover(self, distance: np.ndarray) -> np.ndarray:
-        """Share of each pixel inside a shape, 0..1, from the signed distance."""
+        """Compute the share of each pixel inside a shape, 0..1, from the signed distance in mm."""
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
     def paint(self, hu: np.ndarray, distance: np.ndarray, value) -> None:
-        """Fill a shape in place."""
+        """Fill a shape in place; ``value`` in HU, a number or (H, W)."""
         hu += self.cover(distance) * (value - hu)
 
     def paint_at(self, hu: np.ndarray, x: float, y: float, reach: float, shape, value) -> None:
-        """Fill a small shape, given as a function of x and y, within ``reach`` mm only."""
+        """Fill a small shape in place.
+
+        Args:
+            hu: (H, W), changed in place.
+            x, y: canonical position of the shape in mm.
+            reach: only pixels within this distance in mm are computed.
+            shape: function from x, y to the signed distance in mm.
+            value: in HU.
+        """
         w = self.window(x, y, reach)
         self.paint(hu[w], shape(self.x[w], self.y[w]), value)
 
     def enlarge(self, coarse: np.ndarray) -> np.ndarray:
-        """Interpolate a smooth field from a coarser grid of the same patient."""
+        """Interpolate a smooth field (COARSE, COARSE) to this grid."""
         return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
 
@@ -94,13 +102,13 @@ class Fields:
 
     @classmethod
     def of(cls, a: Anatomy, grid: Grid, coarse: Grid, z: float) -> Fields:
-        """Sample the smooth fields on the ``coarse`` grid, which is faster, and enlarge them."""
+        """Compute the fields of the slice at ``z``; the smooth ones on ``coarse``, for speed."""
         x, y = coarse.x, coarse.y
         slow = a.organs(x, y, z)
         organs, organs_hu = a.soft_organs(x, y, z, slow)
         solid = a.solid(x, y, z, slow, organs)
         cavity = a.cavity(x, y, z, slow)
         body = a.body(x, y, z, slow)
-        found = [body, cavity, solid, organs, organs_hu, slow, a.wall(x, y, z), a.texture(x, y, z)]
-        body, cavity, solid, *others = (grid.enlarge(field) for field in found)
+        smooth = [body, cavity, solid, organs, organs_hu, slow, a.wall(x, y, z), a.texture(x, y, z)]
+        body, cavity, solid, *others = (grid.enlarge(field) for field in smooth)
         return cls(body, cavity, lung_between(grid.x, grid.y, cavity, solid), *others)

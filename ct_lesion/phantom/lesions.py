@@ -1,4 +1,4 @@
-"""Lesions of a synthetic patient: position, shape, and their effect on a slice."""
+"""Lesions of a synthetic patient: position, shape, image and labels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO, LUNG
 from .anatomy import LUNG_BOTTOM_MM, LUNG_TOP_MM, Anatomy, Waves
 
 MIN_AREA_AT_256 = 50
-"""Smaller components of a slice are removed from image and label; scales with the slice's area."""
+"""Smallest area in pixels of a lesion in a slice of 256 x 256; smaller ones are removed."""
 GAP_AT_256 = 6
-"""Least gap in pixels between two lesions of a slice, so that instances are unambiguous."""
+"""Smallest gap in pixels between two lesions of such a slice, so that instances are unambiguous."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A soft, irregular blob in the canonical frame (mm)."""
+    """An irregular blob with a soft border, in the canonical frame."""
 
-    centre: np.ndarray  # (3,)
-    radii: np.ndarray  # (3,): along the chest wall, across it, along z
+    centre: np.ndarray  # (3,): x, y, z in mm
+    radii: np.ndarray  # (3,) in mm: along the chest wall, across it, along z
     angle: float  # rad, direction of the first radius in the slice
     core: float  # share of the radius that is consolidated: 0 pure GGO, 1 no GGO
     ggo_hu: float
@@ -37,7 +37,7 @@ class Lesion:
         return float(self.radii.max()) * 1.45
 
     def level(self, x, y, z) -> np.ndarray:
-        """A smooth field: 0 at the centre, 1 at the border, above 1 outside."""
+        """Compute a smooth field: 0 at the centre, 1 at the border, above 1 outside."""
         c, s = np.cos(self.angle), np.sin(self.angle)
         dx, dy, dz = x - self.centre[0], y - self.centre[1], z - self.centre[2]
         u = (c * dx + s * dy) / self.radii[0]
@@ -47,7 +47,7 @@ class Lesion:
 
 
 def lobe(x, y, z) -> np.ndarray:
-    """Index of the lobe: right upper 0, middle 1, lower 2, left upper 3, lower 4."""
+    """Find the lobe of a position: right upper 0, middle 1, lower 2; left upper 3, lower 4."""
     oblique = np.asarray(z) - 125 + 1.1 * np.asarray(y)  # above 0: behind the oblique fissure
     right = np.where(oblique > 0, 2, np.where(np.asarray(z) > 125, 1, 0))
     return np.where(np.asarray(x) < 0, right, np.where(oblique > 0, 4, 3))
@@ -64,16 +64,16 @@ def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: str) -> li
 
 
 def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
-    """Multifocal, bilateral, peripheral, mostly ground-glass."""
+    """Draw multifocal, bilateral, peripheral lesions, mostly ground-glass."""
     depth = -anatomy.cavity(*points.T)
     points = points[(depth > 6) & (depth < 24)]
     # dependent and lower parts of the lungs are affected more often
     weight = np.exp(points[:, 1] / 60 + points[:, 2] / 150)
     order = rng.choice(len(points), len(points), replace=False, p=weight / weight.sum())
     wanted = int(rng.integers(12, 19))
-    found: list[Lesion] = []
+    lesions: list[Lesion] = []
     for p in points[order]:
-        side = 1 if len(found) % 2 else -1
+        side = 1 if len(lesions) % 2 else -1
         if p[0] * side < 0:
             continue
         along = rng.uniform(12, 25)
@@ -81,36 +81,36 @@ def _covid(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> li
         kind = rng.random()
         core = 0.0 if kind < 0.5 else (rng.uniform(0.5, 0.82) if kind < 0.88 else 1.0)
         lesion = _lesion(rng, anatomy, p, radii, core)
-        if _is_clear(lesion, found):
-            found.append(lesion)
-        if len(found) == wanted:
+        if _is_clear(lesion, lesions):
+            lesions.append(lesion)
+        if len(lesions) == wanted:
             break
-    return found
+    return lesions
 
 
 def _pneumonia(rng: np.random.Generator, anatomy: Anatomy, points: np.ndarray) -> list[Lesion]:
-    """A dense consolidation in one lobe, sometimes with a smaller one beside it."""
+    """Draw a dense consolidation in one lobe, sometimes with a smaller one near it."""
     lobes = lobe(*points.T)
-    own = points[lobes == rng.choice(np.unique(lobes))]
+    points = points[lobes == rng.choice(np.unique(lobes))]
     wanted = int(rng.choice([1, 2], p=[0.85, 0.15]))
-    found: list[Lesion] = []
-    own = own[rng.permutation(len(own))]
-    # by distance from the first lesion, so that further ones lie near it
-    for p in own[np.linalg.norm(own - own[0], axis=1).argsort(kind="stable")]:
-        along = rng.uniform(18, 28) if not found else rng.uniform(12, 18)
+    lesions: list[Lesion] = []
+    points = points[rng.permutation(len(points))]
+    # sorted by distance from the first lesion, so that the second is near it
+    for p in points[np.linalg.norm(points - points[0], axis=1).argsort(kind="stable")]:
+        along = rng.uniform(18, 28) if not lesions else rng.uniform(12, 18)
         radii = along * np.asarray([1.0, rng.uniform(0.7, 0.95), rng.uniform(0.8, 1.1)])
         core = 1.0 if rng.random() < 0.15 else rng.uniform(0.74, 0.88)
         lesion = _lesion(rng, anatomy, p, radii, core)
-        if _is_clear(lesion, found):
-            found.append(lesion)
-        if len(found) == wanted:
+        if _is_clear(lesion, lesions):
+            lesions.append(lesion)
+        if len(lesions) == wanted:
             break
-    return found
+    return lesions
 
 
 def _lesion(rng, anatomy: Anatomy, centre, radii, core: float) -> Lesion:
     x, y, _ = centre
-    # the long axis follows the chest wall, whose normal is the gradient of its ellipse
+    # the long axis is parallel to the chest wall; the wall's normal is the gradient of its ellipse
     angle = np.arctan2(y / 84.0**2, x / 124.0**2) + np.pi / 2 + rng.uniform(-0.3, 0.3)
     return Lesion(
         centre=np.asarray(centre, np.float32),
@@ -126,10 +126,10 @@ def _lesion(rng, anatomy: Anatomy, centre, radii, core: float) -> Lesion:
 
 
 def _is_clear(lesion: Lesion, others: list[Lesion]) -> bool:
-    """Whether a lesion is far enough from others, measured between the centres."""
+    """Whether a lesion is far enough from the others, measured between the centres."""
     for other in others:
-        way = other.centre - lesion.centre
-        if np.linalg.norm(way) < 0.8 * (lesion.reach + other.reach) + 8:
+        distance = np.linalg.norm(other.centre - lesion.centre)
+        if distance < 0.8 * (lesion.reach + other.reach) + 8:
             return False
     return True
 
@@ -149,10 +149,10 @@ def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
 
     Args:
         lesions: of the patient.
-        x: canonical coordinates of the pixels (H, W), in mm.
-        y: as x.
-        z: height of the slice in mm.
-        window: function (x, y, reach in mm) -> index slices of the pixels around a position.
+        x, y: (H, W) canonical coordinates of the pixels in mm.
+        z: position of the slice in mm.
+        window: function (x, y, reach in mm) -> index slices of the pixels around a position, see
+            :meth:`Grid.window`.
     """
     maps = LesionMaps(*(np.zeros_like(x) for _ in range(4)))
     for lesion in lesions:
@@ -161,10 +161,10 @@ def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
         w = window(lesion.centre[0], lesion.centre[1], lesion.reach)
         level = lesion.level(x[w], y[w], z)
         grain = lesion.grain(x[w], y[w], z)
-        # a soft border over about a third of the radius; a consolidation's is sharper
+        # the border of GGO is about a third of the radius wide, of consolidation narrower
         ggo = _smoothstep((1 - level) / 0.30 + 0.5) * (lesion.core < 1)
         core = _smoothstep((max(lesion.core, 1e-3) - level) / 0.16 + 0.5) * (lesion.core > 0)
-        # lesions are apart, so only faint borders overlap: the stronger weight wins the pixel
+        # lesions have gaps, so only faint borders overlap: the larger weight wins
         for weight, hu, new, new_hu in (
             (maps.ggo, maps.ggo_hu, ggo, lesion.ggo_hu + 45 * grain),
             (maps.core, maps.core_hu, core, lesion.core_hu + 14 * grain),
@@ -181,10 +181,10 @@ def _smoothstep(t: np.ndarray) -> np.ndarray:
 
 
 def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
-    """Label a slice, and remove from ``maps`` lesions that are too small or too close.
+    """Label a slice, and remove lesions that are too small or too close to others.
 
     Args:
-        maps: weights of the slice's lesions, changed in place so that the image agrees.
+        maps: weights of the slice's lesions; changed in place, so that image and label agree.
         lung: (H, W) bool, inside the lungs.
 
     Returns:
@@ -193,7 +193,7 @@ def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
     scale = lung.shape[0] / 256
     least = MIN_AREA_AT_256 * scale**2
     lesion = lung & (np.maximum(maps.ggo, maps.core) > 0.5)
-    # no reader would outline strips along the pleura or thin bridges as lesion
+    # remove thin bridges and strips along the pleura, which no reader would outline
     lesion = cv2.morphologyEx(lesion.astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * scale)) > 0
     kept = clear_components(lesion, least, GAP_AT_256 * scale)
     soft_edge = _disc(5 * scale)
@@ -217,7 +217,7 @@ def label_lesions(maps: LesionMaps, lung: np.ndarray) -> np.ndarray:
 def clear_components(mask: np.ndarray, least: float, gap: float) -> np.ndarray:
     """Keep the 8-connected components of at least ``least`` pixels.
 
-    Of components closer to each other than about ``gap`` pixels, only the largest is kept.
+    Of components with a gap of less than about ``gap`` pixels, keep only the largest.
     """
     mask = _drop_small(mask, least)
     count, index, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -1,7 +1,7 @@
-"""A synthetic chest CT: volumes in HU with known lesions.
+"""Synthetic chest CT: volumes in HU with known lesions.
 
-It replaces patient data where that is not available: to try a recipe in minutes, for tests and for
-demonstrations. It cannot replace patients in any result. S slices, H x W pixels; ``z`` grows
+Use it where no patient data are available: to try a recipe in minutes, for tests and for
+demonstrations. Results on it say nothing about patients. S slices, H x W pixels; ``z`` grows
 towards the feet, rows towards the back, columns towards the patient's left.
 """
 
@@ -26,11 +26,11 @@ from .lesions import Lesion, draw_lesions, label_lesions, lesion_maps
 from .trees import CANVAS, LungTrees
 
 VERSION = "1"
-"""Must change whenever the same seed gives different images."""
+"""Change it whenever the same seed gives different images."""
 DISEASES = ("Normal", "CP", "NCP")
-"""CNCB's names of control, common pneumonia and COVID-19, ordered as COVIDx-CT's class digits."""
+"""CNCB's names of control, common pneumonia and COVID-19; the index is COVIDx-CT's class digit."""
 SLAB_MM = 3.0
-"""Slice thickness for drawing vessels and airways."""
+"""Slice thickness used to draw vessels and airways."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ def make_patient(
 ) -> PhantomPatient:
     """Make a patient; the same arguments always give the same bytes.
 
-    Seed and disease determine the anatomy and the lesions, so the same patient can be made at
-    several sizes and slice spacings.
+    Anatomy and lesions depend on seed and disease only, so the same patient can be made at several
+    sizes and slice spacings.
 
     Args:
-        seed: not negative.
+        seed: at least 0.
         disease: one of DISEASES.
         size: height and width of a slice in pixels, at least 64; 256 and 512 are usual.
         slices: number of slices, evenly spaced from the upper lobes to the diaphragm.
-        around_lesions: space the slices over the range with lesions instead.
+        around_lesions: space the slices over the z range of the lesions instead.
         whole_chest: space the slices from above the lungs to below their widest part instead.
-        patient_id: name of the patient; the seed by default.
+        patient_id: id of the patient; by default the seed.
 
     Raises:
         ValueError: an argument is out of range.
@@ -100,6 +100,7 @@ def make_patient(
 
 
 def _lesion_range(lesions: list[Lesion]) -> tuple[float, float]:
+    """Range of z in mm of the lesions, clipped to the scan; the scan's range without lesions."""
     if not lesions:
         return LUNG_TOP_MM, LUNG_BOTTOM_MM
     top = min(le.centre[2] - 0.85 * le.radii[2] for le in lesions)
@@ -110,7 +111,7 @@ def _lesion_range(lesions: list[Lesion]) -> tuple[float, float]:
 def _slice(
     a: Anatomy, trees: LungTrees, lesions: list[Lesion], grid: Grid, f: Fields, z: float, rng
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
-    """Image (H, W) in HU, label (H, W) and body box of the slice at ``z``."""
+    """Make image (H, W) in HU, label (H, W) and body box of the slice at ``z``."""
     hu = np.full_like(grid.x, -1000.0)
     if a.table:
         _paint_table(hu, grid)
@@ -125,7 +126,7 @@ def _slice(
     hu += inside * maps.core * (maps.core_hu - hu)
     _paint_trees(hu, trees, grid, z, inside)
 
-    hu = cv2.GaussianBlur(hu, (0, 0), 0.55 * grid.size / 256)  # the scanner's sharpness
+    hu = cv2.GaussianBlur(hu, (0, 0), 0.55 * grid.size / 256)  # point spread of the scanner
     hu += _noise(rng, grid) * a.noise_hu * np.clip(1.15 + f.body / 220, 0.5, 1.2)
     rows, cols = np.flatnonzero((f.body < 0).any(1)), np.flatnonzero((f.body < 0).any(0))
     box = (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
@@ -133,7 +134,7 @@ def _slice(
 
 
 def _paint_wall(hu, a: Anatomy, grid: Grid, f: Fields, z: float) -> None:
-    """Skin, fat, muscle, ribs, sternum and shoulder blades; the rib cage is filled with fat."""
+    """Paint skin, fat, muscle, ribs, sternum and shoulder blades; fill the rib cage with fat."""
     body, cavity, slow, planes = f.body, f.cavity, f.slow, f.planes
     grid.paint(hu, body, 10.0)
     grid.paint(hu, body + 2.2, -98 + 9 * slow)
@@ -166,7 +167,7 @@ def _paint_wall(hu, a: Anatomy, grid: Grid, f: Fields, z: float) -> None:
 
 
 def _paint_ribs(hu, a: Anatomy, grid: Grid, z: float, cavity, theta) -> None:
-    """Ribs slope down towards the front, so a slice cuts several of them obliquely."""
+    """Paint ribs that slope down towards the front, so that a slice cuts several obliquely."""
     drop = 52 * (1 - np.cos(theta)) + 5 * np.sin(2 * theta)
     dz = (z - drop + a.rib_phase) % 24 - 12
     rib = (np.hypot(dz / 5.6, (cavity - 5.5) / 3.9) - 1) * 3.9
@@ -177,7 +178,7 @@ def _paint_ribs(hu, a: Anatomy, grid: Grid, z: float, cavity, theta) -> None:
 
 
 def _paint_spine(hu, a: Anatomy, grid: Grid, z: float) -> None:
-    """Vertebra with canal, arch and processes, or a disc, depending on z."""
+    """Paint a vertebra with canal, arch and processes, or a disc, depending on z."""
     phase = float((z + a.spine_phase) % 24)
     w = grid.window(0, 72, 52)
     x, y, part = grid.x[w], grid.y[w], hu[w]
@@ -205,14 +206,14 @@ def _paint_spine(hu, a: Anatomy, grid: Grid, z: float) -> None:
 
 
 def _paint_lung(hu, a: Anatomy, grid: Grid, f: Fields) -> None:
-    """Aerated lung, denser towards the back, where blood pools in a supine patient."""
+    """Paint aerated lung, denser towards the back, where blood pools in a supine patient."""
     gravity = 0.32 * grid.y + 14 * np.clip((grid.y - 40) / 40, 0, 1) ** 2
     value = a.lung_hu + gravity + 17 * f.texture
     grid.paint(hu, f.lung, value.astype(np.float32))
 
 
 def _paint_trees(hu, trees: LungTrees, grid: Grid, z: float, inside) -> None:
-    """Vessels and bronchi; vessels disappear in a consolidation of the same density."""
+    """Paint vessels and bronchi; vessels are invisible in consolidation of the same density."""
 
     def drawn(tubes) -> np.ndarray:
         zoom = CANVAS / grid.size
@@ -228,7 +229,7 @@ def _paint_trees(hu, trees: LungTrees, grid: Grid, z: float, inside) -> None:
 
 
 def _paint_table(hu, grid: Grid) -> None:
-    """The scanner's table: a curved carbon fibre shell around foam."""
+    """Paint the scanner's table: a curved carbon fibre shell around foam."""
     top = 129 - 0.00065 * grid.x**2
     depth = grid.y - top
     grid.paint(hu, np.maximum(-depth, depth - 26), -930.0)
@@ -237,7 +238,7 @@ def _paint_table(hu, grid: Grid) -> None:
 
 
 def _noise(rng: np.random.Generator, grid: Grid) -> np.ndarray:
-    """Band-limited noise as of filtered back-projection, with unit standard deviation."""
+    """Draw band-limited noise as in filtered back-projection, with unit standard deviation."""
     white = rng.standard_normal((grid.size, grid.size), dtype=np.float32)
     scale = grid.size / 256
     grain = cv2.GaussianBlur(white, (0, 0), 0.6 * scale)

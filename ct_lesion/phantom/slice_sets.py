@@ -1,10 +1,10 @@
-"""Writing synthetic patients in the layouts of the real data sets.
+"""Writes synthetic patients in the layouts of the real data sets.
 
 - ``ct_lesion_seg/image/<patient>/<slice>.jpg`` and ``mask/<patient>/<slice>.png``: CNCB's lesion
-  archive; all slices of COVID-19-like patients, mask values 0..3.
+  archive; slices of COVID-19 patients only, mask values 0..3.
 - ``covidx/<NCP|CP|Normal>/<patient>/<scan>/<slice>.png`` with ``{train,val,test}_COVIDx_CT.txt``:
   CNCB's classification archive with lists in COVIDx-CT's format.
-- ``window.json`` in both: how the slices were made of HU.
+- ``window.json`` in both: the CT window of the slices.
 - ``phantom.json``: the generator's arguments, and counts of what was written.
 """
 
@@ -20,7 +20,9 @@ import cv2
 import numpy as np
 
 from ct_lesion.data.datasets.lesion_masks import CONSOLIDATION, GGO
+from ct_lesion.errors import UserError
 from ct_lesion.files import atomic_folder, write_new
+from ct_lesion.folders import check_replaceable
 from ct_lesion.pictures import write_picture
 from ct_lesion.scans.windows import WINDOW_FILE, WINDOWS
 
@@ -31,14 +33,14 @@ SPLIT_CYCLE = ("train", "val", "test", "train", "train")
 """Patient k of each class is in split ``SPLIT_CYCLE[k % 5]``, for any number of patients."""
 SIZES = (256, 512)
 FIRST_SCAN_PATIENT = 1000
-"""First patient number of the classification tree, beyond those of the lesion archive."""
+"""First patient number of the classification archive; the lesion archive uses smaller ones."""
 WINDOW = WINDOWS["lung"]
-_ARCHIVE, _SCANS = 0, 1  # streams of patient seeds
+_ARCHIVE, _SCANS = 0, 1  # streams of patient seeds, see patient_seed()
 
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """Size of the data sets. Patient k does not depend on the number of patients."""
+    """Size of the data sets; patient k is the same for any number of patients."""
 
     size: int = 256
     seed: int = 0
@@ -48,19 +50,22 @@ class PhantomSpec:
     slices_per_scan: int = 5
 
     def check(self) -> None:
-        """Raise ValueError for an invalid field, naming it."""
+        """
+        Raises:
+            UserError: a field is out of range; the message names it.
+        """
         if self.size not in SIZES:
-            raise ValueError(f"size must be 256 or 512, not {self.size}")
+            raise UserError(f"size must be 256 or 512, not {self.size}")
         for name in ("seed", "lesion_patients", "patients_per_class"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("slices_per_patient", "slices_per_scan"):
             if not 1 <= getattr(self, name) <= 400:
-                raise ValueError(f"{name} must be 1 to 400, not {getattr(self, name)}")
+                raise UserError(f"{name} must be 1 to 400, not {getattr(self, name)}")
         if self.patients_per_class in (1, 2):
-            raise ValueError("patients_per_class must be 0 (no scans) or at least 3: one a split")
+            raise UserError("patients_per_class must be 0 (no scans), or at least 3: one per split")
         if not self.lesion_patients and not self.patients_per_class:
-            raise ValueError("lesion_patients and patients_per_class are both 0: nothing to make")
+            raise UserError("lesion_patients and patients_per_class are both 0; one must be more")
 
     @property
     def patients(self) -> int:
@@ -75,7 +80,7 @@ def write_phantom(
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
-    """Make and write all patients; the folder appears only when it is complete.
+    """Make and write all patients; the output folder appears only when it is complete.
 
     Args:
         output: folder to create; it may exist if it is empty.
@@ -87,9 +92,9 @@ def write_phantom(
         The content of ``phantom.json``.
 
     Raises:
-        ValueError: from :meth:`PhantomSpec.check`.
-        FileExistsError: ``output`` is not empty and may not be replaced.
-        OSError: a file could not be written.
+        UserError: a field of ``spec`` is out of range, or ``output`` is not empty and must not be
+            replaced.
+        OSError: a file cannot be written.
     """
     spec.check()
     output = Path(output)
@@ -139,22 +144,22 @@ def write_manifest(folder: Path, arguments: dict, sets: dict) -> dict:
 
 
 def patient_seed(seed: int, stream: int, disease: str, k: int) -> int:
-    """Seed of patient k of a stream; unique within a data set."""
+    """Derive the seed of patient k; unique for each stream (data set), disease and k."""
     entropy = [seed, stream, DISEASES.index(disease), k]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 def count_lesions(label: np.ndarray) -> int:
-    """Number of 8-connected components of GGO and consolidation together."""
+    """Count the 8-connected components of GGO and consolidation together."""
     lesion = np.isin(label, (GGO, CONSOLIDATION)).astype(np.uint8)
     return cv2.connectedComponents(lesion, connectivity=8)[0] - 1
 
 
 def write_lesion_patient(root: Path, patient: PhantomPatient) -> None:
-    """Write a patient into CNCB's lesion archive at ``root``."""
+    """Write a patient to the lesion archive at ``root``."""
     for i, (hu, label) in enumerate(zip(patient.hu, patient.labels, strict=True)):
         grey = WINDOW.grey(hu)
-        # CNCB's images have three equal channels
+        # as in CNCB's archive: three equal channels
         rgb = np.repeat(grey[..., None], 3, axis=2)
         write_picture(
             root / "image" / patient.patient_id / f"{i}.jpg", rgb, cv2.IMWRITE_JPEG_QUALITY, 95
@@ -174,7 +179,7 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
                 disease,
                 spec.size,
                 spec.slices_per_scan,
-                # lists hold only abnormal slices of patients with pneumonia, so scan these
+                # of patients with pneumonia, only slices with lesions are listed
                 around_lesions=True,
                 patient_id=str(number),
             )
@@ -191,7 +196,7 @@ def _write_scans(root: Path, spec: PhantomSpec, progress: Callable[[str], None] 
 
 
 def write_scan(root: Path, patient: PhantomPatient, scan: str) -> list[str]:
-    """Write a patient into the classification tree at ``root``.
+    """Write a patient to the classification archive at ``root``.
 
     Returns:
         The patient's lines for a COVIDx-CT list: ``<class>_<patient>_<scan>_<slice>.png``, class
@@ -214,22 +219,11 @@ def complete_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``output``, or is deleted if the block raises.
 
     Raises:
-        FileExistsError: ``output`` exists and may not be replaced.
+        UserError: ``output`` exists and must not be replaced.
     """
     output = output.absolute()
-    if output.exists() or output.is_symlink():
-        _check_replaceable(output, overwrite)
+    if output.is_symlink():
+        raise UserError(f"{output}: is a link. Choose another folder, or name the link's target.")
+    check_replaceable(output, MANIFEST, "phantom", overwrite)
     with atomic_folder(output) as partial:
         yield partial
-
-
-def _check_replaceable(output: Path, overwrite: bool) -> None:
-    if not output.is_dir() or output.is_symlink():
-        raise FileExistsError(f"{output} exists and is not a folder")
-    if not any(output.iterdir()):
-        return
-    if not overwrite:
-        raise FileExistsError(f"{output} is not empty; choose another folder or add --overwrite")
-    if not (output / MANIFEST).is_file():
-        # never delete a folder that was not written by this program
-        raise FileExistsError(f"{output} has no {MANIFEST}, so it is not a phantom; not replaced")

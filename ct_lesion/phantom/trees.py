@@ -1,8 +1,8 @@
 """Vessels and airways of a synthetic lung: space-filling trees of tapering tubes.
 
-A tree grows from the hilum towards random points of the lung: in each generation the points of a
-branch are halved across their longest extent, and each half gets a branch towards its centre. This
-reproduces the dichotomous branching of real vessels with a few array operations.
+A tree grows from the hilum towards random points of the lung: in each generation, the points of a
+branch are split in half across their longest extent, and a new branch grows towards the centre of
+each half. This gives the dichotomous branching of real vessels with a few array operations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AIRWAY_GENERATIONS = 5
 HILA_MM = ((-38.0, 6.0, 122.0), (40.0, 8.0, 116.0))
 CARINA_MM = (0.0, 9.0, 98.0)
 CANVAS = 1024
-"""Side in pixels of the canvas that tubes are drawn on; averaging it down anti-aliases them."""
+"""Side in pixels of the canvas for tubes; it is averaged down, which anti-aliases them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Tubes:
 
     @property
     def walls(self) -> Tubes:
-        """The airway walls around these lumens, as tubes of the outer radius."""
+        """The airway walls around these lumens, as tubes with the outer radius."""
         return Tubes(self.start, self.end, self.radius * 1.12 + 0.7)
 
     @classmethod
@@ -42,13 +42,13 @@ class Tubes:
         return cls(*(np.concatenate(c).astype(np.float32) for c in columns))
 
     def draw(self, z: float, half_thickness: float, to_pixel, pixel_mm: float) -> np.ndarray:
-        """Coverage (CANVAS, CANVAS) uint8, 0..255, of a slab around ``z``.
+        """Draw the coverage (CANVAS, CANVAS) uint8, 0..255, of a slab around ``z``.
 
-        A tube thinner than the slab fills only part of it and is drawn fainter in proportion.
+        A tube that is thinner than the slab fills only part of it and is drawn fainter.
 
         Args:
             z: middle of the slab in mm.
-            half_thickness: half of the slab in mm.
+            half_thickness: half the thickness of the slab in mm.
             to_pixel: function from canonical x, y (M,) to pixel coordinates of the canvas.
             pixel_mm: side of a canvas pixel in mm.
         """
@@ -64,10 +64,9 @@ class Tubes:
         cut = np.clip(cut, 0, 1)
         ends = [np.stack(to_pixel(*(start + t[:, None] * step)[:, :2].T), 1) for t in cut]
         radius = self.radius[hit]
-        order = radius.argsort(kind="stable")  # bright tubes last, on top
-        fixed = [
-            np.rint(e[order] * 16).astype(np.int32).tolist() for e in ends
-        ]  # 4 fractional bits
+        order = radius.argsort(kind="stable")  # draw bright tubes last, on top
+        # OpenCV takes fixed-point coordinates with 4 fractional bits
+        fixed = [np.rint(e[order] * 16).astype(np.int32).tolist() for e in ends]
         width = np.maximum(np.rint(2 * radius[order] / pixel_mm), 1).astype(int).tolist()
         share = np.minimum(0.15 + 1.1 * radius[order] / half_thickness, 1)
         grey = np.rint(255 * share).tolist()
@@ -94,19 +93,20 @@ def grow_tree(
     for generation in range(generations):
         axis = groups.var(axis=1).argmax(axis=1)
         key = np.take_along_axis(groups, axis[:, None, None], axis=2)[..., 0]
-        # fuzzy halves: sharp cuts would leave planes without vessels
+        # split with noise: exact cuts would leave planes without vessels
         key = key + 0.35 * key.std(axis=1, keepdims=True) * rng.standard_normal(key.shape)
         order = key.argsort(axis=1, kind="stable")
         groups = np.take_along_axis(groups, order[..., None], axis=1)
         groups = groups.reshape(len(groups) * 2, -1, 3)
         start = node.repeat(2, axis=0)
-        way = groups.mean(axis=1) - start
+        to_centre = groups.mean(axis=1) - start
         # the last branches must reach their targets, or the tree would leave gaps
         share = 0.42 + 0.5 * (generation / GENERATIONS) ** 2
-        end = start + way * (share + rng.uniform(-0.06, 0.06, (len(way), 1))).astype(np.float32)
+        jitter = rng.uniform(-0.06, 0.06, (len(to_centre), 1))
+        end = start + to_centre * (share + jitter).astype(np.float32)
         length = np.linalg.norm(end - start, axis=1, keepdims=True)
-        bend = (start + end) / 2 + 0.06 * length * rng.standard_normal(way.shape)
-        r = radius * 2 ** (-(generation + 1) / 2.9) * rng.uniform(0.85, 1.15, len(way))
+        bend = (start + end) / 2 + 0.06 * length * rng.standard_normal(to_centre.shape)
+        r = radius * 2 ** (-(generation + 1) / 2.9) * rng.uniform(0.85, 1.15, len(to_centre))
         parts += [Tubes(start, bend, r), Tubes(bend, end, 0.92 * r)]
         node = end
     return Tubes.join(parts)
@@ -122,23 +122,23 @@ class LungTrees:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, anatomy: Anatomy) -> LungTrees:
-        """Arteries with their bronchi, and veins, of both lungs; trachea and main bronchi."""
+        """Draw arteries, veins and bronchi of both lungs; trachea and main bronchi are fixed."""
         points = anatomy.lung_points(rng, 5 * 2**GENERATIONS, depth=3.5)
         vessels, bronchi = [], []
         for side, hilum in zip((-1, 1), HILA_MM, strict=True):
-            own = points[points[:, 0] * side > 0][: 2 * 2**GENERATIONS]
-            # a small lung may contain fewer points than requested
-            own = np.resize(own, (2 * 2**GENERATIONS, 3))
-            arteries, veins = np.split(own, 2)
+            targets = points[points[:, 0] * side > 0][: 2 * 2**GENERATIONS]
+            # a small lung may contain too few points: repeat them
+            targets = np.resize(targets, (2 * 2**GENERATIONS, 3))
+            arteries, veins = np.split(targets, 2)
             artery_seed = int(rng.integers(2**31))
             root = np.asarray(hilum)
-            grown = [np.random.default_rng(artery_seed) for _ in range(2)]
-            vessels.append(grow_tree(grown[0], root, arteries, 6.2, GENERATIONS))
+            artery_rng, bronchus_rng = (np.random.default_rng(artery_seed) for _ in range(2))
+            vessels.append(grow_tree(artery_rng, root, arteries, 6.2, GENERATIONS))
             vessels.append(grow_tree(rng, root + (0, 4, 16), veins, 5.6, GENERATIONS))
-            # a bronchus runs beside its artery: the same tree with an offset
+            # bronchi run beside the arteries: the same tree with an offset
             beside = np.asarray((3.5 * side, -3.5, 2.0), np.float32)
             bronchi.append(
-                grow_tree(grown[1], root + beside, arteries + beside, 4.6, AIRWAY_GENERATIONS)
+                grow_tree(bronchus_rng, root + beside, arteries + beside, 4.6, AIRWAY_GENERATIONS)
             )
         return cls(Tubes.join(vessels), Tubes.join(bronchi), _main_airways())
 

@@ -1,8 +1,8 @@
-"""Writing synthetic patients as scans in DICOM or NIfTI, with lesion masks.
+"""Writes synthetic patients as scans in DICOM or NIfTI, with lesion masks.
 
 - ``scans/<class>_<number>/`` with one DICOM file a slice, or ``scans/<class>_<number>.nii.gz``
 - ``masks/<class>_<number>.nii.gz``: 0 background, 1 lung, 2 GGO, 3 consolidation
-- ``pairs.csv``: patient, image, mask and class, as ``tools/prepare_volumes.py --pairs`` reads it
+- ``pairs.csv``: patient, image, mask and class; input of ``tools/prepare_volumes.py --pairs``
 - ``phantom.json``: the generator's arguments, and the list of scans
 
 HU and geometry of a patient are the same in both formats.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ct_lesion.errors import UserError
 from ct_lesion.files import write_new
 from ct_lesion.scans.geometry import Geometry
 from ct_lesion.scans.volume_writing import write_volume
@@ -29,13 +30,13 @@ from .slice_sets import SIZES, complete_folder, patient_seed, write_manifest
 FORMATS = ("dicom", "nifti")
 LOWEST_HU = -1024
 FIRST_VOLUME_PATIENT = 5000
-"""First patient number, beyond those of the slice data sets."""
-_VOLUMES = 2  # stream of patient seeds
+"""First patient number; the slice data sets use smaller ones."""
+_VOLUMES = 2  # stream of patient seeds, see patient_seed()
 
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """Number and size of the scans. Patient k does not depend on their number and format."""
+    """Number, size and format of the scans; patient k is the same for any number and format."""
 
     format: str
     size: int = 256
@@ -44,19 +45,20 @@ class VolumeSpec:
     slices_per_scan: int = 40
 
     def check(self) -> None:
-        """Raise ValueError for an invalid field, naming it."""
+        """
+        Raises:
+            UserError: a field is out of range; the message names it.
+        """
         if self.format not in FORMATS:
-            raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {self.format}")
+            raise UserError(f"format must be one of {', '.join(FORMATS)}, not {self.format}")
         if self.size not in SIZES:
-            raise ValueError(f"size must be 256 or 512, not {self.size}")
+            raise UserError(f"size must be 256 or 512, not {self.size}")
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, not {self.seed}")
+            raise UserError(f"seed must be at least 0, not {self.seed}")
         if self.patients_per_class < 1:
-            raise ValueError(
-                f"patients_per_class must be at least 1, not {self.patients_per_class}"
-            )
+            raise UserError(f"patients_per_class must be at least 1, not {self.patients_per_class}")
         if not 2 <= self.slices_per_scan <= 400:
-            raise ValueError(f"slices_per_scan must be 2 to 400, not {self.slices_per_scan}")
+            raise UserError(f"slices_per_scan must be 2 to 400, not {self.slices_per_scan}")
 
     @property
     def patients(self) -> int:
@@ -66,7 +68,7 @@ class VolumeSpec:
 
 @dataclass(frozen=True)
 class PhantomVolume:
-    """A scan: slice 0 nearest the feet, rows to the back, columns to the patient's left."""
+    """A scan; slices run from the feet to the head, rows to the back, columns to the left."""
 
     name: str
     patient_id: str
@@ -77,7 +79,7 @@ class PhantomVolume:
 
 
 def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
-    """Make the scan of patient k of a class."""
+    """Make the scan of patient k, counted from 0, of a class."""
     number = FIRST_VOLUME_PATIENT + len(DISEASES) * k + DISEASES.index(disease)
     patient = make_patient(
         patient_seed(spec.seed, _VOLUMES, disease, k),
@@ -86,7 +88,7 @@ def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
         spec.slices_per_scan,
         patient_id=str(number),
     )
-    # rounded so that DICOM's text and NIfTI's floats hold the same numbers
+    # rounded, so that DICOM's text and NIfTI's floats represent the same numbers
     spacing = tuple(round(mm, 3) for mm in reversed(patient.spacing_mm))
     middle = tuple(round(-(n - 1) / 2 * mm, 3) for n, mm in zip(
         (spec.size, spec.size, spec.slices_per_scan), spacing, strict=True
@@ -95,7 +97,7 @@ def make_volume(spec: VolumeSpec, disease: str, k: int) -> PhantomVolume:
         name=f"{disease}_{number}",
         patient_id=patient.patient_id,
         disease=disease,
-        # the patient's slices run from head to feet
+        # reversed: the slices of a PhantomPatient run from head to feet
         hu=np.rint(np.maximum(patient.hu[::-1], LOWEST_HU)).astype(np.int16),
         labels=np.ascontiguousarray(patient.labels[::-1]),
         geometry=Geometry(patient.hu.shape[::-1], spacing, middle, (1, 0, 0, 0, 1, 0, 0, 0, 1)),
@@ -109,7 +111,7 @@ def write_phantom_volumes(
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict:
-    """Make and write all scans; the folder appears only when it is complete.
+    """Make and write all scans; the output folder appears only when it is complete.
 
     Args:
         output, overwrite, progress: as for :func:`~ct_lesion.phantom.slice_sets.write_phantom`.
@@ -119,9 +121,9 @@ def write_phantom_volumes(
         The content of ``phantom.json``.
 
     Raises:
-        ValueError: from :meth:`VolumeSpec.check`.
-        FileExistsError: ``output`` is not empty and may not be replaced.
-        OSError: a file could not be written.
+        UserError: a field of ``spec`` is out of range, or ``output`` is not empty and must not be
+            replaced.
+        OSError: a file cannot be written.
     """
     spec.check()
     with complete_folder(Path(output), overwrite) as folder:
@@ -143,7 +145,7 @@ def write_phantom_volumes(
 
 
 def _write_scan(folder: Path, volume: PhantomVolume, spec: VolumeSpec) -> dict[str, str]:
-    """Write a scan and its mask; returns the row for ``pairs.csv``."""
+    """Write a scan and its mask; return the row for ``pairs.csv``."""
     image = f"scans/{volume.name}"
     if spec.format == "dicom":
         write_series(

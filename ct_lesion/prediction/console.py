@@ -1,4 +1,4 @@
-"""What ``tools/predict.py`` prints: the scans that it found, and the result with its exit code."""
+"""The terminal output of ``tools/predict.py``: the scans found, the result and the exit code."""
 
 import logging
 import warnings
@@ -17,30 +17,31 @@ from .predictor import LesionPredictor
 from .run import RunResult
 from .scan_files import MASK_FILE, SUMMARY_FILE
 
-INCOMPLETE_EXIT = 3  # exit code: all scans are done, but some lack slices
-FAILED_EXIT = 10  # exit code, plus the number of failed scans, up to MAX_EXIT
+# exit codes
+INCOMPLETE_EXIT = 3  # all scans are done, but some lack slices
+FAILED_EXIT = 10  # plus the number of failed scans, up to MAX_EXIT
 MAX_EXIT = 100
 
 
 def quiet_libraries() -> None:
-    """Silence warnings of torch and Detectron2 about each other, which users cannot fix."""
+    """Silence the deprecation warnings that torch and Detectron2 trigger and users cannot fix."""
     warnings.simplefilter("ignore")
     for name in ("detectron2", "fvcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def check_words(inputs: Sequence[str], opts: Sequence[str]) -> None:
-    """Check that no INPUT of the command line ended up among the words of ``--opts``.
+    """Check the INPUTs, and that ``--opts`` did not take any of them as a key.
 
     Raises:
-        UserError: one did, there is no INPUT, or the words of ``--opts`` are not pairs.
+        UserError: there is no INPUT, ``--opts`` took one, or its words are not pairs.
     """
     taken = [word for word in opts[::2] if Path(word).exists()]
     if not inputs or taken or len(opts) % 2:
         raise UserError(
-            f"{taken[0]}: was taken for a KEY of --opts. Put INPUT before --opts."
+            f"{taken[0]}: was read as a KEY of --opts. Put INPUT before --opts."
             if taken
-            else "No INPUT. Put it before --opts, which takes all words up to the next option."
+            else "No INPUT. Name a scan or folder, before --opts, which takes all words after it."
             if not inputs
             else f"--opts {' '.join(opts)}: expected pairs of KEY and VALUE."
         )
@@ -49,9 +50,9 @@ def check_words(inputs: Sequence[str], opts: Sequence[str]) -> None:
 def find_scans_to_predict(
     inputs: Sequence[str], reading: ReadOptions, output: Path
 ) -> list[ScanSource]:
-    """The scans among the inputs, the same in all processes; the main process prints them.
+    """Find the scans in the inputs, the same in all processes; the main process prints the count.
 
-    If the output folder is inside an input folder, the predictions in it are left out.
+    Scans in the output folder, which are earlier predictions, are left out.
 
     Raises:
         UserError: an input cannot be used, or all scans are earlier predictions.
@@ -66,7 +67,8 @@ def find_scans_to_predict(
         ]
         if not sources:
             raise UserError(
-                f"{output}: all scans found are earlier predictions. Give other inputs."
+                f"{output}: all scans found are earlier predictions in this --output folder. Give "
+                "other inputs or another --output."
             )
         print(f"{len(sources)} scan{'s' if len(sources) > 1 else ''} found")
         for note in skipped:
@@ -77,7 +79,7 @@ def find_scans_to_predict(
 
 
 def announce(predictor: LesionPredictor, output: Path) -> None:
-    """Print the origin of the models, if it is recorded, and the output folder, once."""
+    """Print the output folder and, if recorded, the models' origin; only in the main process."""
     if not comm.is_main_process():
         return
     for about in filter(None, (model.about for model in predictor.models)):
@@ -87,9 +89,10 @@ def announce(predictor: LesionPredictor, output: Path) -> None:
 
 
 def report_result(result: RunResult, output: Path) -> int:
-    """Print the counts, the failed scans and the paths of the results; returns the exit code.
+    """Print the counts, the failed scans and the paths of the results; return the exit code.
 
-    Only the main process prints. The others return 0, because a failure code would end the run.
+    Only the main process prints and returns a failure code: a failure code of another process would
+    end the run.
     """
     if not comm.is_main_process():
         return 0

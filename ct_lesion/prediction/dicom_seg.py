@@ -1,4 +1,4 @@
-"""Lesions as a DICOM segmentation that refers to its source images."""
+"""Lesions as a DICOM segmentation that references its source images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ NEEDED = (
     "ImageOrientationPatient",
     "PixelSpacing",
 )
-"""Attributes of each source image that a segmentation copies; without them it cannot be written."""
+"""Attributes of the source images that a segmentation needs."""
 TEXTS = (
     "PatientID",
     "PatientName",
@@ -40,7 +40,7 @@ TEXTS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-"""Attributes of the patient and study that are copied as text; they may be missing or empty."""
+"""Text attributes of patient and study that are copied; they may be missing or empty."""
 SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 
 
@@ -52,15 +52,15 @@ def write_dicom_seg(
     Invalid dates, times and sexes of the source images are left empty.
 
     Args:
-        path: of the new file.
+        path: the new file.
         scan: read from a DICOM series.
         labels: (S, H, W) uint8, 0 background; not all 0.
-        names: of the labels, from 1: classes, or lesions.
-        tracked: each segment is a lesion and gets identifiers to track it by.
+        names: of the labels 1, 2, ...: classes or lesions.
+        tracked: whether segments are lesions, which get tracking identifiers.
 
     Returns:
-        ``None``, or why the file cannot be written: attributes that a segmentation copies from its
-        source images are missing or invalid.
+        ``None``, or why the file cannot be written: the source images lack attributes that a
+        segmentation needs, or have invalid ones.
 
     Raises:
         OSError: the file cannot be written, e.g. because the disk is full.
@@ -71,15 +71,15 @@ def write_dicom_seg(
             segmentation.save_as(temporary)
     except OSError:
         raise
-    except _CannotRefer as error:
+    except _MissingAttributes as error:
         return f"no DICOM segmentation: {error}"
-    except Exception as error:  # invalid tags raise errors of many kinds
+    except Exception as error:  # invalid tags raise many kinds of errors
         return f"no DICOM segmentation: the images have invalid tags ({reason(error)})"
     return None
 
 
-class _CannotRefer(ValueError):
-    """The images lack attributes that a segmentation copies."""
+class _MissingAttributes(ValueError):
+    """The images lack attributes that a segmentation needs."""
 
 
 def _segmentation(
@@ -90,11 +90,11 @@ def _segmentation(
     images, origins = read_sources(sources)
     missing = sorted({name for image in images for name in NEEDED if name not in image})
     if missing:
-        raise _CannotRefer(f"the images have no {', '.join(missing)}")
-    # slice by slice, because bincount makes int64 of its input
+        raise _MissingAttributes(f"the images have no {', '.join(missing)}")
+    # slice by slice to save memory, because bincount converts its input to int64
     counts = [np.bincount(here.ravel(), minlength=len(names) + 1) for here in labels]
     present = np.flatnonzero(np.sum(counts, axis=0)[1:])
-    segments = np.zeros(len(names) + 1, np.uint8)  # numbered without gaps
+    segments = np.zeros(len(names) + 1, np.uint8)  # label -> segment, numbered without gaps
     segments[present + 1] = np.arange(1, len(present) + 1)
     described = _patient_and_study(images[0])
     for name, mm in _thickness(images[0], scan).items():
@@ -139,7 +139,7 @@ def _segment(number: int, name: str, tracked: bool) -> hd.seg.SegmentDescription
 
 # ---- the attributes of the source images --------------------------------------------------------
 def _reference(image: pydicom.Dataset, described: pydicom.Dataset) -> pydicom.Dataset:
-    """What the segmentation needs of a source image, without tags that highdicom may refuse."""
+    """The attributes of a source image that the segmentation needs; highdicom may reject others."""
     source = pydicom.Dataset()
     source.update(described)
     for name in (*NEEDED, "Rows", "Columns"):
@@ -149,17 +149,17 @@ def _reference(image: pydicom.Dataset, described: pydicom.Dataset) -> pydicom.Da
 
 
 def _patient_and_study(image: pydicom.Dataset) -> pydicom.Dataset:
-    """The valid attributes of patient and study; the others are present and empty."""
+    """The attributes of patient and study; missing and invalid ones are empty."""
     described = pydicom.Dataset()
-    declared = _declared_encodings(image)
+    has_known_encodings = _has_known_encodings(image)
     raw = {name: _bytes_of(image, name) for name in TEXTS}
-    if declared or all(text.isascii() for text in raw.values()):
+    if has_known_encodings or all(text.isascii() for text in raw.values()):
         described.SpecificCharacterSet = "ISO_IR 192"
         for name in TEXTS:
             setattr(described, name, str(image.get(name) or ""))
     else:
-        # the encoding is unknown: without a character set, pydicom writes Latin-1, so that the
-        # bytes are those of the source image
+        # Unknown encoding: without a character set pydicom writes Latin-1, which keeps the source
+        # image's bytes.
         for name, text in raw.items():
             setattr(described, name, text.decode("latin-1").strip("\0 "))
     described.PatientBirthDate = _valid(DA, image, "PatientBirthDate")
@@ -170,15 +170,15 @@ def _patient_and_study(image: pydicom.Dataset) -> pydicom.Dataset:
     return described
 
 
-def _declared_encodings(image: pydicom.Dataset) -> bool:
-    """Whether the image names its character sets, and all of them exist."""
+def _has_known_encodings(image: pydicom.Dataset) -> bool:
+    """Whether the image declares its character sets, and pydicom knows all of them."""
     text = _bytes_of(image, "SpecificCharacterSet").decode("latin-1")
     names = [name.strip("\0 ") for name in text.split("\\")]
     return text != "" and all(name in python_encoding for name in names)
 
 
 def _bytes_of(image: pydicom.Dataset, name: str) -> bytes:
-    """The bytes of a text attribute as they are in the file; empty if it is missing."""
+    """The raw bytes of a text attribute; empty if it is missing."""
     if name not in image:
         return b""
     element = image.get_item(name)
@@ -200,7 +200,7 @@ def _valid(kind: type, image: pydicom.Dataset, name: str) -> str:
 
 
 def _thickness(image: pydicom.Dataset, scan: Scan) -> dict[str, float | None]:
-    """Thickness and distance of the slices in mm; the distance stands in for the thickness."""
+    """Thickness of the slices, by default the scan's z spacing, and their distance, in mm."""
     thickness = _positive(image, "SliceThickness") or (scan.spacing_mm and scan.spacing_mm[0])
     distance = _positive(image, "SpacingBetweenSlices")
     return {"SliceThickness": thickness, "SpacingBetweenSlices": distance}

@@ -1,7 +1,4 @@
-"""Tables of a predicted scan: its slices, its detections and its lesions.
-
-Each table is a header and rows, for CSV; slices and lesions are numbered as in ``summary.json``.
-"""
+"""The CSV tables of a predicted scan. Slices and lesions are numbered as in ``summary.json``."""
 
 import csv
 import io
@@ -19,7 +16,7 @@ DETECTION_COLUMNS = (
 
 
 def csv_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV; floats have the seven significant digits of a float32."""
+    """A table as CSV; floats are written with seven significant digits, as precise as float32."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -45,15 +42,20 @@ def detection_table(
 ) -> str:
     """``detections.csv``: a row for each detection in a slice, with the number of its lesion.
 
-    The number is empty for a detection that others hide.
+    Args:
+        slices: predictions of all slices.
+        numbers: for each slice, the lesion number of each detection; 0, an empty cell, for a
+            detection hidden by others.
+        class_names: the lesion classes.
+        spacing_mm: z, y, x; ``None`` if unknown.
     """
     rows = [
         [
             *(prediction.index, number or None, class_names[found.class_index], found.score),
             *(*found.box, found.area_px, in_mm2(found.area_px, spacing_mm)),
         ]
-        for prediction, here in zip(slices, numbers, strict=True)
-        for found, number in zip(prediction.detections, here, strict=True)
+        for prediction, slice_numbers in zip(slices, numbers, strict=True)
+        for found, number in zip(prediction.detections, slice_numbers, strict=True)
     ]
     return csv_table(DETECTION_COLUMNS, rows)
 

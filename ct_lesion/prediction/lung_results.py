@@ -1,7 +1,9 @@
-"""What the lungs of a scan add to its results: sides, shares, and detections outside them."""
+"""Results that need the lungs: shares of lung, the severity score, detections outside the lungs."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +16,20 @@ from ct_lesion.scans.volume_writing import write_volume
 from .slices import SlicePrediction
 
 LUNGS_FILE = "lungs.nii.gz"
-OUTSIDE_NOTE = "dropped {found} outside the lungs (--keep-outside keeps them)"
+OUTSIDE_NOTE = "dropped {dropped} outside the lungs (--keep-outside keeps such detections)"
 
 
 class LungResults:
-    """Lesion in the lungs of a scan, counted slice by slice."""
+    """Counts the lesion in a scan's lungs slice by slice."""
 
     def __init__(
         self, scan: Scan, lungs: Lungs | None = None, source: LungSource | None = None
     ) -> None:
         """
         Args:
-            scan: the scan that is predicted.
-            lungs: of the scan; by default unknown.
-            source: where they come from; by default from nowhere.
+            scan: the predicted scan.
+            lungs: its lungs; default: unknown.
+            source: where the lungs come from; default: ``none``.
         """
         self._scan = scan
         self._lungs = lungs or Lungs()
@@ -38,11 +40,11 @@ class LungResults:
         self._dropped = 0
 
     def slice(self, index: int) -> np.ndarray | None:
-        """The lungs in a slice, (H, W) uint8; ``None`` if they are unknown."""
+        """The lung labels of a slice, (H, W) uint8; ``None`` if they are unknown."""
         return None if self._lungs.labels is None else self._lungs.labels[index]
 
     def without_outside(self, prediction: SlicePrediction) -> SlicePrediction:
-        """A slice's prediction without detections that lie outside the lungs' hull."""
+        """A slice's prediction without the detections outside the lungs' hull."""
         hull = self._lungs.hull
         if hull is None or self._source.keep_outside:
             return prediction
@@ -55,18 +57,18 @@ class LungResults:
         return replace(prediction, detections=tuple(kept))
 
     def add(self, index: int, lesion: np.ndarray) -> None:
-        """Count the lesion (H, W) bool of a slice."""
+        """Count the lesion pixels of a slice, (H, W) bool."""
         for counts in (self._counts, self._lobes):
             if counts is not None:
                 counts.add(index, lesion)
 
     def notes(self) -> list[str]:
-        """What limits the numbers, and how many detections were dropped; one line each."""
+        """The lungs' notes, and how many detections were dropped; one line each."""
         count = self._dropped
         if not count:
             return list(self._lungs.notes)
-        found = "1 detection that lies" if count == 1 else f"{count} detections that lie"
-        return [*self._lungs.notes, OUTSIDE_NOTE.format(found=found)]
+        dropped = "1 detection" if count == 1 else f"{count} detections"
+        return [*self._lungs.notes, OUTSIDE_NOTE.format(dropped=dropped)]
 
     def save(self, folder: Path) -> None:
         """Write ``lungs.nii.gz`` into a scan's folder, if the lungs are known."""
@@ -81,13 +83,13 @@ class LungResults:
 
         - ``source``: ``auto``, ``none``, ``mask`` or ``lobes``;
         - ``doubt``: why the lungs are unknown;
-        - ``facts``: what they were judged by, see
+        - ``facts``: the measures that decide this, see
           :class:`~ct_lesion.lesions.lung_checks.LungFacts`;
         - ``volume_ml``, ``lesion_share`` by side: ``right``, ``left``, or ``unknown``;
         - ``lesion_share_of_thirds`` by side and third;
         - ``lobes``: ``lesion_share`` and ``score`` of each, in the order of their labels;
         - ``severity_score``: the sum of the lobes' scores;
-        - ``detections_outside``: number of the dropped ones.
+        - ``detections_outside``: number of detections dropped outside the lungs.
         """
         lungs, known = self._lungs, self._counts is not None
         return {
@@ -107,12 +109,13 @@ class LungResults:
             }
         }
 
-    def _by_side(self, value) -> dict:
+    def _by_side(self, value: Callable[[int], Any]) -> dict:
+        """``value(label)`` of each lung, by side."""
         return {LUNGS.get(label, "unknown"): value(label) for label in self._counts.found}
 
     @property
     def _thickness(self) -> list[float]:
-        """Of each slice in mm; without sizes all slices count alike."""
+        """Of each slice in mm; 1 for all slices if unknown."""
         spacing = self._scan.spacing_mm
         step = spacing[0] if spacing and spacing[0] is not None else 1.0
         return self._scan.thickness_mm or [step] * len(self._scan)

@@ -1,7 +1,7 @@
 """The manifest of a predicted scan: a record of its inputs, models, options and versions.
 
-The part under ``made_from`` decides whether a rerun skips a finished scan: the same input, weights,
-configs and options give the same results.
+A rerun skips a finished scan if the part under ``made_from`` is unchanged: the same input, weights,
+config and options give the same results.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ LIBRARIES = ("numpy", "SimpleITK", "pydicom", "highdicom", "opencv-python", "pyc
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """SHA-256 of the contents of files, in the given order; file names do not count.
+    """SHA-256 of the files' contents in the given order; their names are not hashed.
 
     Raises:
         DatasetError: a file cannot be read.
@@ -37,7 +37,9 @@ def hash_files(files: Sequence[Path]) -> str:
             with open_file(path) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from None
+            raise DatasetError(
+                f"{path}: cannot be read ({error.strerror}). Check the file and its permissions."
+            ) from None
     return digest.hexdigest()
 
 
@@ -45,9 +47,9 @@ Stamp = tuple[int, ...]
 
 
 def stamps_of(files: Sequence[Path]) -> tuple[Stamp | None, ...]:
-    """What the file system changes with each change of a file; ``None`` for a missing file.
+    """Each file's device, inode, size and times, which change when the file does.
 
-    Of a file in a zip it is that of the zip.
+    The stamp of a file in a zip is that of the zip; the stamp of a missing file is ``None``.
     """
     return tuple(_stamp(path) for path in files)
 
@@ -61,11 +63,11 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha256: str) -> None:
-    """Check that the files are still those that were hashed, so that the hash is of what was read.
+    """Check that files did not change between hashing and reading, so that the hash is correct.
 
     Args:
-        files: of a scan, after they were read.
-        stamps: of these files, from before they were hashed.
+        files: a scan's files, after reading.
+        stamps: their stamps from before hashing.
         sha256: from :func:`hash_files`.
 
     Raises:
@@ -74,8 +76,8 @@ def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha25
     changed = [path for path, old in zip(files, stamps, strict=True) if _stamp(path) != old]
     if changed and hash_files(files) != sha256:
         raise DatasetError(
-            f"{changed[0]}: was changed while the command ran. Run the command again when the "
-            "files are complete."
+            f"{changed[0]}: changed while the command ran. Rerun the command when the files are "
+            "complete."
         )
 
 
@@ -144,7 +146,7 @@ def manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest in a scan's folder; ``None`` if it is missing, damaged or of another program."""
+    """The manifest in a scan's folder; ``None`` if it is missing, damaged or not ours."""
     try:
         content = read_json(folder / MANIFEST_FILE, dict, UserError)
     except UserError:

@@ -32,9 +32,9 @@ from ct_lesion.evaluation.calibration import TEMPERATURE_LIMITS
 from ct_lesion.modeling.fast.inference import fast_inference
 from ct_lesion.scans.windows import UNKNOWN, Window
 
-# for checkpoints without class names
+# by number of classes, for checkpoints without class names
 LESION_CLASSES = {len(m.classes): list(m.classes) for m in map(MASK_TYPES.get, ("merge", "both"))}
-LONGEST_NAME = 100  # characters of a class name
+LONGEST_NAME = 100  # characters of a class name; longer names are cut
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class TrainedModel:
     """A trained model in test mode, with its config and class names.
 
     Attributes:
-        model: the model in Detectron2's modules.
+        model: built of Detectron2's modules.
         network: the same model with the faster modules of ``MODEL.FAST_PATH``.
-        cfg: its config.
+        cfg: the model's config.
         classes: names of the lesion classes (segmenter) or the image classes (classifier).
         path: of the checkpoint.
         weights_sha256: hash of the tensors.
-        temperature: logits are divided by it before the softmax; 1 if it was not fitted.
-        window: how its training images were made of HU.
-        about: its origin, if the checkpoint records it.
+        temperature: divides the logits before the softmax; 1 if it was not fitted.
+        window: how the training images were made from HU.
+        about: name, training data and licence; ``None`` if the checkpoint does not record them.
     """
 
     model: torch.nn.Module
@@ -88,9 +88,9 @@ def load_segmenter(
     """Load a lesion segmenter.
 
     Args:
-        path: checkpoint, or ``ct_lesion://NAME``; default: the model that ships with ct_lesion.
-        device: "cpu", "cuda", ...; default: a GPU if there is one.
-        score_thresh: detections with a score above it are kept; default:
+        path: checkpoint, or ``ct_lesion://NAME``; default: the model shipped with ct_lesion.
+        device: "cpu", "cuda" or "cuda:0"; default: a GPU if there is one.
+        score_thresh: 0 or more, below 1; detections with a score above it are kept. Default:
             ``TEST.PAPER_SCORE_THRESH``.
         config_file: default: the config in the checkpoint.
         overrides: alternating config keys and values.
@@ -109,13 +109,16 @@ def load_segmenter(
         )
     threshold = cfg.TEST.PAPER_SCORE_THRESH if score_thresh is None else score_thresh
     if not 0 <= threshold < 1:
-        raise ConfigError(f"The score threshold is {threshold}, expected at least 0 and below 1.")
+        raise ConfigError(
+            f"The score threshold is {threshold} (--score-thresh or TEST.PAPER_SCORE_THRESH). Give "
+            "a number of at least 0 and below 1."
+        )
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = float(threshold)
     return _load(path, cfg, LESION_CLASSES.get(cfg.MODEL.ROI_HEADS.NUM_CLASSES, []))
 
 
 def load_classifier(path: str | Path, *, device: str | None = None) -> TrainedModel:
-    """Load a COVID-CT-Mask-Net; arguments and errors are those of :func:`load_segmenter`."""
+    """Load a COVID-CT-Mask-Net; see :func:`load_segmenter` for arguments and errors."""
     cfg = _config(path, None, (), device)
     if not is_classifier(cfg):
         raise CheckpointError(
@@ -137,7 +140,9 @@ def load_model(
     if not is_classifier(_config(path, None, (), device)):
         return load_segmenter(path, device=device, score_thresh=score_thresh)
     if score_thresh is not None:
-        raise ConfigError(f"{path}: is a classifier, which has no score threshold.")
+        raise ConfigError(
+            f"{path}: is a classifier, which has no score threshold. Leave the threshold out."
+        )
     return load_classifier(path, device=device)
 
 
@@ -145,7 +150,9 @@ def _config(
     path: str | Path, config_file: str | None, overrides: Sequence[str], device: str | None
 ) -> CfgNode:
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such file.")
+        raise CheckpointError(
+            f"{path} does not exist. Check the path; ct-lesion models lists the shipped models."
+        )
     if config_file:
         cfg = read_config(config_file, list(overrides))
         if not Window.from_config(cfg).is_known:
@@ -160,7 +167,7 @@ def _config(
         try:
             cfg.merge_from_list(list(overrides))
         except NOT_A_CONFIG as error:
-            raise ConfigError(f"overrides {list(overrides)}: {error.args[0]}") from None
+            raise ConfigError(f"--opts {' '.join(overrides)}: {error.args[0]}") from None
         if overrides:
             check_values(cfg, f"{path} with overrides {list(overrides)}")
     cfg.MODEL.WEIGHTS = str(path)
@@ -174,7 +181,7 @@ def _device(wanted: str | None) -> str:
     try:
         kind = torch.device(wanted).type
     except RuntimeError:
-        raise ConfigError(f"--device {wanted}: unknown device, expected cpu or cuda.") from None
+        raise ConfigError(f"--device {wanted}: unknown device. Use cpu or cuda.") from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {wanted}: no GPU is available. Use --device cpu.")
     return wanted
@@ -204,15 +211,15 @@ def _load(path: str | Path, cfg: CfgNode, usual_classes: Sequence[str]) -> Train
 def _class_names(
     description: Mapping[str, str], usual: Sequence[str], count: int
 ) -> tuple[str, ...]:
-    """The class names in the checkpoint, else the usual names, else "class 1", "class 2", ...
+    """The class names in the checkpoint, else the usual names, as unique, printable lines.
 
-    Each is one line that can be printed, and different from the others.
+    If these are not ``count`` such names: "class 1", "class 2", ...
     """
     names = description_value(description, "class_names") or usual
     if isinstance(names, dict):
         names = names.get("images", usual)
-    fit = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
-    cleaned = [printable(" ".join(n.split()))[:LONGEST_NAME] for n in names] if fit else []
+    are_texts = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+    cleaned = [printable(" ".join(n.split()))[:LONGEST_NAME] for n in names] if are_texts else []
     if len({*cleaned} - {""}) != count or len(cleaned) != count:
         return tuple(f"class {index + 1}" for index in range(count))
     return tuple(cleaned)
@@ -222,16 +229,15 @@ def _temperature(path: str | Path, description: Mapping[str, str]) -> float:
     """The temperature in the checkpoint's description, else 1.
 
     Raises:
-        CheckpointError: it is not a number in the range of ``tools/calibrate.py``.
+        CheckpointError: it is not a number within :data:`TEMPERATURE_LIMITS`.
     """
     fitted = description_value(description, "temperature") or {"value": 1.0}
     value = fitted.get("value") if isinstance(fitted, dict) else None
     low, high = TEMPERATURE_LIMITS
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise CheckpointError(
-            f"{path}: its temperature is {str(value)[:80]}, not a number from "
-            f"{TEMPERATURE_LIMITS[0]:g} to {TEMPERATURE_LIMITS[1]:g}. Fit it again with "
-            "tools/calibrate.py."
+            f"{path}: its temperature is {str(value)[:80]}, expected a number from {low:g} to "
+            f"{high:g}. Fit it again with ct-lesion calibrate."
         )
     return float(value)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ct_lesion.errors import UserError, printable
 from ct_lesion.files import write_together
-from ct_lesion.json_files import NUMBER, form_problem, read_json, without_nan
+from ct_lesion.json_files import NUMBER, read_json, schema_problem, without_nan
 from ct_lesion.pages.environment import page_environment
 from ct_lesion.pages.palette import HIDDEN, LESION_COLOURS, LINE_STYLES
 
@@ -18,8 +18,8 @@ from .view import VIEW_FILE
 
 PAGE = "index.html"
 ADVICE = "Move the folder away, or delete it and predict the scan again."
-# what the page reads of a summary, see ct_lesion.json_files.form_problem
-SUMMARY_FORM = {
+# the items of a summary that the page reads, see ct_lesion.json_files.schema_problem
+SUMMARY_SCHEMA = {
     "scan": str,
     "source?": str,
     "patient?": str,
@@ -61,22 +61,23 @@ def read_summary(folder: Path) -> dict:
     """The ``summary.json`` in the folder of a finished scan.
 
     Raises:
-        UserError: it cannot be read, is of another program, or the folder was copied or renamed.
+        UserError: the file cannot be read, is not a summary of ct_lesion, or names another scan
+            than the folder.
     """
     path = folder / SUMMARY_FILE
     summary = read_json(path, dict, UserError, ADVICE)
-    if problem := form_problem(summary, SUMMARY_FORM):
+    if problem := schema_problem(summary, SUMMARY_SCHEMA):
         raise UserError(f"{path}: is not a summary of ct_lesion ({problem}). {ADVICE}")
     if summary["scan"] != folder.name:
         raise UserError(
-            f"{path}: is of the scan {summary['scan'][:80]}, so the folder was copied or renamed. "
-            "Give it its name back, or move it away."
+            f"{path}: is the summary of scan {summary['scan'][:80]}, so the folder was copied or "
+            "renamed. Rename the folder to the scan's name, or move it away."
         )
     return without_nan(summary)
 
 
 def finished_scans(output: Path) -> tuple[list[dict], list[str]]:
-    """The summaries of the finished scans in a folder, and why other folders are left out."""
+    """The summaries of the finished scans in a folder, and the reasons for skipped folders."""
     summaries, left_out = [], []
     for path in sorted(output.glob(f"*/{SUMMARY_FILE}")):
         if path.parent.name.startswith("."):
@@ -84,7 +85,7 @@ def finished_scans(output: Path) -> tuple[list[dict], list[str]]:
         try:
             summaries.append(read_summary(path.parent))
         except UserError as error:
-            if os.path.lexists(path):  # else another process is replacing the scan's folder
+            if os.path.lexists(path):  # otherwise another process is replacing the scan's folder
                 left_out.append(printable(error))
     return summaries, left_out
 
@@ -92,12 +93,12 @@ def finished_scans(output: Path) -> tuple[list[dict], list[str]]:
 def write_index(
     output: Path, summaries: Sequence[dict], *, model: Mapping[str, str], generated: str
 ) -> Path:
-    """Write ``index.html``, which loads only files of the ``<scan>/view`` folders beside it.
+    """Write ``index.html``, which loads only files in the scans' folders beside it.
 
     Args:
         output: folder that holds a folder per scan.
         summaries: contents of the scans' ``summary.json``, in the order of the table.
-        model: facts about the model, such as its weights file, by their name.
+        model: facts about the models by label, see :func:`.models.describe_models`.
         generated: date and time of the prediction, as text.
 
     Returns:
@@ -117,14 +118,14 @@ def write_index(
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise ValueError(f"{name!r} is not the name of a folder beside the page")
+            raise ValueError(f"{name!r} is not a valid folder name")
         name.encode("utf-8")  # a lone surrogate, invalid in a URL, raises UnicodeEncodeError
     if len(set(names)) < len(names):
-        raise ValueError(f"a name occurs twice among {names}")
+        raise ValueError(f"a scan's name occurs twice: {names}")
 
 
 def _without_list(summary: dict) -> dict:
-    """A summary without its lesions, which may be many; each scan's view has them."""
+    """A summary without its lesions, which may be many and are in each scan's view."""
     return {key: value for key, value in summary.items() if key != "lesion_list"}
 
 

@@ -45,9 +45,9 @@ class ScanPrediction:
     """The predictions for a scan.
 
     Attributes:
-        scan: the scan.
-        slices: predictions in the scan's order, from the feet upwards.
-        predictor: the predictor that made them.
+        scan: the predicted scan.
+        slices: predictions of its slices, from the feet upwards.
+        predictor: the models that made them.
     """
 
     scan: Scan
@@ -63,7 +63,7 @@ class ScanPrediction:
         """The content of the ``summary.json`` of ``tools/predict.py``.
 
         Args:
-            lungs: where they come from, ``LungSource()`` as in the tool; by default unknown.
+            lungs: where the lungs come from, ``LungSource()`` as in the tool; default: unknown.
         """
         found = LungResults(self.scan, lungs and lungs.of(self.scan), lungs)
         slices = [found.without_outside(s) for s in self.slices]
@@ -93,9 +93,9 @@ class LesionPredictor:
         """
         Args:
             segmenter, classifier: see :mod:`ct_lesion.prediction.models`; default: the segmenter
-                that ships with ct_lesion, and no classifier.
-            batch_size: slices in a batch; on a CPU they are shared among the cores. It changes
-                memory and speed, not the results. Default: the number of cores, at least 4.
+                shipped with ct_lesion, and no classifier.
+            batch_size: slices per batch, which the cores share on a CPU; results do not depend on
+                it. Default: the number of CPU threads, at least 4.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
         Raises:
@@ -128,8 +128,8 @@ class LesionPredictor:
 
         Args:
             segmentation, classifier: ``.safetensors`` or ``.pth`` files of ``tools/train_net.py``;
-                default: the segmenter that ships with ct_lesion, and no classifier.
-            device: "cpu" or "cuda"; default: a GPU if there is one.
+                default: the segmenter shipped with ct_lesion, and no classifier.
+            device: "cpu", "cuda" or "cuda:0"; default: a GPU if there is one.
             score_thresh: detections with a score above it are kept; default:
                 ``TEST.PAPER_SCORE_THRESH`` of the checkpoint's config, 0.75 in the paper.
             batch_size, top_slices: see the class.
@@ -170,11 +170,14 @@ class LesionPredictor:
         return ScanPrediction(scan, slices, self)
 
     def predict_slices(self, scan: Scan) -> Iterator[tuple[SlicePrediction, np.ndarray]]:
-        """Yield the prediction and the grey image, (H, W) uint8, of each slice, in order.
+        """Yield each slice's prediction and the segmenter's grey image, (H, W) uint8, in order.
 
-        Each model gets slices as :func:`input_window` says; the image is the segmenter's. It has
-        the scan's size, also where the window shrinks slices, and so have masks and boxes. A thread
-        reads the next batch while the network computes.
+        Each model gets slices made with its :func:`input_window`; if that shrinks them, images,
+        masks and boxes still have the scan's size. A thread reads the next batch while the network
+        computes.
+
+        Raises:
+            UserError: a batch does not fit into the GPU's memory.
         """
         windows = [input_window(scan, model) for model in self.models]
         count = scan.shape[0]
@@ -205,7 +208,7 @@ class LesionPredictor:
         windows: Sequence[Window | None],
     ) -> list[SlicePrediction]:
         inputs = [
-            self._inputs(model, greys[window], window)
+            [self._mappers[id(model)](grey, window) for grey in greys[window]]
             for model, window in zip(self.models, windows, strict=True)
         ]
         outputs = self.segmenter.network(inputs[0])
@@ -223,11 +226,6 @@ class LesionPredictor:
             for index, found, output in zip(indices, detections, outputs, strict=True)
         ]
 
-    def _inputs(
-        self, model: TrainedModel, greys: Sequence[np.ndarray], window: Window | None
-    ) -> list[dict]:
-        return [self._mappers[id(model)](grey, window) for grey in greys]
-
     def summarise(
         self,
         scan: Scan,
@@ -241,20 +239,20 @@ class LesionPredictor:
         )
 
     def score_map(self, scan: Scan, grey: np.ndarray) -> np.ndarray:
-        """The mask logits of all regions of a slice, (H, W) float32, NaN outside their boxes.
+        """The combined mask logits of a slice's regions, (H, W) float32, NaN outside their boxes.
 
-        It covers the regions with a score above the threshold, and always the best region; see
+        The regions are those with a score above the threshold, and always the best one; see
         :mod:`ct_lesion.modeling.score_maps`.
 
         Args:
-            scan: of the slice.
+            scan: the slice's scan.
             grey: (H, W) uint8, from :meth:`predict_slices`.
         """
         height, width = grey.shape
         window = input_window(scan, self.segmenter)
         regions = detect_with_mask_logits(
             self.segmenter.model,
-            self._inputs(self.segmenter, [grey], window)[0]["image"],
+            self._mappers[id(self.segmenter)](grey, window)["image"],
             height,
             width,
             max_regions=self.segmenter.cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -266,7 +264,8 @@ class LesionPredictor:
 class _Mapper:
     """Turns a grey slice into a model's input, as Detectron2's mapper does with a file.
 
-    The slice is shrunk first where its window says so; the model's output is in its own pixels.
+    The slice is shrunk first if the window has a ``side``; ``height`` and ``width`` make the model
+    scale its output back to the slice's size.
     """
 
     def __init__(self, model: TrainedModel) -> None:
@@ -285,7 +284,7 @@ class _Mapper:
 def _read(
     scan: Scan, indices: Sequence[int], windows: Sequence[Window | None]
 ) -> dict[Window | None, list[np.ndarray]]:
-    """Slices in 8 bits at their full size, by window."""
+    """The slices in 8 bits at full size, for each window."""
     return {
         window: [scan.grey(index, window if scan.is_hu else None) for index in indices]
         for window in set(windows)
@@ -296,5 +295,5 @@ def _as_scan(volume: Scan | str | Path | np.ndarray, **array_options: object) ->
     if isinstance(volume, np.ndarray):
         return scan_from_array(volume, **array_options)
     if array_options:
-        raise TypeError(f"{', '.join(array_options)}: only allowed for an array")
+        raise TypeError(f"{', '.join(array_options)}: only an array takes these options")
     return volume if isinstance(volume, Scan) else open_scan(volume)

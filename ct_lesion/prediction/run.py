@@ -1,6 +1,6 @@
 """Prediction of many scans into an output folder.
 
-A scan's folder appears when the scan is finished, so a rerun of an interrupted command resumes with
+A scan's folder appears when the scan is finished, so rerunning an interrupted command predicts only
 the unfinished scans. Several processes share the scans; the main process checks the output folder.
 """
 
@@ -42,7 +42,7 @@ from .predictor import LesionPredictor
 from .scan_files import ScanWriter
 
 PAGE_SHARE = 0.05
-"""Most of a run's time that goes into updates of the page."""
+"""Largest share of a run's time for updates of the page."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class RunOptions:
     Attributes:
         save_score_maps: write the combined mask logits of each slice.
         lungs: where the lungs of the scans come from.
-        overwrite: replace finished scans, e.g. of other inputs, models or options.
-        reading: how inputs are read, JSON-ready, for the manifest.
-        arguments: of the command line, for the manifest.
+        overwrite: replace finished scans, also those of other inputs, models or options.
+        reading: the :class:`~ct_lesion.scans.scan.ReadOptions` as a dict, for the manifest.
+        arguments: the command line's arguments, for the manifest.
     """
 
     save_score_maps: bool = False
@@ -66,15 +66,15 @@ class RunOptions:
 
 @dataclass
 class RunResult:
-    """Names of the predicted, skipped and failed scans, and the page that shows them.
+    """Names of the predicted, skipped and failed scans, and the page that shows the scans.
 
     Attributes:
-        done: predicted in this run.
-        skipped: finished by an earlier run.
-        failed: error messages by name.
-        incomplete: those of the predicted and skipped scans that lack slices.
+        done: scans predicted in this run.
+        skipped: scans finished by an earlier run.
+        failed: error messages by scan name.
+        incomplete: predicted or skipped scans that lack slices.
         page: path of ``index.html``.
-        left_out: why other folders in the output folder are not on the page.
+        left_out: why other folders in the output folder are not on the page, a line each.
     """
 
     done: list[str] = field(default_factory=list)
@@ -93,19 +93,19 @@ def predict_scans(
 ) -> RunResult:
     """Predict each scan into ``output/<name>`` and write ``output/index.html``.
 
-    A scan that cannot be read or written is reported, and the run goes on with the next scan. A
-    scan that is already finished, from the same input, weights and options, is skipped. Several
-    processes may call this together: each predicts its share, and all get the whole result.
+    A scan that cannot be read or written is reported, and the run continues with the next scan.
+    Scans already finished from the same input, weights and options are skipped. When several
+    processes call this together, each predicts its share, and all get the whole result.
 
     Args:
-        sources: of the scans, the same in all processes.
-        predictor: of lesions and classes.
+        sources: the scans to predict, the same in all processes.
+        predictor: finds the lesions and classes.
         output: folder; may hold finished scans.
         options: see :class:`RunOptions`.
 
     Raises:
-        UserError: another job writes into the folder, it cannot be created, or it holds different
-            predictions of these scans and ``overwrite`` is not set. Nothing is predicted then.
+        UserError: before any prediction, if another job writes into the folder, it cannot be
+            created, or it holds other predictions of these scans and ``overwrite`` is not set.
     """
     with locked_by_all(Path(output)):
         return _predict_all(sources, predictor, Path(output), options)
@@ -134,15 +134,15 @@ def _predict_all(
     done = sorted(chain.from_iterable(comm.all_gather(done)), key=numbers.get)
     failed = dict(ChainMap(*comm.all_gather(failed)))
     failed = {source.name: failed[source.name] for source in sources if source.name in failed}
-    page, left_out, lacking = from_main(lambda: _write_page(output, predictor))
-    incomplete = [name for name in numbers if name in {*done, *skipped} & lacking]
+    page, left_out, lack_slices = from_main(lambda: _write_page(output, predictor))
+    incomplete = [name for name in numbers if name in {*done, *skipped} & lack_slices]
     return RunResult(done, skipped, failed, incomplete, page, left_out)
 
 
 def _made_from_all(
     sources: Sequence[ScanSource], predictor: LesionPredictor, options: RunOptions
 ) -> tuple[dict[str, dict], dict[str, tuple], dict[str, str]]:
-    """The ``made_from`` and the stamps of each scan, and the errors of unreadable scans."""
+    """Each scan's ``made_from`` and file stamps, and the errors of unreadable scans, by name."""
     made, stamps, failed = {}, {}, {}
     quiet = None if comm.is_main_process() else True
     share = share_of_this_process(sources)
@@ -181,7 +181,7 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
     """Names of the scans that are finished and up to date.
 
     Raises:
-        UserError: names the scans whose folders hold something else.
+        UserError: folders of these scans hold something else, which must not be replaced.
     """
     finished, others = [], []
     for name, wanted in made.items():
@@ -197,15 +197,15 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
         raise UserError(
-            f"{output}: already contains {', '.join(others)}. Choose another --output, "
-            "or replace earlier predictions with --overwrite."
+            f"{output}: already contains {', '.join(others)}. Choose another --output, or replace "
+            "earlier predictions with --overwrite."
         )
     return finished
 
 
 def _difference(found: dict | None, wanted: dict) -> str:
-    """The differences in words; a folder without a prediction is never replaced."""
-    if found is None:
+    """How a manifest differs from the wanted ``made_from``, in words."""
+    if found is None:  # --overwrite does not replace it either
         return "not a prediction: move this folder away"
     words = {
         "input_sha256": "another input",
@@ -230,12 +230,12 @@ def _predict_scan(
     scan = with_window_remarks(source.open(), predictor.models)
     for line in (*(f"warning: {f.message}" for f in scan.qc), *scan.notes):
         tqdm.write(printable(f"{title}: {line}"))
-    line = comm.get_rank()  # of the terminal, for the progress bar of each process
+    row = comm.get_rank()  # of the terminal: each process has its own progress bar
     lung_bar = partial(
-        tqdm, desc=f"{title}: lungs", unit="slice", disable=None, position=line, leave=False
+        tqdm, desc=f"{title}: lungs", unit="slice", disable=None, position=row, leave=False
     )
     lungs = LungResults(scan, options.lungs.of(scan, lung_bar), options.lungs)
-    bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=line)
+    bar = tqdm(total=scan.shape[0], desc=title, unit="slice", disable=None, position=row)
     with atomic_folder(output / source.name) as folder, bar:
         score_map = partial(predictor.score_map, scan) if options.save_score_maps else None
         writer = ScanWriter(folder, scan, predictor, lungs=lungs, score_map=score_map)
@@ -261,8 +261,8 @@ def _predict_scan(
 def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Callable[[], None]]:
     """Yield a function that updates the page, to be called after each scan.
 
-    The page lists all scans, so writing it takes longer the more there are. It is written at most
-    a :data:`PAGE_SHARE` of the time, and when a run is interrupted.
+    The page lists all scans, so writing it takes longer with each. Updates take at most
+    :data:`PAGE_SHARE` of the time; an interrupted run still writes the page before it ends.
     """
     due, is_behind = 0.0, False
 
@@ -284,10 +284,10 @@ def _page_of_finished(output: Path, predictor: LesionPredictor) -> Iterator[Call
 
 
 def _write_page(output: Path, predictor: LesionPredictor) -> tuple[Path, list[str], set[str]]:
-    """Write the page of all finished scans in the output folder, including earlier runs.
+    """Write the page of all finished scans in the output folder, including those of earlier runs.
 
     Returns:
-        Its path, why other folders are left out of it, and the names of the incomplete scans.
+        The page's path, why other folders are not on it, and the names of the incomplete scans.
     """
     summaries, left_out = finished_scans(output)
     facts = describe_models(predictor.models, predictor.score_thresh)

@@ -17,9 +17,9 @@ class ScanClass:
     """The class of a scan.
 
     Attributes:
-        probabilities: of each class; they sum to 1.
-        slices: indices of the deciding slices, by decreasing lesion score.
-        rule: how the class was decided, in words.
+        probabilities: of the classes, in order; their sum is 1.
+        slices: indices of the averaged slices, by decreasing lesion score.
+        rule: how the class was chosen, as a text.
     """
 
     probabilities: tuple[float, ...]
@@ -28,7 +28,7 @@ class ScanClass:
 
     @property
     def index(self) -> int:
-        """Index of the most probable class; the first of tied classes."""
+        """Index of the most probable class; of tied classes, the first."""
         return int(np.argmax(self.probabilities))
 
 
@@ -41,15 +41,15 @@ def classify_scan(
 ) -> ScanClass:
     """Classify a scan by the mean logits of the slices with the highest lesion scores.
 
-    Most slices of a diseased lung are normal, and so are their logits: the mean over all slices
-    would hide the few slices with lesions.
+    Most slices of a diseased lung are normal, and a mean over all slices would hide the few that
+    show lesions.
 
     Args:
         logits: (S, C).
-        lesion_scores: (S,), the score of the best region of each slice. Of slices with equal
-            scores, the lower ones (towards the feet) are taken first.
+        lesion_scores: (S,), the score of each slice's best region. Of slices with equal scores,
+            those nearer to the feet are taken first.
         top_slices: number of slices to average; 0, or more than S, takes all.
-        temperature: the mean logits are divided by it before the softmax.
+        temperature: divides the mean logits before the softmax.
 
     Raises:
         ValueError: there are no slices, the scores do not match the logits, or ``top_slices`` is
@@ -68,7 +68,7 @@ def classify_scan(
         rule = "largest mean logit of all slices"
     else:
         rule = (
-            f"largest mean logit of the {count} of {len(logits)} slices whose best region scores "
-            "highest"
+            f"largest mean logit of the {count} of {len(logits)} slices with the highest region "
+            "scores"
         )
     return ScanClass(tuple(probabilities.tolist()), tuple(best.tolist()), rule)

@@ -1,24 +1,24 @@
 """The files of a predicted scan, written slice by slice.
 
 - ``summary.json``: see :mod:`ct_lesion.prediction.scan_summary`;
-- ``slices.csv``: one line for each slice;
-- ``detections.csv``: one line for each detection in a slice, with the number of its lesion;
-- ``lesions.csv``: one line for each lesion of the scan, see
+- ``slices.csv``: a row for each slice;
+- ``detections.csv``: a row for each detection in a slice, with the number of its lesion;
+- ``lesions.csv``: a row for each lesion of the scan, see
   :class:`ct_lesion.lesions.measures.ScanLesion`;
-- ``instances.json``: COCO json of the detections with scores and run-length masks, in pixels of the
+- ``instances.json``: the detections as COCO json with scores and run-length masks, in pixels of the
   scan's slices;
 - ``lesions.nii.gz``: label volume in the input's geometry, 0 background, else lesion class + 1;
 - ``lesion_ids.nii.gz``: the same with the numbers of the lesions;
-- ``lungs.nii.gz``: the lungs, if they are known: 1 right, 2 left, 3 lung whose side is unknown;
-- ``lesions.dcm``: a DICOM segmentation, for DICOM series with lesions: a segment for each lesion,
-  or for each class if there are more than :data:`MOST_SEGMENTS` lesions;
+- ``lungs.nii.gz``: the lungs, if they are known: 1 right, 2 left, 3 side unknown;
+- ``lesions.dcm``: for DICOM series with lesions, a DICOM segmentation with a segment for each
+  lesion, or for each class if there are more than :data:`MOST_SEGMENTS` lesions;
 - ``report.png``, ``overlays/`` and projections: see
   :mod:`ct_lesion.prediction.pictures.scan_pictures`;
 - ``score_maps/<slice>.npz``: on request, ``logits`` (H, W) float16, NaN outside all regions;
-- ``view/``: images and findings for the page.
+- ``view/``: images and detections for the page.
 
-Slices are numbered from 0 in all of these, also in the captions of the overlays, except ``view/``,
-whose images are numbered from 1, as on the page.
+Slices are numbered from 0, also in the captions of the overlays; only the images in ``view/`` are
+numbered from 1, as on the page.
 """
 
 import io
@@ -55,12 +55,12 @@ MASK_FILE = "lesions.nii.gz"
 IDS_FILE = "lesion_ids.nii.gz"
 DICOM_SEG_FILE = "lesions.dcm"
 MOST_SEGMENTS = 100
-"""Of more lesions, the DICOM segmentation has a segment for each class."""
+"""With more lesions, the DICOM segmentation has a segment for each class instead."""
 VIEW_FOLDER = "view"
 
 
 class ScanWriter:
-    """Writes a scan's folder; it keeps the label volume and the lesions in memory."""
+    """Writes a scan's folder; the label volume and the detections stay in memory."""
 
     def __init__(
         self,
@@ -74,11 +74,10 @@ class ScanWriter:
         """
         Args:
             folder: an existing folder.
-            scan: the scan that is predicted.
-            predictor: the predictor of its slices.
-            lungs: of the scan; by default unknown.
-            score_map: computes the (H, W) logits of a grey slice; without it no score maps are
-                written.
+            scan: the predicted scan.
+            predictor: predicts its slices.
+            lungs: its lungs; default: unknown.
+            score_map: computes the (H, W) logits of a grey slice; default: no score maps.
         """
         self._folder = folder
         self._scan = scan
@@ -89,7 +88,7 @@ class ScanWriter:
         self._slices: list[SlicePrediction] = []
         self._measures: list[SliceMeasures] = []
         self._finder = LesionFinder(scan)
-        self._numbers: list[list[int]] = []  # the lesion of each detection, known at the end
+        self._numbers: list[list[int]] = []  # lesion of each detection by slice, set by finish
         self._window = input_window(scan, predictor.segmenter)
         self._windows = view_windows(scan, self._window)
         self._class_names = predictor.segmenter.classes
@@ -102,7 +101,7 @@ class ScanWriter:
         """Write the files of the next slice.
 
         Args:
-            prediction: of the slice.
+            prediction: the slice's prediction.
             grey: (H, W) uint8, from :meth:`LesionPredictor.predict_slices`.
         """
         index = prediction.index
@@ -158,11 +157,11 @@ class ScanWriter:
         return softmax(np.array(prediction.logits) / temperature).tolist()
 
     def _values(self, index: int) -> np.ndarray | None:
-        """The slice in HU, which is read once more; ``None`` for 8-bit input."""
+        """The slice in HU, (H, W), read again from the scan; ``None`` for 8-bit input."""
         return self._scan.values(index) if self._scan.is_hu else None
 
     def _images(self, values: np.ndarray | None, grey: np.ndarray) -> dict[str, np.ndarray]:
-        """The slice in each display window of the page."""
+        """The slice in each of the page's display windows."""
         if self._windows is None:
             return {AS_GIVEN: grey}
         return {
@@ -172,11 +171,11 @@ class ScanWriter:
 
     # ---- the scan -------------------------------------------------------------------------------
     def _save_volumes(self, lesions: list[dict]) -> list[str]:
-        """Write the label volumes and the segmentation; returns notes on what is missing."""
+        """Write the label volumes and the DICOM segmentation; return notes on what is missing."""
         scan, by_class = self._scan, len(lesions) > MOST_SEGMENTS
         write_volume(self._folder / MASK_FILE, scan.mask_image(self._labels), scan.nifti)
         notes = self._save_dicom_seg(self._class_names) if by_class else []
-        # the numbers take the place of the classes, because volumes are large
+        # large volumes: the lesion numbers overwrite the classes where they fit
         if len(lesions) > np.iinfo(self._labels.dtype).max:
             self._labels = np.zeros(scan.shape, np.uint16)
         for prediction, numbers in zip(self._slices, self._numbers, strict=True):
@@ -191,7 +190,7 @@ class ScanWriter:
         return self._save_dicom_seg(names, tracked=True)
 
     def _save_dicom_seg(self, names: Sequence[str], tracked: bool = False) -> list[str]:
-        """Write the segmentation of a DICOM series; returns notes on why there is no file."""
+        """Write the segmentation of a DICOM series; return a note if it cannot be written."""
         if self._scan.dicom_images is None:
             return []
         if not self._labels.any():

@@ -1,7 +1,7 @@
 """Areas, volumes and the class of a scan: the content of ``summary.json``.
 
-Lengths are in mm, areas in pixels and mm2, volumes in ml. Physical sizes are ``None`` for scans
-without spacing (pictures).
+Lengths are in mm, areas in pixels or mm2, volumes in ml. Physical sizes are ``None`` for scans
+without spacing, e.g. pictures.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class SliceMeasures:
     """Pixel counts of one slice.
 
     Attributes:
-        lesion_px: pixels of all lesions together; overlaps count once.
+        lesion_px: pixels of lesion.
         lung_px: pixels of the lung mask; ``None`` without a mask.
-        lesion_in_lung_px: lesion pixels inside the lung mask; ``None`` without a mask.
+        lesion_in_lung_px: pixels of lesion inside the lung mask; ``None`` without a mask.
     """
 
     lesion_px: int
@@ -35,15 +35,15 @@ class SliceMeasures:
 
     @property
     def share_of_lung(self) -> float | None:
-        """Lesion as a share of lung, 0..1; ``None`` without a lung mask or without lung."""
+        """Lesion as a share of the lung, 0..1; ``None`` without a lung mask or if it is empty."""
         return self.lesion_in_lung_px / self.lung_px if self.lung_px else None
 
 
 def measure_slice(labels: np.ndarray, lung: np.ndarray | None = None) -> SliceMeasures:
-    """Count the pixels of lesions and lung in a slice.
+    """Count the pixels of lesion and lung in a slice.
 
     Args:
-        labels: (H, W), 0 is background.
+        labels: (H, W) of the lesions, 0 is background.
         lung: (H, W), 0 is background.
     """
     lesion = labels > 0
@@ -66,19 +66,20 @@ def summarise_lesions(
     spacing_mm: Sequence[float | None] | None,
     thickness_mm: Sequence[float] | None = None,
 ) -> dict:
-    """The lesions of a scan in numbers.
+    """Count the detections, and measure the lesions of a scan together.
 
     Args:
         slices: predictions of all slices, in order.
-        measures: one for each slice.
-        spacing_mm: z, y, x; ``None`` if unknown, z also alone.
-        thickness_mm: the thickness that each slice counts with, by default z.
+        measures: of each slice.
+        spacing_mm: z, y, x; ``None`` if unknown; z alone may be ``None``.
+        thickness_mm: of each slice, for volumes and shares; default: z.
 
     Returns:
-        ``detections`` (in slices: a lesion that spans five slices has at least five),
+        ``detections`` (counted by slice: a lesion in five slices has at least five),
         ``slices_with_lesion``, ``lesion_slice_range`` ([first, last], from 0),
-        ``most_lesion_slice``, ``lesion_volume_ml``, ``lesion_share_of_lung`` (of all slices
-        together; lesion outside the lung mask does not count) and ``lesion_outside_lung_ml``.
+        ``most_lesion_slice`` (with the largest lesion area), ``lesion_volume_ml``,
+        ``lesion_share_of_lung`` (lesion inside the lung mask, of all slices together) and
+        ``lesion_outside_lung_ml``.
     """
     pixels = np.array([m.lesion_px for m in measures], dtype=np.int64)
     affected = np.flatnonzero(pixels)
@@ -86,7 +87,7 @@ def summarise_lesions(
     inside = np.array([m.lesion_in_lung_px or 0 for m in measures], dtype=np.int64)
     has_lung_mask = any(m.lung_px is not None for m in measures)
     known = spacing_mm is not None and spacing_mm[0] is not None
-    # without sizes, the share of lung still counts all slices alike
+    # without sizes, all slices have the same weight in the share of lung
     thickness = np.array(thickness_mm or [spacing_mm[0] if known else 1.0] * len(measures))
     pixel_ml = spacing_mm[1] * spacing_mm[2] / 1000 if known else None
     return {
@@ -105,7 +106,7 @@ def summarise_lesions(
 
 
 def lesion_records(lesions: Sequence[ScanLesion], class_names: Sequence[str]) -> list[dict]:
-    """The lesions, JSON-ready: a :class:`ScanLesion` with the name of its class."""
+    """The lesions, JSON-ready: the fields of :class:`ScanLesion`, with the class by name."""
     records = []
     for lesion in lesions:
         record = asdict(lesion)
@@ -126,19 +127,19 @@ def summarise_scan(
     """The summary of a scan, JSON-ready.
 
     Args:
-        scan: the scan.
-        slices: its predictions, in order.
-        measures: one for each slice.
-        lesions: of the scan, by number.
-        segmenter, classifier: the models that predicted.
+        scan: the predicted scan.
+        slices: predictions of its slices, in order.
+        measures: of each slice.
+        lesions: the scan's lesions, by number.
+        segmenter, classifier: the models that predicted it.
         top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
     Returns:
         About the scan: ``disclaimer``, ``scan``, ``source``, ``patient``, ``slices``,
-        ``dropped_slices`` (at the position of another), ``incomplete`` (slices are missing, see
-        ``qc``), ``size`` ([H, W]), ``spacing_mm``
-        ([z, y, x]; z is ``None`` if unknown), ``windows`` (how the slices of each model were made
-        of HU, see :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``models``
+        ``dropped_slices`` (copies at the position of another slice), ``incomplete`` (slices are
+        missing, see ``qc``), ``size`` ([H, W]), ``spacing_mm`` ([z, y, x]; z is ``None`` if
+        unknown), ``windows`` (how the slices of each model were made from HU, see
+        :class:`ct_lesion.scans.windows.Window`; ``None`` for 8-bit input), ``models``
         (name, training data and licence of each; ``None`` if its checkpoint does not record them),
         ``notes`` and ``qc``. About its class, ``None`` without a classifier: ``class``,
         ``probabilities``, ``rule``, ``deciding_slices`` and ``class_names``. About its lesions:

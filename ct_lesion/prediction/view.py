@@ -1,8 +1,8 @@
-"""A scan's data for the page: images and findings of each slice.
+"""A scan's data for the page: the image and the detections of each slice.
 
 A scan's ``view`` folder holds ``view.js`` and, for each display window, a folder with a JPEG image
-of each slice, which the page loads on demand. Browsers do not let a page opened from disk read
-files, but it may load scripts, so the data are wrapped in a script.
+of each slice, which the page loads on demand. A page opened from disk cannot read files but can
+load scripts, so the data are wrapped in a script.
 """
 
 import json
@@ -25,18 +25,18 @@ from .slices import Detection
 
 VIEW_FILE = "view.js"
 AS_GIVEN = "as given"
-"""Name of the only window of 8-bit input, whose window cannot be changed."""
+"""Name of the only window of 8-bit input."""
 JPEG_QUALITY = 92
-# windows that the page offers beside the models' input window
+# the page's display windows in addition to the segmenter's
 EXTRA_WINDOWS = ("lung", "mediastinum")
 
 
 @dataclass(frozen=True)
 class ViewSlice:
-    """The findings in a slice.
+    """A slice with its detections.
 
     Attributes:
-        index: of the slice in the scan, from 0.
+        index: from 0.
         name: file name or instance number.
         z_mm: position along the slice axis; ``None`` if unknown.
         detections: by decreasing score, as the page lists them.
@@ -53,9 +53,9 @@ class ViewSlice:
 
 
 class ViewWriter:
-    """Writes a scan's view slice by slice; it keeps the outlines in memory, not the images.
+    """Writes a scan's view slice by slice; outlines stay in memory, images do not.
 
-    ``view.js`` is written last, so a view that has one is complete.
+    ``view.js`` is written last, so a view that has it is complete.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class ViewWriter:
     ) -> None:
         """
         Args:
-            folder: of the view; created if missing.
-            windows: the display windows, by name; the page shows the first one first. ``None`` for
-                8-bit input, whose images are named ``AS_GIVEN``.
-            lesion_class_names: of the segmenter.
+            folder: the view's folder; created if missing.
+            windows: the display windows by name; the page opens with the first. ``None`` for 8-bit
+                input, whose only window is :data:`AS_GIVEN`.
+            lesion_class_names: the segmenter's classes.
             spacing_mm: z, y, x; ``None`` if unknown.
 
         Raises:
-            ValueError: no windows, or windows whose folder names would be the same.
+            ValueError: there are no windows, or two have the same folder name.
         """
         self._folder = Path(folder)
         self._windows = _window_list(windows)
@@ -86,11 +86,11 @@ class ViewWriter:
             (self._folder / window["folder"]).mkdir(parents=True, exist_ok=True)
 
     def add(self, view_slice: ViewSlice, images: Mapping[str, np.ndarray]) -> None:
-        """Write the images of the next slice and keep its findings.
+        """Write the images of the next slice and keep its detections.
 
         Args:
-            view_slice: of the next slice, starting with index 0.
-            images: (H, W) uint8 for each window, of the same size in all slices.
+            view_slice: the next slice; the first has index 0.
+            images: (H, W) uint8 by window, of the same size in all slices.
 
         Raises:
             ValueError: the slice is out of order, or the images do not match the windows.
@@ -110,15 +110,16 @@ class ViewWriter:
 
         Args:
             summary: the content of the scan's ``summary.json``.
-            numbers: of the lesion of each detection in each slice; 0 for a hidden detection.
+            numbers: for each slice, the lesion number of each detection; 0 for a detection hidden
+                by others.
 
         Raises:
             ValueError: no slice was added, or a number is not finite.
         """
         if self._size is None:
             raise ValueError("the view has no slices")
-        for here, found in zip(self._slices, numbers, strict=True):
-            for detection, number in zip(here["lesions"], found, strict=True):
+        for slice_data, slice_numbers in zip(self._slices, numbers, strict=True):
+            for detection, number in zip(slice_data["lesions"], slice_numbers, strict=True):
                 detection["number"] = number
         data = {
             "size": list(self._size),
@@ -126,7 +127,7 @@ class ViewWriter:
             "slices": self._slices,
             "summary": summary,
         }
-        # a string that the page parses: no key or value can be run as code
+        # a string literal for the page to parse, so that no key or value can run as code
         text = json.dumps(json.dumps(data, allow_nan=False, separators=(",", ":")))
         write_new(self._folder / VIEW_FILE, f"ctLesion.receive({text});\n")
 
@@ -136,7 +137,7 @@ class ViewWriter:
         self._size = self._size or image.shape
         if image.shape != self._size:
             raise ValueError(
-                f"{path.name}: has shape {image.shape}, the slices before it {self._size}"
+                f"{path.name}: has shape {image.shape}, earlier slices have {self._size}"
             )
         write_picture(path, image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 
@@ -147,14 +148,14 @@ class ViewWriter:
             "area_mm2": in_mm2(view_slice.area_px, self._spacing_mm),
             "area_px": view_slice.area_px,
             "probabilities": view_slice.probabilities,
-            # the detections, under the name that the views of earlier versions have
+            # named "lesions" as in the views of earlier versions, which the page still shows
             "lesions": [
                 {
                     "score": detection.score,
                     "class_name": self._class_names[detection.class_index],
                     "area_mm2": in_mm2(detection.area_px, self._spacing_mm),
                     "area_px": detection.area_px,
-                    # flat x0, y0, x1, y1, ... takes a third of the characters of pairs
+                    # x0, y0, x1, y1, ... in one list takes a third of the characters of pairs
                     "contours": [
                         ring.round(2).ravel().tolist() for ring in find_contours(detection.mask)
                     ],
@@ -174,14 +175,14 @@ def _window_list(windows: Mapping[str, Window] | None) -> list[dict]:
     folders = {window["folder"].lower() for window in listed}
     if not listed or len(folders) < len(listed):
         raise ValueError(
-            f"expected one or more windows whose names differ in letters or digits, got "
+            "expected one or more windows whose names differ in letters or digits, got "
             f"{list(windows)}"
         )
     return listed
 
 
 def _level_and_width(window: Window) -> dict[str, float | None]:
-    """Of a plain window; others, e.g. with CLAHE, have no such numbers."""
+    """Level and width of a linear window; ``None`` for others, e.g. with CLAHE."""
     plain = window.kind == "fixed" and not window.clahe
     return {name: float(getattr(window, name)) if plain else None for name in ("level", "width")}
 

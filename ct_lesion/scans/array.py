@@ -1,4 +1,4 @@
-"""A scan from an array in memory, for users of the Python API."""
+"""Scans from arrays in memory, for users of the Python API."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def scan_from_array(
 
     Args:
         values: ``(S, H, W)``, slice 0 nearest the feet, rows to the back, columns to the patient's
-            left. uint8 counts as grey, windowed already; any other type must be declared as HU.
+            left. uint8 counts as grey, already windowed; other types must be declared as HU.
         spacing_mm: between slices, rows and columns.
-        is_hu: True declares HU. None means: uint8 is grey, other types need a ``window``.
-        window: how slices are made of HU; None leaves it to the models. A window also declares
-            that the values are HU.
+        is_hu: True declares HU; without it, only uint8 values are accepted, unless there is a
+            ``window``.
+        window: how 8-bit slices are made from HU; None leaves it to the models. A window also
+            declares that the values are HU.
 
     Raises:
         DatasetError: the array does not have three dimensions, is not declared as HU, or its

@@ -19,12 +19,13 @@ import SimpleITK as sitk
 from ct_lesion.errors import DatasetError
 
 Vector = tuple[float, float, float]
-LARGEST_NUMBER = 1e6  # mm; an origin a kilometre away is damage
+LARGEST_NUMBER = 1e6  # mm; an origin a kilometre away means a damaged header
 MOST_SHEAR_DEGREES = 1.0
 STRAIGHTEN = (
     "Resample the volume to perpendicular axes, or convert the DICOM files again with a program "
     "that corrects the gantry tilt, e.g. dcm2niix."
 )
+_REPAIR = "Correct the header, or convert the original files again."
 SAME_PLACE = 0.25  # of the smallest side of a voxel; converters round positions and spacings
 
 
@@ -35,9 +36,9 @@ class Geometry:
     Attributes:
         size: voxels along the input's x, y and z.
         spacing: mm along them.
-        origin: position of the first voxel in mm, LPS.
+        origin: LPS position of the first voxel in mm.
         direction: row-major 3 x 3; column k is the direction of axis k.
-        certain: whether the file gives exactly one orientation.
+        certain: whether the file gives an orientation, and does not contradict it.
     """
 
     size: tuple[int, int, int]
@@ -91,7 +92,7 @@ class Geometry:
 
     @property
     def acquired_axially(self) -> bool:
-        """Whether the input's slices are the internal slices."""
+        """Whether each slice of the input is an internal slice."""
         return self.order[2] == 2
 
     @property
@@ -180,11 +181,15 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
         ("axes", geometry.direction),
     ):
         if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST_NUMBER:
-            raise DatasetError(f"{path}: its {what} are not usable numbers: {tuple(numbers)}.")
+            raise DatasetError(
+                f"{path}: its header has unusable {what}: {tuple(numbers)}. {_REPAIR}"
+            )
     if min(geometry.spacing) <= 0:
-        raise DatasetError(f"{path}: its spacing is {tuple(geometry.spacing)} mm, not above 0.")
+        spacing = tuple(geometry.spacing)
+        raise DatasetError(f"{path}: its spacing is {spacing} mm, not above 0. {_REPAIR}")
     if abs(np.linalg.det(np.reshape(geometry.direction, (3, 3)))) < 0.5:
-        raise DatasetError(f"{path}: its axes do not span a volume: {tuple(geometry.direction)}.")
+        axes = tuple(geometry.direction)
+        raise DatasetError(f"{path}: its axes do not span a volume: {axes}. {_REPAIR}")
     shear = shear_degrees(np.reshape(geometry.direction, (3, 3)))
     if shear > MOST_SHEAR_DEGREES:
         raise DatasetError(f"{path}: its axes are sheared by {shear:.1f} degrees. {STRAIGHTEN}")
@@ -193,17 +198,18 @@ def check_geometry(path: Path, geometry: Geometry) -> None:
 def check_same_grid(
     path: Path, mask: Geometry, scan: Geometry, of: str | Path, what: str = "scan"
 ) -> None:
-    """Refuse a mask whose voxels lie elsewhere than those of its scan.
+    """Refuse a mask whose voxels are not at the positions of its scan's voxels.
 
-    Grids are compared in space: the order in which a file stores rows, columns and slices does not
-    count, unless the orientation of one of the files is uncertain.
+    Grids are compared in space: files may store rows, columns and slices in different orders,
+    unless the orientation of one of them is uncertain.
 
     Args:
         path: of the mask.
-        of, what: name and kind of the scan, for the message; it may be another mask.
+        mask, scan: their grids; ``scan`` may be another mask.
+        of, what: name and kind of ``scan``, for the message.
 
     Raises:
-        DatasetError: with the difference.
+        DatasetError: the grids differ; the message says how.
     """
     if mask.shape != scan.shape:
         raise DatasetError(
@@ -213,15 +219,15 @@ def check_same_grid(
     apart = np.linalg.norm(mask.corners - scan.corners, axis=1)
     if apart.max() > SAME_PLACE * min(*mask.spacing, *scan.spacing):
         raise DatasetError(
-            f"{path}: does not fit its {what} {of}, its corners lie up to {apart.max():.3g} mm "
-            f"off: the mask has {_place(mask)}, the {what} {_place(scan)}. Resample the mask onto "
+            f"{path}: does not fit its {what} {of}: its corners are up to {apart.max():.3g} mm "
+            f"off (the mask has {_place(mask)}, the {what} {_place(scan)}). Resample the mask onto "
             f"the {what}'s grid."
         )
     if not (mask.certain and scan.certain) and (mask.order, mask.flips) != (scan.order, scan.flips):
         raise DatasetError(
             f"{path}: its voxels are stored in another order than those of its {what} {of}, and "
-            "one of the two files does not give a certain orientation. Store the mask with the "
-            f"header of the {what}."
+            "one of the two files has no certain orientation. Store the mask with the header of "
+            f"the {what}."
         )
 
 
@@ -242,9 +248,8 @@ def _place(geometry: Geometry) -> str:
 class OrientedSlices:
     """Internal slices of an input that is read slice by slice along its z axis.
 
-    Nothing is kept in memory if the input's slices are the internal ones. Otherwise (e.g. a
-    sagittal series) each internal slice crosses all of the input's slices, so the input is read
-    once and kept.
+    If the input is acquired axially, nothing is kept in memory. Otherwise (e.g. a sagittal series)
+    each internal slice crosses all slices of the input, so the input is read once and kept.
     """
 
     def __init__(self, geometry: Geometry, read: Callable[[int], np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""The files of the inputs, by kind: folders are walked, and zips of DICOM files are looked into."""
+"""Sorting the files of the inputs by kind; folders and zips of DICOM files are searched."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from .volume_files import files_of_volume, is_volume_file
 
 @dataclass
 class FoundFiles:
-    """Files of the inputs by kind, each with the folder that its name is relative to."""
+    """Files of the inputs by kind, each with the folder that its scan's name is relative to."""
 
     dicom: dict[Path, Path] = field(default_factory=dict)
     volumes: dict[Path, Path] = field(default_factory=dict)
+    voxels: set[Path] = field(default_factory=set)
+    """The volumes, and the separate files with their voxels."""
     pictures: dict[Path, Path] = field(default_factory=dict)
     named: set[Path] = field(default_factory=set)
-    """Files that the user named individually: an error if unusable, never skipped."""
+    """Files that the user named individually: if unusable, they are errors and never skipped."""
     unreadable: list[Path] = field(default_factory=list)
-    """Empty or unreadable files and broken links: lost slices, if they lie beside slices."""
+    """Empty or unreadable files and broken links; beside slices, they count as lost slices."""
     unreadable_folders: list[Path] = field(default_factory=list)
-    """They may hold slices of the scan in the folder that they lie in."""
+    """Folders that may hold slices of a scan in their parent folder."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, root: Path) -> bool:
         """Add a file; returns False if its kind is not supported."""
         if is_volume_file(path):
+            if path not in self.volumes:
+                self.voxels.update(files_of_volume(path))
             self.volumes.setdefault(path, root)
         elif is_picture_file(path):
             self.pictures.setdefault(path, root)
@@ -50,7 +54,7 @@ def take_input(item: str, found: FoundFiles) -> None:
     """Add the files of an input: a file, folder, zip of DICOM files or glob pattern.
 
     Raises:
-        DatasetError: there is no such file, its kind is not supported, or a zip cannot be used.
+        DatasetError: the input does not exist, its kind is not supported, or a zip is unusable.
     """
     path = Path(item).expanduser()
     if path.is_dir():
@@ -60,13 +64,15 @@ def take_input(item: str, found: FoundFiles) -> None:
     elif path.is_file():
         path = path.absolute()
         if not found.add(path, path.parent):
-            raise DatasetError(f"{item}: not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG, TIFF or zip.")
+            raise DatasetError(
+                f"{item}: not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG, TIFF or zip. Convert it."
+            )
         found.named.add(path)
     elif glob.has_magic(item):
         # Path.glob takes no absolute pattern
         matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
         if not matches:
-            raise DatasetError(f"{item}: no file matches this pattern.")
+            raise DatasetError(f"{item}: no file matches this pattern. Check the pattern.")
         for folder in (match for match in matches if match.is_dir()):
             _take_folder(folder, found)
         files = [match.absolute() for match in matches if match.is_file()]
@@ -75,7 +81,7 @@ def take_input(item: str, found: FoundFiles) -> None:
         files = [file for file in files if file.suffix.lower() != ZIP_ENDING]
         _take_files(item, files, None, found)
     else:
-        raise DatasetError(f"{item}: no such file or folder.")
+        raise DatasetError(f"{item}: does not exist. Check the path.")
 
 
 def _take_zip(archive: Path, found: FoundFiles) -> None:
@@ -107,7 +113,12 @@ def _take_folder(folder: Path, found: FoundFiles) -> None:
 
 
 def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: FoundFiles) -> None:
-    """Add supported files; names are relative to ``root``, or to each file's folder."""
+    """Add the supported files of an input, and notes about the others.
+
+    Args:
+        item: the input, for the notes.
+        root: folder that scan names are relative to; None for each file's own folder.
+    """
     skipped = []
     for path in sorted(paths, key=lambda path: natural_key(str(path))):
         if _is_hidden(path):
@@ -115,16 +126,15 @@ def _take_files(item: str, paths: Iterable[Path], root: Path | None, found: Foun
         # skip broken links, and pipes, which would block
         if not path.is_file() or not found.add(path, root or path.parent):
             skipped.append(path)
-    voxels = {file for volume in found.volumes for file in files_of_volume(volume)}
-    skipped = [path for path in skipped if path not in voxels]
+    skipped = [path for path in skipped if path not in found.voxels]
     unreadable = {path: None for path in skipped if _is_unreadable(path)}  # in order
     found.unreadable += unreadable
     others = [path for path in skipped if path not in unreadable]
-    zips = [path for path in others if path.suffix.lower() == ZIP_ENDING]
+    zips = {path: None for path in others if path.suffix.lower() == ZIP_ENDING}
     for paths, what in (
         ([*unreadable], "files that cannot be read (empty, broken links, pipes, no permission)"),
         ([path for path in others if path not in zips], "files of other kinds"),
-        (zips, "zip files, which are read only if they are given as INPUT"),
+        ([*zips], "zip files, which are read only if they are given as INPUT"),
     ):
         if paths:
             found.notes.append(f"{item}: skipped {len(paths)} {what}: {some_names(paths)}")

@@ -1,4 +1,4 @@
-"""Which DICOM series there are among the inputs, and which can be read; only headers are read."""
+"""Listing the DICOM series in the inputs and whether each is accepted, from headers only."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from ct_lesion.errors import DatasetError
 
 from .dicom.acquisitions import check_one_acquisition, distinct
 from .dicom.grouping import DicomSeries, group_series
+from .dicom.headers import slice_thickness
 from .dicom.series import series_headers
 from .dicom.values import text_of
-from .inputs import FoundFiles, some_names, take_input
+from .inputs import FoundFiles, take_input
+from .names import some_names
 
-_NONE = "-"
+_MISSING = "-"
 _COLUMNS = ("series", "slices", "step", "thickness", "pixels", "kernel", "patient", "description")
 
 
 @dataclass(frozen=True)
 class ListedSeries:
-    """A DICOM series, or a part of one that is read as a scan of its own.
+    """A DICOM series, or a part of a series that is read as a separate scan.
 
     Attributes:
-        number: SeriesNumber; empty if there is none.
-        uid: SeriesInstanceUID; empty if there is none.
+        number: SeriesNumber; empty if missing.
+        uid: SeriesInstanceUID; empty if missing.
         place: the folder or zip of its files.
-        slices: images, also copies of slices.
-        step_mm: median distance of neighbouring slices.
+        files: number of files.
+        slices: number of images, including copies of slices.
+        step_mm: median distance between neighbouring slices.
         thickness_mm: SliceThickness.
-        pixel_mm: between rows and between columns.
-        patient: PatientID.
-        refused: why it is not read as a scan; None if its headers show no reason.
+        pixel_mm: spacing between rows and between columns.
+        kernel: ConvolutionKernel; empty if missing.
+        patient: PatientID; empty if missing.
+        refused: why it is not read as a scan; None if it is accepted by its headers.
     """
 
     number: str
@@ -52,7 +56,7 @@ class ListedSeries:
 
 @dataclass(frozen=True)
 class Listing:
-    """What was found in the inputs.
+    """The series and other scans in the inputs.
 
     Attributes:
         others: scans of other kinds: volume files, and folders of pictures.
@@ -72,7 +76,7 @@ def list_series(inputs: Sequence[str | Path]) -> Listing:
     """List the series in files, folders, zips and glob patterns.
 
     Raises:
-        DatasetError: an input does not exist or cannot be used, or there is nothing in the inputs.
+        DatasetError: an input does not exist or cannot be used, or no input holds a scan.
     """
     found = FoundFiles()
     for item in inputs:
@@ -98,8 +102,8 @@ def _listed(series: DicomSeries) -> ListedSeries:
             pixels = headers[0].pixel_spacing
             depths = distinct(np.array([header.depth for header in headers]))
             step = float(np.median(np.diff(depths))) if len(depths) > 1 else None
-            thickness = headers[0].thickness
-            if len(depths) == len(headers):  # else the pixels decide which are copies
+            thickness = slice_thickness(headers[0].tags)
+            if len(depths) == len(headers):  # otherwise only the pixels show which are copies
                 check_one_acquisition(headers)
         except (DatasetError, OSError) as error:
             refused = str(error)
@@ -120,7 +124,7 @@ def _listed(series: DicomSeries) -> ListedSeries:
 
 
 def table(listing: Listing) -> str:
-    """The series as text: a line of columns for each, its UID, and why it is refused."""
+    """The series as text: for each a row of columns, its UID, and whether it is accepted."""
     rows = [_COLUMNS, *map(_cells, listing.series)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = []
@@ -128,7 +132,7 @@ def table(listing: Listing) -> str:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
         if series:
-            lines.append(f"    UID {series.uid or _NONE}, in {series.place}")
+            lines.append(f"    UID {series.uid or _MISSING}, in {series.place}")
             lines.append(f"    refused: {series.refused}" if series.refused else "    accepted")
     return "\n".join(lines)
 
@@ -136,12 +140,12 @@ def table(listing: Listing) -> str:
 def _cells(series: ListedSeries) -> tuple[str, ...]:
     pixels = series.pixel_mm and " x ".join(f"{mm:.3g}" for mm in series.pixel_mm)
     return (
-        series.number or _NONE,
+        series.number or _MISSING,
         str(series.slices),
-        _NONE if series.step_mm is None else f"{series.step_mm:.4g} mm",
-        _NONE if series.thickness_mm is None else f"{series.thickness_mm:.4g} mm",
-        f"{pixels} mm" if pixels else _NONE,
-        series.kernel or _NONE,
-        series.patient or _NONE,
-        series.description or _NONE,
+        _MISSING if series.step_mm is None else f"{series.step_mm:.4g} mm",
+        _MISSING if series.thickness_mm is None else f"{series.thickness_mm:.4g} mm",
+        f"{pixels} mm" if pixels else _MISSING,
+        series.kernel or _MISSING,
+        series.patient or _MISSING,
+        series.description or _MISSING,
     )

@@ -11,15 +11,15 @@ from pathlib import Path
 MOST_NAMED = 3  # files or scans, in a message
 _LONGEST = 100  # characters; file systems allow 255 bytes, and endings are added
 _HASH_DIGITS = 8
-# a dash is a minus sign unless it follows a letter or a digit; only then is a fraction a number:
-# "1.2.840" is a UID
+# a dash is a minus sign unless it follows a letter or digit; only negative numbers may have a
+# fraction, because "1.2.840" is a UID
 _NUMBER = re.compile(r"((?<![^\W_])-\d+(?:\.\d+)?|\d+)")
 
 
 def safe_name(text: str) -> str:
     """A folder name of ASCII letters, digits, dot, dash and underscore; never empty or hidden.
 
-    Different texts get different names: a name that is not the text itself ends in a hash of it.
+    Different texts get different names: if the text is changed, the name ends in a hash of it.
     """
     name = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-")[:_LONGEST]
     if name and name == text:
@@ -41,7 +41,8 @@ def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str
     Names that differ only in case count as equal, because some file systems ignore case.
     """
     taken = {name.lower() for name in reserved}
-    unique, numbers = [], Counter[str]()  # the last number tried, lest many equal names try all
+    # the last number tried for each name, so that many equal names do not try all numbers
+    unique, numbers = [], Counter[str]()
     for name in names:
         candidate, key = name, name.lower()
         while candidate.lower() in taken:
@@ -55,15 +56,15 @@ def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str
 def natural_key(text: str) -> list[tuple[int, float, str]]:
     """Sort key with numbers in numeric order: ``slice2`` before ``slice10``.
 
-    ``z_-5`` comes before ``z_3``. After a letter or digit, a dash is no sign: ``scan-10`` has the
-    number 10.
+    ``z_-5`` comes before ``z_3``. After a letter or digit, a dash is not a sign: ``scan-10`` has
+    the number 10.
     """
     key = [
         (1, float(part) if "." in part else _whole(part), "") if place % 2 else (2, 0, part)
         for place, part in enumerate(_NUMBER.split(text.lower()))  # numbers at odd places
         if part
     ]
-    return [*key, (0, 0, text)]  # shorter names first: "a" before "a1"; the text orders "1", "01"
+    return [*key, (0, 0, text)]  # "a" before "a1"; the text orders "1" and "01"
 
 
 def _whole(digits: str) -> float:

@@ -1,7 +1,7 @@
-"""Reading a scan from pictures: PNG, JPG or TIFF, one file a slice or the pages of one TIFF.
+"""Reading a scan from pictures: PNG, JPG or TIFF, one file per slice or the pages of one TIFF.
 
-8-bit pictures count as windowed already. The meaning of deeper values is not recorded in a picture,
-so they are only read if the user declares it (``--hu`` or a window).
+8-bit pictures count as already windowed. Pictures do not record the meaning of deeper values, so
+these are only read if the user declares it (``--hu`` or a window).
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ _MASK_NAME = re.compile(rf"(?:(.+?)[ ._-]+{_MASK_WORDS}|{_MASK_WORDS}[ ._-]+(.+)
 
 @dataclass(frozen=True)
 class Page:
-    """A slice: a file and the page in it."""
+    """A slice: a file, and the index of the page in it."""
 
     path: Path
     number: int = 0
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether the file's ending is that of a picture."""
+    """Whether a file has the extension of a picture."""
     return path.suffix.lower() in PICTURE_ENDINGS
 
 
 def is_stack(path: Path) -> bool:
-    """Whether a file is a TIFF with several pages, which is a scan of its own."""
+    """Whether a file is a TIFF with several pages, which is a separate scan."""
     if path.suffix.lower() not in _TIFF:
         return False
     try:
@@ -75,7 +75,7 @@ def is_stack(path: Path) -> bool:
 
 
 def _masks_among(files: Iterable[Path]) -> list[Path]:
-    """The pictures that are named as the mask of another one, e.g. ``0_mask.png`` of ``0.png``."""
+    """The pictures that are named as masks of other ones, e.g. ``0_mask.png`` of ``0.png``."""
     stems = {path.stem.lower() for path in files}
     matches = ((path, _MASK_NAME.fullmatch(path.stem.lower())) for path in files)
     return [path for path, match in matches if match and (match[1] or match[2]) in stems]
@@ -87,12 +87,12 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
     Masks beside the slices are left out, with a note.
 
     Raises:
-        DatasetError: a picture is unreadable or coloured, sizes or bit depths differ, there are
+        DatasetError: a picture is unreadable or coloured, sizes or bit depths differ, pictures have
             more than 8 bits without ``hu_offset`` or window, or the values cannot be HU.
     """
     masks = _masks_among(files)
-    slices = [path for path in files if path not in masks]
-    pages, size, deep = _survey(sorted(slices, key=lambda path: natural_key(path.name)))
+    slices = sorted({*files}.difference(masks), key=lambda path: natural_key(path.name))
+    pages, size, deep = _survey(slices)
     place = files[0] if len(files) == 1 else files[0].parent
     check_voxels(place, (len(pages), size[1], size[0]), "its pictures are")
     stored = PictureSlices(pages)
@@ -109,7 +109,8 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
     elif options.hu_offset is not None:
         is_hu = True
         offset = options.hu_offset
-        check_hu_range(place, low - offset, high - offset, f"--hu {offset:g} does not fit.")
+        advice = f"--hu {offset:g} does not fit: give the stored value of 0 HU."
+        check_hu_range(place, low - offset, high - offset, advice)
         if offset:
             check_offset(place, [stored(z) for z in sample_indices(len(pages))], offset)
         read = HUSlices(stored, offset)
@@ -166,7 +167,11 @@ class WindowedSlices:
 
 
 def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
-    """All slices, their common width and height, and whether they have more than 8 bits."""
+    """Find all slices, their common width and height, and whether they have more than 8 bits.
+
+    Raises:
+        DatasetError: a picture is unreadable or not grey, or sizes or bit depths differ.
+    """
     pages: list[Page] = []
     kinds: dict[tuple[tuple[int, int], bool], Page] = {}
     for path in files:
@@ -180,15 +185,15 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
                 kinds.setdefault(((header.width, header.height), header.bits > 8), page)
     if len(kinds) > 1:
         (size, deep), (other_size, other_deep) = list(kinds)[:2]
-        one, other = list(kinds.values())[:2]
+        first, other = list(kinds.values())[:2]
         what = "size" if size != other_size else "bit depth"
-        of_one, of_other = (
+        of_first, of_other = (
             f"{s[0]} x {s[1]} pixels of {'more than 8' if d else 8} bits"
             for s, d in ((size, deep), (other_size, other_deep))
         )
         raise DatasetError(
-            f"{other.path}: {of_other}, but {one.path.name} has {of_one}; all slices of a scan "
-            f"must have the same {what}."
+            f"{other.path}: {of_other}, but {first.path.name} has {of_first}. All slices of a scan "
+            f"must have the same {what}: put each scan into a separate folder."
         )
     ((size, deep),) = kinds
     return pages, size, deep

@@ -49,12 +49,15 @@ def sampled_range(read: Callable[[int], np.ndarray], count: int) -> tuple[float,
 def lost_slices(
     scans: Sequence[Sequence[Path]], files: Iterable[Path], folders: Iterable[Path]
 ) -> list[list[QCFinding]]:
-    """For each scan, a finding if what lies beside its slices cannot be read.
+    """Findings about unreadable files and folders beside the slices of each scan.
 
     Args:
-        scans: the slices of each, all in one folder.
-        files: that cannot be read; those named unlike the slices do not count.
-        folders: that cannot be read.
+        scans: the files of each scan, all in one folder.
+        files: unreadable files; those with another extension than the slices are ignored.
+        folders: unreadable folders.
+
+    Returns:
+        The findings of each scan.
     """
     beside: dict[Path, list[Path]] = defaultdict(list)
     inside: dict[Path, list[Path]] = defaultdict(list)
@@ -62,25 +65,26 @@ def lost_slices(
         beside[path.parent].append(path)
     for path in folders:
         inside[path.parent].append(path)
-    alike: dict[tuple[Path, frozenset[str]], dict[Path, None]] = {}  # once for all scans there
+    # unreadable files by folder and extensions, selected once for all scans of a folder
+    lost: dict[tuple[Path, frozenset[str]], dict[Path, None]] = {}
     findings = []
     for slices in scans:
         place, endings = slices[0].parent, frozenset(map(_ending, slices))
-        if (place, endings) not in alike:
-            those = (path for path in beside[place] if _ending(path) in endings)
-            alike[place, endings] = dict.fromkeys(those)
-        findings.append([*_lost_beside(slices, alike[place, endings], inside[place])])
+        if (place, endings) not in lost:
+            selected = (path for path in beside[place] if _ending(path) in endings)
+            lost[place, endings] = dict.fromkeys(selected)
+        findings.append([*_lost_beside(slices, lost[place, endings], inside[place])])
     return findings
 
 
 def _lost_beside(
     slices: Sequence[Path], files: Mapping[Path, None], folders: Sequence[Path]
 ) -> Iterator[QCFinding]:
-    own = {path for path in slices if path in files}
-    # only what is named is listed: many scans and many damaged files may share a folder
-    some = [*islice((path for path in files if path not in own), MOST_NAMED + 1)]
+    of_scan = {path for path in slices if path in files}
+    # list only the files to be named: many scans and many damaged files may share a folder
+    first = [*islice((path for path in files if path not in of_scan), MOST_NAMED + 1)]
     for count, paths, noun in (
-        (len(files) - len(own), some, "file"),
+        (len(files) - len(of_scan), first, "file"),
         (len(folders), folders, "folder"),
     ):
         if count:
@@ -92,15 +96,15 @@ def _lost_beside(
 
 
 def _ending(path: Path) -> str:
-    """The ending of a file; DICOM files named by a number or UID have none."""
+    """A file's extension; empty for DICOM files, which may be named by a number or UID."""
     ending = path.suffix.lower()
     return "" if ending in DICOM_ENDINGS or ending[1:].isdecimal() else ending
 
 
 def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:
-    """Findings about values that look shifted or scaled: nothing near air, or nothing near water.
+    """Findings about values that look shifted or scaled: no lung and air, or no soft tissue.
 
-    Pixels of -1024 count as padding, and so do those below -1100.
+    Pixels of -1024 HU and below -1100 HU count as padding.
 
     Args:
         sampled: HU of a few slices, of any shape.
@@ -109,8 +113,8 @@ def hu_findings(sampled: Iterable[np.ndarray]) -> list[QCFinding]:
     return [
         QCFinding(
             "values",
-            f"hardly a pixel is within {low} to {high} HU, where every chest has {what}: the "
-            "values may be shifted or scaled, so check the rescaling (slope, intercept, --hu)",
+            f"almost no pixels are between {low} and {high} HU, where every chest has {what}: the "
+            "values may be shifted or scaled. Check the rescaling (slope, intercept, --hu)",
         )
         for share, (low, high), what in (
             (air, LUNG_OR_AIR_HU, "lung and air"),
@@ -127,20 +131,20 @@ def check_offset(path: Path, sampled: Sequence[np.ndarray], offset: float) -> No
         sampled: stored values of a few slices.
 
     Raises:
-        DatasetError: the stored values have lung and soft tissue where HU have them, and the
-            values minus the offset hardly have soft tissue.
+        DatasetError: the stored values show lung and soft tissue at their usual HU, and after
+            subtracting the offset there is hardly any soft tissue.
     """
     air, tissue = _shares(sampled)
     _, shifted_tissue = _shares([stored - np.float32(offset) for stored in sampled])
     if min(air, tissue) > LIKELY_SHARE and shifted_tissue < 0.1 * tissue:
         raise DatasetError(
-            f"{path}: its values are HU already: lung and soft tissue have their usual values "
-            f"without the offset. Leave out --hu {offset:g}."
+            f"{path}: its values are HU already: lung and soft tissue have their usual HU without "
+            f"the offset. Leave out --hu {offset:g}."
         )
 
 
 def _shares(sampled: Iterable[np.ndarray]) -> np.ndarray:
-    """Shares of the pixels that are lung or air (without padding), and soft tissue."""
+    """Shares of pixels that are lung or air, without padding, and that are soft tissue."""
     counts, pixels = np.zeros(2), 0
     for hu in sampled:
         counts += (
@@ -156,7 +160,7 @@ def _count_within(hu: np.ndarray, limits: tuple[int, int]) -> int:
 
 
 def check_scan(scan: Scan) -> list[QCFinding]:
-    """Run all checks; at most five slices are read."""
+    """Run all checks; they read at most :data:`SAMPLES` slices."""
     return [*_check_slices(scan), *_check_orientation(scan), *_check_spacing(scan)] + list(
         _check_grey_values(scan)
     )
@@ -166,7 +170,7 @@ def _check_slices(scan: Scan) -> Iterator[QCFinding]:
     if len(scan) < FEWEST_SLICES:
         yield QCFinding(
             "few_slices",
-            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, unlikely to cover a whole chest",
+            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, which rarely cover a whole chest",
         )
 
 
@@ -176,14 +180,14 @@ def _check_orientation(scan: Scan) -> Iterator[QCFinding]:
     if not scan.geometry.acquired_axially:
         yield QCFinding(
             "not_axial",
-            "the input's slices are not axial: axial slices were reformatted from them",
+            "the input's slices are not axial, so axial slices are reformatted from them",
         )
     angle = scan.geometry.degrees_from_axial
     if angle > LARGEST_TILT_DEGREES:
         yield QCFinding(
             "oblique",
-            f"axes up to {angle:.1f} degrees off the patient's: assigned to the nearest axis, not "
-            "resampled",
+            f"axes are up to {angle:.1f} degrees off the patient's: each counts as the nearest "
+            "patient axis, without resampling",
         )
 
 
@@ -195,7 +199,8 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
     if between is None:
         yield QCFinding(
             "spacing",
-            "the thickness of the slice is unknown: no volumes in ml; masks are written with 1 mm",
+            "the thickness of the slice is unknown, so there are no volumes in ml, and masks are "
+            "written with 1 mm",
         )
     if len(scan) > 1 and between > WIDEST_SLICE_SPACING_MM:
         yield QCFinding(
@@ -206,8 +211,8 @@ def _check_spacing(scan: Scan) -> Iterator[QCFinding]:
     if min(rows, columns) < PIXELS_MM[0] or max(rows, columns) > PIXELS_MM[1]:
         yield QCFinding(
             "spacing",
-            f"pixels of {rows:.4g} mm by {columns:.4g} mm are not those of a chest CT: its lengths "
-            "may be in another unit than mm, and areas and volumes wrong",
+            f"pixels of {rows:.4g} mm by {columns:.4g} mm are implausible for a chest CT: lengths "
+            "may be in another unit than mm, so areas and volumes may be wrong",
         )
     if abs(rows - columns) > UNEQUAL_PIXELS * max(rows, columns):
         yield QCFinding(
@@ -235,7 +240,7 @@ def check_saturation(scan: Scan, window: Window) -> Iterator[QCFinding]:
     """Check for a window that hides most of the body.
 
     Args:
-        window: how the models' slices are made of HU; it does not matter for 8-bit input.
+        window: by which the models' slices are made from HU; ignored for 8-bit input.
     """
     saturated, body_pixels = 0, 0
     for index in sample_indices(len(scan)):
@@ -252,6 +257,7 @@ def check_saturation(scan: Scan, window: Window) -> Iterator[QCFinding]:
 
 
 def _thin_out(pixels: np.ndarray) -> np.ndarray:
+    """Every n-th pixel, so that the shorter side has about :data:`SAMPLE_SIDE` pixels."""
     step = max(1, min(pixels.shape) // SAMPLE_SIDE)
     return pixels[::step, ::step]
 

@@ -1,7 +1,7 @@
 """A chest CT scan from any file format: slices in one orientation, in HU or 8-bit grey.
 
 S slices, H x W pixels; slice 0 is nearest the feet, rows run to the back, columns to the patient's
-left (see :mod:`ct_lesion.scans.geometry`). Slices are read on demand; several threads may read.
+left (see :mod:`ct_lesion.scans.geometry`). Slices are read on demand; reading is thread-safe.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .volumes.nifti_header import NiftiHeader
 from .windows import DEFAULT_WINDOW, Window
 
 HU_OFFSET_NOTE = "HU = stored value - {offset:g}, as given by --hu"
-GREY_NOTE = "8-bit images count as windowed already"
+GREY_NOTE = "8-bit images count as already windowed"
 NO_GEOMETRY_NOTE = (
-    "these files have no geometry: slices are in the order of their names, and masks are written "
-    "with a placeholder spacing of 1 mm"
+    "these files have no geometry: slices are ordered by name, and masks are written with a "
+    "placeholder spacing of 1 mm"
 )
 HIGHEST_LABEL = 15
 """8-bit input with no value above this is a label mask, not an image."""
 AIR_HU = -1024
-"""Padding counts as this."""
+"""The value that padding gets."""
 LOWEST_UNPADDED_HU = -1100
-"""Values below are padding around the image, e.g. -2000 or -3024, and count as air."""
+"""Lower values are padding around the image, e.g. -2000 or -3024, and count as air."""
 LOWEST_AIR_HU = -300
-"""Every chest CT contains lung or air below this."""
+"""Every chest CT contains lung or air of at most this."""
 STORABLE = (-32768, 32767)  # int16
 MISSING_SLICES, UNREADABLE_FILES = "missing_slices", "unreadable_files"
 INCOMPLETE = (MISSING_SLICES, UNREADABLE_FILES)
-"""Codes of the findings that make a scan incomplete."""
+"""Codes of the findings that mark a scan as incomplete."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class QCFinding:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read files that do not describe their values themselves.
+    """How to read files that do not describe their values.
 
     Attributes:
         series_uid: read only these series of DICOM folders.
-        hu_offset: volumes and deep pictures hold HU plus this number. If it is None (and no window
-            is given), pictures with more than 8 bits are refused. DICOM files have their own.
-        window: how slices are made of HU; None leaves it to the models.
+        hu_offset: volumes and deep pictures hold HU plus this number; DICOM files have their own
+            rescaling. Without it and without a window, pictures with more than 8 bits are refused.
+        window: how 8-bit slices are made from HU; None leaves it to the models.
     """
 
     series_uid: tuple[str, ...] | None = None
@@ -78,22 +78,22 @@ class Scan:
         kind: ``dicom``, ``volume``, ``pictures`` or ``array``.
         files: all files of the scan.
         geometry: of the input; it defines the internal shape and spacing.
-        is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, windowed already.
-        window: given by the user; None leaves it to the models.
+        is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, already windowed.
+        window: the user's window; None leaves it to the models.
         spacing_mm: between slices (the median; None if unknown), rows and columns; None for
             pictures.
-        thickness_mm: the thickness that each slice counts with in volumes; None if it is that of
-            ``spacing_mm`` for all slices.
+        thickness_mm: thickness of each slice for volumes; None if all have the one of
+            ``spacing_mm``.
         slice_names: a unique name for each slice.
         z_mm: position of each slice along the slice axis, increasing towards the head; None for
             pictures.
         patient: DICOM PatientID, if any.
         notes: how the scan was read, one line each.
         qc: findings of the quality checks.
-        dropped_slices: number of slices left out because another one lies at their position.
+        dropped_slices: number of slices left out as copies of another at the same position.
         dicom_images: source image of each internal slice; None unless the input is a DICOM series
             acquired along the internal slice axis.
-        nifti: header of a NIfTI file, which masks copy.
+        nifti: header of a NIfTI file, which is copied to masks.
         read_slice: returns the internal slice at an index.
     """
 
@@ -127,7 +127,7 @@ class Scan:
 
     @property
     def is_oriented(self) -> bool:
-        """Whether the patient's head and sides are known; arrays have theirs by definition."""
+        """Whether it is known where the patient's head and sides are; arrays define it."""
         return self.geometry.certain or self.kind == "array"
 
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ class Scan:
         """A slice in 8 bits at its full size, ``(H, W)`` uint8.
 
         Args:
-            window: replaces the scan's window; without either it is the lung window.
+            window: overrides the scan's window; if there is neither, the lung window is used.
 
         Raises:
             ValueError: a window for a scan that is not in HU.
@@ -157,24 +157,24 @@ class Scan:
         """
         if not self.is_hu:
             if window is not None:
-                raise ValueError(f"{self.name}: 8-bit grey is windowed already")
+                raise ValueError(f"{self.name}: 8-bit grey is already windowed")
             return self.values(index)
         return (window or self.window or DEFAULT_WINDOW).grey(self.values(index))
 
     def mask_image(self, mask: np.ndarray) -> sitk.Image:
-        """A mask on the input's grid: its size, spacing, origin and direction.
+        """A mask as an image with the input's size, spacing, origin and direction.
 
         Args:
-            mask: ``(S, H, W)`` in the internal orientation, any dtype SimpleITK has.
+            mask: ``(S, H, W)`` in the internal orientation, any dtype that SimpleITK supports.
 
         Raises:
-            ValueError: a mask of another shape.
+            ValueError: the mask has another shape.
         """
         return self.geometry.image(mask)
 
 
 def place_slices(geometry: Geometry) -> dict:
-    """The fields of a :class:`Scan` that follow from a known geometry; slices are numbered."""
+    """The fields of a :class:`Scan` that follow from its geometry; slices are named by number."""
     return {
         "geometry": geometry,
         "slice_names": [f"{index:04d}" for index in range(geometry.shape[0])],
@@ -208,7 +208,7 @@ def check_hu_range(path: str | Path, low: float, high: float, advice: str) -> No
     """Refuse values that cannot be HU of a chest CT.
 
     HU fit into int16 (also padding of -2000 or -3024, and metal of 30000) and reach -300 or lower,
-    because every chest contains lung and air. Shifted values (0..4095), 8-bit grey, normalised
+    because every chest contains lung and air. Shifted values (0 to 4095), 8-bit grey, normalised
     values and label masks do not.
 
     Args:
@@ -217,14 +217,14 @@ def check_hu_range(path: str | Path, low: float, high: float, advice: str) -> No
         advice: end of the message, what to do.
 
     Raises:
-        DatasetError: with the range.
+        DatasetError: the values cannot be HU, or are not finite.
     """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DatasetError(NOT_FINITE.format(path=path))
     if low < STORABLE[0] or high > STORABLE[1] or low > LOWEST_AIR_HU:
         raise DatasetError(
-            f"{path}: values from {low:g} to {high:g} cannot be HU of a chest CT (they reach "
-            f"{LOWEST_AIR_HU} or lower, within {STORABLE[0]} to {STORABLE[1]}). {advice}"
+            f"{path}: values from {low:g} to {high:g} cannot be HU of a chest CT (these reach "
+            f"{LOWEST_AIR_HU} or lower and lie within {STORABLE[0]} to {STORABLE[1]}). {advice}"
         )
 
 
@@ -236,5 +236,6 @@ def check_grey_range(path: str | Path, high: float) -> None:
     """
     if high <= HIGHEST_LABEL:
         raise DatasetError(
-            f"{path}: its 8-bit values end at {high:g}: a label mask or an empty image, not a CT."
+            f"{path}: its 8-bit values end at {high:g}: a label mask or an empty image, not a CT. "
+            "Leave it out."
         )

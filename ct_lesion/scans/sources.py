@@ -1,4 +1,4 @@
-"""Finding scans among files, folders and glob patterns, and opening them."""
+"""Finding scans in files, folders and glob patterns, and opening them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ScanSource:
     """A scan that was found but is not open yet.
 
     Attributes:
-        name: safe as a folder name, unique among the scans that were found.
+        name: safe as a folder name, and unique among the scans that were found.
         files: all files of the scan; those in a zip are paths below the zip.
         kind: ``dicom``, ``volume`` or ``pictures``.
-        images: of a DICOM series.
-        findings: about its files, for the opened scan.
-        fault: why it cannot be opened; None if that is not known yet.
+        images: the images of a DICOM series.
+        findings: about the files; they are passed on to the opened scan.
+        fault: why the scan cannot be opened; None if no reason is known yet.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ScanSource:
 
     @property
     def lost(self) -> list[str]:
-        """Messages of the findings that make the scan incomplete, as far as they are known."""
+        """Messages of the findings, known so far, that mark the scan as incomplete."""
         return [finding.message for finding in self.findings if finding.code in INCOMPLETE]
 
     def open(self) -> Scan:
@@ -64,7 +64,8 @@ class ScanSource:
             scan = self._open()
             scan.qc = [*self.findings, *scan.qc, *check_scan(scan)]
         except OSError as error:
-            raise DatasetError(f"{self.files[0]}: {error.strerror or error}.") from None
+            why = error.strerror or error
+            raise DatasetError(f"{self.files[0]}: cannot be read ({why}).") from None
         return scan
 
     def _open(self) -> Scan:
@@ -86,11 +87,11 @@ def find_scans(
     Args:
         inputs: files, folders and glob patterns.
         options: for opening the scans; ``series_uid`` selects DICOM series.
-        notes: receives a line about skipped files.
+        notes: a list to which a line for each kind of skipped file is appended.
 
     Raises:
-        DatasetError: an input does not exist, a named file has an unsupported kind, or there is no
-            scan.
+        DatasetError: an input does not exist, a named file has an unsupported kind, or no scan was
+            found.
     """
     found = FoundFiles()
     for item in inputs:
@@ -123,9 +124,10 @@ def open_scan(path: str | Path, options: ReadOptions | None = None) -> Scan:
     sources = find_scans([path], options=options or ReadOptions(), notes=notes)
     if len(sources) > 1:
         names = ", ".join(source.name for source in sources[:MOST_NAMED])
+        names += ", ..." if len(sources) > MOST_NAMED else ""
         raise DatasetError(
-            f"{path}: {len(sources)} scans ({names}, ...), expected one. `{LIST_COMMAND} {path}` "
-            "lists DICOM series."
+            f"{path}: {len(sources)} scans ({names}), expected one. Give the path of one scan; "
+            f"`{LIST_COMMAND} {path}` lists DICOM series."
         )
     scan = sources[0].open()
     scan.notes[:0] = notes
@@ -136,15 +138,19 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
     series, unreadable, notes = group_series(found.dicom)
     found.notes += notes
     if options.series_uid is not None:
-        there = "; ".join(s.label for s in series if s.uid) or "no DICOM series"
         uids = {s.uid for s in series}
         if missing := [uid for uid in options.series_uid if uid not in uids]:
-            raise DatasetError(f"--series-uid {missing[0]}: not found, there is {there}.")
+            labels = [s.label for s in series if s.uid] or ["no DICOM series"]
+            more = f"; and more, see `{LIST_COMMAND}`" if len(labels) > MOST_NAMED else ""
+            raise DatasetError(
+                f"--series-uid {missing[0]}: not found. The inputs hold "
+                f"{'; '.join(labels[:MOST_NAMED])}{more}."
+            )
         series = [s for s in series if s.uid in options.series_uid]
         unreadable = {}
     usable: list[DicomSeries] = []
     for one in series:
-        # a series that is not CT is only an error if it was named
+        # a series that is not CT is only an error if the user named a file of it
         if one.fault and not one.damaged and not found.named.intersection(one.files):
             found.notes.append(f"{one.label}: skipped, {one.fault}")
         else:
@@ -182,8 +188,8 @@ def _reconstruction_notes(series: Sequence[DicomSeries]) -> list[str]:
     )
     return [
         f"{place}: {count} CT series of one patient and study, perhaps reconstructions of one "
-        f"scan, are each read. `{LIST_COMMAND} {zip_of(Path(place)) or place}` lists them, "
-        "--series-uid chooses"
+        f"scan; each is read. `{LIST_COMMAND} {zip_of(Path(place)) or place}` lists them, and "
+        "--series-uid selects some"
         for (place, *_), count in groups.items()
         if count > 1
     ]
@@ -194,10 +200,11 @@ def _with_file(fault: str, image: DicomImage) -> str:
 
 
 def _series_name(series: DicomSeries, root: Path, shared: bool) -> str:
-    """
+    """The name of a series: its folder, and its number and part if needed.
+
     Args:
         root: folder that the name is relative to.
-        shared: the folder holds other scans too.
+        shared: whether the folder holds other scans too.
     """
     name = _name_from(series.files[0].parent, root)
     if shared and series.number:
@@ -238,6 +245,6 @@ def _picture_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource
 
 
 def _name_from(path: Path, root: Path) -> str:
-    """The folders between the input and the file, and the file's name, e.g. ``NCP-12-1``."""
+    """A path relative to the input's folder, joined by dashes, e.g. ``NCP-12-1``."""
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     return "-".join(parts) or path.name

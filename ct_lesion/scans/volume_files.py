@@ -1,8 +1,8 @@
 """Reading a scan from one volume file (NIfTI, NRRD, MetaImage) with SimpleITK.
 
 Memory: NIfTI and uncompressed MetaImage are read slice by slice, a ``.nii.gz`` from an unpacked
-temporary copy. Other files can only be read whole; they are kept in memory once, as 16-bit integers
-if the values are whole numbers.
+temporary copy. Other files can only be read whole; one copy is kept in memory, as 16-bit integers
+if all values are whole numbers in their range.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _CHECKED_AT_ONCE = 16  # slices
 
 
 def is_volume_file(path: Path) -> bool:
-    """Whether the file's ending is that of a volume."""
+    """Whether a file has the extension of a volume."""
     return path.name.lower().endswith(VOLUME_ENDINGS)
 
 
 def volume_stem(path: Path) -> str:
-    """The file name without its ending; ``.nii.gz`` counts as one ending."""
+    """The file name without its extension, e.g. without ``.nii.gz``."""
     ending = ".nii.gz" if _is_packed_nifti(path) else path.suffix
     return path.name[: -len(ending)] if ending else path.name
 
 
 def files_of_volume(path: Path) -> tuple[Path, ...]:
-    """The volume's file, and the separate files with its voxels if there are any."""
+    """The volume's file, and the separate files that hold its voxels, if any."""
     try:
         return (path, *data_files(path))
     except (DatasetError, OSError, ValueError):
@@ -72,15 +72,17 @@ class VolumeFile:
     def __init__(self, path: Path) -> None:
         """
         Raises:
-            DatasetError: the file is damaged, too large, not a 3-D volume with one number a voxel,
-                or its voxels are in another folder.
+            DatasetError: the file is damaged, too large, not a 3-D volume with one number per
+                voxel, or its voxels are in another folder.
         """
         self.path = path
         self._reader = sitk.ImageFileReader()
         self._reader.SetImageIO(IMAGE_IO[path.suffix.lower()])
-        self._lock = Lock()  # the region to extract is state of the reader
+        self._lock = Lock()  # the reader stores the region to extract
         if path.stat().st_size == 0:
-            raise DatasetError(f"{path}: cannot be read as a volume (the file is empty).")
+            raise DatasetError(
+                f"{path}: cannot be read as a volume (the file is empty). Get it again."
+            )
         data_files(path)
         is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
         self.nifti = read_nifti_header(path) if is_nifti else None
@@ -96,7 +98,7 @@ class VolumeFile:
             check_nifti(path)
         elif path.name.lower().endswith(META_ENDINGS) and is_compressed_meta(path):
             check_compressed_meta(path, prod(self._reader.GetSize()) * self._bytes_a_voxel())
-        # ITK adds the intercept of an unscaled NIfTI file
+        # ITK adds the intercept of an unscaled NIfTI file, so it is subtracted from what ITK reads
         self._added = np.float32(self.nifti.unused_intercept if self.nifti else 0)
         self.place = place_of(path, self._reader, self.nifti)
         self.geometry = self.place.geometry
@@ -121,7 +123,7 @@ class VolumeFile:
             yield self._read_slab(start, stop) if kept is None else kept[start:stop]
 
     def lowest_from(self, limit: float) -> float:
-        """Lowest value that is not below a limit; infinite if there is none."""
+        """Lowest value of at least ``limit``; infinity if all are lower."""
         inside = (slab[slab >= limit] for slab in self.slabs())
         return min((float(values.min()) for values in inside if values.size), default=np.inf)
 
@@ -134,24 +136,24 @@ class VolumeFile:
         reader = self._reader
         if reader.GetNumberOfComponents() != 1 or "complex" in _type_name(reader):
             raise DatasetError(
-                f"{self.path}: {reader.GetNumberOfComponents()} numbers a voxel ("
-                f"{_type_name(reader)}); a CT volume has one."
+                f"{self.path}: {reader.GetNumberOfComponents()} numbers per voxel ("
+                f"{_type_name(reader)}). Give a CT volume, which has one."
             )
         extra = [n for n in reader.GetSize()[3:] if n != 1]
         if extra:
             raise DatasetError(
                 f"{self.path}: {reader.GetDimension()} dimensions "
-                f"({' x '.join(map(str, reader.GetSize()))}); give a single 3-D volume."
+                f"({' x '.join(map(str, reader.GetSize()))}). Give a single 3-D volume."
             )
         if reader.GetDimension() < 3:
-            raise DatasetError(f"{self.path}: an image with two dimensions, not a volume.")
+            raise DatasetError(f"{self.path}: a 2-D image, not a volume. Give the whole volume.")
 
     def _bytes_a_voxel(self) -> int:
         return sitk.Image([1, 1], self._reader.GetPixelID()).GetSizeOfPixelComponent()
 
     def _streams(self) -> bool:
-        # Measured: SimpleITK streams uncompressed NIfTI (also with a slope) and MetaImage, and
-        # reads any other file completely for every slice.
+        # measured: SimpleITK streams uncompressed NIfTI (also with a slope) and MetaImage, and
+        # reads any other file completely for every slice
         name = self.path.name.lower()
         if name.endswith(".nii") or self._unpacked:
             return True
@@ -191,7 +193,7 @@ def _unpack(path: Path) -> IO[bytes] | None:
     """Unpack a ``.nii.gz`` into a temporary file that is deleted with the returned object.
 
     Returns:
-        ``None`` if the disk has no room for it.
+        ``None`` if the disk is full.
 
     Raises:
         DatasetError: the file is damaged.
@@ -209,10 +211,10 @@ def _unpack(path: Path) -> IO[bytes] | None:
 
 
 def _as_int16(voxels: np.ndarray) -> np.ndarray | None:
-    """A copy as int16, or None if the cast would change a value."""
+    """A copy in int16; None if the cast would change a value."""
     whole = np.empty(voxels.shape, np.int16)
     for z, pixels in enumerate(voxels):
-        with np.errstate(invalid="ignore"):  # NaN becomes some number, so the comparison fails
+        with np.errstate(invalid="ignore"):  # NaN becomes a number, so the comparison fails
             whole[z] = pixels
         if not np.array_equal(whole[z], pixels):
             return None
@@ -240,7 +242,7 @@ def open_volume(name: str, path: Path, options: ReadOptions) -> Scan:
             notes.append("--hu and the window do not apply to 8-bit volumes")
     else:
         offset = options.hu_offset or 0.0
-        advice = "If HU were shifted, give the shift: --hu 1024 if 0 stands for -1024 HU."
+        advice = "If the HU are shifted, give the shift, e.g. --hu 1024 if 0 stands for -1024 HU."
         check_hu_range(path, low - offset, high - offset, advice)
         if low - offset < LOWEST_UNPADDED_HU:
             inside = volume.lowest_from(LOWEST_UNPADDED_HU + offset) - offset

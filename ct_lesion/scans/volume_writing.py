@@ -1,7 +1,7 @@
-"""Writing of volumes, which are read back before they get their name.
+"""Writing volumes, which are read back and compared before they replace an existing file.
 
-ITK reports no error when the disk is full or the file may not grow further, and it reads the
-truncated file without an error too.
+ITK reports no error when the disk is full or the file exceeds a size limit, and it also reads the
+truncated file without an error.
 """
 
 import gzip
@@ -18,9 +18,9 @@ from ct_lesion.files import atomic_write
 from .volumes.nifti_header import NiftiHeader
 
 _HEADER = 352  # bytes of NIfTI-1 before the voxels, if there are no extensions
-_VOXEL_OFFSET = 108  # place of vox_offset in the header
-_PIECE = 2**22  # bytes that are compared at a time
-_LEVEL = 6  # of compression, as ITK's
+_VOXEL_OFFSET = 108  # byte offset of the field vox_offset in the header
+_PIECE = 2**22  # bytes compared at a time
+_LEVEL = 6  # compression level, as in ITK
 
 
 def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None) -> None:
@@ -28,14 +28,14 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
 
     Args:
         path: of the file.
-        image: its voxels and place.
-        nifti: for uint8 or uint16 labels of a NIfTI volume, the header of that volume: the labels
-            get the same qform and sform, also where these differ. ITK would write one place as
-            both.
+        image: its voxels and geometry.
+        nifti: for uint8 or uint16 labels of a NIfTI volume, the header of that volume. The labels
+            get its qform and sform even if these differ; ITK would write the same orientation
+            twice.
 
     Raises:
         OSError: the file cannot be written, e.g. because the disk is full.
-        UserError: the same, where the system gives no reason.
+        UserError: the file cannot be written, and the system gives no reason.
     """
     with atomic_write(path) as temporary:
         try:
@@ -47,20 +47,20 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
         except RuntimeError as error:
             why = reason(error)
         if why:
-            with temporary.open("ab") as file:  # raises the error that ITK hides
+            with temporary.open("ab") as file:  # raises the OSError that ITK hides
                 file.write(bytes(2**20))
-            raise UserError(f"{path}: was not written ({why}). Check the disk, and try again.")
+            raise UserError(f"{path}: was not written ({why}). Check the disk and try again.")
 
 
 def _write_labels(path: Path, labels: np.ndarray, nifti: NiftiHeader) -> None:
-    # no name and no time, so that equal labels give equal files
+    # without name and time in the gzip header, equal labels give equal files
     with path.open("wb") as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
         packed.write(nifti.of_labels(8 * labels.itemsize))
         packed.write(np.ascontiguousarray(labels))
 
 
 def _holds(path: Path, voxels: np.ndarray) -> bool:
-    """Whether a complete ``.nii.gz`` holds exactly these voxels."""
+    """Whether a ``.nii.gz`` is complete and holds exactly these voxels."""
     wanted = memoryview(np.ascontiguousarray(voxels)).cast("B")
     try:
         with gzip.open(path) as file:
@@ -70,6 +70,6 @@ def _holds(path: Path, voxels: np.ndarray) -> bool:
                 piece = wanted[start : start + _PIECE]
                 if file.read(len(piece)) != piece:
                     return False
-            return file.read(1) == b""  # also checks the checksum at the end
+            return file.read(1) == b""  # this read also verifies the checksum
     except (OSError, EOFError, struct.error, zlib.error):
         return False

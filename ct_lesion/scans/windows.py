@@ -1,7 +1,8 @@
-"""How 8-bit slices are made of Hounsfield units (HU).
+"""How 8-bit slices are made from Hounsfield units (HU).
 
-A network must see slices that were made as its training images were. A :class:`Window` says how; it
-travels in the json of a dataset, in the config keys ``INPUT.WINDOW.*`` and so in every checkpoint.
+A network must see slices that were made like its training images. A :class:`Window` describes how;
+it is stored in the json of a dataset, and in the config keys ``INPUT.WINDOW.*`` and thus in every
+checkpoint.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ CLAHE_TILES = (8, 8)
 HIGHEST_CLIP_LIMIT = 256  # of 256 grey values: higher limits clip nothing
 SMALLEST_SIDE = 32
 WINDOW_FILE = "window.json"
-"""In a folder of 8-bit slices: how they were made of HU, as :meth:`Window.as_dict` gives it."""
+"""File in a folder of 8-bit slices that holds their window as of :meth:`Window.as_dict`."""
 PADDING_HU = -1024
-"""The floor of the CT scale; values up to it are padding around the reconstructed circle."""
+"""The floor of the CT scale; values up to it are padding around the field of view."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """How 8-bit slices are made of HU: a window, contrast equalisation, then shrinking.
+    """How 8-bit slices are made from HU: a window, contrast equalisation, then shrinking.
 
     Attributes:
         level, width: centre and full width in HU of a "fixed" window; 0 for other kinds.
-        kind: "fixed" maps ``level - width / 2`` to 0 and ``level + width / 2`` to 255; "range" does
-            so with the minimum of each slice, without padding (-1024 HU and less), and its maximum;
-            "unknown" if it is not recorded how the slices were made.
-        clahe: clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice; 0 for none.
-        side: slices with a longer shorter side are shrunk to this one in pixels (OpenCV's cubic
-            interpolation; the longer side keeps the proportion); 0 for none.
+        kind: "fixed" maps ``level - width / 2`` to 0 and ``level + width / 2`` to 255; "range" maps
+            each slice's minimum, without padding (-1024 HU and less), to 0 and its maximum to 255;
+            "unknown" means that it is not recorded how the slices were made.
+        clahe: clip limit of OpenCV's CLAHE on 8 x 8 tiles of the full-size slice; 0 for no CLAHE.
+        side: larger slices are shrunk to this shorter side in pixels, with OpenCV's cubic
+            interpolation and the same aspect ratio; 0 for no shrinking.
 
     Raises:
-        ValueError: values that contradict each other or are out of range.
+        ValueError: the values contradict each other or are out of range.
     """
 
     level: float = 0.0
@@ -72,7 +73,7 @@ class Window:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Window:
-        """The window in a config's ``INPUT.WINDOW``.
+        """Read the window from a config's ``INPUT.WINDOW``.
 
         Raises:
             ConfigError: a key has an invalid value.
@@ -84,10 +85,10 @@ class Window:
 
     @classmethod
     def from_json(cls, value: Any, path: object) -> Window:
-        """The window in a json file, as :meth:`as_dict` gives it; None is an unknown window.
+        """Read a window from a json value as of :meth:`as_dict`; None is an unknown window.
 
         Args:
-            path: of the file, for the message.
+            path: of the json file, for the message.
 
         Raises:
             DatasetError: the value is not a window.
@@ -97,7 +98,7 @@ class Window:
         try:
             return cls(**value)
         except (TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: its window is faulty ({error}).") from None
+            raise DatasetError(f"{path}: its window is faulty ({error}). Correct it.") from None
 
     def into_config(self, cfg: CfgNode) -> None:
         """Set a config's ``INPUT.WINDOW``, in place."""
@@ -105,12 +106,12 @@ class Window:
             cfg.INPUT.WINDOW[name.upper()] = value
 
     def as_dict(self) -> dict[str, str | float | int]:
-        """JSON-ready."""
+        """The window for JSON."""
         return {f.name: type(f.default)(getattr(self, f.name)) for f in fields(self)}
 
     @property
     def is_known(self) -> bool:
-        """Whether slices can be made with it."""
+        """Whether slices can be made with this window."""
         return self.kind != "unknown"
 
     @property
@@ -137,7 +138,7 @@ class Window:
             A new array, ``(H, W)`` uint8.
 
         Raises:
-            ValueError: the window is unknown, or ``hu`` has a NaN.
+            ValueError: the window is unknown, or ``hu`` contains NaN.
         """
         if self.kind == "unknown":
             raise ValueError("an unknown window cannot be applied")
@@ -153,7 +154,7 @@ class Window:
 
         Args:
             grey: ``(H, W)`` uint8.
-            interpolation: OpenCV's; ``cv2.INTER_NEAREST`` for a label mask.
+            interpolation: of OpenCV; ``cv2.INTER_NEAREST`` for a label mask.
         """
         height, width = grey.shape
         if not self.side or min(height, width) <= self.side:
@@ -175,11 +176,11 @@ DEFAULT_WINDOW = WINDOWS["lung"]
 
 
 def _range_of(hu: np.ndarray) -> tuple[float, float]:
-    """Level and width from the minimum, without padding, to the maximum of a slice."""
+    """Level and width of the window from a slice's minimum, without padding, to its maximum."""
     inside = hu[hu > PADDING_HU]
     low = float(inside.min()) if inside.size else float(PADDING_HU)
     width = float(inside.max()) - low if inside.size else 0.0
-    width = width or 1.0  # a constant slice, or nothing but padding, becomes black
+    width = width or 1.0  # a constant slice becomes black, and so does one of padding only
     return low + width / 2, width
 
 
@@ -198,7 +199,7 @@ def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0
         A new uint8 array of the same shape.
 
     Raises:
-        ValueError: the width is not above 0, level or width is not finite, or ``hu`` has a NaN.
+        ValueError: the width is not above 0, level or width is not finite, or ``hu`` contains NaN.
         TypeError: ``hu`` is not an array of real numbers.
     """
     if not (np.isfinite(level) and np.isfinite(width)):
@@ -208,7 +209,7 @@ def window_to_uint8(hu: np.ndarray, level: float = -600.0, width: float = 1500.0
     values = np.asarray(hu)
     if values.dtype.kind not in "iuf":
         raise TypeError(f"HU must be integers or floats, not {values.dtype}")
-    # float32 is exact for every integer HU; a float64 volume keeps its precision.
+    # float32 is exact for integer HU, and float64 keeps its precision
     scaled = values.astype(np.promote_types(values.dtype, np.float32))
     if np.isnan(scaled).any():
         raise ValueError("HU values contain NaN; replace them before windowing")

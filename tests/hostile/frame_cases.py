@@ -87,8 +87,8 @@ FRAMES: dict[str, tuple[Callable[[Path], Path], str]] = {
                         "cut off"),
     "cut off in the pixels": (_bytes(_half), "cut off"),
     "cut off in compressed pixels": (_bytes(_half, RLELossless), "cut off"),
-    "two million items": (_bytes(_many_items), "items of sequences"),
-    "3 MB of zeros behind the frames": (_bytes(lambda d: d + bytes(3 << 20)), "bytes behind"),
+    "two million items": (_bytes(_many_items), "sequence items"),
+    "3 MB of zeros after the frames": (_bytes(lambda d: d + bytes(3 << 20)), "bytes after"),
 }  # fmt: skip
 
 SAYS = "cannot be read|holds no image|cannot be decoded|modality unknown|HU|orientation|Rescale"

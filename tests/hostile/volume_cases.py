@@ -43,7 +43,7 @@ NIFTI_FIELDS = {
     "type unknown": (70, struct.pack("<h", 999), "read"),
     "bits that do not fit": (72, struct.pack("<h", 8), "bits|read"),
     "type float64": (70, struct.pack("<2h", 64, 64), "cut off"),
-    "type complex": (70, struct.pack("<2h", 32, 64), "cut off|numbers a voxel"),
+    "type complex": (70, struct.pack("<2h", 32, 64), "cut off|numbers per voxel"),
     "spacing NaN": (80, struct.pack("<3f", *[np.nan] * 3), "spacing of"),
     "spacing 0": (80, struct.pack("<3f", 0, 0, 0), "spacing of"),
     "spacing 1e30": (80, struct.pack("<3f", 1e30, 1e30, 1e30), "spacing|axes|read"),
@@ -159,7 +159,7 @@ META = {
     "axes 0": ({"TransformMatrix": "0 0 0 0 0 0 0 0 0"}, "axes"),
     "origin infinite": ({"Offset": "inf inf inf"}, "Offset"),
     "dimensions of 5,000 digits": ({"NDims": "3" * 5000}, "NDims"),
-    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, "numbers a voxel"),
+    "channels of 10**9": ({"ElementNumberOfChannels": "1000000000"}, "numbers per voxel"),
     "compressed size of 10**12": (
         {"CompressedData": "True", "CompressedDataSize": str(10**12)}, "CompressedData"),
     "compression of 5,000 digits": (

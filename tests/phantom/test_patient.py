@@ -1,4 +1,4 @@
-"""The synthetic CT: plausible anatomy and lesions, and the layouts of the real data sets."""
+"""The synthetic CT has plausible anatomy and lesions, and the layouts of the real data sets."""
 
 import json
 import re
@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ct_lesion.phantom import slice_sets as phantom_files
+from ct_lesion.errors import UserError
+from ct_lesion.phantom import slice_sets
 from ct_lesion.phantom.lesions import GAP_AT_256, MIN_AREA_AT_256, clear_components, lobe
 from ct_lesion.phantom.patient import DISEASES, make_patient
 from ct_lesion.phantom.slice_sets import PhantomSpec, write_phantom
@@ -108,25 +109,25 @@ def test_controls_have_no_lesion(patients):
 
 
 def test_components_are_large_and_separate(patients):
-    found = 0
+    total = 0
     for p in patients["NCP"] + patients["CP"]:
         for label in p.labels:
             count, index, stats, _ = components(label)
-            found += count - 1
+            total += count - 1
             assert (stats[1:, cv2.CC_STAT_AREA] >= MIN_AREA_AT_256).all()
             for i in range(1, count):
                 away = cv2.distanceTransform((index != i).astype(np.uint8), cv2.DIST_L2, 5)
                 others = away[(index > 0) & (index != i)]
                 assert not others.size or others.min() >= GAP_AT_256 - 1
-    assert found > 30
+    assert total > 30
 
 
 def test_clear_components_by_hand():
     mask = np.zeros((20, 40), bool)
-    mask[2:8, 2:8] = True  # 36 px, stays
-    mask[2:6, 10:14] = True  # 16 px, 3 px beside it: goes
-    mask[10:14, 30:34] = True  # 16 px, alone: stays
-    mask[18, 2:4] = True  # 2 px: goes
+    mask[2:8, 2:8] = True  # 36 px: kept
+    mask[2:6, 10:14] = True  # 16 px, 2 px from it: removed
+    mask[10:14, 30:34] = True  # 16 px, alone: kept
+    mask[18, 2:4] = True  # 2 px: removed
     kept = clear_components(mask, least=4, gap=4)
     expected = mask.copy()
     expected[2:6, 10:14] = expected[18, 2:4] = False
@@ -134,7 +135,7 @@ def test_clear_components_by_hand():
 
 
 def lesion_sides(p):
-    """Lesion pixels in the left and right half of the body, and components a slice at most."""
+    """Lesion pixels in the left and in the right half of the body, and number of components."""
     left = right = 0
     for label, (x0, _, x1, _) in zip(p.labels, p.body_boxes, strict=True):
         cols = np.nonzero(label > 1)[1]
@@ -143,7 +144,7 @@ def lesion_sides(p):
     return left, right, sum(components(label)[0] - 1 for label in p.labels)
 
 
-def test_covid_is_bilateral_multifocal_pneumonia_is_not(patients):
+def test_covid_is_bilateral_and_multifocal_and_pneumonia_is_not(patients):
     covid = [lesion_sides(p) for p in patients["NCP"]]
     common = [lesion_sides(p) for p in patients["CP"]]
     assert all(min(left, right) > 0.05 * (left + right) for left, right, _ in covid)
@@ -211,27 +212,29 @@ def test_lists_name_existing_files_and_split_by_patient(written):
     assert len(owner) == 9 and not archive & set(owner)
 
 
-def test_listed_slices_of_the_sick_show_a_lesion(tmp_path):
+def test_of_patients_with_pneumonia_the_slices_with_a_lesion_are_listed(tmp_path):
     patient = make_patient(1, "CP", 256, 8)
-    lines = phantom_files.write_scan(tmp_path, patient, scan="5")
+    lines = slice_sets.write_scan(tmp_path, patient, scan="5")
     listed = {int(line.split()[0][:-4].split("_")[-1]) for line in lines}
     shown = {i for i, label in enumerate(patient.labels) if (label > 1).any()}
     assert listed == shown and 0 < len(shown) < 8
 
 
-def test_the_seed_determines_the_files_and_more_patients_keep_the_first(written, tmp_path):
+def test_the_seed_determines_the_files_and_adding_patients_does_not_change_the_others(
+    written, tmp_path
+):
     out, manifest = written
     write_phantom(tmp_path / "more", PhantomSpec(256, 5, 3, 3, 4, 2))
-    first, more = files_of(out), files_of(tmp_path / "more")
-    images = [p for p in first if p.suffix in (".png", ".jpg")]
+    files, more = files_of(out), files_of(tmp_path / "more")
+    images = [p for p in files if p.suffix in (".png", ".jpg")]
     assert len(images) == 2 * 6 + 9 * 2
-    assert all(first[p] == more[p] for p in images)
+    assert all(files[p] == more[p] for p in images)
     assert json.loads((out / "phantom.json").read_text()) == manifest
 
 
 def test_patients_of_all_streams_have_different_seeds():
     seeds = [
-        phantom_files.patient_seed(0, stream, d, k)
+        slice_sets.patient_seed(0, stream, d, k)
         for stream in (0, 1)
         for d in DISEASES
         for k in range(50)
@@ -245,9 +248,9 @@ ONE = PhantomSpec(256, 0, lesion_patients=1, slices_per_patient=1, patients_per_
 def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     out = tmp_path / "set"
     out.mkdir()
-    write_phantom(out, ONE)  # an empty one is fine
+    write_phantom(out, ONE)  # an empty folder is accepted
     before = files_of(out)
-    with pytest.raises(FileExistsError, match="--overwrite"):
+    with pytest.raises(UserError, match="--overwrite"):
         write_phantom(out, ONE)
     assert files_of(out) == before
     (out / "stale").touch()
@@ -257,7 +260,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path):
 
 def test_overwrite_refuses_a_folder_that_is_not_a_phantom(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"no phantom\.json"):
+    with pytest.raises(UserError, match="is not a phantom"):
         write_phantom(tmp_path, ONE, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -272,10 +275,10 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_overwrite_keeps_the_old_one(tmp_path, monkeypatch):
+def test_an_interrupted_overwrite_keeps_the_old_phantom(tmp_path, monkeypatch):
     write_phantom(tmp_path / "set", ONE)
     before = files_of(tmp_path)
-    monkeypatch.setattr(phantom_files, "make_patient", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(slice_sets, "make_patient", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_phantom(tmp_path / "set", ONE, overwrite=True)
     assert files_of(tmp_path) == before

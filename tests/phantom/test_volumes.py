@@ -1,4 +1,4 @@
-"""Phantom scans: equal in DICOM and NIfTI, deterministic, readable by SimpleITK and highdicom."""
+"""Phantom scans are equal in DICOM and NIfTI, deterministic, and readable by other libraries."""
 
 import csv
 import json
@@ -73,7 +73,7 @@ def test_masks_lie_on_their_scans(phantoms):
 
 
 def test_the_orientation_fits_the_body(phantoms):
-    """The spine is at the back: bone in the lower half of the rows; the table below the body."""
+    """The spine is at the back: bone in the lower half of the rows."""
     scan = open_scan(phantoms["dicom"] / "scans" / NAMES[0])
     bone = np.nonzero(scan.values(1)[:, 118:138] > 250)[0]
     assert np.median(bone) > 128

@@ -96,8 +96,8 @@ def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
         (EQUALISED, EQUALISED, True, "given window level 1023.5[^;]* limit 7$", False),
         (UNKNOWN, WINDOWS["bone"], True, r"given window bone \(level 400, width 1800\)$", False),
         (UNKNOWN, None, True, r"does not record .*: the window lung .* is a guess", True),
-        (EQUALISED, None, False, "images were made with the window .* must be alike", False),
-        (UNKNOWN, None, False, "does not record .* must be alike", False),
+        (EQUALISED, None, False, "images were made with the window .* made in the same way", False),
+        (UNKNOWN, None, False, "does not record .* made in the same way", False),
     ],
 )
 def test_remarks_say_how_slices_are_made(predictor, hu, trained, given, is_hu, text, is_warning):

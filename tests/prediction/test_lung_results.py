@@ -43,7 +43,7 @@ def test_detections_outside_the_lungs_are_dropped_and_counted(scan, lungs):
     assert [found.area_px for found in kept.detections] == [64, 32]
     results.without_outside(in_slice(31, scan.shape[1:]))
     assert results.summary()["lungs"]["detections_outside"] == 2
-    assert "dropped 2 detections that lie outside the lungs" in results.notes()[-1]
+    assert "dropped 2 detections outside the lungs" in results.notes()[-1]
     keeping = LungResults(scan, lungs, LungSource(keep_outside=True))
     assert len(keeping.without_outside(in_slice(30, scan.shape[1:])).detections) == 3
     assert keeping.summary()["lungs"]["detections_outside"] is None

@@ -80,7 +80,7 @@ def test_finished_scans_are_found(scans):
         ("{}", "it has no scan"),
         ("[1]", "holds a list"),
         ("{", "is damaged"),
-        (json.dumps(summary("good", 2)), "is of the scan good, so the folder was copied"),
+        (json.dumps(summary("good", 2)), "is the summary of scan good, so the folder was copied"),
         (json.dumps(summary("other", 2, size="x")), "size is not a list"),
         (json.dumps(summary("other", 2, score_thresh=float("nan"))), "score_thresh is nan"),
         (json.dumps(summary("other", 2, notes=[5])), "notes item is 5"),

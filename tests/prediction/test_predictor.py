@@ -74,7 +74,7 @@ def test_a_score_map_covers_the_regions(predictor, prediction):
 
 
 def test_wrong_checkpoints_are_refused(segmenter_file, classifier_file):
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load_segmenter("nowhere.safetensors")
     with pytest.raises(CheckpointError, match="not a lesion segmenter"):
         load_segmenter(classifier_file, device="cpu")

@@ -229,7 +229,7 @@ def test_files_that_change_between_hashing_and_reading_are_noticed(
         manifest = read(tmp_path / "out/changed/manifest.json")
         assert manifest["made_from"]["input_sha256"] == sha256
     else:
-        assert "changed.nii.gz: was changed while the command ran" in result.failed["changed"]
+        assert "changed.nii.gz: changed while the command ran" in result.failed["changed"]
         assert not (tmp_path / "out/changed").exists()
 
 

@@ -14,9 +14,7 @@ def test_slices_with_the_highest_scores_decide():
     assert found.slices == (3, 1)
     assert found.index == 1
     assert found.probabilities == pytest.approx(softmax([0.0, 1.5]))
-    assert found.rule == (
-        "largest mean logit of the 2 of 4 slices whose best region scores highest"
-    )
+    assert found.rule == ("largest mean logit of the 2 of 4 slices with the highest region scores")
 
 
 @pytest.mark.parametrize("top_slices", [0, 4, 10])

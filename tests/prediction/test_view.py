@@ -94,7 +94,7 @@ def test_invalid_windows_slices_images_and_numbers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="uint8"):
         writer.add(view_slice(0), {AS_GIVEN: GREY.astype(np.float32)})
     writer.add(view_slice(0), {AS_GIVEN: GREY})
-    with pytest.raises(ValueError, match="the slices before it"):
+    with pytest.raises(ValueError, match="earlier slices have"):
         writer.add(view_slice(1), {AS_GIVEN: GREY.T})
     with pytest.raises(ValueError, match="Out of range float"):
         writer.finish({"lesion_volume_ml": float("nan")}, [[]])

@@ -1,4 +1,4 @@
-"""The list of the series among the inputs."""
+"""Listing the DICOM series in the inputs."""
 
 import json
 import zipfile
@@ -24,7 +24,7 @@ def folder(tmp_path):
         return edit
 
     place = tmp_path / "study"
-    write_series(place, toy_hu(), 1, kernel("B30f"))
+    write_series(place, toy_hu(), 1, kernel("B30f", SliceThickness=5, SpacingBetweenSlices=2.5))
     write_series(place, toy_hu(seed=2), 2, kernel("B60f"))
     write_series(place, toy_hu(2), 3, kernel("T", SeriesDescription="Topogram"))
     only_some = lambda ds, z: z or ds.__delattr__("RescaleSlope")  # noqa: E731
@@ -33,13 +33,13 @@ def folder(tmp_path):
     return place
 
 
-def test_each_series_is_listed_with_what_tells_it_apart(folder):
+def test_each_series_is_listed_with_its_distinguishing_values(folder):
     listing = list_series([folder])
     assert [(s.number, s.slices, s.kernel, s.patient) for s in listing.series] == [
         ("1", 12, "B30f", "P7"), ("2", 12, "B60f", "P7"), ("3", 2, "T", "P7"), ("4", 12, "", "P7"),
     ]  # fmt: skip
     first, _, scout, faulty = listing.series
-    assert (first.step_mm, first.thickness_mm, first.pixel_mm) == (2.5, 2.5, (0.8, 0.7))
+    assert (first.step_mm, first.thickness_mm, first.pixel_mm) == (2.5, 5.0, (0.8, 0.7))
     assert first.refused is None and "a scout" in scout.refused
     assert "no RescaleSlope" in faulty.refused
     assert listing.others == [str(folder / "v.nii")]

@@ -21,7 +21,7 @@ def test_a_folder_is_a_scan_in_natural_order(tmp_path, ending):
     assert scan.slice_names == [str(k) for k in range(2, 14)]
     assert (scan.name, scan.kind, scan.is_hu, scan.window) == ("p7", "pictures", False, None)
     assert scan.spacing_mm is None and scan.z_mm is None and scan.dicom_images is None
-    assert any("windowed already" in note for note in scan.notes)
+    assert any("already windowed" in note for note in scan.notes)
     mask = scan.mask_image(np.zeros((12, 32, 32), np.uint8))
     assert (mask.GetSize(), mask.GetSpacing()) == ((32, 32, 12), (1, 1, 1))
     assert any("spacing of 1 mm" in note for note in scan.notes)
@@ -142,7 +142,7 @@ def test_nan_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["{}_mask", "{}-label", "mask_{}", "{}_lung_mask", "{}_Seg"])
-def test_masks_beside_slices_are_no_slices(tmp_path, name):
+def test_masks_beside_slices_are_left_out(tmp_path, name):
     folder = write_pictures(tmp_path / "p", GREY)
     mask = np.zeros((32, 32), np.uint8)
     mask[8:20, 8:20] = 255

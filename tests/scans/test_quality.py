@@ -31,8 +31,8 @@ def test_a_good_scan_has_no_findings():
         (9, SQUARE, "few_slices", "9 slices: fewer than 10"),
         (12, (12.0, 0.7, 0.7), "spacing", "slices 12.0 mm apart"),
         (12, (2.5, 0.9, 0.7), "spacing", "not square: 0.900 mm by 0.700 mm"),
-        (12, (0.25, 0.07, 0.07), "spacing", "pixels of 0.07 mm by 0.07 mm are not those of a"),
-        (12, (10.0, 700.0, 700.0), "spacing", "pixels of 700 mm by 700 mm are not those of a"),
+        (12, (0.25, 0.07, 0.07), "spacing", "pixels of 0.07 mm by 0.07 mm are implausible"),
+        (12, (10.0, 700.0, 700.0), "spacing", "pixels of 700 mm by 700 mm are implausible"),
         (12, None, "spacing", "no spacing given"),
     ],
 )

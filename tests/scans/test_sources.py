@@ -122,7 +122,7 @@ def test_inputs_without_a_scan_are_refused_in_one_line(tmp_path):
         find_scans([tmp_path], options=OPTIONS)
     with pytest.raises(DatasetError, match=r"notes\.txt: not DICOM"):
         find_scans([tmp_path / "notes.txt"], options=OPTIONS)
-    with pytest.raises(DatasetError, match="nowhere: no such file or folder"):
+    with pytest.raises(DatasetError, match=r"nowhere: does not exist\. Check the path"):
         find_scans([tmp_path / "nowhere"], options=OPTIONS)
     with pytest.raises(DatasetError, match="no input: no scan found"):
         find_scans([], options=OPTIONS)

@@ -133,7 +133,7 @@ def test_8_bit_volumes_count_as_windowed(tmp_path):
     scan = open_scan(write_volume(tmp_path / "a.nii", grey), ReadOptions(hu_offset=3))
     np.testing.assert_array_equal(scan.grey(2), grey[2])
     assert not scan.is_hu and scan.window is None
-    assert any("windowed already" in note for note in scan.notes)
+    assert any("already windowed" in note for note in scan.notes)
     assert any("--hu" in note and "do not apply" in note for note in scan.notes)
     with pytest.raises(ValueError, match="8-bit"):
         scan.grey(2, WINDOWS["lung"])
@@ -149,9 +149,9 @@ def test_four_dimensions_colours_and_single_slices_are_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"4 dimensions \(32 x 32 x 12 x 2\)"):
         open_scan(write_other(tmp_path / "a.nii", np.stack([hu, hu])))
     colours = np.repeat(hu[..., None], 3, axis=-1)
-    with pytest.raises(DatasetError, match="3 numbers a voxel"):
+    with pytest.raises(DatasetError, match="3 numbers per voxel"):
         open_scan(write_other(tmp_path / "b.nii", colours, vector=True))
-    with pytest.raises(DatasetError, match="two dimensions"):
+    with pytest.raises(DatasetError, match="a 2-D image, not a volume"):
         open_scan(write_other(tmp_path / "c.mha", hu[0]))
 
 

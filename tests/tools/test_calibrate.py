@@ -27,4 +27,4 @@ def test_a_run_without_validation_is_refused(run_tool, tmp_path):
     run = make_classification_run(tmp_path / "run", toy_slices())
     result = run_tool("calibrate.py", run)
     assert result.returncode == 2
-    assert "no classifier's evaluation of a validation set" in result.stderr
+    assert "no evaluation of a classifier on a validation set" in result.stderr

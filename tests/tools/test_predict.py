@@ -98,16 +98,16 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: no such file or folder"),
+        (["nowhere"], "nowhere: does not exist"),
         (["empty"], "empty: no scan found"),
         (["scans", "--batch-size", "0"], "--batch-size and --processes must be 1 or more"),
         (["scans", "--processes", "0"], "--batch-size and --processes must be 1 or more"),
         (["scans", "--top-slices", "-1"], "--top-slices 0 or more"),
         (["scans", "--window", "lung", "--window-level", "0"], "not both"),
-        (["scans/a", "--lungs", "none.nii"], "none.nii: no such file or folder"),
+        (["scans/a", "--lungs", "none.nii"], "none.nii does not exist"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
         (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
-        (["--opts", "SEED", "1", "scans"], "scans: was taken for a KEY of --opts"),
+        (["--opts", "SEED", "1", "scans"], "scans: was read as a KEY of --opts"),
         (["--opts", "SEED", "1"], "No INPUT"),
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),
@@ -138,7 +138,7 @@ def test_the_number_after_hu_is_the_offset():
 def test_an_input_after_hu_is_named(word, capsys):
     with pytest.raises(SystemExit):
         load_tool("predict.py").parse_arguments(["--hu", word, "--segmentation", "w"])
-    assert f"{word!r} is not a number of HU. Put INPUT before --hu" in capsys.readouterr().err
+    assert f"{word!r} is not a finite number. Put INPUT before --hu" in capsys.readouterr().err
 
 
 def test_an_output_folder_in_the_input_folder_is_no_input(run_tool, pictures, options):
@@ -157,7 +157,7 @@ def test_pictures_of_a_real_scan(predict, shared, tmp_path):
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "out/15/summary.json").read_text("utf-8"))
     assert summary["slices"] == len(list(folder.iterdir()))
-    assert "windowed already" in result.stdout
+    assert "already windowed" in result.stdout
 
 
 def test_the_window_of_the_command_overrules_that_of_the_weights(predict, segmenter_file, tmp_path):

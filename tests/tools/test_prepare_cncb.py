@@ -36,7 +36,7 @@ def test_lists_give_datasets_and_a_summary(run_tool, lesion_archive, lists, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--test-patients", "77"], "Patients 77 are not in the archive"),
+        (["--test-patients", "77"], "the archive has no patient 77"),
         (["--split-fractions", "0.5", "0.1", "0.1"], "add up to 1"),
         (["--test-patients", "2", "--val-fraction", "1"], "--val-fraction 1: give a number"),
         (["--split-file", "train=nowhere.txt"], "give train=LIST and test=LIST"),

@@ -79,7 +79,7 @@ def test_runs_of_different_n_are_refused(report, classification, tmp_path):
     ("arguments", "message"),
     [
         (["--dataset", "other"], "No run was evaluated on other"),
-        (["--metadata", "none.csv"], "--metadata and --subgroup go together"),
+        (["--metadata", "none.csv"], "--metadata and --subgroup need each other"),
         (["--metadata", "none.csv", "--subgroup", "sex"], "none.csv: cannot be read"),
         (["--resamples", "0"], "must be 1 or more"),
     ],
@@ -89,7 +89,7 @@ def test_wrong_options_are_user_errors(report, classification, tmp_path, argumen
 
 
 def test_folders_without_an_evaluated_run_are_user_errors(report, classification, tmp_path):
-    assert "is not a run of tools/train_net.py" in refused(report(tmp_path / "nothing"), tmp_path)
+    assert "does not exist. Give an OUTPUT_DIR" in refused(report(tmp_path / "nothing"), tmp_path)
     empty = shutil.copytree(classification, tmp_path / "empty")
     for path in (empty / "inference/covidx_ct_test").iterdir():
         path.unlink()

@@ -56,7 +56,7 @@ def test_train_resume_evaluate_and_draw(train, run_tool, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "plain |   test-time augmentation" in result.stdout
     assert foreign.read_text() == "keep"
-    assert result.stdout.count("was a link. Removed it; its target stays.") == len(links)
+    assert result.stdout.count("Removed the link ") == len(links)
     evaluated = tmp_path / "evaluated/inference/cncb_lesion_test"
     trained = run / "inference/cncb_lesion_test"
     metrics = [

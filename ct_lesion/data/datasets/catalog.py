@@ -25,7 +25,7 @@ def replace_metadata(dataset_name: str, **values: Any) -> None:
     """Set metadata of a dataset, replacing earlier values.
 
     Detectron2 refuses to change a value, but a dataset's path is only known when it is loaded, and
-    the environment variable may have changed since the last time.
+    the environment variable may change between two loads.
     """
     metadata = MetadataCatalog.get(dataset_name)
     for key in values:
@@ -41,7 +41,7 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
         content: of the json file.
 
     Raises:
-        DatasetError: the json's window is faulty.
+        DatasetError: the window in the json is invalid.
     """
     info = content.get("info")
     value = info.get("window") if isinstance(info, dict) else None
@@ -49,5 +49,5 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
 
 
 def window_of(dataset_name: str) -> Window:
-    """How the slices of a registered dataset were made of HU; unknown before it is loaded."""
+    """How the slices of a registered dataset were made from HU; unknown before it is loaded."""
     return MetadataCatalog.get(dataset_name).get("window", UNKNOWN)

@@ -1,9 +1,9 @@
 """The CNCB lesion datasets, registered with Detectron2.
 
 Registered at import: ``cncb_lesion_{train,val,test}``, ``cncb_ggo_consolidation_{train,val,test}``
-and ``cncb_ggo_{train,val,test}``. They are read from ``$DETECTRON2_DATASETS/cncb``, as
-``tools/prepare_cncb.py`` writes it. The environment variable is read when a dataset is loaded, so
-it may be set after the import.
+and ``cncb_ggo_{train,val,test}``. They are read from ``$DETECTRON2_DATASETS/cncb``, which
+``tools/prepare_cncb.py`` writes. The environment variable is read when a dataset is loaded, so it
+may be set after the import.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ from .catalog import datasets_root, describe_root, keep_window, replace_metadata
 from .coco_checks import check_coco_dataset
 from .coco_files import read_coco
 from .lesion_coco import IMAGE_FOLDER, annotation_file
-from .lesion_masks import MASK_TYPES
+from .lesion_masks import MASK_TYPES, MaskType
 from .splits import SPLITS
 
 IMAGE_FIELDS = ("patient", "scan", "slice", "lung_area", "lung_segmentation")
@@ -33,7 +33,7 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
 
     Args:
         name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
-        json_file: written by ``tools/prepare_cncb.py``.
+        json_file: written by ``tools/prepare_cncb.py`` or another tool (see :mod:`.coco_files`).
         image_root: folder that the file names in the json are relative to.
     """
     DatasetCatalog.register(name, lambda: load_cncb_lesion(name, json_file, image_root))
@@ -42,11 +42,22 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
     )
 
 
-def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -> list[dict]:
-    """Records as Detectron2's COCO loader makes them, with :data:`IMAGE_FIELDS`, which it drops.
+def load_cncb_lesion(
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    *,
+    advice: str = "Correct the path that register_cncb_lesion() got.",
+) -> list[dict]:
+    """Load the records of Detectron2's COCO loader, and the :data:`IMAGE_FIELDS` that it drops.
 
-    What the json lacks is filled in (:func:`read_coco`). The dataset's metadata gets the class
-    names and the ``window`` of the json.
+    Missing values are filled in (see :func:`read_coco`). The class names and the ``window`` of the
+    json become metadata of the dataset.
+
+    Args:
+        name: of the dataset.
+        json_file, image_root: see :func:`register_cncb_lesion`.
+        advice: end of the message about a missing file.
 
     Raises:
         DatasetError: the json file or the image folder is missing, the json file has an error (see
@@ -54,11 +65,7 @@ def load_cncb_lesion(name: str, json_file: str | Path, image_root: str | Path) -
     """
     for path in (json_file, image_root):
         if not Path(path).exists():
-            raise DatasetError(
-                f"Dataset {name}: {path} does not exist ({describe_root()}). "
-                "Make it with: python tools/prepare_cncb.py ct_lesion_seg.zip --output "
-                f"{datasets_root() / 'cncb'}"
-            )
+            raise DatasetError(f"Dataset {name}: {path} does not exist. {advice}")
     content = read_coco(json_file)
     check_coco_dataset(json_file, content)
     keep_window(name, json_file, content)
@@ -87,8 +94,8 @@ def _set_classes(name: str, json_file: str | Path, categories: list[dict]) -> di
     if names != known:
         raise DatasetError(
             f"{json_file}: its categories are {', '.join(names)} in the order of their ids, but "
-            f"dataset {name} has {', '.join(known)}. Correct the file, or register it under a name "
-            "that is free with register_cncb_lesion()."
+            f"dataset {name} has {', '.join(known)}. Correct the file, or register it under a new "
+            "name with register_cncb_lesion()."
         )
     indices = {category["id"]: index for index, category in enumerate(categories)}
     replace_metadata(name, thing_classes=names, thing_dataset_id_to_contiguous_id=indices)
@@ -108,25 +115,26 @@ def _instance(annotation: dict, class_indices: dict[int, int]) -> dict:
     }
 
 
-def _register_shipped() -> None:
-    for mask_type in MASK_TYPES.values():
-        for split in SPLITS:
-            _register_lazily(f"{mask_type.dataset}_{split}", mask_type.dataset, split)
-
-
-def _register_lazily(name: str, dataset: str, split: str) -> None:
+def _register_shipped(mask_type: MaskType, split: str) -> None:
     """Register a dataset whose path is only known when it is loaded."""
+    name = f"{mask_type.dataset}_{split}"
 
     def load() -> list[dict]:
         root = datasets_root() / "cncb"
-        json_file, image_root = root / annotation_file(dataset, split), root / IMAGE_FOLDER
+        json_file = root / annotation_file(mask_type.dataset, split)
+        image_root = root / IMAGE_FOLDER
         replace_metadata(name, json_file=str(json_file), image_root=str(image_root))
-        return load_cncb_lesion(name, json_file, image_root)
+        advice = (
+            f"{describe_root()}. Make the dataset with: python tools/prepare_cncb.py "
+            f"ct_lesion_seg.zip --output {root}"
+        )
+        return load_cncb_lesion(name, json_file, image_root, advice=advice)
 
     if name not in DatasetCatalog:
         DatasetCatalog.register(name, load)
-        classes = next(list(m.classes) for m in MASK_TYPES.values() if m.dataset == dataset)
-        MetadataCatalog.get(name).set(thing_classes=classes, evaluator_type="coco")
+        MetadataCatalog.get(name).set(thing_classes=list(mask_type.classes), evaluator_type="coco")
 
 
-_register_shipped()
+for _mask_type in MASK_TYPES.values():
+    for _split in SPLITS:
+        _register_shipped(_mask_type, _split)

@@ -1,4 +1,4 @@
-"""Checks of COCO json from outside, before Detectron2 and pycocotools read it."""
+"""Checks of untrusted COCO json, before Detectron2 and pycocotools read it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .coco_files import ADVICE
 from .coco_masks import check_segmentation, checked_rle, is_number
 
 BOX_TOLERANCE = 2.0
-"""Pixels by which a box may differ from its mask's, or exceed the image."""
+"""Pixels by which a box may differ from its mask's box or exceed the image."""
 AREA_TOLERANCE = 0.05
-"""Relative difference that is allowed between a recorded area and the mask's."""
+"""Allowed relative difference between a recorded area and the area of the mask."""
 WARNINGS = frozenset(
     {
         "no_lung_field",
@@ -30,7 +30,7 @@ WARNINGS = frozenset(
         "area_not_of_mask",
     }
 )
-"""Codes of faults that a dataset can be used with; all others are errors."""
+"""Codes of faults that do not prevent the use of a dataset; all others are errors."""
 
 
 class Fault(NamedTuple):
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
 
 
 def check_coco_dataset(path: str | Path, content: dict) -> None:
-    """Check the images, categories and annotations of a dataset; warnings are passed over.
+    """Check the images, categories and annotations of a dataset; warnings are ignored.
 
     Args:
         path: for the messages.
@@ -82,7 +82,7 @@ class CocoChecker:
         self.lungs: dict[str, dict] = {}
         self._content = content
         self._listed: set[int] = set()  # ids of all images
-        self._images: dict[int, dict] = {}  # those with a name and a size, by id
+        self._images: dict[int, dict] = {}  # images with a valid name and size, by id
         self._categories: set[int] = set()
 
     def faults(self) -> Iterator[Fault]:
@@ -104,7 +104,7 @@ class CocoChecker:
             yield from self._check_annotation(where, annotation)
 
     def _records(self, key: str, noun: str, records: list[tuple[str, dict]]) -> Iterator[Fault]:
-        """Check a list and its ids; its objects are added to ``records``, with their place."""
+        """Check a list and its ids; append its objects and their places to ``records``."""
         entries = self._content.get(key)
         if not isinstance(entries, list):
             yield Fault("missing_list", repr(key), "is missing or not a list")
@@ -117,7 +117,7 @@ class CocoChecker:
                 continue
             number = entry.get("id")
             if not _is_whole(number):
-                why = f"its id {str(number)[:40]} is not a whole number from 0 up"
+                why = f"its id {str(number)[:40]} is not a whole number of at least 0"
                 yield Fault(f"faulty_{noun}", where, why)
             else:
                 where = f"{noun} {number}"
@@ -142,7 +142,7 @@ class CocoChecker:
             yield Fault("no_size", where, "has no height and width in pixels")
             return
         if not 0 < height * width <= LARGEST_PICTURE:
-            why = f"says that it has {width} x {height} pixels, which no CT slice has"
+            why = f"its recorded size is {width} x {height} pixels, which no CT slice has"
             yield Fault("no_size", where, why)
             return
         if _is_whole(number):
@@ -172,10 +172,10 @@ class CocoChecker:
             yield Fault("faulty_annotation", where, why)
         if not _is_whole(number) or number not in self._listed:
             yield Fault("annotation_of_no_image", where, f"image {str(number)[:40]} is not listed")
-        elif number in self._images:  # faults of the others have been reported
+        elif number in self._images:  # invalid images were already reported
             image = self._images[number]
             where = f"{where} of {image['file_name'][:200]}"
-            if "bbox" in annotation:  # otherwise it is the mask's
+            if "bbox" in annotation:  # a missing one is taken from the mask
                 yield from _check_box(where, annotation["bbox"], image)
             yield from self._check_mask(where, annotation, image)
 
@@ -202,24 +202,25 @@ class CocoChecker:
         if _is_box(box) and min(box[2:]) > 0 and _farthest(box, mask_box) > BOX_TOLERANCE:
             why = f"its bbox is {box}, the mask's is {mask_box}"
             corners = [*box[:2], box[2] - box[0], box[3] - box[1]]
-            if _farthest(corners, mask_box) <= BOX_TOLERANCE / 2:  # no chance of a small box
+            # half the tolerance: the corners of a small box could fit by chance
+            if _farthest(corners, mask_box) <= BOX_TOLERANCE / 2:
                 yield Fault("bad_box", where, f"{why}: x, y, width and height, not two corners")
             else:
                 yield Fault("box_not_of_mask", where, why)
         recorded = annotation.get("area", area)
-        # the recorded area of polygons is the outline's, half a pixel off all around
+        # tools record the area inside a polygon, which is off by half a pixel along the outline
         slack = max(AREA_TOLERANCE * area, sum(mask_box[2:]) if is_polygon else 0)
         if is_number(recorded) and abs(recorded - area) > slack:
             yield Fault("area_not_of_mask", where, f"its area is {recorded}, the mask's is {area}")
 
 
 def check_detections(path: str | Path, detections: Sequence, truth: dict) -> None:
-    """Check COCO results.
+    """Check detections in COCO's results format.
 
     Args:
         path: for the messages.
         detections: content of the file.
-        truth: the dataset they belong to, checked.
+        truth: content of their dataset, already checked.
 
     Raises:
         DatasetError: names the first detection that cannot be used.
@@ -244,7 +245,7 @@ def _detection_fault(
         return f"its category {category} is not in the dataset"
     if not _is_box(detection.get("bbox")):
         return _not_a_box(detection.get("bbox"))
-    if detection["image_id"] in sizes:  # the caller counts those of other images
+    if detection["image_id"] in sizes:  # the caller counts detections in other images
         if not isinstance(detection.get("segmentation"), dict):
             return "has no mask"
         try:

@@ -1,7 +1,7 @@
-"""Reading COCO json of any tool.
+"""Reads COCO json written by any tool.
 
-Tools leave out what Detectron2 and pycocotools need, or write it in other ways. Where only one
-meaning is possible it is filled in here; anything else is left to :mod:`.coco_checks`.
+Tools omit values that Detectron2 and pycocotools need, or write them in other forms. Values with
+only one possible meaning are filled in or converted here; :mod:`.coco_checks` reports all others.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MOST_DIGITS = 18
 
 
 def read_coco(path: str | Path) -> dict:
-    """Read a COCO json and fill in what is missing.
+    """Read a COCO json, convert it with :func:`unify_coco` and fill in missing values.
 
-    See :func:`unify_coco`; ``area`` and ``bbox`` that are missing are taken from the mask.
+    A missing ``area`` or ``bbox`` is computed from the mask.
 
     Raises:
         DatasetError: the file is damaged, an annotation has no mask, or ``area`` or ``bbox`` is
-            missing and the mask is invalid. Other faults are left to :func:`check_coco_dataset`.
+            missing and the mask is invalid. :func:`check_coco_dataset` reports all other faults.
     """
     content = read_json(path, dict, DatasetError, ADVICE)
     unify_coco(content)
@@ -50,9 +50,9 @@ def read_coco(path: str | Path) -> dict:
 
 
 def unify_coco(content: dict) -> None:
-    """Change what tools write in other ways to COCO's, in place; malformed entries are kept.
+    """Convert variants that tools write to COCO's form, in place; malformed entries are kept.
 
-    - Ids in text or as 1.0 become whole numbers.
+    - Ids such as ``"7"`` or 7.0 become whole numbers.
     - ``iscrowd`` that is missing, null, false or true becomes 0 or 1.
     - An ``area`` that is null or 0, and a ``bbox`` that is null or empty, count as missing.
     - A category without annotations that is the ``supercategory`` of others is dropped; Roboflow
@@ -86,9 +86,9 @@ def unify_coco(content: dict) -> None:
 
 
 def number_from_1(content: dict) -> dict:
-    """Add 1 to the ids of annotations that are numbered from 0, in place; returns the content.
+    """Add 1 to all annotation ids if they are numbered from 0, in place; returns the content.
 
-    0 means "no match" to pycocotools, which would count each detection of that lesion as false.
+    To pycocotools, 0 means "no match": it would count each detection of that lesion as false.
     """
     annotations = [a for a in _objects(content, "annotations") if type(a.get("id")) is int]
     if any(annotation["id"] == 0 for annotation in annotations):
@@ -103,12 +103,12 @@ def _objects(content: dict, key: str) -> Iterator[dict]:
 
 
 def _key(value: Any) -> Any:
-    """The value if it can be looked up."""
+    """The value as a dict key; ``None`` if it is not an int or str, e.g. a list."""
     return value if isinstance(value, (int, str)) else None
 
 
 def _whole(value: Any) -> Any:
-    """A whole number if the value stands for one: "7" and 7.0, but not "007"."""
+    """The whole number that a value represents ("7" and 7.0, but not "007"), or else the value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS:

@@ -1,6 +1,6 @@
-"""Masks in COCO's formats, checked before pycocotools decodes them.
+"""Checks masks in COCO's formats before pycocotools decodes them.
 
-pycocotools' C code trusts its input: run lengths that add up to more than the mask overwrite
+pycocotools' C code trusts its input: run lengths that add up to more than the mask's size overwrite
 memory.
 """
 
@@ -62,7 +62,7 @@ def decode_counts(counts: str) -> np.ndarray:
     """Decode COCO's compressed run lengths: the number of pixels of 0, of 1, of 0, ...
 
     Raises:
-        ValueError: invalid characters, or a number that does not end.
+        ValueError: there are invalid characters, or the last number is incomplete.
     """
     try:
         values = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
@@ -72,7 +72,7 @@ def decode_counts(counts: str) -> np.ndarray:
         return values
     if values.min() < 0 or values.max() > 63 or values[-1] & 32:
         raise ValueError("a mask whose counts are damaged")
-    # each character holds 5 bits of a number, and a flag that another character follows
+    # each character holds 5 bits of a number, and a flag whether the number continues
     starts = np.flatnonzero(np.concatenate([[True], (values[:-1] & 32) == 0]))
     lengths = np.diff(np.append(starts, values.size))
     if lengths.max() > 7:
@@ -81,7 +81,7 @@ def decode_counts(counts: str) -> np.ndarray:
     numbers = np.add.reduceat((values & 31) << (5 * place), starts)
     negative = (values[starts + lengths - 1] & 16) > 0
     numbers -= np.where(negative, np.int64(1) << (5 * lengths), 0)
-    # from the fourth on, each is the difference to the number two places before
+    # from the fourth on, a number is stored as the difference from the number two places before
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers
@@ -97,7 +97,7 @@ def _check_rle(rle: dict, height: int, width: int) -> None:
         runs = decode_counts(counts)
     elif isinstance(counts, list) and all(type(count) is int for count in counts):
         if any(abs(count) > LONGEST_RUN for count in counts):
-            raise ValueError("a mask with a run longer than any mask")
+            raise ValueError(f"a mask with a run of more than {LONGEST_RUN:,} pixels")
         runs = np.array(counts, np.int64)
     else:
         raise ValueError("a mask whose counts are neither text nor whole numbers")

@@ -2,7 +2,7 @@
 
 Registered at import: ``covidx_ct_train`` (the training sample), ``covidx_ct_train_full``,
 ``covidx_ct_val`` and ``covidx_ct_test``. They are read from
-``$DETECTRON2_DATASETS/covidx_ct/annotations``, as ``tools/prepare_covidx_ct.py`` writes them. The
+``$DETECTRON2_DATASETS/covidx_ct/annotations``, which ``tools/prepare_covidx_ct.py`` writes. The
 environment variable is read when a dataset is loaded.
 """
 
@@ -31,7 +31,7 @@ RECIPE = (
 def load_covidx_ct(
     json_file: str | Path, image_root: str | Path | None = None, *, name: str | None = None
 ) -> list[dict]:
-    """Records in Detectron2's format.
+    """Load records in Detectron2's format.
 
     Each has ``file_name``, ``image_id``, ``height``, ``width``, ``label`` (index into
     ``IMAGE_CLASSES``), ``patient`` (unique to a person in the dataset), ``scan``, ``slice`` and
@@ -40,10 +40,11 @@ def load_covidx_ct(
     Args:
         json_file: written by ``tools/prepare_covidx_ct.py``.
         image_root: folder of the images, if they have moved since the file was written.
-        name: the registered dataset, whose metadata gets the ``window`` of the json.
+        name: of the registered dataset; the ``window`` of the json becomes its metadata.
 
     Raises:
-        DatasetError: the file is missing or not a classification dataset, or its images have moved.
+        DatasetError: the file is missing or not a classification dataset, or its first image does
+            not exist.
     """
     json_file = Path(json_file)
     if not json_file.is_file():
@@ -62,14 +63,17 @@ def load_covidx_ct(
             f"{json_file}: is not a classification dataset ({error}). Make it again with: {RECIPE}"
         ) from None
     if tuple(classes) != IMAGE_CLASSES:
-        raise DatasetError(f"{json_file}: its classes {classes} are not {list(IMAGE_CLASSES)}.")
+        raise DatasetError(
+            f"{json_file}: its classes {classes} are not {list(IMAGE_CLASSES)}. Make it again "
+            f"with: {RECIPE}"
+        )
     if not names:
         raise DatasetError(f"{json_file}: contains no slices. Make it again with: {RECIPE}")
     root = root if image_root or root.is_absolute() else json_file.parent / root
     if not (root / names[0]).is_file():
         raise DatasetError(
-            f"{root / names[0]} does not exist, but {json_file} names it. Have the images moved? "
-            "Prepare the dataset again with --image-root, or give image_root to "
+            f"{root / names[0]} does not exist, but is listed in {json_file}. If the images have "
+            "moved, prepare the dataset again with --image-root, or give image_root to "
             "register_covidx_ct()."
         )
     if name:
@@ -80,12 +84,14 @@ def load_covidx_ct(
 
 
 def _check_record(record: dict) -> None:
-    """
+    """Check the label, file name and size of a record.
+
     Raises:
         ValueError, KeyError, TypeError: a field is missing or invalid.
     """
     label = record["label"]
-    if type(label) is not int or label not in range(len(IMAGE_CLASSES)):  # 1.0 and True are in it
+    # the range contains 1.0 and True, too
+    if type(label) is not int or label not in range(len(IMAGE_CLASSES)):
         raise ValueError(f"the label {str(label)[:40]} is not 0, 1 or 2")
     name = record["file_name"]
     if not isinstance(name, str) or "\0" in name or ".." in PurePosixPath(name).parts:
@@ -97,8 +103,8 @@ def _load_shipped(dataset: str) -> list[dict]:
     json_file = datasets_root() / "covidx_ct" / "annotations" / f"{dataset}.json"
     if not json_file.is_file():
         raise DatasetError(
-            f"Dataset covidx_ct_{dataset}: {json_file} does not exist ({describe_root()}). "
-            f"Make it with: {RECIPE} --output {datasets_root() / 'covidx_ct'}"
+            f"Dataset covidx_ct_{dataset}: {json_file} does not exist. {describe_root()}. Make the "
+            f"dataset with: {RECIPE} --output {datasets_root() / 'covidx_ct'}"
         )
     replace_metadata(f"covidx_ct_{dataset}", json_file=str(json_file))
     return load_covidx_ct(json_file, name=f"covidx_ct_{dataset}")
@@ -115,7 +121,7 @@ def register_covidx_ct(
         image_root: folder of the images, if they have moved since the file was written.
 
     Raises:
-        DatasetError: the name is taken by another dataset.
+        DatasetError: another dataset is registered under this name.
     """
     root = image_root and str(image_root)
     _register(name, partial(load_covidx_ct, str(json_file), root, name=name))

@@ -1,8 +1,8 @@
 """COVIDx-CT lists and the file names of CNCB's classes.
 
 A slice is named ``<prefix>_<patient>_<scan>_<slice>``; the prefix ``Normal``, ``CP`` or ``NCP``
-gives its class. No image is opened here. Faults of a user's files are collected in
-:class:`Problems`, so that all of them are reported at once.
+gives its class. No image is opened here. Faults in the user's files are collected in
+:class:`Problems` and reported together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import check_regular
 
 IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
@@ -20,6 +20,7 @@ IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 PREFIXES = ("Normal", "CP", "NCP")
 """Prefixes of the file names of the classes 0, 1 and 2."""
 LINE_FORM = "<Normal|CP|NCP>_<patient>_<scan>_<slice>.png <class 0|1|2> <x0> <y0> <x1> <y1>"
+DUPLICATE_LINES = "duplicate lines"  # a kind of problem
 _SHOWN = 10  # items of each kind of problem in a message
 
 
@@ -46,13 +47,14 @@ class CTSlice(NamedTuple):
         """Unique id of the patient.
 
         Args:
-            ids_per_class: the same number in two classes is two people. In CNCB's data it is one.
+            ids_per_class: the same number in two classes means two people; in CNCB's data it means
+                one.
         """
         return f"{PREFIXES[self.label]}_{self.patient}" if ids_per_class else self.patient
 
 
 class Problems:
-    """Collects faults by kind, so that a user sees all of them at once."""
+    """Collects faults by kind, so that the user sees all of them together."""
 
     def __init__(self) -> None:
         self._items: dict[str, list[str]] = defaultdict(list)
@@ -72,12 +74,13 @@ class Problems:
         return "\n".join(describe(kind, items) for kind, items in self.by_kind().items())
 
     def raise_if_any(self) -> None:
-        """
+        """Report all problems.
+
         Raises:
             DatasetError: there are problems; the message lists them.
         """
         if self:
-            raise DatasetError(f"nothing was written.\n{self}")
+            raise DatasetError(f"Nothing was written. Correct these problems first:\n{self}")
 
 
 def describe(kind: str, items: Sequence[str]) -> str:
@@ -119,7 +122,7 @@ def parse_line(line: str) -> CTSlice:
             f"{ct_slice.label}"
         )
     if not all(corner.isdecimal() for corner in corners):
-        raise ValueError(f"the body box {' '.join(corners)} is not four whole numbers from 0 up")
+        raise ValueError(f"the body box {' '.join(corners)} is not four whole numbers, 0 or more")
     x0, y0, x1, y1 = map(int, corners)
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"the body box {x0} {y0} {x1} {y1} is empty (needs x0 < x1 and y0 < y1)")
@@ -127,7 +130,7 @@ def parse_line(line: str) -> CTSlice:
 
 
 def parse_sample_line(line: str) -> CTSlice:
-    """Parse a line of a training sample: a file name prefixed by class digit or class name.
+    """Parse a line of a training sample: a file name that starts with a class digit or name.
 
     ``0_1728_1013_0023.png`` and ``Normal_1728_1013_0023.png`` are the same slice. Further fields
     of the line are ignored.
@@ -147,8 +150,8 @@ def read_list(
 
     Args:
         path: of the list.
-        problems: collects, as ``file:line``, an unreadable or empty file, malformed lines, and
-            duplicates.
+        problems: collects an unreadable or empty file, malformed lines and duplicates, with file
+            and line number.
         parse: :func:`parse_line` for COVIDx-CT lists, :func:`parse_sample_line` for a training
             sample.
     """
@@ -162,7 +165,7 @@ def read_list(
         key = ct_slice.image_id
         if key in first_line:
             problems.add(
-                "duplicate lines", f"{path}:{number}: {key} is already in line {first_line[key]}"
+                DUPLICATE_LINES, f"{path}:{number}: {key} is already in line {first_line[key]}"
             )
             continue
         first_line[key] = number
@@ -175,7 +178,7 @@ def _numbered_lines(path: str | Path, problems: Problems) -> list[tuple[int, str
         check_regular(path)
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        problems.add("unreadable lists", f"{path}: {error}")
+        problems.add("unreadable lists", f"{path}: {reason(error)}")
         return []
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:

@@ -17,13 +17,13 @@ def check_splits_apart(
     """Find slices and patients that are in two splits.
 
     Args:
-        splits: to check.
+        splits: slices of each split.
         problems: collects the slices that are in two splits.
         ids_per_class: see :meth:`CTSlice.person`.
 
     Returns:
-        A line for each patient in two splits, e.g. ``96: train (NCP), val (NCP)``. The caller
-        decides whether that is allowed.
+        A line for each patient in two splits, e.g. ``96: train (NCP), val (NCP)``. These are not
+        in ``problems``, because the caller may allow them.
     """
     ids = {name: {s.image_id for s in slices} for name, slices in splits.items()}
     for first, second, both in shared_between(ids):
@@ -66,15 +66,18 @@ def split_patients(
     by_person: dict[str, list[CTSlice]] = defaultdict(list)
     for ct_slice in sorted(slices):
         by_person[ct_slice.person(ids_per_class)].append(ct_slice)
-    classes = {person: {s.label for s in own} for person, own in by_person.items()}
+    classes = {person: {s.label for s in theirs} for person, theirs in by_person.items()}
     splits = {
         name: [s for person in people for s in by_person[person]]
         for name, people in split_by_class(classes, fractions, seed).items()
     }
-    for (name, own), fraction in zip(splits.items(), fractions, strict=True):
-        absent = set(range(len(IMAGE_CLASSES))) - {s.label for s in own}
+    for (name, chosen), fraction in zip(splits.items(), fractions, strict=True):
+        absent = set(range(len(IMAGE_CLASSES))) - {s.label for s in chosen}
         for label in sorted(absent) if fraction else ():
-            problems.add("classes with too few patients", f"{name} has no {IMAGE_CLASSES[label]}")
+            problems.add(
+                "classes with too few patients (add patients, or change --split-fractions)",
+                f"{name} has no {IMAGE_CLASSES[label]}",
+            )
     return splits
 
 
@@ -83,7 +86,7 @@ def draw_sample(
 ) -> list[CTSlice]:
     """Draw the same number of slices of each class, in class order.
 
-    The draw depends on the slices' names and the seed only. A smaller sample with the same seed is
+    The draw depends on the slices' names and the seed only. With the same seed, a smaller sample is
     a subset of a larger one.
 
     Args:
@@ -99,9 +102,8 @@ def draw_sample(
     for label, name in enumerate(IMAGE_CLASSES):
         if len(by_class[label]) < per_class:
             problems.add(
-                "classes too small for the training sample",
-                f"{name} has {len(by_class[label])} training slices, --per-class asks for "
-                f"{per_class}",
+                "classes too small for the training sample (lower --per-class)",
+                f"{name} has {len(by_class[label])} training slices, --per-class is {per_class}",
             )
         sample += sorted(by_class[label], key=lambda s: draw_order(s.image_id, seed))[:per_class]
     return sample
@@ -118,7 +120,7 @@ def select_sample(
         problems: collects slices of the sample that are in the validation or test split.
 
     Returns:
-        The sample, in its own order, and the image ids that are in no split.
+        The sample in the order of its list, and the image ids that are in no split.
     """
     train = {s.image_id: s for s in splits["train"]}
     held_out = {s.image_id: name for name in splits if name != "train" for s in splits[name]}
@@ -128,9 +130,9 @@ def select_sample(
             sample.append(train[image_id])
         elif image_id in held_out:
             split = held_out[image_id]
-            problems.add("slices of the sample that are held out", f"{image_id}: {split}")
+            problems.add("slices of the sample that are in val or test", f"{image_id}: {split}")
         else:
             unknown.append(image_id)
     if not sample:
-        problems.add("classes too small for the training sample", "none of its slices is in train")
+        problems.add("empty training samples", "no slice of --sample-list is in the train split")
     return sample, unknown

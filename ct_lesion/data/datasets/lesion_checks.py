@@ -12,7 +12,7 @@ from ct_lesion.pictures import PictureError, read_image_header
 from .coco_checks import CocoChecker, Fault
 from .coco_files import read_coco
 
-_LISTED = "tools/audit_dataset.py lists all."
+_LISTED = "tools/audit_dataset.py lists all of them."
 
 
 def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> list[str]:
@@ -21,13 +21,13 @@ def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> 
     Args:
         name: of the dataset.
         records: in Detectron2's format.
-        json_file: that the records came from, if there is one.
+        json_file: source of the records; ``None`` or missing for datasets without one.
 
     Returns:
         A line for each kind of remark.
 
     Raises:
-        DatasetError: the json lacks masks, or a picture has another size than recorded.
+        DatasetError: the json lacks masks, or the size of a picture differs from the recorded size.
     """
     remarks = check_pictures(name, records)
     content = read_coco(json_file) if json_file and Path(json_file).is_file() else {}
@@ -35,8 +35,9 @@ def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> 
     crowds = sum(annotation["iscrowd"] == 1 for annotation in annotations)
     if crowds:
         remarks.append(
-            f"{name}: {crowds} of {len(annotations)} lesions are crowds (iscrowd 1; CVAT marks "
-            "masks so): training skips them, and AP ignores them."
+            f"{name}: {crowds} of {len(annotations)} lesions are crowds (iscrowd 1, as CVAT "
+            "exports masks): training skips them, and AP ignores them. Set iscrowd to 0 to use "
+            "them."
         )
     kinds: dict[str, list[Fault]] = defaultdict(list)
     for fault in CocoChecker(content).faults() if content else ():
@@ -52,15 +53,15 @@ def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> 
 def check_pictures(name: str, records: Iterable[dict]) -> list[str]:
     """Compare the recorded sizes with those of the upright pictures, from their headers.
 
-    A picture that cannot be read is left to ``INPUT.ON_CORRUPT``.
+    Unreadable pictures are skipped; ``INPUT.ON_CORRUPT`` says what training does with them.
 
     Returns:
         A remark if pictures have an EXIF orientation.
 
     Raises:
-        DatasetError: names the first picture of another size.
+        DatasetError: names the first picture whose size differs.
     """
-    turned = []
+    rotated = []
     for record in records:
         path = record["file_name"]
         recorded = (record.get("width"), record.get("height"))
@@ -69,23 +70,23 @@ def check_pictures(name: str, records: Iterable[dict]) -> list[str]:
         except PictureError:
             continue
         if header.orientation != 1:
-            turned.append(path)
+            rotated.append(path)
         size = (header.width, header.height)
         if None in recorded or size == recorded:
             continue
         message = f"{path}: {_pixels(size)}, but dataset {name} records {_pixels(recorded)}"
         if header.orientation >= 5 and size == recorded[::-1]:
             raise DatasetError(
-                f"{message}, the size before its EXIF orientation is applied. Training applies it: "
-                "remove it from the picture if the masks are of the picture without it, else "
-                "swap width and height in the dataset."
+                f"{message}, the size before its EXIF orientation is applied, as training does. If "
+                "the masks fit the picture without the orientation, remove it from the picture; "
+                "otherwise swap width and height in the dataset."
             )
         raise DatasetError(f"{message}. Prepare the dataset again from these pictures.")
-    if not turned:
+    if not rotated:
         return []
     return [
-        f"{name}: {len(turned)} pictures have an EXIF orientation, e.g. {turned[0]}. It is "
-        "applied, so their masks must be those of the upright picture."
+        f"{name}: {len(rotated)} pictures have an EXIF orientation, e.g. {rotated[0]}. It is "
+        "applied, so their masks must fit the upright picture."
     ]
 
 

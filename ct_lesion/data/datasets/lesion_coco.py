@@ -1,7 +1,7 @@
-"""Writing lesion datasets in COCO's json format; all preparation tools use it.
+"""Writes lesion datasets as COCO json, for all preparation tools.
 
-The layout is ``images/<patient>/<slice>`` and ``annotations/<dataset>_<split>.json``. The images of
-the json carry patient, scan, slice and, where known, the lung field.
+The layout is ``images/<patient>/<slice>`` and ``annotations/<dataset>_<split>.json``. Each image
+record has patient, scan, slice and, if known, the lung field.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.files import atomic_folders, settle_folders, write_new
 from ct_lesion.scans.windows import Window
 
@@ -27,9 +27,9 @@ class SplitSummary:
     """Contents of a split, for one mask type.
 
     Attributes:
-        patients, slices: how many there are.
+        patients, slices: their numbers.
         lesion_free: slices without a lesion.
-        areas: class name to the areas of its lesions in pixels.
+        areas: areas of the lesions of each class in pixels, by class name.
     """
 
     patients: int
@@ -39,7 +39,7 @@ class SplitSummary:
 
 
 def annotation_file(dataset: str, split: str) -> str:
-    """Path of a dataset's json file in the output folder, e.g. of ``cncb_lesion``, ``train``."""
+    """Path of a json file in the output folder, e.g. ``annotations/cncb_lesion_train.json``."""
     return f"{ANNOTATION_FOLDER}/{dataset}_{split}.json"
 
 
@@ -61,7 +61,7 @@ class CocoDataset:
             mask_type: key of ``MASK_TYPES``.
             split: ``train``, ``val`` or ``test``.
             min_area: lesions of fewer pixels are background.
-            window: how the images were made of HU.
+            window: how the images were made from HU.
         """
         self._mask_type, self._min_area = MASK_TYPES[mask_type], min_area
         self.name, self.split = self._mask_type.dataset, split
@@ -171,8 +171,8 @@ def written_at_once(output: Path) -> Iterator[tuple[Path, Path]]:
     """Yield temporary folders for images and annotations.
 
     They replace the folders in ``output`` together if the block succeeds, and are deleted if it
-    fails. A process killed in between leaves no annotations, so that the images are not used, until
-    the next preparation brings back the earlier dataset or finishes the new one.
+    fails. A process killed while it replaces them leaves images without annotations, which nothing
+    reads; the next preparation restores the earlier dataset or completes the new one.
 
     Raises:
         DatasetError: ``output`` cannot be written to.
@@ -181,7 +181,9 @@ def written_at_once(output: Path) -> Iterator[tuple[Path, Path]]:
         try:
             folders = stack.enter_context(atomic_folders(*_folders(output)))
         except OSError as error:
-            raise DatasetError(f"{output}: cannot be written to ({error.strerror}).") from None
+            raise DatasetError(
+                f"{output}: cannot be written to ({reason(error)}). Choose another --output."
+            ) from None
         yield tuple(folders)
 
 

@@ -21,7 +21,7 @@ class MaskType:
 
     Attributes:
         dataset: common part of the registered datasets' names, e.g. ``cncb_lesion``.
-        classes: class name to its label values, in the order of the class indices.
+        classes: label values of each class, by class name, in the order of the class indices.
     """
 
     dataset: str

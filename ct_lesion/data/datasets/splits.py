@@ -1,7 +1,7 @@
-"""Splits by patient: read from lists, by naming the test patients, or drawn with a seed.
+"""Splits by patient: read from lists, given by test patients, or drawn at random with a seed.
 
 A split maps ``train``, ``val`` and ``test`` to their slices. No patient may be in two of them:
-slices of a patient are too alike to test on after training on others.
+slices of a patient are too alike to train on some and test on others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import check_regular
 from ct_lesion.scans.names import natural_key
 
@@ -29,7 +29,7 @@ Item = TypeVar("Item", str, tuple[str, ...])
 
 @dataclass(frozen=True, order=True)
 class SliceId:
-    """Patient and slice, as an archive or a list names them."""
+    """Patient and slice, as named in an archive or a list."""
 
     patient: str
     slice: str
@@ -53,7 +53,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
         check_regular(path)
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a list of slices ({error}).") from None
+        raise DatasetError(f"{path}: cannot be read as a list ({reason(error)}).") from None
     slices: dict[SliceId, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -66,11 +66,11 @@ def read_split_list(path: str | Path) -> list[SliceId]:
             )
         if slice_id in slices:
             raise DatasetError(
-                f"{path}:{number}: slice {slice_id} is already listed in line {slices[slice_id]}."
+                f"{path}:{number}: slice {slice_id} repeats line {slices[slice_id]}: remove one."
             )
         slices[slice_id] = number
     if not slices:
-        raise DatasetError(f"{path}: the list contains no slices.")
+        raise DatasetError(f"{path}: contains no slices. Write <patient>_<slice>.jpg in a line.")
     return list(slices)
 
 
@@ -84,7 +84,7 @@ def _parse_line(line: str) -> SliceId | None:
 
 
 def split_by_lists(slices: Iterable[SliceId], lists: Mapping[str, str | Path]) -> Split:
-    """The split given by list files, e.g. ``{"train": "train.txt", "test": "test.txt"}``.
+    """Split slices by list files, e.g. ``{"train": "train.txt", "test": "test.txt"}``.
 
     Raises:
         DatasetError: a listed slice does not exist.
@@ -111,9 +111,11 @@ def split_by_patients(slices: Iterable[SliceId], test_patients: Sequence[str]) -
     by_patient = _by_patient(slices)
     unknown = [patient for patient in test_patients if patient not in by_patient]
     if unknown:
+        known = sorted(by_patient, key=natural_key)
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
         raise DatasetError(
-            f"Patients {', '.join(unknown)} are not in the archive, which has "
-            f"{', '.join(sorted(by_patient))}."
+            f"--test-patients: the archive has no patient {', '.join(unknown)}. It has "
+            f"{', '.join(known[:_SHOWN])}{more}."
         )
     train = [patient for patient in by_patient if patient not in test_patients]
     return _slices_of({"train": train, "val": [], "test": test_patients}, by_patient)
@@ -131,7 +133,7 @@ def split_by_fractions(slices: Iterable[SliceId], fractions: Sequence[float], se
     by_patient = _by_patient(slices)
     wanted = sum(f > 0 for f in fractions)
     if len(by_patient) < wanted:
-        raise DatasetError(f"{len(by_patient)} patients cannot fill {wanted} splits.")
+        raise DatasetError(f"{len(by_patient)} patients cannot fill {wanted} splits: add patients.")
     patients = sorted(by_patient)
     np.random.default_rng(seed).shuffle(patients)
     counts = [max(round(f * len(patients)), 1) if f > 0 else 0 for f in fractions]
@@ -150,8 +152,7 @@ def split_by_class(
     The split depends on the patients' names and the seed only, not on their order.
 
     Args:
-        classes: the classes that each patient has slices of. Patients of several classes form a
-            stratum of their own.
+        classes: classes of each patient's slices; patients of several form separate strata.
         fractions: for train, val and test.
         seed: another seed gives another split.
 
@@ -163,8 +164,8 @@ def split_by_class(
     """
     check_fractions(fractions)
     strata: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for patient, own in classes.items():
-        strata[tuple(sorted(set(own)))].append(patient)
+    for patient, of_patient in classes.items():
+        strata[tuple(sorted(set(of_patient)))].append(patient)
     chosen: dict[str, list[str]] = {name: [] for name in SPLITS}
     for _, patients in sorted(strata.items()):
         patients.sort(key=lambda patient: draw_order(patient, seed))
@@ -177,21 +178,21 @@ def split_by_class(
 def draw_order(name: str, seed: int) -> bytes:
     """Sorting key for a random draw that depends on names and seed alone.
 
-    A hash instead of a random generator: the draw is the same for any order of the names, on any
-    platform and with any version, and a missing name only changes its own place.
+    The hash does not depend on platform or version; removing a name keeps the others' order.
     """
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
-    """
+    """Check the fractions of train, val and test.
+
     Raises:
-        DatasetError: the fractions are not three numbers, none negative, that add up to 1.
+        DatasetError: they are not three non-negative numbers that add up to 1.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise DatasetError(
             f"Split fractions {tuple(fractions)}: give three numbers, for train, val and test, "
-            "that add up to 1."
+            "from 0 to 1, that add up to 1."
         )
 
 
@@ -212,14 +213,14 @@ def _share(total: int, fractions: Sequence[float]) -> list[int]:
 def shared_between(
     groups: Mapping[Group, Collection[Item]],
 ) -> Iterator[tuple[Group, Group, list[Item]]]:
-    """Find what two groups have in common, e.g. the patients of two splits.
+    """Find the items that two groups share, e.g. the patients of two splits.
 
     Yields:
-        For each two groups with common items: both groups, and the items in natural order, i.e.
-        patient 3 before patient 20.
+        For each pair of groups that share items: both groups, and these items in natural order
+        (patient 3 before patient 20).
     """
-    for (first, own), (second, others) in combinations(groups.items(), 2):
-        common = set(own) & set(others)
+    for (first, items), (second, others) in combinations(groups.items(), 2):
+        common = set(items) & set(others)
         if common:
             yield first, second, sorted(common, key=_natural_order)
 
@@ -229,9 +230,10 @@ def _natural_order(item: str | tuple[str, ...]) -> list:
 
 
 def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
-    """
+    """Check that no patient is in two splits.
+
     Raises:
-        DatasetError: a patient is in two splits; the message lists patients and splits.
+        DatasetError: lists the patients and their splits.
     """
     patients = {name: {s.patient for s in slices} for name, slices in split.items()}
     shared = [
@@ -242,7 +244,7 @@ def check_patients_apart(split: Mapping[str, Iterable[SliceId]]) -> None:
     if shared:
         raise DatasetError(
             _first_lines(shared) + "\nA patient must be in one split only: slices of a patient are "
-            "too alike to test on after training on others."
+            "too alike to train on some and test on others."
         )
 
 

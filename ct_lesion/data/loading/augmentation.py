@@ -9,12 +9,17 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.pictures import read_8_bit
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """Detectron2's resizing and flipping; in training also those of our keys below ``INPUT``."""
+    """Detectron2's resizing and flipping; in training also the augmentation of our ``INPUT`` keys.
+
+    Args:
+        cfg: its ``INPUT`` section is read.
+        is_train: evaluation only resizes.
+    """
     augmentations = utils.build_augmentation(cfg, is_train)
     if not is_train:
         return augmentations
@@ -32,10 +37,10 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 
 class LesionMapper(DatasetMapper):
-    """Detectron2's ``DatasetMapper`` with our checked picture reader in place of Detectron2's.
+    """Detectron2's ``DatasetMapper`` with our checked picture reader.
 
-    Detectron2's reader ignores the error of a damaged PNG and returns black pixels, and saturates
-    16-bit images at 255.
+    Detectron2's reader returns black pixels for a damaged PNG and saturates 16-bit images at 255,
+    both without an error.
     """
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -52,8 +57,8 @@ class LesionMapper(DatasetMapper):
             utils.check_image_size(record, image)
         except utils.SizeMismatchError as error:
             raise DatasetError(
-                f"{path}: its size differs from the dataset's record: prepare the dataset again "
-                f"({error})"
+                f"{path}: its size differs from the dataset's record ({reason(error)}). Prepare "
+                "the dataset again."
             ) from None
         augmented = T.AugInput(image)
         transforms = self.augmentations(augmented)
@@ -73,8 +78,8 @@ class LesionMapper(DatasetMapper):
     def _transform_annotations(
         self, record: dict, transforms: T.Transform, size: tuple[int, int]
     ) -> None:
-        """Detectron2's method, which asks for the masks of slices that have no lesion."""
-        if any(one.get("iscrowd", 0) == 0 for one in record["annotations"]):
+        """Handle slices without lesions, on which Detectron2's method fails for lack of masks."""
+        if any(annotation.get("iscrowd", 0) == 0 for annotation in record["annotations"]):
             super()._transform_annotations(record, transforms, size)
         else:
             del record["annotations"]
@@ -82,9 +87,10 @@ class LesionMapper(DatasetMapper):
 
 
 def build_lesion_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper:
-    """A :class:`LesionMapper` with :func:`build_augmentations`.
+    """Build a :class:`LesionMapper` with the augmentation of :func:`build_augmentations`.
 
-    Boxes are taken from the transformed masks, so that they stay tight when rotated or cropped.
+    With rotation or cropping, boxes are computed from the transformed masks, so that they stay
+    tight.
     """
     return LesionMapper(
         cfg,

@@ -15,15 +15,15 @@ from ct_lesion.pictures import read_8_bit
 from .augmentation import build_augmentations
 
 PASSED_ON = ("label", "file_name", "image_id", "patient", "scan", "height", "width")
-"""Fields of a record that a model's input keeps."""
+"""Fields of a record that are copied to the model's input."""
 
 
 class ClassificationMapper:
     """Map a record of e.g. ``covidx_ct_train`` to the input of a classification model.
 
     The input is a dict of ``image``, a uint8 tensor (3, H, W) in ``INPUT.FORMAT``, resized as by
-    Detectron2's mapper; ``height`` and ``width`` of the original slice; and those of
-    :data:`PASSED_ON` that the record has.
+    Detectron2's mapper; ``height`` and ``width`` of the original slice; and the record's fields
+    in :data:`PASSED_ON`.
     """
 
     @configurable
@@ -59,16 +59,19 @@ class ClassificationMapper:
         Raises:
             DatasetError: the image is missing, unreadable or of 16 bits, or a training record has
                 no label.
-            detectron2.data.detection_utils.SizeMismatchError: it has another size than recorded.
+            detectron2.data.detection_utils.SizeMismatchError: its size differs from the record's.
         """
         if self.is_train and "label" not in record:
-            raise DatasetError(f"{record['file_name']}: a training record needs a label.")
+            raise DatasetError(
+                f"{record['file_name']}: its record has no label, which training needs. Prepare "
+                "the dataset again."
+            )
         mapped = {key: record[key] for key in PASSED_ON if key in record}
         image = utils.convert_PIL_to_numpy(read_8_bit(record["file_name"]), self.image_format)
         utils.check_image_size(mapped, image)  # also sets missing height and width
         augmented = T.AugInput(image)
         self.augmentations(augmented)
-        # a contiguous copy: Detectron2 returns read-only views, which torch must not share
+        # a contiguous copy, because Detectron2 returns read-only views, which torch must not share
         chw = np.array(augmented.image.transpose(2, 0, 1), order="C")
         mapped["image"] = torch.from_numpy(chw)
         return mapped

@@ -26,14 +26,14 @@ _TEXTS = ("file_name", "image_id", "patient", "scan", "config", "fingerprint")
 
 
 class StaleCacheError(ValueError):
-    """A file of RoI batches is damaged or out of date; the message says why."""
+    """A file of RoI batches is damaged or out of date; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hashes of everything that RoI batches depend on: equal fingerprints, equal RoI batches.
+    """Hashes of everything that RoI batches depend on; equal fingerprints mean equal RoI batches.
 
-    :func:`ct_lesion.engine.fingerprint.fingerprint` computes one.
+    :func:`ct_lesion.engine.fingerprint.fingerprint` computes it.
     """
 
     weights: str  # parameters and statistics of the detector
@@ -43,10 +43,10 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class RoIBatches:
-    """RoI batches of a dataset, in its order, and what they were computed from.
+    """RoI batches of a dataset in the order of its slices, with config and fingerprint.
 
     Boxes are in pixels of the original slice. The label of unlabelled slices is -1; missing
-    patients, scans and image ids are empty.
+    patients, scans and image ids are empty strings.
     """
 
     roi_batch: np.ndarray  # (M, N, 5) float32
@@ -84,7 +84,7 @@ class RoIBatches:
         return slices
 
     def save(self, path: str | Path) -> None:
-        """Write an ``.npz``; it appears at ``path`` only when it is complete."""
+        """Write an ``.npz`` atomically, and create its folder."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f.name: self.__dict__[f.name] for f in fields(self)}
@@ -101,9 +101,9 @@ class RoIBatches:
             expected: fingerprint that the file must have; ``None`` for any.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            StaleCacheError: the file is damaged, or belongs to other weights, another config or
-                other slices; the message lists all differences.
+            FileNotFoundError: the file does not exist.
+            StaleCacheError: the file is damaged, or was computed from other weights, another config
+                or other slices; the message lists all differences.
         """
         try:
             content = _read_arrays(Path(path), [f.name for f in fields(cls)])
@@ -113,7 +113,8 @@ class RoIBatches:
             raise
         except Exception as error:  # damaged files raise all kinds of exceptions
             raise StaleCacheError(
-                f"{path} is not a complete file of RoI batches ({reason(error)})."
+                f"{path} is not a complete file of RoI batches ({reason(error)}). Delete it to "
+                "compute them again."
             ) from error
         differing = [
             name
@@ -130,7 +131,7 @@ class RoIBatches:
 
 
 def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of a file of :meth:`RoIBatches.save`; needs no more memory than the file's size.
+    """Read what :meth:`RoIBatches.save` wrote, without taking more memory than the file's size.
 
     Raises:
         ValueError: the file was not written by :meth:`RoIBatches.save`; damaged files also raise
@@ -140,7 +141,7 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     size = path.stat().st_size
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
-            # save() never compresses; a compressed array could expand to any size
+            # save() never compresses, and a compressed array could expand to any size
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
                 raise ValueError(f"its array {info.filename[:80]} is compressed")
         missing = [name for name in names if f"{name}.npy" not in file.namelist()]
@@ -156,13 +157,13 @@ def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _check_array_header(name: str, file: IO[bytes], size: int) -> None:
-    """Check an array's header; NumPy allocates the size it declares before reading the array."""
+    """Check the size in an array's header, which NumPy allocates before it reads the array."""
     version = np.lib.format.read_magic(file)
-    read = {
+    read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }[version]
-    shape, _, dtype = read(file)
+    shape, _, dtype = read_header(file)
     if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"its array {name} is larger than the file, or holds objects")
 

@@ -1,8 +1,8 @@
 """Random numbers that depend on their purpose, not on earlier draws.
 
-The generators are seeded anew for each slice and each training step. A resumed run therefore draws
-the same numbers as an uninterrupted one, whichever process reads a slice, and a checkpoint only
-stores one number.
+The generators are reseeded for each slice and each training step. A resumed run therefore draws the
+same numbers as an uninterrupted one, whichever process reads a slice, and a checkpoint stores only
+the seed.
 """
 
 import random
@@ -16,7 +16,7 @@ from detectron2.utils import comm
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 63-bit seed, e.g. of ``(run's seed, "slice", position)``; the same on any machine."""
+    """A 63-bit seed from e.g. ``(run's seed, "slice", position)``; the same on any machine."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -47,13 +47,13 @@ def untouched_random_state() -> Iterator[None]:
 def seed_step(seed: int, iteration: int) -> None:
     """Seed all random generators of this process for a training step.
 
-    The draws of a step then depend only on seed, iteration and process, so that a checkpoint needs
-    no generator states.
+    The draws of a step then depend only on seed, iteration and rank, so a checkpoint needs no
+    generator states.
     """
     value = derived_seed(seed, "step", iteration, comm.get_rank())
     random.seed(value)
     np.random.seed(value % 2**32)
-    # torch.manual_seed would format a stack trace for GPUs that are not in use
+    # torch.manual_seed would also queue a call, with a stack trace, for GPUs that are not in use
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(value)

@@ -1,10 +1,10 @@
 """Training batches that depend on the run's seed and the iteration only.
 
-Detectron2's training loader continues from the state of its worker processes, which is lost when a
-run is killed. This loader can start at any iteration, and neither the number of workers nor their
-prefetching changes a batch. Slice indices come from Detectron2's sampler and are grouped by shape
-as in Detectron2; earlier iterations are skipped without reading a file. The augmentation of a slice
-is seeded by its position in the stream.
+Detectron2's training loader keeps its position in worker processes, which is lost when a run is
+killed. This loader can start at any iteration, and neither the number of workers nor their
+prefetching changes a batch. Slice indices come from Detectron2's sampler and are grouped by aspect
+ratio as in Detectron2; earlier iterations are skipped without reading files. The augmentation of a
+slice is seeded by its position in the stream.
 """
 
 import itertools
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 MAX_REPLACEMENTS = 10
 """More unreadable slices in a row mean a missing disk rather than damaged files."""
 REPLACED = "replaced"
-"""Key of an input with the unreadable slices that it replaces."""
+"""Key in an input that lists the unreadable slices it replaces."""
 
 StreamPosition = tuple[int, int]
-"""Position in the stream of all processes, and index of the slice in the dataset."""
+"""Position in the stream over all processes, and index of the slice in the dataset."""
 
 
 class TrainingStream:
@@ -67,9 +67,9 @@ class TrainingStream:
             sampler: endless slice indices of this process, the same in every iteration over it.
             batch_size: inputs per batch of this process.
             records: of the dataset.
-            wide: for each index whether the slice is wider than high; if given, wide and high
-                slices are not mixed in a batch.
-            num_workers: reading processes.
+            wide: whether each slice is wider than high; if given, a batch does not mix wide and
+                high slices.
+            num_workers: number of reading processes.
         """
         self.start = 0
         self.last_batch: list[dict] = []
@@ -82,7 +82,7 @@ class TrainingStream:
     def __iter__(self) -> Iterator[list[dict]]:
         """
         Raises:
-            DatasetError: a slice is unreadable and may not be skipped, or too many are unreadable.
+            DatasetError: a slice is unreadable and must not be skipped, or too many in a row are.
         """
         loader = DataLoader(
             self._dataset,
@@ -93,17 +93,17 @@ class TrainingStream:
         )
         for batch in loader:
             for item in batch:
-                self._note(item)
+                self._report_unreadable(item)
             self.last_batch = batch
             yield batch
 
-    def _note(self, item: dict | Unreadable) -> None:
+    def _report_unreadable(self, item: dict | Unreadable) -> None:
         if isinstance(item, Unreadable):
             raise DatasetError(item.message)
-        for slice_ in item.pop(REPLACED, ()):
-            if slice_.file_name not in self.skipped:
-                self.skipped[slice_.file_name] = slice_.reason
-                logger.warning("Skipped: %s Another slice takes its place.", slice_.message)
+        for skipped in item.pop(REPLACED, ()):
+            if skipped.file_name not in self.skipped:
+                self.skipped[skipped.file_name] = skipped.reason
+                logger.warning("Skipped: %s Another slice replaces it.", skipped.message)
 
 
 class _Batches:
@@ -136,7 +136,7 @@ class _From:
 
 
 class MappedSlices(Dataset):
-    """Mapped slices by position; the mapper's random draws depend on the position only."""
+    """Mapped slices by position; the mapper's draws are seeded by run and position only."""
 
     def __init__(
         self,
@@ -184,15 +184,15 @@ class MappedSlices(Dataset):
 def _too_many(item: Unreadable) -> Unreadable:
     return Unreadable(
         item.file_name,
-        f"{item.message} {MAX_REPLACEMENTS} slices in a row cannot be read: is the disk with the "
-        "images available?",
+        f"{item.message} {MAX_REPLACEMENTS} slices in a row cannot be read. Check that the disk "
+        "with the images is available.",
     )
 
 
 def build_training_stream(
     cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict], seed: int
 ) -> TrainingStream:
-    """The training batches of ``cfg``, with sampler, batch size and grouping as in Detectron2.
+    """Build the training batches of ``cfg``, with sampler, batch size and grouping of Detectron2.
 
     Args:
         cfg: of the training.
@@ -242,7 +242,7 @@ def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Sampler:
 
 
 def _with_classes(record: dict) -> dict:
-    """A record as the repeat factors need it: the class of a slice counts as a lesion's does.
+    """A record in the form that repeat factors need: a slice's label becomes a lesion's category.
 
     Raises:
         DatasetError: the record has neither lesions nor a class.
@@ -251,14 +251,14 @@ def _with_classes(record: dict) -> dict:
         return record
     if "label" not in record:
         raise DatasetError(
-            f"{record['file_name']}: has neither annotations nor a label, which "
-            "DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler needs: use TrainingSampler."
+            f"{record['file_name']}: its record has neither annotations nor a label, one of which "
+            "RepeatFactorTrainingSampler needs. Set DATALOADER.SAMPLER_TRAIN TrainingSampler."
         )
     return {"annotations": [{"category_id": record["label"]}]}
 
 
 def _wider_than_high(records: Sequence[dict]) -> np.ndarray:
-    """Whether each image is wider than high, from the file's header if the record has no size."""
+    """Whether each image is wider than high; without a recorded size, its header is read."""
     sizes = (
         (r["width"], r["height"]) if "width" in r else read_image_header(r["file_name"])[:2]
         for r in records

@@ -1,4 +1,4 @@
-"""Reports slices whose image cannot be read, from any worker process."""
+"""Reports slices whose image cannot be read, also from worker processes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.pictures import open_picture, upright
 
 TRAINING_ADVICE = (
-    "Repair it or remove it from the dataset, and continue with --resume; INPUT.ON_CORRUPT "
-    "skip trains without such slices."
+    "Repair it or remove it from the dataset and continue with --resume, or set INPUT.ON_CORRUPT "
+    "skip to train without it."
 )
 EVALUATION_ADVICE = (
     "Results without this slice would not be comparable: repair it, or remove it from the dataset."
@@ -21,7 +21,7 @@ EVALUATION_ADVICE = (
 class Unreadable(NamedTuple):
     """Takes the place of a slice that a mapper cannot read.
 
-    An exception would arrive from a worker process as the text of its traceback.
+    It is returned, not raised, because an exception in a worker process arrives as a traceback.
     """
 
     file_name: str
@@ -29,14 +29,14 @@ class Unreadable(NamedTuple):
 
     @property
     def message(self) -> str:
-        """File and reason; the file is not repeated if the reason starts with it."""
+        """File and reason; the file is not repeated if the reason starts with its name."""
         named = self.reason.startswith(self.file_name)
         text = self.reason if named else f"{self.file_name}: {self.reason}"
         return text if text.endswith(".") else f"{text}."
 
 
 class NamingMapper:
-    """Wraps a mapper; returns :class:`Unreadable` where it fails because of the image."""
+    """Wraps a mapper; returns :class:`Unreadable` if the mapper fails on an unreadable image."""
 
     def __init__(self, mapper: Callable[[dict], dict]) -> None:
         self._mapper = mapper
@@ -44,7 +44,7 @@ class NamingMapper:
     def __call__(self, record: dict) -> dict | Unreadable:
         """
         Raises:
-            Exception: the mapper's, if the image itself can be read.
+            Exception: the mapper's exception, if the image is readable.
         """
         try:
             return self._mapper(record)
@@ -69,13 +69,13 @@ def _fault_of(record: dict) -> str | None:
 
 
 class StopAtUnreadable:
-    """Batches of a loader with a :class:`NamingMapper`; stops at the first unreadable slice."""
+    """Batches of a loader whose mapper is a :class:`NamingMapper`; stops at an unreadable slice."""
 
     def __init__(self, loader: Iterable[list], advice: str) -> None:
         """
         Args:
-            loader: must have a length.
-            advice: sentence at the end of the message.
+            loader: has a length.
+            advice: last sentence of the message.
         """
         self._loader = loader
         self._advice = advice

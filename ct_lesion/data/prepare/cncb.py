@@ -1,4 +1,4 @@
-"""Prepares CNCB's lesion archive as images and COCO json files for Detectron2."""
+"""Converts CNCB's lesion archive to images and COCO json files for Detectron2."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,17 +23,17 @@ from .cncb_archive import Archive, ArchiveSlice, pair_slices, read_all_labels
 
 
 def find_slices(archive: Archive) -> list[ArchiveSlice]:
-    """All slices of an archive.
+    """Find all slices of an archive.
 
     Raises:
-        DatasetError: images without masks, masks without images, or repeated slices. The message
-            also lists the faults inside the other files.
+        DatasetError: there are images without masks, masks without images, or repeated slices. The
+            message also lists the faults inside the other files.
     """
     pairs, problems = pair_slices(archive)
     if problems:
         results = (result for _, result in read_all_labels(archive, _with_progress(pairs)))
         problems += [str(result) for result in results if isinstance(result, DatasetError)]
-    _stop_at(archive, problems)
+    _raise_if_any(archive, problems)
     return pairs
 
 
@@ -50,17 +50,17 @@ def prepare_cncb(
     """Write ``images/<patient>/<slice>`` and one COCO json per mask type and split.
 
     Images are copied byte for byte; lesion-free slices are kept. All files are checked before
-    anything is written, and the output appears at once or not at all.
+    anything is written, and the output is written completely or not at all.
 
     Args:
         archive: with the image and mask files.
         pairs: its slices, from :func:`find_slices`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val``, none is written.
+        split: slices of ``train``, ``test`` and, optionally, ``val``.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``.
         min_area: lesions of fewer pixels are background.
         overwrite: replace an earlier dataset in ``output``.
-        window: how the archive's images were made of HU.
+        window: how the archive's images were made from HU.
 
     Returns:
         Summaries by dataset and split.
@@ -73,28 +73,32 @@ def prepare_cncb(
     output = Path(output)
     check_output(output, overwrite)
     by_id = {pair.id: pair for pair in pairs}
-    chosen = {name: [by_id[i] for i in sorted(own)] for name, own in splits_to_write(split).items()}
-    used = {pair.id: pair for own in chosen.values() for pair in own}
-    labels = _read_checked(archive, list(used.values()))
+    chosen = {n: [by_id[i] for i in sorted(ids)] for n, ids in splits_to_write(split).items()}
+    used = list({pair.id: pair for of_split in chosen.values() for pair in of_split}.values())
+    labels = _read_checked(archive, used)
     with written_at_once(output) as (images, annotations):
-        _copy_images(archive, list(used.values()), images)
+        _copy_images(archive, used, images)
         datasets = (
-            _coco_json(own, labels, key, name, min_area, window)
+            _coco_json(of_split, labels, key, name, min_area, window)
             for key in mask_types
-            for name, own in chosen.items()
+            for name, of_split in chosen.items()
         )
         return write_annotations(annotations, datasets)
 
 
 def _read_checked(archive: Archive, pairs: Sequence[ArchiveSlice]) -> dict[SliceId, np.ndarray]:
-    """Labels of all slices; raises with the list of all faults."""
+    """Labels of all slices.
+
+    Raises:
+        DatasetError: lists all faulty files.
+    """
     labels, problems = {}, []
     for pair, result in read_all_labels(archive, _with_progress(pairs)):
         if isinstance(result, DatasetError):
             problems.append(str(result))
         else:
             labels[pair.id] = result
-    _stop_at(archive, problems)
+    _raise_if_any(archive, problems)
     return labels
 
 
@@ -102,11 +106,11 @@ def _with_progress(pairs: Sequence[ArchiveSlice]) -> tqdm:
     return tqdm(pairs, desc="reading slices", unit="slice", disable=None)
 
 
-def _stop_at(archive: Archive, problems: Sequence[str]) -> None:
+def _raise_if_any(archive: Archive, problems: Sequence[str]) -> None:
     if problems:
         raise DatasetError(
-            f"{archive.path}: {len(problems)} faulty files, nothing was written:\n"
-            + "\n".join(f"  {problem}" for problem in problems)
+            f"{archive.path}: {len(problems)} faulty files, nothing was written. Correct or remove "
+            "them:\n" + "\n".join(f"  {problem}" for problem in problems)
         )
 
 
@@ -120,8 +124,7 @@ def _coco_json(
 ) -> CocoDataset:
     dataset = CocoDataset("CNCB chest CT lesions", mask_type, split, min_area, window)
     for pair in pairs:
-        # the archive holds one scan per patient
-        scan = pair.id.patient
+        scan = pair.id.patient  # the archive has one scan per patient
         dataset.add(pair.id, _image_name(pair), scan, labels[pair.id], lung_known=True)
     return dataset
 

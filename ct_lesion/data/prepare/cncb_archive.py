@@ -1,19 +1,19 @@
 """Reads CNCB's lesion archive: ``image/<patient>/<slice>.jpg``, ``mask/<patient>/<slice>.png``.
 
 The archive is a zip file or the unpacked folder. Images and masks are paired by patient and slice,
-never by order, and all faults are reported at once.
+never by order, and all faults are reported together.
 """
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import walk_folder
 from ct_lesion.pictures import LARGEST_PICTURE, WINDOW_FIRST, read_8_bit
 from ct_lesion.zip_files import BAD_ZIP, open_zip
@@ -21,16 +21,17 @@ from ct_lesion.zip_files import BAD_ZIP, open_zip
 from ..datasets.lesion_masks import LABELS
 from ..datasets.splits import SliceId
 
-# .../image/<patient>/<slice>.<ext>; no part may be hidden or lead out of the folder
+# .../image/<patient>/<slice>.<ext>; names that start with a dot are excluded
 _MEMBER = re.compile(r"(?:^|/)(image|mask)/([^/.][^/]*)/([^/.][^/]*)\.(jpe?g|png)$", re.IGNORECASE)
 _MODES_8_BIT = ("L", "P", "RGB", "RGBA", "1")
+SOURCE_ADVICE = "Give ct_lesion_seg.zip, or the folder that contains image/ and mask/."
 LARGEST_FILE = 4 * LARGEST_PICTURE
-"""Bytes of the largest picture file: more than an uncompressed picture of the largest size."""
+"""Largest size of a picture file in bytes; above that of the largest uncompressed picture."""
 
 
 @dataclass(frozen=True)
 class ArchiveSlice:
-    """An image and its mask, as member names of the archive."""
+    """Names of an image and its mask in the archive."""
 
     id: SliceId
     image: str
@@ -38,7 +39,7 @@ class ArchiveSlice:
 
 
 class Archive:
-    """Files of a folder or a zip, by name."""
+    """Reads the files of a folder or a zip by name."""
 
     def __init__(self, path: str | Path) -> None:
         """
@@ -50,7 +51,7 @@ class Archive:
         if self.path.is_file():
             self._zip = open_zip(self.path)
         elif not self.path.is_dir():
-            raise DatasetError(f"{path}: no such file or folder.")
+            raise DatasetError(f"{path} does not exist. {SOURCE_ADVICE}")
 
     def names(self) -> list[str]:
         """Paths of all files, relative to the archive."""
@@ -66,7 +67,7 @@ class Archive:
         """The bytes of a file.
 
         Raises:
-            DatasetError: the file cannot be unpacked or read, or is larger than any slice.
+            DatasetError: the file cannot be unpacked or read, or is larger than any slice can be.
         """
         if not self._zip and (self.path / name).exists() and not (self.path / name).is_file():
             raise DatasetError(f"{name}: is a pipe or a device, not a file")  # may never end
@@ -74,7 +75,7 @@ class Archive:
             size = self._size(name)
             data = self._read(name) if size <= LARGEST_FILE else b""
         except BAD_ZIP as error:
-            raise DatasetError(f"{name}: cannot be read ({error})") from None
+            raise DatasetError(f"{name}: cannot be read ({reason(error)})") from None
         if size > LARGEST_FILE:
             raise DatasetError(
                 f"{name}: {size:,} bytes, more than any slice has (at most {LARGEST_FILE:,})"
@@ -92,7 +93,7 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
     """Find images and masks and pair them by patient and slice.
 
     Returns:
-        The pairs, sorted, and a line for each file that has no partner or several.
+        The sorted pairs, and a line for each file that has no partner or more than one.
 
     Raises:
         DatasetError: the archive contains no slices.
@@ -114,7 +115,7 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
     if not images and not masks:
         raise DatasetError(
             f"{archive.path}: no file image/<patient>/<slice>.jpg or mask/<patient>/<slice>.png "
-            "found. Give the archive ct_lesion_seg.zip or the folder that holds image/ and mask/."
+            f"found. {SOURCE_ADVICE}"
         )
     problems += [f"{images[i]}: has no mask" for i in sorted(images.keys() - masks.keys())]
     problems += [f"{masks[i]}: has no image" for i in sorted(masks.keys() - images.keys())]
@@ -123,7 +124,7 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
 
 
 def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
-    """Read the label mask of a slice and check it and its image.
+    """Read and check the label mask of a slice and its image.
 
     Returns:
         ``(H, W)`` uint8 with values 0..3.
@@ -147,13 +148,13 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
     labels = labels.astype(np.uint8)
     unknown = np.setdiff1d(labels, LABELS)
     if unknown.size:
-        raise DatasetError(f"{pair.mask}: values {_some(unknown)}, expected only 0, 1, 2, 3")
+        raise DatasetError(f"{pair.mask}: values {_first_five(unknown)}, expected only 0, 1, 2, 3")
     return labels
 
 
 def _decode(archive: Archive, name: str, advice: str = WINDOW_FIRST) -> Image.Image:
     image = read_8_bit(io.BytesIO(archive.read(name)), name, advice)
-    if image.mode == "LA":  # grey with transparency, which is ignored
+    if image.mode == "LA":  # transparency is ignored
         return image.convert("L")
     if image.mode not in _MODES_8_BIT:
         raise DatasetError(f"{name}: a picture of mode {image.mode}; save it as 8-bit grey")
@@ -164,15 +165,14 @@ def _size(image: Image.Image) -> str:
     return f"{image.width} x {image.height}"
 
 
-def _some(values: Iterable[int], most: int = 5) -> str:
-    values = list(values)
-    return ", ".join(str(v) for v in values[:most]) + (", ..." if len(values) > most else "")
+def _first_five(values: Sequence[int]) -> str:
+    return ", ".join(str(v) for v in values[:5]) + (", ..." if len(values) > 5 else "")
 
 
 def read_all_labels(
     archive: Archive, pairs: Iterable[ArchiveSlice]
 ) -> Iterator[tuple[ArchiveSlice, np.ndarray | DatasetError]]:
-    """The labels of each slice, or its error, so that the caller can report all errors."""
+    """Yield each slice with its labels or its error, so that the caller can report all errors."""
     for pair in pairs:
         try:
             yield pair, read_labels(archive, pair)

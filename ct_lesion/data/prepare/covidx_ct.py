@@ -1,7 +1,7 @@
 """Prepares the classification datasets from COVIDx-CT lists or CNCB's class folders.
 
 A json file holds ``info``, ``classes``, ``image_root`` and ``images``. Images are never copied. If
-they lie in the dataset's folder, ``image_root`` is relative to the json file's folder, so that the
+they are in the dataset's folder, ``image_root`` is relative to the json file's folder, so that the
 dataset can be moved; otherwise it is absolute.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.files import locked_folder, write_together
 from ct_lesion.pictures import open_picture, read_image_header
 from ct_lesion.scans.windows import UNKNOWN, Window
@@ -47,16 +47,16 @@ class CovidxSource:
     Attributes:
         image_root: folder with the slices, as ``NCP_96_1328_0032.png`` or as
             ``NCP/96/1328/0032.png``, at any depth; .png, .jpg or .jpeg.
-        lists: COVIDx-CT lists of train, val and test; without them the folder is split by patient.
-        fractions: of the patients of each class in train, val and test, without lists.
-        sample_list: a published training sample; without it, a sample is drawn.
+        lists: COVIDx-CT lists of train, val and test; if empty, the folder is split by patient.
+        fractions: of the patients of each class in train, val and test; unused with lists.
+        sample_list: a published training sample; ``None`` to draw one.
         per_class: slices of each class in a drawn training sample.
         seed: of split and sample.
-        ids_per_class: the same patient number in two classes is two people.
+        ids_per_class: the same patient number in two classes means two people.
         allow_missing: leave out listed slices that are not in the folder.
         allow_overlap: accept lists with a patient in two splits.
-        decode: decode every image to find the damaged ones.
-        window: how the slices were made of HU.
+        decode: decode every image to find damaged ones.
+        window: how the slices were made from HU.
     """
 
     image_root: Path
@@ -74,10 +74,11 @@ class CovidxSource:
     def __post_init__(self) -> None:
         absent = [name for name in SPLITS if name not in self.lists]
         if self.lists and absent:
-            raise DatasetError(f"lists of train, val and test go together; {absent} are missing.")
+            options = ", ".join(f"--{name}-list" for name in absent)
+            raise DatasetError(f"Lists of train, val and test are used together: add {options}.")
         check_fractions(self.fractions)
         if self.per_class < 1:
-            raise DatasetError(f"--per-class is {self.per_class}; a class needs at least 1 slice.")
+            raise DatasetError(f"--per-class is {self.per_class}: give a number of at least 1.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Prepared:
     """A prepared dataset.
 
     Attributes:
-        files: that were written.
+        files: the written files.
         counts: see :func:`count_rows`.
         notes: for the user, e.g. slices that were left out.
     """
@@ -111,9 +112,9 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
         notes.append(describe("patients in two splits (--allow-patient-overlap)", overlap))
     elif overlap:
         problems.add(
-            "patients in two splits (slices of a patient are too alike to test on after training "
+            "patients in two splits (slices of a patient are too alike to train on some and test "
             "on others; accept them with --allow-patient-overlap, or give --patient-ids-per-class "
-            "if the same number in two classes is two people)",
+            "if the same number in two classes means two people)",
             *overlap,
         )
     datasets = {"train": _training_sample(source, splits, problems, notes)} if splits else {}
@@ -142,7 +143,9 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
                 folder.unlink()
             write_together(texts)
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be written to ({error}).") from None
+        raise DatasetError(
+            f"{folder}: cannot be written to ({reason(error)}). Choose another --output."
+        ) from None
     return Prepared(list(texts), count_rows(datasets, source.ids_per_class), notes)
 
 
@@ -153,13 +156,19 @@ def _find_slices(
     root = source.image_root
     splits = {name: read_list(path, problems) for name, path in source.lists.items()}
     if not root.is_dir():
-        problems.add("missing image folders", str(root))
+        what = "is not a folder" if root.exists() else "does not exist"
+        problems.add(
+            "unusable image folders",
+            f"{root}: {what}; give the folder of the slices as --image-root, archives unpacked",
+        )
         return splits, {}
     wanted = {s.image_id for slices in splits.values() for s in slices} if splits else None
     found, unknown = index_images(root, wanted, problems)
     forms = "<Normal|CP|NCP>_<patient>_<scan>_<slice>.png or NCP/<patient>/<scan>/<slice>.png"
     if not found:
-        problems.add("image folders without slices", f"{root}: has no wanted {forms}")
+        which = "no listed slice" if splits else "no slice"
+        problems.add("unusable image folders", f"{root}: has {which} {forms} at any depth")
+        return splits, {}
     if not splits:
         if unknown:
             notes.append(describe(f"images left out because they are not named {forms}", unknown))
@@ -167,11 +176,13 @@ def _find_slices(
         by_patient = split_patients(
             slices, source.fractions, source.seed, problems, source.ids_per_class
         )
-        return by_patient if slices else {}, found
+        return by_patient, found
     missing = [s.image_id for slices in splits.values() for s in slices if s.image_id not in found]
     if missing and source.allow_missing:
         notes.append(describe(f"listed slices left out because {root} lacks them", missing))
-        splits = {name: [s for s in own if s.image_id in found] for name, own in splits.items()}
+        splits = {
+            name: [s for s in slices if s.image_id in found] for name, slices in splits.items()
+        }
     elif missing:
         problems.add(
             f"listed slices that are not below {root} (--allow-missing leaves them out)", *missing
@@ -203,7 +214,7 @@ def _make_records(
     notes: list[str],
 ) -> dict[str, dict]:
     """The record of each slice by image id, with its size from the image's header."""
-    slices = [s for own in splits.values() for s in own if s.image_id in found]
+    slices = [s for chosen in splits.values() for s in chosen if s.image_id in found]
     records, outside = {}, []
     # disable=None: no progress bar in a log file
     for ct_slice in tqdm(slices, desc="reading image headers", unit="slice", disable=None):
@@ -245,7 +256,7 @@ def _stored_root(image_root: Path, output: Path) -> str:
 
 
 def _describe_source(source: CovidxSource, name: str, slices: Iterable[CTSlice]) -> dict:
-    """The source of a dataset, without paths of the machine it was made on."""
+    """The ``info`` of a dataset: its sources and options, without absolute paths."""
     listed = {**source.lists, "sample": source.sample_list}
     ids = "\n".join(sorted(s.image_id for s in slices))
     return {
@@ -266,12 +277,12 @@ def _describe_source(source: CovidxSource, name: str, slices: Iterable[CTSlice])
 def count_rows(
     datasets: Mapping[str, Sequence[CTSlice]], ids_per_class: bool = False
 ) -> list[list]:
-    """Rows of dataset, class, slices, patients, scans, for each class and for all classes."""
+    """Rows of dataset, class, slices, patients and scans: one per class, and one for all."""
     rows = []
     for name, slices in datasets.items():
         for label, class_name in [*enumerate(IMAGE_CLASSES), (None, "all")]:
-            own = [s for s in slices if label in (None, s.label)]
-            people = {s.person(ids_per_class) for s in own}
-            scans = {(s.label, s.patient, s.scan) for s in own}
-            rows.append([name, class_name, len(own), len(people), len(scans)])
+            counted = [s for s in slices if label in (None, s.label)]
+            people = {s.person(ids_per_class) for s in counted}
+            scans = {(s.label, s.patient, s.scan) for s in counted}
+            rows.append([name, class_name, len(counted), len(people), len(scans)])
     return rows

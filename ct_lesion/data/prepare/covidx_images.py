@@ -1,4 +1,4 @@
-"""Finding the slices of CNCB's classes in a folder, by their names alone."""
+"""Finds slices of CNCB's classes in a folder by their names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from ..datasets.covidx_lists import PREFIXES, Problems
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+TWO_FILES = "two files of one slice"  # a kind of problem
 
 
 def index_images(
@@ -19,10 +20,10 @@ def index_images(
     Args:
         root: holds ``NCP_96_1328_0032.png`` or ``NCP/96/1328/0032.png``, at any depth.
         wanted: image ids to look for; ``None`` for all.
-        problems: collects slices with two files.
+        problems: collects slices that have two files.
 
     Returns:
-        Image id to path relative to ``root``, and the image files whose names are not understood.
+        Path relative to ``root`` of each image id, and the image files with other names.
     """
     found: dict[str, str] = {}
     unknown: list[str] = []
@@ -32,14 +33,14 @@ def index_images(
         if image_id is None:
             unknown.append(path)
         elif (wanted is None or image_id in wanted) and found.setdefault(image_id, path) != path:
-            problems.add("two files of one slice", f"{image_id}: {found[image_id]}, {path}")
+            problems.add(TWO_FILES, f"{image_id}: {found[image_id]}, {path}")
     return found, unknown
 
 
 def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Folders below ``root`` and name of each visible image file; links are followed once."""
     pending: list[tuple[str, ...]] = [()]
-    # a link to a folder that contains the root would take in everything beside it
+    # a link to a folder above the root would include everything beside the root
     visited = {(s.st_dev, s.st_ino) for s in (p.stat() for p in root.resolve().parents)}
     while pending:
         folders = pending.pop()
@@ -52,7 +53,7 @@ def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], str]]:
             for entry in sorted(entries, key=lambda e: e.name):
                 if entry.name.startswith("."):
                     continue
-                # by suffix first: is_dir() asks the disk about each link
+                # the suffix comes first, because is_dir() accesses the disk for each link
                 if entry.name.lower().endswith(IMAGE_SUFFIXES):
                     yield folders, entry.name
                 elif entry.is_dir():
@@ -63,6 +64,6 @@ def _image_id(folders: Sequence[str], stem: str) -> str | None:
     fields = stem.split("_")
     if len(fields) == 1:
         fields = [*folders[-3:], stem]
-    # an id is split at "_" again, so no folder's name may hold one
-    whole = len(fields) == 4 and all(f and "_" not in f for f in fields)
-    return "_".join(fields) if whole and fields[0] in PREFIXES else None
+    # ids are split at "_" later, so a folder name must not contain one
+    is_complete = len(fields) == 4 and all(f and "_" not in f for f in fields)
+    return "_".join(fields) if is_complete and fields[0] in PREFIXES else None

@@ -77,7 +77,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VAL", "TEST"),
         help="split the patients at random into these fractions (default: 0.7 0.1 0.2)",
     )
-    how.add_argument("--seed", type=int, default=0, help="of the random draws (default: 0)")
+    how.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--val-fraction",
         type=float,
@@ -91,22 +91,23 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_slice_window_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how existing 8-bit slices were made of HU."""
+    """Add the options that say how existing 8-bit slices were made from HU."""
     about = (
         "how the slices were made from HU; prediction with the trained weights repeats it\n"
-        f"(default: as the folder's {WINDOW_FILE} says, else unknown)"
+        f"(default: from {WINDOW_FILE} in the folder, else unknown)"
     )
     add_window_options(parser.add_argument_group("window", about), "HU window of the slices")
 
 
 def window_of_slices(args: argparse.Namespace, folder: Path) -> Window:
-    """How existing 8-bit slices were made of HU, by the options or the folder's ``window.json``.
+    """How existing 8-bit slices were made from HU, by the options or the file ``window.json``.
 
     Args:
-        folder: or a zip; there, the file lies at the top or in a folder at the top.
+        args: with the options of :func:`add_slice_window_options`.
+        folder: folder or zip of the slices. In a zip, the file may also be in a top-level folder.
 
     Raises:
-        DatasetError: options or file are faulty or differ.
+        DatasetError: the options or the file are invalid, or they differ.
     """
     given, path = window_from_options(args), _window_file(folder)
     if path is None:
@@ -129,17 +130,17 @@ def _window_file(folder: Path) -> Path | None:
         found = [info for info in archive.infolist() if _WINDOW_MEMBER.fullmatch(info.filename)]
     if len(found) > 1 or any(info.file_size > _LARGEST_WINDOW_FILE for info in found):
         raise DatasetError(
-            f"{folder}: {found[0].filename!r:.80} is one of several, or too large. Keep one "
-            f"{WINDOW_FILE} beside image/ and mask/."
+            f"{folder}: {found[0].filename!r:.80} is one of several {WINDOW_FILE}, or too large. "
+            "Keep one beside image/ and mask/."
         )
     return folder / found[0].filename if found else None
 
 
 def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> Split:
-    """The split that the options ask for.
+    """Split slices as the options of :func:`add_dataset_options` say.
 
     Raises:
-        DatasetError: the options do not fit the slices.
+        DatasetError: the options are invalid or do not fit the slices.
     """
     if args.split_file:
         lists = dict(item.partition("=")[::2] for item in args.split_file)
@@ -158,14 +159,21 @@ def split_from_options(args: argparse.Namespace, slices: Sequence[SliceId]) -> S
 def print_result(
     summaries: dict[str, dict[str, SplitSummary]], split: Split, slices: int, output: Path
 ) -> None:
-    """Print the summaries, unused slices and the output folder."""
+    """Print the summaries, the number of unused slices and the output folder.
+
+    Args:
+        summaries: by dataset and split.
+        split: the written split.
+        slices: number of slices found.
+        output: folder of the dataset.
+    """
     for dataset, splits in summaries.items():
         _print_summary(dataset, splits)
     unused = slices - sum(len(chosen) for chosen in split.values())
     if unused:
         print(f"\n{unused} slices are not listed and were left out.")
     if not split.get("val"):
-        print("\nThere is no val split: a training keeps its last weights, not its best.")
+        print("\nThere is no val split: training will keep the last weights, not the best.")
     print(f"\nWritten: {output / ANNOTATION_FOLDER} and the images beside it.")
 
 

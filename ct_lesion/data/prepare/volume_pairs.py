@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_lesion.errors import DatasetError
+from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import check_regular
 from ct_lesion.scans.names import safe_name, unique_names
 from ct_lesion.scans.volume_files import is_volume_file, volume_stem
@@ -19,7 +19,7 @@ from ..datasets.lesion_masks import BACKGROUND, CONSOLIDATION, GGO, LUNG, MASK_T
 _MOST_DIGITS = 9
 CSV_COLUMNS = ("patient", "image", "mask")
 LABEL_NAMES = ("background", "lung", "ggo", "consolidation", "lesion")
-# lesions of unspecified kind are stored as GGO; LabelMap then only allows the mask type "merge"
+# lesions of unspecified kind are stored as GGO; for these, LabelMap allows only mask type "merge"
 _STORED = dict(zip(LABEL_NAMES, (BACKGROUND, LUNG, GGO, CONSOLIDATION, GGO), strict=True))
 
 
@@ -28,10 +28,10 @@ class VolumePair:
     """A scan and its mask.
 
     Attributes:
-        patient: safe as a folder name.
-        scan: safe as a folder name, and unique.
-        image: a volume file or a folder of one DICOM series.
-        mask: a volume file of the same geometry.
+        patient: valid folder name.
+        scan: unique, valid folder name.
+        image: volume file, or folder with one DICOM series.
+        mask: volume file of the same geometry.
     """
 
     patient: str
@@ -43,10 +43,11 @@ class VolumePair:
 def pair_folders(images: str | Path, masks: str | Path) -> tuple[list[VolumePair], list[str]]:
     """Pair the volume files of two folders by their names without extension.
 
-    Each pair counts as a separate patient; if patients have several scans, use a list.
+    Each pair counts as a separate patient; if patients have several scans, use
+    :func:`read_pair_list`.
 
     Returns:
-        The pairs, and a line for each file that has no partner or several.
+        The pairs, and a line for each file that has no partner or more than one.
 
     Raises:
         DatasetError: a folder is missing or contains no volume.
@@ -72,7 +73,8 @@ def pair_folders(images: str | Path, masks: str | Path) -> tuple[list[VolumePair
 
 def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder.")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder} {what}. Give a folder of volumes (archives unpacked).")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if not is_volume_file(path) or path.name.startswith("."):
@@ -82,14 +84,17 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
             problems.append(f"{path}: has the same name as {files[stem].name}")
         files.setdefault(stem, path)
     if not files:
-        raise DatasetError(f"{folder}: contains no NIfTI, NRRD or MetaImage file.")
+        raise DatasetError(
+            f"{folder} contains no NIfTI, NRRD or MetaImage file. Scans in DICOM folders can be "
+            "listed in a CSV file (--pairs)."
+        )
     return files
 
 
 def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
     """Read a CSV file with the columns ``patient``, ``image`` and ``mask``.
 
-    Paths are relative to the file. An image may also be a folder of one DICOM series.
+    Paths are relative to the CSV file. An image may also be a folder with one DICOM series.
 
     Returns:
         The pairs, and a line for each faulty pair.
@@ -105,14 +110,17 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
             missing = [c for c in CSV_COLUMNS if c not in (reader.fieldnames or [])]
             if missing:
                 raise DatasetError(
-                    f"{path}: no column {', '.join(missing)}; the first line must name "
-                    f"{', '.join(CSV_COLUMNS)}."
+                    f"{path}: has no column {', '.join(missing)}. Name the columns "
+                    f"{', '.join(CSV_COLUMNS)} in its first line."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as a list of volumes ({error}).") from None
+        raise DatasetError(
+            f"{path}: cannot be read as a list of volumes ({reason(error)}). Check the path, and "
+            "save the file as CSV in UTF-8."
+        ) from None
     if not rows:
-        raise DatasetError(f"{path}: contains no pairs.")
+        raise DatasetError(f"{path}: contains no pairs. Add a line for each scan.")
     problems: list[str] = []
     pairs: list[VolumePair] = []
     scans = unique_names(safe_name(volume_stem(Path(row["image"] or ""))) for _, row in rows)
@@ -129,7 +137,7 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
 
 
 class LabelMap:
-    """Meaning of each value of a mask; 0 is background unless mapped."""
+    """Meaning of the values of a mask; 0 is background unless it is mapped."""
 
     def __init__(self, items: Sequence[str]) -> None:
         """
@@ -137,7 +145,7 @@ class LabelMap:
             items: ``VALUE=NAME`` with a name of ``LABEL_NAMES``, e.g. ``1=lung 2=ggo``.
 
         Raises:
-            DatasetError: an item is malformed, a value is given twice, or no label is a lesion.
+            DatasetError: an item is malformed, a value occurs twice, or no label is a lesion.
         """
         self._stored, names = {0: 0}, {}
         for item in items:
@@ -148,7 +156,7 @@ class LabelMap:
                     f"{', '.join(LABEL_NAMES)}."
                 )
             if int(value) in names:
-                raise DatasetError(f"--labels: value {int(value)} is given twice.")
+                raise DatasetError(f"--labels: value {int(value)} is given twice. Remove one.")
             names[int(value)] = name
             self._stored[int(value)] = _STORED[name]
         self.names = set(names.values())
@@ -164,25 +172,25 @@ class LabelMap:
         """The mask types that the labels allow, or ``wanted`` if given.
 
         Raises:
-            DatasetError: a wanted mask type needs labels that are missing.
+            DatasetError: the labels do not allow a wanted mask type.
         """
         needs = {"merge": set(), "both": {"ggo", "consolidation"}, "ggo": {"ggo"}}
         # lesions of unspecified kind may be GGO or consolidation
-        able = [
+        allowed = [
             key
             for key in MASK_TYPES
             if needs[key] <= self.names and not (needs[key] and "lesion" in self.names)
         ]
         for key in wanted or ():
-            if key not in able:
+            if key not in allowed:
                 raise DatasetError(
                     f"--mask-types {key}: needs each lesion labelled as ggo or consolidation, but "
                     f"--labels names {', '.join(sorted(self.names))}."
                 )
-        return list(wanted or able)
+        return list(wanted or allowed)
 
     def unknown(self, values: np.ndarray) -> list[float]:
-        """Values of a mask that are not mapped."""
+        """Values in ``values`` that are not mapped."""
         return [float(v) for v in np.unique(values) if v not in self._stored]
 
     def apply(self, values: np.ndarray) -> np.ndarray:

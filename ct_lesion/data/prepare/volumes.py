@@ -1,6 +1,6 @@
-"""Prepares pairs of image and mask volumes as images and COCO json files for Detectron2.
+"""Converts pairs of image and mask volumes to images and COCO json files for Detectron2.
 
-Images are read and made into slices as in prediction.
+Volumes are read and converted to slices as in prediction.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CheckedPair:
 
     Attributes:
         slices: number of slices.
-        is_hu: whether its image holds HU, so that it is known how its slices are made.
+        is_hu: whether the image holds HU; only then the window of its slices is known.
         remarks: quality findings of the scan, one line each.
     """
 
@@ -52,7 +52,7 @@ class CheckedPair:
     remarks: tuple[str, ...]
 
     def slice_id(self, index: int) -> SliceId:
-        """Name of a slice: ``<scan>-<index>`` of the patient."""
+        """Patient and name ``<scan>-<index>`` of a slice."""
         return SliceId(self.pair.patient, f"{self.pair.scan}-{index:04d}")
 
     @property
@@ -71,13 +71,13 @@ def check_pairs(
 
     Args:
         pairs: from :func:`pair_folders` or :func:`read_pair_list`.
-        problems: faults found while pairing, reported with the others.
+        problems: faults that these functions found, to be reported with the others.
         labels: meaning of the masks' values.
         options: for reading the images.
 
     Raises:
-        DatasetError: lists all faulty files: unreadable, not a CT, a mask of another size or
-            geometry, values that ``labels`` does not map.
+        DatasetError: lists all faulty files: unreadable files, scans other than CT, masks whose
+            size or geometry differs from the image's, mask values that ``labels`` does not map.
     """
     faults, checked = list(problems), []
     for pair in tqdm(pairs, desc="checking volumes", unit="scan", disable=None):
@@ -87,7 +87,7 @@ def check_pairs(
             faults.append(str(error).rstrip("."))
     if faults:
         raise DatasetError(
-            f"{len(faults)} faults, nothing was written:\n"
+            f"{len(faults)} faults, nothing was written. Correct them:\n"
             + "\n".join(f"  {fault}" for fault in faults)
         )
     return checked
@@ -106,17 +106,17 @@ def prepare_volumes(
 ) -> dict[str, dict[str, SplitSummary]]:
     """Write ``images/<patient>/<slice>.png`` and one COCO json per mask type and split.
 
-    Lesion-free slices are kept. The output appears at once or not at all.
+    Lesion-free slices are kept. The output is written completely or not at all.
 
     Args:
         checked: from :func:`check_pairs`.
-        split: slices of ``train``, ``val`` and ``test``; without ``val``, none is written.
+        split: slices of ``train``, ``test`` and, optionally, ``val``.
         labels: meaning of the masks' values.
         output: folder to write to.
         mask_types: keys of ``MASK_TYPES``; ``None`` for all that the labels allow.
-        min_area: lesions of fewer pixels, after shrinking, are background.
+        min_area: lesions of fewer pixels are background; slices are shrunk first.
         overwrite: replace an earlier dataset in ``output``.
-        options: the same as for the check.
+        options: the same as for :func:`check_pairs`.
 
     Returns:
         Summaries by dataset and split.
@@ -179,7 +179,7 @@ def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> Che
         raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
     remarks = [f"{pair.scan}: {finding.message}" for finding in scan.qc]
     if not scan.is_hu:
-        remarks.append(f"{pair.scan}: holds no HU, so the json says of all slices: window unknown")
+        remarks.append(f"{pair.scan}: holds no HU, so the window of all slices counts as unknown")
     return CheckedPair(pair, len(scan), scan.is_hu, tuple(remarks))
 
 

@@ -18,11 +18,11 @@ TEXT_SIZE = 12
 MARGIN = 5
 SAMPLE = 24  # length of the line samples in the legend
 SHADOW = 0.5  # darkening beneath a line, 0..1
-SHIFT = 4  # binary places of OpenCV's fixed-point coordinates
+SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 FINER = 4
-"""Masks are upsampled by this factor, so that the outlines follow the pixel edges."""
+"""Upsampling factor of masks, so that outlines follow the pixel edges."""
 TOLERANCE_PX = 0.3
-"""Largest shift by polygon simplification; with the error of the finer grid, below half a pixel."""
+"""Error of the polygon simplification; together with the finer grid's, below half a pixel."""
 
 
 def draw_overlay(
@@ -85,7 +85,7 @@ def draw_outlines(
 
 
 def _darken_along(canvas: np.ndarray, lines: Sequence[np.ndarray]) -> None:
-    """Darken the canvas under the lines, in place, so that they stand out on bright tissue."""
+    """Darken the canvas under the lines, in place, so that they are visible on bright tissue."""
     shadow = np.zeros(canvas.shape[:2], np.uint8)
     for line in lines:
         cv2.polylines(shadow, [_fixed_point(line)], False, 255, 3, cv2.LINE_AA, SHIFT)
@@ -100,13 +100,13 @@ def _draw_line(canvas: np.ndarray, line: np.ndarray, style: LineStyle) -> None:
 
 
 def _fixed_point(line: np.ndarray) -> np.ndarray:
-    # Our pixel edges are at whole numbers, OpenCV's pixel centres are. The shift by half a pixel is
-    # accepted: a line along pixel centres is crisp, a line between them two pixels of half colour.
+    # Whole coordinates are pixel edges here and pixel centres in OpenCV. The shift by half a pixel
+    # is intended: a line along pixel centres is crisp, along edges it is two pixels wide and pale.
     return np.round(line * 2**SHIFT).astype(np.int32)
 
 
 def _dashed(line: np.ndarray, dashes: Sequence[int]) -> list[np.ndarray]:
-    """The dashes of a line, each (N, 2) like the line."""
+    """The dashes of a line, (N, 2) each; ``dashes`` are alternating lengths of dashes and gaps."""
     if not dashes:
         return [line]
     along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
@@ -174,7 +174,7 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
         samples.append(((x, y), name))
         x -= SAMPLE + MARGIN
         middle = y + TEXT_SIZE / 2 + 2
-        sample = LineStyle("#ffffff", style.dashes)  # colours are of lesions
+        sample = LineStyle("#ffffff", style.dashes)  # white, because colours mean lesions
         _draw_line(canvas, np.array([[x, middle], [x + SAMPLE, middle]]), sample)
     whole = Image.fromarray(canvas)
     for place, name in samples:
@@ -185,15 +185,15 @@ def _with_caption(picture: Image.Image, caption: str, legend: dict[str, LineStyl
 def find_contours(mask: np.ndarray) -> list[np.ndarray]:
     """Closed, simplified outlines of a mask and of its holes.
 
-    Pixel ``i`` covers the coordinates ``i`` to ``i + 1``. The outlines run half-way between the
-    pixels inside and outside, and filled by the even-odd rule they give the mask. (OpenCV's run
-    through the centres of the outermost pixels, which cuts off half a pixel all around.)
+    Pixel ``i`` covers the coordinates ``i`` to ``i + 1``. The outlines follow the edges between
+    inner and outer pixels; filled by the even-odd rule they give the mask. (OpenCV's outlines pass
+    through the centres of the outermost pixels and lose half a pixel on each side.)
 
     Args:
         mask: (H, W) bool.
 
     Returns:
-        An (N, 2) float array of x, y corners for each outline; no outlines for an empty mask.
+        (N, 2) float x, y corners for each outline; an empty list for an empty mask.
     """
     pixels = np.asarray(mask, np.uint8)
     x, y, width, height = cv2.boundingRect(pixels)
@@ -206,10 +206,10 @@ def find_contours(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _upsample(pixels: np.ndarray) -> np.ndarray:
-    """The mask, 0 or 1, interpolated at the positions ``k / FINER``, which include pixel edges."""
+    """The mask, 0 or 1, sampled at the positions ``k / FINER``, which include the pixel edges."""
     height, width = pixels.shape
     to_pixel_indices = np.array([[1 / FINER, 0, -0.5], [0, 1 / FINER, -0.5]])
     size = (width * FINER + 1, height * FINER + 1)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fine = cv2.warpAffine(pixels * np.uint8(254), to_pixel_indices, size, flags=flags)
-    return (fine >= 127).astype(np.uint8)  # half of 254; points on an edge are inside
+    return (fine >= 127).astype(np.uint8)  # half of 254: positions on an edge are inside

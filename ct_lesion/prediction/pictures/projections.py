@@ -12,9 +12,9 @@ from ct_lesion.pages.palette import LESION_COLOURS
 from .text import font
 
 SIDE = 480
-"""Pixels of the longest side of the three pictures, which have one scale."""
+"""Pixels of the longest side of the three pictures, which share one scale."""
 OPACITY = 0.55  # of lesions
-LEAST = 8  # pixels of the shorter side
+LEAST = 8  # pixels of any side
 
 
 def draw_projections(
@@ -28,8 +28,8 @@ def draw_projections(
 
     Args:
         projections: by name.
-        spacing_mm: z, y, x. Without z, the scan is drawn as high as it is wide.
-        sides_known: whether the patient's right is known, which is then marked.
+        spacing_mm: z, y, x; ``None`` if unknown. Without z, the scan is drawn as high as wide.
+        sides_known: whether the patient's right side is known; if so, it is marked "R".
         side: pixels of the longest side.
 
     Returns:
@@ -51,9 +51,9 @@ def draw_projections(
 
 def _draw(projection: Projection, size: tuple[int, int], mark_right: bool) -> np.ndarray:
     smaller = size[0] * size[1] < projection.mean.size
-    way = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    grey = cv2.resize(np.ascontiguousarray(projection.mean), size, interpolation=way)
-    numbers = projection.numbers.astype(np.float32)  # a type that OpenCV resizes
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    grey = cv2.resize(np.ascontiguousarray(projection.mean), size, interpolation=method)
+    numbers = projection.numbers.astype(np.float32)  # OpenCV does not resize int32
     numbers = cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST).astype(int)
     colours = np.array([ImageColor.getrgb(colour) for colour in LESION_COLOURS], np.float32)
     painted = colours[(numbers - 1) % len(colours)]

@@ -1,4 +1,4 @@
-"""``report.png``: a scan and its lesions in one picture, for a slide or a message."""
+"""``report.png``: a scan and its lesions in one picture, e.g. for a slide."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ from .overlays import draw_outlines
 from .text import font, shortened
 
 WIDTH, HEIGHT = 1600, 900
-MOST_LESIONS = 4  # whose largest slices are shown
+MOST_LESIONS = 4  # lesions with a picture, the largest
 MARGIN, GAP = 24, 16
 CELL_WIDTH, CELL_HEIGHT = 376, 348  # of a picture
-LETTERS = 50  # of a line of a warning
-TOP, SECOND = 84, 476  # of the rows of pictures
+LETTERS = 50  # per line of a warning
+TOP, SECOND = 84, 476  # y of the first and second row of pictures
 INK, SOFT, NIGHT, WARNING = "#1c2733", "#5b6875", "#0c0f12", "#b34700"
 
 
 @dataclass(frozen=True)
 class LesionSlice:
-    """The slice of a lesion to show.
+    """The slice that shows a lesion.
 
     Attributes:
-        lesion: of the summary's ``lesion_list``.
-        prediction: of the slice.
-        numbers: of the slice's detections.
+        lesion: an item of the summary's ``lesion_list``.
+        prediction: the slice's prediction.
+        numbers: the lesion number of each detection in the slice.
         grey: (H, W) uint8.
     """
 
@@ -49,7 +49,7 @@ def draw_report(
     Args:
         summary: the content of ``summary.json``.
         projections: (h, w, 3) uint8, by name.
-        slices: of the largest lesions, at most :data:`MOST_LESIONS`.
+        slices: of the largest lesions, in order; at most :data:`MOST_LESIONS` are shown.
 
     Returns:
         (900, 1600, 3) uint8, RGB.
@@ -92,8 +92,8 @@ def _paste(
     """Paste a picture into a column and row, centred on black, with a caption."""
     x, y = MARGIN + place[0] * (CELL_WIDTH + GAP), place[1]
     height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    fitted = Image.fromarray(cv2.resize(picture, (width, height), interpolation=way))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    fitted = Image.fromarray(cv2.resize(picture, (width, height), interpolation=method))
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((x, y, x + CELL_WIDTH - 1, y + CELL_HEIGHT - 1), NIGHT)
     sheet.paste(fitted, (x + (CELL_WIDTH - width) // 2, y + (CELL_HEIGHT - height) // 2))
@@ -108,7 +108,7 @@ def _paste(
 def _lesion_picture(shown: LesionSlice, spacing_mm: Sequence[float | None] | None) -> np.ndarray:
     height, width = shown.grey.shape
     y, x = spacing_mm[1:] if spacing_mm else (1.0, 1.0)
-    # enlarged before the outlines are drawn, so that they stay thin
+    # enlarged before drawing, so that the outlines stay thin
     scale = min(CELL_HEIGHT / height, CELL_WIDTH / (width * x / y))
     grey = cv2.resize(shown.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     canvas = np.repeat(grey[..., None], 3, axis=2)
@@ -120,7 +120,7 @@ def _lesion_picture(shown: LesionSlice, spacing_mm: Sequence[float | None] | Non
 # ---- words and numbers --------------------------------------------------------------------------
 def _scan_line(summary: dict) -> str:
     spacing = summary["spacing_mm"]
-    voxel = "size of voxels unknown: not to scale"
+    voxel = "voxel size unknown, not to scale"
     if spacing:
         voxel = " x ".join("?" if mm is None else f"{mm:.2f}" for mm in spacing[::-1]) + " mm"
     model = summary["models"]["segmentation"]
@@ -153,7 +153,7 @@ def _facts(summary: dict) -> list[tuple[str, str]]:
     if summary["class"] is not None:
         share = summary["probabilities"][summary["class"]]
         facts.append(("Class of the scan", f"{summary['class']}, {share:.3f}"))
-    return [*facts, ("Score above", f"{summary['score_thresh']:g}")]
+    return [*facts, ("Score threshold", f"{summary['score_thresh']:g}")]
 
 
 def _write_facts(draw: ImageDraw.ImageDraw, summary: dict) -> None:

@@ -1,6 +1,6 @@
 """Writing of a scan's pictures: overlays, projections and the report.
 
-- ``overlays/<slice>.png``: slices with lesions;
+- ``overlays/<slice>.png``: slices with detections;
 - ``view/coronal.jpg``, ``sagittal.jpg``, ``axial.jpg``: projections for the scan's view;
 - ``view/thumbnail.jpg``: a small coronal projection for the table of scans;
 - ``report.png``: projections, the largest lesions and the numbers.
@@ -28,21 +28,22 @@ from .report import MOST_LESIONS, LesionSlice, draw_report
 
 REPORT_FILE = "report.png"
 THUMBNAIL_FILE = "view/thumbnail.jpg"
-THUMBNAIL_SIDE = 160  # pixels; twice of what the table shows
+THUMBNAIL_SIDE = 160  # pixels; twice the size in the table, for sharp display
 JPEG_QUALITY = 88
 
 
 class ScanPictures:
-    """Collects and writes the pictures of a scan; it keeps projections in memory, no slices."""
+    """Collects and writes a scan's pictures; projections stay in memory, slices do not."""
 
     def __init__(
         self, folder: Path, scan: Scan, window: Window | None, class_names: Sequence[str]
     ) -> None:
         """
         Args:
-            folder: of the scan.
-            window: of the segmenter; ``None`` for 8-bit input.
-            class_names: of the lesions.
+            folder: the scan's output folder.
+            scan: the predicted scan.
+            window: the segmenter's window; ``None`` for 8-bit input.
+            class_names: the lesion classes.
         """
         self._folder = folder
         self._scan = scan
@@ -51,11 +52,11 @@ class ScanPictures:
         self._projections = Projections(scan.shape)
 
     def add_slice(self, index: int, values: np.ndarray) -> None:
-        """Add a slice, (H, W): HU, or grey in 8 bits."""
+        """Add a slice, (H, W): HU, or 8-bit grey values."""
         self._projections.add_slice(index, values, self._scan.is_hu)
 
     def add_lesions(self, index: int, numbers: np.ndarray) -> None:
-        """Add the lesions of a slice, (H, W) with their numbers, when these are known."""
+        """Add the lesions of a slice, (H, W) with the lesion number of each pixel."""
         self._projections.add_lesions(index, numbers)
 
     def finish(
@@ -65,8 +66,8 @@ class ScanPictures:
 
         Args:
             summary: the content of ``summary.json``.
-            slices: the predictions of all slices.
-            numbers: of the lesion of each detection in each slice.
+            slices: predictions of all slices.
+            numbers: for each slice, the lesion number of each detection.
 
         Returns:
             The names of the projections and of the report.
@@ -88,7 +89,7 @@ class ScanPictures:
     def _save_overlays(
         self, slices: Sequence[SlicePrediction], numbers: Sequence[Sequence[int]]
     ) -> None:
-        """Draw the slices with lesions, each lesion in its colour."""
+        """Write the slices with detections, outlined in the colours of their lesions."""
         last = len(self._scan) - 1
         affected = [prediction for prediction in slices if prediction.detections]
         for prediction in tqdm(affected, "overlays", unit="slice", disable=None, leave=False):
@@ -116,7 +117,7 @@ class ScanPictures:
 
 
 def _small_png(pixels: np.ndarray) -> bytes:
-    """A PNG of about half the size that OpenCV's has."""
+    """Encode as PNG with Pillow, which takes about half of OpenCV's bytes."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", optimize=True)
     return content.getvalue()

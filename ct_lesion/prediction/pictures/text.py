@@ -9,14 +9,14 @@ from PIL import ImageFont
 
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of a size in pixels."""
-    # matplotlib, a dependency anyway, ships a font that is the same on all machines
+    """The font at a size in pixels."""
+    # matplotlib's own copy, which is the same on all machines
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
 def wrapped(text: str, width: float, of: ImageFont.FreeTypeFont) -> list[str]:
-    """The text in lines that fit, broken at any letter because file names have no spaces."""
+    """Break a text into lines of at most ``width`` pixels, at any letter: paths have no spaces."""
     lines = [""]
     for letter in text:
         if of.getlength(lines[-1] + letter) > width:
@@ -26,7 +26,7 @@ def wrapped(text: str, width: float, of: ImageFont.FreeTypeFont) -> list[str]:
 
 
 def shortened(text: str, width: float, of: ImageFont.FreeTypeFont) -> str:
-    """The text in one line that fits, with an ellipsis if it is cut."""
+    """Cut a text to one line of at most ``width`` pixels, with an ellipsis."""
     lines = wrapped(text, width, of)
     if len(lines) == 1:
         return text

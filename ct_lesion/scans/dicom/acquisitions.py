@@ -1,4 +1,4 @@
-"""Telling acquisitions within a series apart by the positions of their slices."""
+"""Separating the acquisitions of a series by tags and by the positions of their slices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .headers import SliceHeader
 
 SAME_POSITION_MM = 0.02
-_SLICES_A_PASS = 8  # fewer on average, and InstanceNumber has no order
+_SLICES_PER_PASS = 8  # with fewer on average, InstanceNumber says nothing about the order
 _ADVICE = (
     "no tag tells the acquisitions apart. Put the files of each acquisition into a separate folder."
 )
@@ -27,10 +27,10 @@ def separate(values: Sequence[str], depths: np.ndarray) -> list[list[int]]:
     """Separate the slices of a series by a tag if acquisitions with different values overlap.
 
     Acquisitions that follow each other along the table stay together. A tag that differs between
-    most slices cannot tell acquisitions apart.
+    most slices is not used, because it does not identify acquisitions.
 
     Args:
-        values: the tag of each slice.
+        values: the tag's value in each slice.
         depths: position of each slice along their normal, in mm.
 
     Returns:
@@ -66,7 +66,7 @@ def distinct(depths: np.ndarray) -> np.ndarray:
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether slices of one acquisition lie at or between neighbouring slices of the other.
 
-    A hole does not count: the other's slices may be those that are missing there.
+    A gap does not count: the other's slices there may be those missing from the first.
 
     Args:
         a, b: positions in mm.
@@ -88,16 +88,16 @@ def _any_between(inner: np.ndarray, outer: np.ndarray) -> bool:
 
 
 def check_one_acquisition(headers: Sequence[SliceHeader]) -> None:
-    """Refuse slices of several acquisitions that differ in no tag of theirs.
+    """Refuse slices of several acquisitions that no tag distinguishes.
 
-    Signs are an InstanceNumber that stands at two positions, InstanceNumbers or acquisition times
-    that pass the same positions repeatedly, and steps that alternate between two lengths.
+    The signs are an InstanceNumber at two positions, InstanceNumbers or acquisition times that pass
+    the same positions repeatedly, and steps that alternate between two lengths.
 
     Args:
         headers: sorted by position, without repeated positions.
 
     Raises:
-        DatasetError: with the sign.
+        DatasetError: there is such a sign; the message names it.
     """
     by_acquisition: dict[str, list[SliceHeader]] = defaultdict(list)
     for header in headers:
@@ -110,11 +110,14 @@ def check_one_acquisition(headers: Sequence[SliceHeader]) -> None:
 
 
 def _check_numbers(slices: Sequence[SliceHeader]) -> None:
+    """Refuse an InstanceNumber at two positions, unless all slices have the same one."""
+    if len({header.instance for header in slices}) == 1:
+        return
     seen: dict[int, SliceHeader] = {}
     for header in slices:
         if header.instance is not None:
             before = seen.setdefault(header.instance, header)
-            if before is not header and len({h.instance for h in slices}) > 1:
+            if before is not header:
                 raise DatasetError(
                     f"{header.image}: InstanceNumber {header.instance} as in {before.image.name}, "
                     f"at another position of the same series, and {_ADVICE}"
@@ -132,8 +135,8 @@ def _check_passes(what: str, slices: Sequence[tuple[float | None, SliceHeader]])
             run.append(depth)
         else:
             passes.append([depth])
-    if len(passes) * _SLICES_A_PASS > max(len(numbered), 2 * _SLICES_A_PASS):
-        return  # e.g. random numbers of an anonymiser
+    if len(passes) * _SLICES_PER_PASS > max(len(numbered), 2 * _SLICES_PER_PASS):
+        return  # e.g. an anonymiser replaced the numbers by random ones
     if any(overlap(np.array(a), np.array(b)) for a, b in combinations(passes, 2)):
         raise DatasetError(
             f"{slices[0][1].path.parent}: the slices pass the same positions {len(passes)} times "
@@ -142,7 +145,7 @@ def _check_passes(what: str, slices: Sequence[tuple[float | None, SliceHeader]])
 
 
 def _check_steps(headers: Sequence[SliceHeader]) -> None:
-    """Refuse steps that alternate, as those of two acquisitions shifted against each other do."""
+    """Refuse steps that alternate, like those of two acquisitions that are slightly shifted."""
     steps = np.diff([header.depth for header in headers])
     if len(steps) < 6:
         return
@@ -153,6 +156,6 @@ def _check_steps(headers: Sequence[SliceHeader]) -> None:
     if 2 * alternating.sum() > len(alternating):
         raise DatasetError(
             f"{headers[0].path.parent}: the steps between slices alternate between "
-            f"{steps.min():.2f} and {steps.max():.2f} mm, as those of two acquisitions do, and "
+            f"{steps.min():.2f} and {steps.max():.2f} mm, like those of two acquisitions, and "
             f"{_ADVICE}"
         )

@@ -1,4 +1,4 @@
-"""A DICOM image that may be a CT slice, and what decides whether it fits to others."""
+"""DICOM images that may be CT slices, and whether two of them fit into one scan."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SCOUT = "a scout (localizer), not a scan"
 
 @dataclass(frozen=True)
 class Candidate:
-    """Header of an image, and what decides whether it fits to others.
+    """Header of an image, and the tags that decide whether it fits into a scan with others.
 
     Attributes:
-        fault: why it is not a CT slice, e.g. another modality.
-        damage: a tag that cannot be used.
+        fault: why it is not a CT slice, e.g. another modality; None if it may be one.
+        damage: an error about an unusable tag; None if all are usable.
         position, orientation, spacing: None if missing.
     """
 
@@ -45,12 +45,13 @@ class Candidate:
         return self.header.get("Columns"), self.header.get("Rows")
 
     def difference(self, other: Candidate) -> str | None:
-        """Why it cannot be a slice of the scan of another file; None if it can."""
+        """Why this image cannot be in the same scan as another; None if it can."""
         if self.fault != other.fault:
             return self.fault or f"a CT image, unlike {other.image.name}"
         if self.placed != other.placed:
-            missing = "no" if other.placed else "has"
-            return f"{missing} ImagePositionPatient or ImageOrientationPatient"
+            if other.placed:
+                return "no ImagePositionPatient or ImageOrientationPatient"
+            return "has ImagePositionPatient and ImageOrientationPatient, unlike the others"
         if self.size != other.size:
             (columns, rows), (usual_columns, usual_rows) = self.size, other.size
             return f"{columns} x {rows} pixels, the others have {usual_columns} x {usual_rows}"
@@ -63,7 +64,7 @@ class Candidate:
         return None if same else "its PixelSpacing differs"
 
     def turned(self, other: Candidate) -> bool:
-        """Whether both have an orientation and these differ."""
+        """Whether both images have an orientation, and the orientations differ."""
         if self.orientation is None or other.orientation is None:
             return False
         pairs = zip(self.orientation, other.orientation, strict=True)
@@ -75,7 +76,7 @@ def _alike(ours: float, theirs: float) -> bool:
 
 
 def candidate(image: DicomImage, header: pydicom.Dataset) -> Candidate:
-    """What a header says about an image."""
+    """Create a candidate from the header of an image."""
     fault = _fault(header)
     if fault:
         return Candidate(image, header, fault)
@@ -84,7 +85,7 @@ def candidate(image: DicomImage, header: pydicom.Dataset) -> Candidate:
         orientation = numbers_of(header, "ImageOrientationPatient", 6)
         spacing = numbers_of(header, "PixelSpacing", 2)
     except InvalidDicomError as error:
-        damage = f"{image}: cannot be read as a CT slice ({error})."
+        damage = f"{image}: cannot be read as a CT slice ({error}). Export it again."
         return Candidate(image, header, None, damage)
     return Candidate(image, header, None, None, position, orientation, spacing)
 
@@ -100,7 +101,7 @@ def _fault(header: pydicom.Dataset) -> str | None:
         name, *_ = UID_dictionary.get(header.get("SOPClassUID"), ["an unknown class"])
         return (
             f"a multi-frame image of class {name}, but only enhanced CT is read: convert it to "
-            "NIfTI or to one file a slice"
+            "NIfTI or to one file per slice"
         )
     if text_of(header, "VolumetricProperties").upper() == "DISTORTED":
         return "a curved or otherwise distorted image (VolumetricProperties), not a slice"

@@ -1,9 +1,9 @@
-"""Frames of enhanced CT files, each as the header that a file with one slice has.
+"""Frames of enhanced CT files, each with a header like that of a single-slice file.
 
-An enhanced file (Enhanced CT, Legacy Converted Enhanced CT) holds many frames. What a slice's
-header says stands in functional groups: those that all frames share, and those of each frame. Here
-a frame's header is flat: the tags of both have the names that they have in a slice, so that all
-checks of slices apply to frames.
+An enhanced file (Enhanced CT, Legacy Converted Enhanced CT) holds many frames. Their tags are in
+functional groups: shared ones for all frames, and others for each frame. Here each frame gets a
+flat header with the tags of both, named as in single-slice files, so that all checks of slices
+apply to frames.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .values import text_of, whole_of
 
 ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 MOST_FRAMES = 20_000
-"""More than any CT: 30 passes over 600 slices."""
+"""More than in any CT; 30 passes over 600 slices are 18,000."""
 GROUP_TAGS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 FILE_TAGS = (*GROUP_TAGS, "InConcatenationNumber")
-_STRIDE = 100_000  # the number of a frame continues that of the files before it
-# the sequences that hold a frame's tags, and the name of each tag in a slice
+_STRIDE = 100_000  # frames of file n, from 0, are numbered from n times this
+# functional groups, and their tags that have the same names in single-slice files
 _SAME = {
     "PlanePositionSequence": ("ImagePositionPatient",),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
@@ -38,7 +38,7 @@ _SAME = {
     "CTXRayDetailsSequence": ("KVP",),
     "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
 }
-_CONVERTED = (  # what a conversion of single slices kept of them
+_CONVERTED = (  # tags that a converter copied from single slices
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
     "AcquisitionTime",
@@ -67,7 +67,7 @@ _GROUPS: dict[str, dict[str, str]] = {
 
 
 def is_enhanced(header: pydicom.Dataset) -> bool:
-    """Whether a file is of a class whose frames are read as slices."""
+    """Whether a file is enhanced CT, whose frames are read as slices."""
     return header.get("SOPClassUID") in ENHANCED
 
 
@@ -75,8 +75,7 @@ def images_of(path: Path, header: pydicom.Dataset) -> list[tuple[DicomImage, pyd
     """The images of a file, each with its header: one, or the frames of an enhanced file.
 
     Raises:
-        DatasetError: functional groups are missing or damaged, or their number is not that of the
-            frames.
+        DatasetError: functional groups are missing, damaged, or not as many as frames.
     """
     if not is_enhanced(header) or text_of(header, "Modality") != "CT":
         return [(DicomImage(path), header)]
@@ -89,7 +88,9 @@ def images_of(path: Path, header: pydicom.Dataset) -> list[tuple[DicomImage, pyd
             for number, groups in enumerate(frames, start=1)
         ]
     except Exception as error:  # damaged bytes can raise anything
-        raise DatasetError(f"{path}: cannot be read as enhanced CT ({reason(error)}).") from None
+        raise DatasetError(
+            f"{path}: cannot be read as enhanced CT ({reason(error)}). Export it again."
+        ) from None
 
 
 def _functional_groups(
@@ -125,11 +126,19 @@ def _common(header: pydicom.Dataset) -> pydicom.Dataset:
 def _frame_header(
     header: pydicom.Dataset, common: pydicom.Dataset, groups: pydicom.Dataset, number: int
 ) -> pydicom.Dataset:
+    """The flat header of a frame.
+
+    Args:
+        header: of the file.
+        common: the tags of the file and of the shared groups.
+        groups: the functional groups of the frame.
+        number: of the frame, from 1.
+    """
     flat = pydicom.Dataset()
     flat.update(common)
     if hasattr(header, "file_meta"):
         flat.file_meta = header.file_meta
-    # a converted file's own number is not that of its slices
+    # the InstanceNumber of the file, not of a slice
     flat.pop("InstanceNumber", None)
     _take(flat, groups, f"frame {number}")
     if "InstanceNumber" not in flat:
@@ -158,11 +167,11 @@ def _take(flat: pydicom.Dataset, groups: pydicom.Dataset, where: str) -> None:
 
 
 def put(flat: pydicom.Dataset, name: str, value: object) -> None:
-    """Set a tag of a frame's header; frames share the elements of their file, which stay."""
+    """Set a tag of a frame's header in a new element: the frames of a file share elements."""
     flat[name] = pydicom.DataElement(name, dictionary_VR(name), value)
 
 
 def _time_in(text: str) -> str:
-    """The time of a DICOM date-time ``YYYYMMDDHHMMSS.F&ZZXX``, empty if it has none."""
+    """The time of a DICOM date-time ``YYYYMMDDHHMMSS.F&ZZXX``; empty if it has none."""
     match = re.match(r"\d{8}(\d{2,6}(\.\d{1,6})?)", text)
     return match[1] if match else ""

@@ -1,8 +1,8 @@
 """Sorting DICOM images into scans.
 
-A SeriesInstanceUID is not trusted: anonymisers drop it, repeat it, or give each file another, and
-scanners store several acquisitions under one. Files of different patients, studies or folders are
-never slices of one scan. Images of another geometry and acquisitions that overlap in space
+A SeriesInstanceUID is not trusted: anonymisers drop it, repeat it, or give each file a different
+one, and scanners store several acquisitions under one. Files of different patients, studies or
+folders never belong to one scan. Images of another geometry and acquisitions that overlap in space
 are separated; see :func:`group_series`.
 """
 
@@ -28,9 +28,9 @@ from .steps import step_findings
 from .values import text_of
 
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
-_FEW = 4  # files: a scout by its description only, or foreign images in a series
-_MOST_UNLIKE = 100  # kinds of image in a series; each file is compared with each kind
-_SINGLE_SLICES = 3  # series of one slice in a folder: more than chance
+_FEW = 4  # most images in a scout known by its description, or in a group of foreign images
+_MOST_KINDS = 100  # of images in a series; each image is compared with each kind
+_SINGLE_SLICES = 3  # this many one-slice series in a folder are no coincidence
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class DicomSeries:
     """The images of one scan, or of a series that is not a CT scan.
 
     Attributes:
-        uid: SeriesInstanceUID; empty if there is none.
-        number: SeriesNumber as text; empty if there is none.
-        part: what distinguishes it from other scans of its series, for its name; may be empty.
+        uid: SeriesInstanceUID; empty if missing.
+        number: SeriesNumber as text; empty if missing.
+        part: distinguishes the scan from others of its series, for its name; may be empty.
         fault: why the series is not a CT scan; None if it may be one.
-        damaged: a fault is an error, never only a reason to skip the series.
-        findings: what was unusual about the series.
+        damaged: whether a fault is always an error; otherwise the series may be skipped.
+        findings: about the series and its files.
         first: header of the first image.
     """
 
@@ -75,16 +75,15 @@ def group_series(
 ) -> tuple[list[DicomSeries], dict[Path, str], list[str]]:
     """Sort files into scans, ordered by the first image of each; each header is read once.
 
-    - Patient, study, SeriesInstanceUID and folder separate scans.
-    - The frames of an enhanced file count like files.
-    - Within these, files of another size, orientation or pixel spacing, or that are no CT slices,
-      are left out if they are few, and are a series of their own otherwise.
+    - Images of another patient, study, SeriesInstanceUID or folder are separate scans. The frames
+      of an enhanced file count like files.
+    - Within these groups, images of another size, orientation or pixel spacing, and images that are
+      not CT slices, are left out if they are few, and otherwise form a separate series.
     - Acquisitions (:data:`ACQUISITION_TAGS`) that overlap in space are separate scans; those that
       follow each other along the table are one.
 
     Returns:
-        The series, the error of each file that cannot be read, and a note for each index
-        (DICOMDIR).
+        The series, the error of each unreadable file, and a note for each index (DICOMDIR).
     """
     groups: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
     unreadable, notes = {}, []
@@ -106,13 +105,13 @@ def group_series(
 
 
 def _identity(path: Path, header: pydicom.Dataset) -> tuple[str, ...]:
-    """What all slices of a scan share, whatever else they say."""
+    """The folder, UIDs and patient that all slices of a scan have in common."""
     tags = ("SeriesInstanceUID", "StudyInstanceUID", *PATIENT_TAGS)
     return (str(path.parent), *(text_of(header, tag) for tag in tags))
 
 
 def _split(members: list[Candidate]) -> list[DicomSeries]:
-    """The scans among the files of one patient, study, series and folder."""
+    """Split the images of one patient, study, series and folder into scans."""
     damage = next((file.damage for file in members if file.damage), None)
     if damage:
         return [_series(members, fault=damage, damaged=True)]
@@ -122,20 +121,24 @@ def _split(members: list[Candidate]) -> list[DicomSeries]:
         group = next(fitting, None)
         if group is not None:
             group.append(file)
-        elif len(alike) < _MOST_UNLIKE:
+        elif len(alike) < _MOST_KINDS:
             alike.append([file])
         else:
             fault = (
-                f"{file.image}: {file.difference(members[0])}, and the images of its series are of "
-                f"more than {_MOST_UNLIKE} sizes, orientations or pixel spacings. Put the files of "
-                "each scan into a separate folder, without the others."
+                f"{file.image}: {file.difference(members[0])}, and the images of its series have "
+                f"more than {_MOST_KINDS} sizes, orientations or pixel spacings. Put the files of "
+                "each scan into a separate folder."
             )
             return [_series(members, fault=fault, damaged=True)]
     parts = [part for group in alike for part in _acquisitions(group)]
     largest = max(parts, key=lambda part: (part[0][0].fault is None, len(part[0])))
     main, _ = largest
-    few = [group for group, _ in parts if group is not main and _are_few(group, main)]
-    scans = [part for part in parts if not any(part[0] is group for group in few)]
+    few, scans = [], []
+    for group, tag in parts:
+        if group is not main and _are_few(group, main):
+            few.append(group)
+        else:
+            scans.append((group, tag))
     if refusal := _refusal(few, main):
         return [_series(members, fault=refusal, damaged=True)]
     foreign = [file for group in few for file in group]
@@ -175,7 +178,7 @@ def _series(
 
 # ---- foreign images in a series ----------------------------------------------------------------
 def _are_few(group: list[Candidate], main: list[Candidate]) -> bool:
-    """Whether files are too few to be a scan beside the series' largest one."""
+    """Whether a group is too small to be a scan beside the series' largest scan ``main``."""
     if main[0].fault is not None or len(group) > _FEW:
         return False
     other_acquisition = group[0].difference(main[0]) is None
@@ -183,7 +186,7 @@ def _are_few(group: list[Candidate], main: list[Candidate]) -> bool:
 
 
 def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str | None:
-    """An error if foreign images may be slices of the scan with a damaged tag.
+    """The error if foreign images may be slices of the scan ``main`` with a damaged tag.
 
     Args:
         few: groups of foreign images.
@@ -192,7 +195,7 @@ def _refusal(few: Sequence[list[Candidate]], main: Sequence[Candidate]) -> str |
         if 4 * len(group) > len(main) and group[0].fault != SCOUT:
             return (
                 f"{group[0].image}: {_why_foreign(group[0], main)}. The files of its series do not "
-                "fit together: repair this file or remove it."
+                "fit together: repair or remove this file."
             )
     if not main[0].placed or len(main) < 2:
         return None
@@ -215,14 +218,12 @@ def _why_foreign(file: Candidate, main: Sequence[Candidate]) -> str:
 def _foreign_finding(foreign: Sequence[Candidate], main: Sequence[Candidate]) -> QCFinding:
     what = "; ".join(f"{f.image.name} ({_why_foreign(f, main)})" for f in foreign)
     noun = "image was" if len(foreign) == 1 else "images were"
-    return QCFinding(
-        "foreign_images", f"{len(foreign)} {noun} left out of the series, no slices of it: {what}"
-    )
+    return QCFinding("foreign_images", f"{len(foreign)} {noun} left out of the scan: {what}")
 
 
 # ---- several acquisitions in a series -----------------------------------------------------------
 def _acquisitions(files: list[Candidate]) -> list[tuple[list[Candidate], str | None]]:
-    """Separate acquisitions that overlap in space; each with the tag that told it apart."""
+    """Separate acquisitions that overlap in space; each with the tag that distinguishes it."""
     parts: list[tuple[list[Candidate], str | None]] = [(files, None)]
     if files[0].fault or not files[0].placed:
         return parts
@@ -243,11 +244,11 @@ def _depths(files: Sequence[Candidate]) -> np.ndarray:
 
 
 def _split_finding(group: Sequence[Candidate], tag: str | None, scans: int) -> QCFinding:
-    reason = f"overlapping acquisitions, {tag} differs" if tag else "images that do not fit"
+    content = f"overlapping acquisitions, {tag} differs" if tag else "images that do not fit"
     value = f" ({tag} {text_of(group[0].header, tag) or 'missing'})" if tag else ""
     return QCFinding(
         "split_series",
-        f"the series holds {reason}: read as {scans} scans, of which this is one{value}",
+        f"the series holds {content}: read as {scans} scans, and this is one of them{value}",
     )
 
 
@@ -259,23 +260,20 @@ def _with_findings_across(
     keys_of: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for key in groups:
         keys_of[key[1]].add(key)
+    of_uid = {uid: [*_uid_findings(uid, keys)] for uid, keys in keys_of.items()}
     single = Counter(
         one.files[0].parent for one in series if len(one.images) == 1 and one.fault is None
     )
     complete = []
     for one in series:
         alone = single[one.files[0].parent] if len(one.images) == 1 else 0
-        findings = _uid_findings(one.uid, keys_of[one.uid], alone)
+        findings = [*of_uid[one.uid], *_single_slice_findings(alone)]
         complete.append(replace(one, findings=(*one.findings, *findings)))
     return complete
 
 
-def _uid_findings(uid: str, keys: set[tuple[str, ...]], alone: int) -> Iterator[QCFinding]:
-    """
-    Args:
-        keys: identities of all files with this UID.
-        alone: series of one slice in the folder, if this is one of them.
-    """
+def _uid_findings(uid: str, keys: set[tuple[str, ...]]) -> Iterator[QCFinding]:
+    """A finding if a UID is missing, or shared by several identities (:func:`_identity`)."""
     if not uid:
         yield QCFinding(
             "no_series_uid",
@@ -290,6 +288,10 @@ def _uid_findings(uid: str, keys: set[tuple[str, ...]], alone: int) -> Iterator[
             f"{len(keys)} sets of files have the same SeriesInstanceUID, but differ in "
             f"{', '.join(differ)}: each set is read as a separate series",
         )
+
+
+def _single_slice_findings(alone: int) -> Iterator[QCFinding]:
+    """A finding if the folder of a one-slice series holds several, ``alone`` in total."""
     if alone >= _SINGLE_SLICES:
         yield QCFinding(
             "single_slice_series",

@@ -1,4 +1,4 @@
-"""DICOM headers: recognising DICOM files, and the checked header of a CT slice."""
+"""Recognising DICOM files, and reading the checked header of a CT slice."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .values import (
 )
 
 LARGEST_FILE = 4 * LARGEST_PICTURE + 2**24
-"""Bytes of the largest CT slice: 32 bits a pixel, and 16 MiB of tags."""
+"""Bytes of the largest CT slice: 32 bits per pixel, and 16 MiB of tags."""
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 MOST_ITEMS = 120_000
-"""Items of sequences in a file: 20 for each of 6,000 frames. pydicom takes a kilobyte for each,
-whatever its size in the file."""
+"""Most sequence items in a file: 20 for each of 6,000 frames. pydicom needs a kilobyte of memory
+for each, even if it is tiny in the file."""
 _ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # in both byte orders
 LARGEST_SPACING = 1000.0  # mm, between pixels or slices
 ACQUISITION_TAGS = (
@@ -55,9 +55,9 @@ ACQUISITION_TAGS = (
     "SeriesTime",
     "AcquisitionTime",
 )
-"""Tags that tell acquisitions and reconstructions within a series apart, the surest first."""
+"""Tags that distinguish acquisitions and reconstructions in a series, most reliable first."""
 PATIENT_TAGS = ("PatientID", "PatientName", "PatientBirthDate")
-# first bytes of a file without preamble: group 0002 or 0008 in little endian, a low element number
+# first bytes of a file without preamble: little-endian group 0002 or 0008, a low element number
 _BARE_START = re.compile(rb"[\x02\x08]\x00[\x00-\x20]\x00([A-Z]{2}|..\x00\x00)", re.DOTALL)
 _KEYWORDS = [
     *FILE_TAGS,
@@ -90,7 +90,7 @@ _KEYWORDS = [
     "SpacingBetweenSlices",
     "GantryDetectorTilt",
 ]
-_TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom is slow at looking keywords up
+_TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom looks keywords up slowly
 
 
 @dataclass(frozen=True)
@@ -100,22 +100,22 @@ class SliceHeader:
     image: DicomImage
     patient: str | None  # PatientID
     instance: int | None  # InstanceNumber
-    acquisition: str  # AcquisitionNumber; empty if there is none
+    acquisition: str  # AcquisitionNumber; empty if missing
     time: float | None  # AcquisitionTime as a number hhmmss.f
     size: tuple[int, int]  # columns, rows
     position: np.ndarray  # (3,) of the first pixel's centre
     row: np.ndarray  # (3,) unit vector along a row
     column: np.ndarray  # (3,) unit vector along a column
     pixel_spacing: tuple[float, float] | None  # between rows, between columns
-    thickness: float | None
+    thickness: float | None  # SpacingBetweenSlices, or SliceThickness
     tilt_degrees: float
     inverted: bool  # MONOCHROME1: low values are white
     rescaled: tuple[bool, bool]  # whether it has RescaleSlope and RescaleIntercept
-    rescale_type: str  # empty if it is not given
+    rescale_type: str  # RescaleType; empty if missing
     padding: tuple[float, float] | None  # lowest and highest HU of padding
     tags: pydicom.Dataset = field(repr=False)
-    frames: int  # in the file
-    pixels_at: int  # place of the pixels' tag in the file
+    frames: int  # number of frames in the file
+    pixels_at: int  # byte offset of the PixelData element in the file
 
     @property
     def path(self) -> Path:
@@ -129,7 +129,7 @@ class SliceHeader:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file has a DICOM ending or preamble, or is DICOM without a preamble."""
+    """Whether a file has a DICOM extension or preamble, or is DICOM without a preamble."""
     if path.suffix.lower() in DICOM_ENDINGS:
         return True
     try:
@@ -141,28 +141,28 @@ def is_dicom_file(path: Path) -> bool:
             return False
         read_header(path)
     except (OSError, DatasetError):
-        return False  # unreadable, so it is skipped and listed with the others
+        return False  # the caller lists it among the skipped files
     return True
 
 
 def read_header(path: Path) -> pydicom.Dataset:
-    """Read the tags that we need, without the pixels.
+    """Read the needed tags of a file, without the pixels.
 
     Raises:
-        DatasetError: the file is not DICOM, or damaged.
+        DatasetError: the file is damaged or not DICOM.
     """
     return _read(path, complete=False)[0]
 
 
 def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
-    """The header of a file, and the place of its pixels.
+    """Read the header of a file, and the byte offset of its PixelData element.
 
     Args:
         complete: also check the tags that describe a CT slice's pixels, and the pixels' length.
     """
     try:
-        # From memory: of a file, a tag with a false length would allocate that length. Not memory-
-        # mapped: the process would die without a message if the file were truncated meanwhile.
+        # Parsed from memory: from a file, pydicom would allocate any length that a damaged tag
+        # claims. Not memory-mapped: if the file were truncated meanwhile, the process would crash.
         with open_file(path) as file:
             content = file.read(LARGEST_FILE + 1)
             data = BytesIO(content)
@@ -172,7 +172,7 @@ def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
                     "with gdcmconv --raw"
                 )
             if sum(map(content.count, _ITEMS)) > MOST_ITEMS:
-                raise InvalidDicomError(f"it has more than {MOST_ITEMS:,} items of sequences")
+                raise InvalidDicomError(f"it has more than {MOST_ITEMS:,} sequence items")
             # force: old archives often hold files without the preamble
             header = pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=_TAGS)
             if is_directory(header):
@@ -180,11 +180,11 @@ def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
             if not (header.get("SOPClassUID") or header.get("Modality")):
                 raise InvalidDicomError("it has no DICOM tags")
             for _ in header:
-                pass  # pydicom converts values on access; fail here if damaged
+                pass  # pydicom converts values on access, so damaged ones fail here
             if complete and not is_enhanced(header):
                 if len(content) > LARGEST_FILE:
-                    most = f"{LARGEST_FILE:,} bytes, as no CT slice has"
-                    raise InvalidDicomError(f"it has more than {most}")
+                    most = f"{LARGEST_FILE:,} bytes"
+                    raise InvalidDicomError(f"it has more than {most}, too large for a CT slice")
                 check_image_tags(path, header)
                 check_pixel_data(header, data, data.tell())
             elif complete:
@@ -194,12 +194,13 @@ def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
     except DatasetError:
         raise
     except Exception as error:  # damaged bytes can raise anything
-        raise DatasetError(f"{path}: cannot be read as DICOM ({reason(error)}).") from None
+        why = reason(error)
+        raise DatasetError(f"{path}: cannot be read as DICOM ({why}). Export it again.") from None
     return header, data.tell()
 
 
 def is_directory(header: pydicom.Dataset) -> bool:
-    """Whether the header is that of a DICOMDIR, an index of other files."""
+    """Whether a file is a DICOMDIR, an index of other files."""
     meta = getattr(header, "file_meta", {})
     classes = (header.get("SOPClassUID"), meta.get("MediaStorageSOPClassUID"))
     return MediaStorageDirectoryStorage in classes
@@ -223,12 +224,14 @@ def slice_headers(images: Iterable[DicomImage]) -> list[SliceHeader]:
                     check_image_tags(path, frames[image])
                 headers.append(_slice_header(image, frames[image], len(frames), pixels_at))
             except InvalidDicomError as error:
-                raise DatasetError(f"{image}: cannot be read as a CT slice ({error}).") from None
+                raise DatasetError(
+                    f"{image}: cannot be read as a CT slice ({error}). Export it again."
+                ) from None
     return headers
 
 
-def _slice_thickness(header: pydicom.Dataset) -> float | None:
-    """SliceThickness; text ("5 mm") counts as missing, because only a single slice needs it."""
+def slice_thickness(header: pydicom.Dataset) -> float | None:
+    """SliceThickness in mm; text ("5 mm") counts as missing: only a single slice needs it."""
     try:
         return number_of(header, "SliceThickness")
     except InvalidDicomError:
@@ -243,20 +246,20 @@ def _slice_header(
     if position is None or orientation is None:
         raise DatasetError(
             f"{image}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
-            "slices is unknown."
+            "slices is unknown. Export the series again with these tags."
         )
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.5 or max(lengths) > 2 or abs(row @ column) > 0.1:
-        raise InvalidDicomError(f"ImageOrientationPatient {orientation} does not give two axes")
+        raise InvalidDicomError(f"ImageOrientationPatient {orientation} is not two unit vectors")
     if max(map(abs, position)) > LARGEST_NUMBER:
-        raise InvalidDicomError(f"ImagePositionPatient {position} is impossibly far away")
+        raise InvalidDicomError(f"ImagePositionPatient {position} is over {LARGEST_NUMBER:g} mm")
     spacing = numbers_of(header, "PixelSpacing", 2)
     if spacing is not None and not 0 < min(spacing) <= max(spacing) <= LARGEST_SPACING:
-        raise InvalidDicomError(f"PixelSpacing {spacing} is not within 0 to {LARGEST_SPACING:g} mm")
-    thickness = number_of(header, "SpacingBetweenSlices") or _slice_thickness(header)
+        raise InvalidDicomError(f"PixelSpacing {spacing} is not in 0 to {LARGEST_SPACING:g} mm")
+    thickness = number_of(header, "SpacingBetweenSlices") or slice_thickness(header)
     if thickness is not None and abs(thickness) > LARGEST_SPACING:
-        raise InvalidDicomError(f"its slices are {thickness:g} mm thick")
+        raise InvalidDicomError(f"its slice thickness is {thickness:g} mm")
     instance = number_of(header, "InstanceNumber")
     return SliceHeader(
         image=image,

@@ -1,4 +1,4 @@
-"""Which image of which DICOM file: a file, or a frame of an enhanced one."""
+"""Images in DICOM files: the only image of a file, or a frame of an enhanced file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DicomImage:
     """An image in a DICOM file.
 
     Attributes:
-        frame: number of the frame from 1; 0 if the file holds one image.
+        frame: number of the frame, from 1; 0 if the file holds one image.
     """
 
     path: Path
@@ -20,12 +20,12 @@ class DicomImage:
 
     @property
     def name(self) -> str:
-        """The file's name, with the frame, for messages."""
+        """The file's name and the frame, for messages."""
         return f"{self.path.name}{self._frame}"
 
     @property
     def stem(self) -> str:
-        """A name without ending, for the slice's results."""
+        """A name without extension, for the slice's results."""
         return f"{self.path.stem}-{self.frame:04d}" if self.frame else self.path.stem
 
     @property
@@ -37,5 +37,5 @@ class DicomImage:
 
 
 def files_of(images: Iterable[DicomImage]) -> tuple[Path, ...]:
-    """The files of images, each once, in the images' order."""
+    """The files of images, each once, in the order of the images."""
     return tuple(dict.fromkeys(image.path for image in images))

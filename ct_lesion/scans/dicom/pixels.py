@@ -1,8 +1,8 @@
 """Pixels of DICOM slices in HU, decoded one at a time.
 
 SimpleITK (GDCM) decodes the pixels, including compressed transfer syntaxes, and applies the rescale
-slope and intercept. GDCM reads files on the disk, so a frame of an enhanced file is given to it as
-a file with one slice, and a member of a zip as a copy, in a private folder that is removed at once.
+slope and intercept. GDCM only reads files on the disk, so a frame of an enhanced file is written as
+a single-slice file, and a member of a zip is copied, to a private folder that is removed at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PIXEL_TAGS = (
 
 
 class SeriesSlices:
-    """Slices ``(y, x)`` in HU, decoded on demand; padding is air."""
+    """Slices ``(y, x)`` in HU, decoded on demand; padding becomes air."""
 
     def __init__(self, headers: list[SliceHeader]) -> None:
         self._headers = headers
@@ -49,7 +49,7 @@ class SeriesSlices:
         return pixels
 
     def without_padding(self, z: int) -> np.ndarray:
-        """HU of the slice's pixels that are not padding; air if there are none."""
+        """HU of a slice's pixels that are not padding, 1-D; a pixel of air if all are padding."""
         pixels = self._read(z)
         padding = self._padding(z, pixels)
         values = pixels.ravel() if padding is None else pixels[~padding]
@@ -65,17 +65,17 @@ class SeriesSlices:
         if pixels.shape != header.size[::-1]:
             raise DatasetError(
                 f"{header.image}: contains {pixels.shape[1]} x {pixels.shape[0]} pixels, but its "
-                f"tags say {header.size[0]} x {header.size[1]}."
+                f"tags say {header.size[0]} x {header.size[1]}. Export it again."
             )
         return pixels
 
 
 class PixelReader:
-    """Reads slices in HU; several threads may read. Enhanced files stay open."""
+    """Reads slices in HU; thread-safe. Enhanced files stay open."""
 
     def __init__(self) -> None:
         self._open: dict[Path, BinaryIO] = {}
-        self._lock = Lock()  # the place in an open file is shared
+        self._lock = Lock()  # threads share the position in an open file
 
     def read_hu(self, header: SliceHeader) -> np.ndarray:
         """Read a slice, ``(H, W)``: int16 if all values are whole and fit, else float32.
@@ -96,18 +96,20 @@ class PixelReader:
             raise
         except Exception as error:  # damaged bytes can raise anything
             raise DatasetError(
-                f"{header.image}: pixels cannot be decoded ({reason(error)})"
-                f"{_unknown_class(header)}."
+                f"{header.image}: pixels cannot be decoded ({reason(error)})."
+                f"{_advice_on_class(header) or ' Export it again.'}"
             ) from None
         if values.ndim != 2:
-            raise DatasetError(f"{header.image}: a colour or multi-frame image, not a CT slice.")
+            raise DatasetError(
+                f"{header.image}: a colour or multi-frame image, not a CT slice. Leave it out."
+            )
         return to_hu(values)
 
     def _write_copy(self, copy: Path, header: SliceHeader) -> None:
         """Write a slice as a file that GDCM decodes.
 
-        MONOCHROME1 only affects display: HU are the rescaled stored values, as in MONOCHROME2. GDCM
-        would invert them, so it gets MONOCHROME2.
+        MONOCHROME1 only affects the display: HU are the rescaled stored values, as in MONOCHROME2.
+        GDCM would invert them, so the tag is changed to MONOCHROME2.
         """
         if header.image.frame:
             self._frame_as_slice(header).save_as(copy, enforce_file_format=True)
@@ -153,7 +155,7 @@ class PixelReader:
             file.seek(start + index * size)
             pixels = file.read(size)
         if len(pixels) < size:
-            raise DatasetError(f"{header.image}: the file was cut off while it was read.")
+            raise DatasetError(f"{header.image}: the file was cut off during reading. Try again.")
         return pixels
 
 
@@ -162,12 +164,12 @@ def _decode(path: Path) -> np.ndarray:
     return values[0] if values.ndim == 3 and len(values) == 1 else values
 
 
-def _unknown_class(header: SliceHeader) -> str:
-    """Explains why GDCM does not decode a file whose SOPClassUID an anonymiser replaced."""
+def _advice_on_class(header: SliceHeader) -> str:
+    """Advice on a SOPClassUID that an anonymiser replaced: GDCM then does not decode the file."""
     sop_class = header.tags.get("SOPClassUID")
     if not sop_class or sop_class in UID_dictionary:
         return ""
     return (
-        f"; its SOPClassUID {sop_class} is not a known class of images, an anonymiser may have "
-        f"replaced it: set it to CT Image Storage, {CTImageStorage}"
+        f" Its SOPClassUID {sop_class} is not a known class of images; an anonymiser may have "
+        f"replaced it. Set it to CT Image Storage, {CTImageStorage}."
     )

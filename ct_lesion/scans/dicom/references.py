@@ -1,8 +1,8 @@
 """References of a DICOM segmentation to its source images: files, or frames of enhanced files.
 
-highdicom gets a frame as if it were a file with one slice, under a UID of its own, so that frames
-of several files, stacks and subsets of frames are treated like slices. The references in the
-finished segmentation are then changed to the file and the number of the frame.
+A frame is passed to highdicom as a single-slice file with a temporary UID, so that frames of
+several files, stacks and subsets of frames are treated like slices. The references in the finished
+segmentation are then changed to the file's UID and the frame's number.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +27,11 @@ class Origin(NamedTuple):
 
 
 def read_sources(images: Sequence[DicomImage]) -> tuple[list[pydicom.Dataset], dict[str, Origin]]:
-    """The headers of images, in their order; those of frames are as of single slices.
+    """Read the headers of images; those of frames look like headers of single slices.
 
     Returns:
-        The headers, and where each frame comes from by the SOPInstanceUID of its header here.
+        The headers in the order of the images, and the origin of each frame by the temporary
+        SOPInstanceUID in its header.
 
     Raises:
         OSError, DatasetError: a file cannot be read.
@@ -52,7 +53,7 @@ def read_sources(images: Sequence[DicomImage]) -> tuple[list[pydicom.Dataset], d
 
 
 def refer_to_frames(segmentation: pydicom.Dataset, origins: Mapping[str, Origin]) -> None:
-    """Let a segmentation refer to frames of files in place of the stand-ins for them."""
+    """Replace references to temporary UIDs in a segmentation by the files and their frames."""
     if not origins:
         return
     for groups in segmentation.PerFrameFunctionalGroupsSequence:
@@ -78,7 +79,7 @@ def _refer_to_file(item: pydicom.Dataset, origins: Mapping[str, Origin]) -> Orig
 def _files(
     items: Iterable[pydicom.Dataset], origins: Mapping[str, Origin]
 ) -> list[pydicom.Dataset]:
-    """References to files, each once."""
+    """Change items to refer to files, and keep one item per file."""
     files: dict[str, pydicom.Dataset] = {}
     for item in items:
         _refer_to_file(item, origins)

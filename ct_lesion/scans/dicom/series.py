@@ -1,4 +1,4 @@
-"""Reading a scan from a DICOM series: one file a slice, or frames of enhanced files.
+"""Reading a scan from a DICOM series: one file per slice, or frames of enhanced files.
 
 Slices are decoded on demand, so memory does not grow with their number.
 """
@@ -34,7 +34,7 @@ HIGHEST_PADDING_HU = -950
 
 
 def series_headers(images: tuple[DicomImage, ...]) -> list[SliceHeader]:
-    """The checked headers of a series, sorted by position; may hold several at a position.
+    """The checked headers of a series, sorted by position, with copies at the same position.
 
     Raises:
         DatasetError: a file is damaged, or slices do not fit together.
@@ -95,7 +95,7 @@ def _check_rescaling(headers: list[SliceHeader]) -> None:
     """Refuse a series in which only some files have a rescale tag.
 
     Raises:
-        DatasetError: names files without it.
+        DatasetError: the message names files without the tag.
     """
     for index, tag in enumerate(("RescaleSlope", "RescaleIntercept")):
         without = [header.image for header in headers if not header.rescaled[index]]
@@ -110,12 +110,13 @@ def _check_rescaling(headers: list[SliceHeader]) -> None:
 
 
 def _check_values(place: Path, sampled: list[np.ndarray], headers: list[SliceHeader]) -> None:
-    """Refuse values that cannot be HU, whatever their padding is."""
+    """Refuse values that cannot be HU, with and without undeclared padding."""
     advice = "Rescale slope and intercept of this series are missing or wrong"
     if any(header.padding is not None for header in headers):
         advice += "; pixels of PixelPaddingValue are not among these values."
     else:
         advice += ", or padding around the image is not declared by PixelPaddingValue."
+    advice += " Correct these tags."
     values = np.concatenate(sampled)
     inside = values[values >= LOWEST_UNPADDED_HU]
     for some in (values, inside if inside.size else values):
@@ -123,21 +124,21 @@ def _check_values(place: Path, sampled: list[np.ndarray], headers: list[SliceHea
 
 
 def _rescale_type_findings(headers: list[SliceHeader]) -> list[QCFinding]:
-    """A finding if the rescaled values are declared to be something else than HU."""
+    """A finding if the rescaled values are declared as something other than HU."""
     others = sorted({h.rescale_type for h in headers} - {"", "HU", "US"})  # US: unspecified
     if not others:
         return []
     return [
         QCFinding(
             "rescale_type",
-            f"RescaleType is {', '.join(others)[:40]}, not HU: the values may be of another kind, "
-            "e.g. of a material",
+            f"RescaleType is {', '.join(others)[:40]}, not HU: the values may be another quantity, "
+            "e.g. a material density",
         )
     ]
 
 
 def _padding_findings(headers: list[SliceHeader]) -> list[QCFinding]:
-    """A finding if values that tissue has are declared as padding."""
+    """A finding if values of tissue are declared as padding."""
     inside = {h.padding for h in headers if h.padding and h.padding[1] > HIGHEST_PADDING_HU}
     if not inside:
         return []
@@ -146,16 +147,16 @@ def _padding_findings(headers: list[SliceHeader]) -> list[QCFinding]:
         QCFinding(
             "padding",
             f"PixelPaddingValue declares values from {low:.0f} to {high:.0f} HU as padding, so "
-            "these pixels count as air, also within the body",
+            "these pixels count as air, even within the body",
         )
     ]
 
 
 def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[str]]:
-    """Drop copies of slices; the notes say how many.
+    """Drop copies of slices, with a note that says how many.
 
     Raises:
-        DatasetError: two slices at the same position differ, so they are of two acquisitions.
+        DatasetError: two slices at one position differ, so they belong to different acquisitions.
     """
     kept, reader = [headers[0]], PixelReader()
     for header in headers[1:]:
@@ -172,13 +173,12 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
     if not dropped:
         return kept, []
     return kept, [
-        f"{dropped} duplicate slices at the position of another, all with identical pixels, were "
-        "left out"
+        f"left out {dropped} duplicate slices at the position of another, all with identical pixels"
     ]
 
 
 def _geometry(headers: list[SliceHeader]) -> Geometry:
-    """The grid of the series; if steps differ, with the mean step, as SimpleITK does."""
+    """The grid of a series, with the mean step if steps differ, as in SimpleITK."""
     first = headers[0]
     rows, columns = first.pixel_spacing or (1.0, 1.0)
     if len(headers) > 1:
@@ -202,7 +202,7 @@ def _sizes(headers: list[SliceHeader], geometry: Geometry) -> dict:
     if headers[0].pixel_spacing is None:
         return {"spacing_mm": None}
     if not geometry.acquired_axially:
-        # uneven steps lie within the internal slices, so even their areas are unknown
+        # uneven steps are within the internal slices, so even their areas are unknown
         return {"spacing_mm": None} if step_findings(depths) else {}
     if len(headers) == 1:
         return {"spacing_mm": (headers[0].thickness, rows, columns)}
@@ -214,7 +214,7 @@ def _sizes(headers: list[SliceHeader], geometry: Geometry) -> dict:
 
 
 def _tilt_notes(headers: list[SliceHeader]) -> list[str]:
-    """A warning if slices are sheared against each other, which a regular grid cannot represent."""
+    """A warning if slices are shifted against each other, which a regular grid cannot represent."""
     shift = headers[-1].position - headers[0].position
     length = float(np.linalg.norm(shift))
     depth = headers[-1].depth - headers[0].depth
@@ -223,6 +223,6 @@ def _tilt_notes(headers: list[SliceHeader]) -> list[str]:
     if tilt <= LEAST_TILT_DEGREES:
         return []
     return [
-        f"warning: gantry tilt of {tilt:.1f} degrees: slices are sheared against each other, but a "
+        f"warning: gantry tilt of {tilt:.1f} degrees: slices are shifted against each other, but a "
         "mask volume has a straight grid, so its slices are shifted against the patient"
     ]

@@ -1,4 +1,4 @@
-"""Steps between the slices of a series: the thickness that each slice counts with, and findings."""
+"""Steps between the slices of a series: thickness of each slice, missing and uneven slices."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from ..scan import MISSING_SLICES, QCFinding
 
 UNEVEN = 0.05  # of the median step
-HOLE = 1.5  # a longer step, in multiples of the steps around it, means that slices are missing
+HOLE = 1.5  # slices are missing in steps above this multiple of the steps around
 _AROUND = 2  # steps on each side
 
 
 def slice_thicknesses(depths: Sequence[float]) -> list[float]:
-    """The thickness that each slice counts with in volumes: to the midpoints of its two steps.
+    """The thickness of each slice for volumes, in mm: the mean of its two steps.
 
-    The first and the last slice count with their only step. Where slices are missing, the usual
-    step around the hole replaces the long one, so that nothing counts for the missing slices.
+    The first and the last slice have one step, which is their thickness. Where slices are missing,
+    the usual step around the gap replaces the long one, so that nothing counts for them.
 
     Args:
-        depths: two or more increasing positions along the normal, in mm.
+        depths: two or more increasing positions along the slices' normal, in mm.
     """
     steps = np.diff(depths)
     around = usual_steps(steps)
@@ -32,7 +32,7 @@ def step_findings(depths: Sequence[float]) -> list[QCFinding]:
     """A finding if slices are missing, or if steps differ.
 
     Args:
-        depths: increasing positions along the normal, in mm.
+        depths: increasing positions along the slices' normal, in mm.
     """
     steps = np.diff(depths)
     if not len(steps):
@@ -49,7 +49,7 @@ def step_findings(depths: Sequence[float]) -> list[QCFinding]:
             QCFinding(
                 MISSING_SLICES,
                 f"{missing} slices seem to be missing: {int(holes.sum())} steps of up to "
-                f"{steps[holes].max():.2f} mm where the steps around are "
+                f"{steps[holes].max():.2f} mm, where the steps around are "
                 f"{np.median(around[holes]):.2f} mm. Nothing is counted for the missing slices. "
                 f"{mean}",
             )

@@ -1,4 +1,4 @@
-"""Checked values of a DICOM header: finite numbers, plausible image tags, complete pixels."""
+"""Checking values of a DICOM header: finite numbers, plausible image tags, complete pixels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ct_lesion.pictures import check_picture_size
 from ..geometry import LARGEST_NUMBER
 
 BITS_ALLOCATED = (8, 16, 32)
-# pydicom and GDCM unpack such a file completely, to any size, to read its first tag
+# to read its first tag, pydicom and GDCM unpack such a file completely, to any size
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _FLOAT_PIXELS = (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00")  # of 32 and 64 bits
-_PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # the tag, by byte order
+_PIXEL_DATA = {b"\xe0\x7f\x10\x00": "<", b"\x7f\xe0\x00\x10": ">"}  # byte order of the tag
 _LONG_VRS = (b"OW", b"OB", b"UN")
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # of compressed pixels
 _PADDING = b"\xfc\xff\xfc\xff"  # DataSetTrailingPadding
 _MOST_FRAGMENTS = 10_000
-_MOST_BEHIND = 2**16  # bytes behind the pixels, e.g. a signature
+_MOST_TRAILING = 2**16  # bytes after the pixels, e.g. a signature
 
 
 def number_of(header: pydicom.Dataset, keyword: str, default: float | None = None) -> float | None:
@@ -87,7 +87,7 @@ def padding_of(header: pydicom.Dataset) -> tuple[float, float] | None:
     """Lowest and highest HU of padding, by PixelPaddingValue and PixelPaddingRangeLimit.
 
     Args:
-        header: after :func:`check_image_tags`.
+        header: checked by :func:`check_image_tags`.
 
     Raises:
         InvalidDicomError: a value is not an integer.
@@ -100,13 +100,13 @@ def padding_of(header: pydicom.Dataset) -> tuple[float, float] | None:
     slope = number_of(header, "RescaleSlope", 1.0)
     intercept = number_of(header, "RescaleIntercept", 0.0)
     low, high = sorted((slope * value + intercept, slope * limit + intercept))
-    return low - abs(slope) / 4, high + abs(slope) / 4  # the rescaled pixels are rounded floats
+    return low - abs(slope) / 4, high + abs(slope) / 4  # rescaled pixels are rounded
 
 
 def _stored(header: pydicom.Dataset, keyword: str) -> int:
-    """A stored pixel value as decoders return it: of BitsStored bits, signed or not.
+    """A stored pixel value as decoders return it: BitsStored bits, signed or unsigned.
 
-    Writers put signed padding into an unsigned tag and the other way round.
+    Some writers put signed padding into an unsigned tag, or the other way round.
     """
     number = number_of(header, keyword)
     if number != int(number):
@@ -142,13 +142,13 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
         raise InvalidDicomError(
             f"BitsStored {stored} and HighBit {highest} do not fit BitsAllocated {allocated}"
         )
-    if highest >= stored:  # GDCM reads the lowest bits, whatever HighBit says
+    if highest >= stored:  # GDCM reads the lowest bits and ignores HighBit
         raise InvalidDicomError(
             f"HighBit is {highest} but BitsStored {stored}: its pixels may not be in the lowest "
             f"bits. If they are, set HighBit to {stored - 1}"
         )
     if header.get("ModalityLUTSequence"):
-        raise InvalidDicomError("a table makes HU of its pixels (ModalityLUTSequence)")
+        raise InvalidDicomError("its HU are in a lookup table (ModalityLUTSequence), not supported")
     if whole_of(header, "PixelRepresentation") > 1:
         raise InvalidDicomError("PixelRepresentation is neither 0 nor 1")
     slope = number_of(header, "RescaleSlope", 1.0)
@@ -160,24 +160,24 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
 
 
 def check_pixel_data(header: pydicom.Dataset, file: BinaryIO, start: int, frames: int = 1) -> None:
-    """Compare the length of a file's pixels with its tags.
+    """Check that a file's pixels are as many as its tags say.
 
     GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
     Args:
-        header: after :func:`check_image_tags`, of the slice or of any frame.
-        file: the file.
-        start: place of the pixels' tag.
+        header: of the slice or of any frame, checked by :func:`check_image_tags`.
+        file: the open file.
+        start: byte offset of the PixelData element.
         frames: number of frames.
 
     Raises:
-        InvalidDicomError: the lengths differ by a row or more, there are no pixels, or too many
-            bytes behind them.
+        InvalidDicomError: the length is wrong by a row or more, there are no pixels, or too many
+            bytes follow them.
     """
     is_long, length = _pixel_element(file, start)
     size = file.seek(0, 2)
     first = start + (12 if is_long else 8)
-    # the length of compressed pixels is unknown, but their decoder notices damage
+    # the length of compressed pixels is unknown, but the decoder notices damage
     if is_compressed(header):
         end, count = _end_of_fragments(file, first, max(_MOST_FRAGMENTS, 2 * frames))
         if frames > 1 and (end > size or count < frames):
@@ -198,25 +198,25 @@ def check_pixel_data(header: pydicom.Dataset, file: BinaryIO, start: int, frames
 
 
 def is_compressed(header: pydicom.Dataset) -> bool:
-    """Whether a file's pixels are compressed; without a transfer syntax they are not."""
+    """Whether a file's pixels are compressed; not if it has no transfer syntax."""
     meta = header.file_meta if hasattr(header, "file_meta") else {}
     syntax = meta.get("TransferSyntaxUID")
     return syntax is not None and syntax.is_compressed
 
 
 def start_of_pixels(file: BinaryIO, start: int) -> int:
-    """Place of the first byte behind the head of the pixels' tag at ``start``."""
+    """Byte offset of the pixels in the PixelData element at ``start``."""
     return start + (12 if _pixel_element(file, start)[0] else 8)
 
 
 def _pixel_element(file: BinaryIO, start: int) -> tuple[bool, int]:
-    """Whether the pixels' tag has a head of 12 bytes instead of 8, and its length."""
+    """Whether the PixelData element has a head of 12 bytes instead of 8, and its length."""
     file.seek(start)
     head = file.read(12)
     if head[:4] in _FLOAT_PIXELS:
         raise InvalidDicomError(
-            "its pixels are floating-point numbers (FloatPixelData), which are not read: convert "
-            "it to integers with a rescaling, or to NIfTI"
+            "its pixels are floating-point numbers (FloatPixelData), not supported: convert it to "
+            "integers with a rescaling, or to NIfTI"
         )
     order = _PIXEL_DATA.get(head[:4])
     if order is None or len(head) < 12:
@@ -227,25 +227,25 @@ def _pixel_element(file: BinaryIO, start: int) -> tuple[bool, int]:
 
 
 def _end_of_fragments(file: BinaryIO, start: int, most: int) -> tuple[int, int]:
-    """Place behind compressed pixels, items of explicit length and a delimiter; and the number of
-    fragments, without the offset table."""
+    """Byte offset of the end of compressed pixels, which are items of explicit length and a
+    delimiter, and the number of fragments without the offset table."""
     for count in range(-1, most):
         file.seek(start)
         head = file.read(8)
         if head[:4] == _DELIMITER:
             return start + 8, count
         if head[:4] != _ITEM or len(head) < 8:
-            return file.seek(0, 2), count  # damaged, which the decoder notices
+            return file.seek(0, 2), count  # the decoder notices the damage
         start += 8 + struct.unpack("<I", head[4:])[0]
     raise InvalidDicomError(f"its compressed pixels have more than {most:,} fragments")
 
 
 def _check_end(file: BinaryIO, end: int) -> None:
-    """Refuse bytes behind the pixels, in which GDCM would look for tags, for seconds a megabyte."""
-    behind = file.seek(0, 2) - end
-    if behind <= _MOST_BEHIND:
+    """Refuse bytes after the pixels: GDCM would search them for tags, seconds per megabyte."""
+    trailing = file.seek(0, 2) - end
+    if trailing <= _MOST_TRAILING:
         return
     file.seek(end)
     head = file.read(12)
-    if head[:4] != _PADDING or struct.unpack("<I", head[8:12])[0] != behind - 12:
-        raise InvalidDicomError(f"it has {behind:,} bytes behind its pixels, which are no padding")
+    if head[:4] != _PADDING or struct.unpack("<I", head[8:12])[0] != trailing - 12:
+        raise InvalidDicomError(f"it has {trailing:,} bytes after its pixels that are not padding")

@@ -1,4 +1,4 @@
-"""The grid of a volume file, and what its header leaves open: voxel size, orientation."""
+"""The grid of a volume file, and whether its header gives a voxel size and orientation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .nifti_header import NiftiHeader
 
 _RAS = np.array([[-1.0], [-1.0], [1.0]])  # signs that turn LPS into RAS
 _NO_ORIENTATION = (
-    "its header gives no orientation: rows, columns and slices are taken to run to the patient's "
+    "its header gives no orientation: columns, rows and slices are assumed to run to the patient's "
     "left, back and head"
 )
 
 
 class VolumePlace(NamedTuple):
-    """Where the voxels of a volume file lie.
+    """The grid of a volume file, and how far its header gives it.
 
     Attributes:
-        geometry: the grid; 1 mm and LPS stand for what is not given.
-        has_sizes: whether the size of a voxel is given.
-        has_axes: whether the orientation and position are given.
-        findings: what is unusual.
+        geometry: the grid, with 1 mm and LPS for missing values.
+        has_sizes: whether the header gives the size of a voxel.
+        has_axes: whether the header gives the orientation and position.
+        findings: about the orientation.
     """
 
     geometry: Geometry
@@ -39,10 +39,11 @@ class VolumePlace(NamedTuple):
 
 
 def place_of(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None) -> VolumePlace:
-    """The place of a volume, from a reader that has read its header.
+    """Place the voxels of a volume.
 
     Args:
-        nifti: the header of a NIfTI file.
+        reader: after it has read the file's header.
+        nifti: the header of a NIfTI file; None for other files.
 
     Raises:
         DatasetError: the grid is impossible.
@@ -59,24 +60,24 @@ def place_of(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None
             QCFinding(
                 "two_orientations",
                 f"its NIfTI header contradicts itself: voxels are read where {used or 'pixdim'} "
-                f"places them, {places}; sides may be swapped or volumes wrong. Masks get the same "
-                "header",
+                f"places them, {places}. Sides may be swapped and volumes wrong; masks get the "
+                "same header",
             )
         )
     return VolumePlace(geometry, not no_sizes, not no_axes, findings)
 
 
 def why_unreadable(error: RuntimeError, nifti: NiftiHeader | None) -> str:
-    """Why ITK cannot read a header, with advice for a sheared sform."""
+    """Explain why ITK cannot read a header, with advice for a sheared sform."""
     if nifti is None or "orthonormal" not in str(error) or "sform" not in nifti.forms:
         return f"cannot be read as a volume ({reason(error)})."
     axes = nifti.forms["sform"][:, :3]
     if not np.isfinite(axes).all() or not np.linalg.norm(axes, axis=0).all():
-        return "the axes of its sform do not span a volume, and it has no usable qform."
+        return "its sform's axes do not span a volume, and it has no usable qform. Add a qform."
     shear = shear_degrees(axes)
     return (
         f"the axes of its sform are sheared by {shear:.1f} degrees, and it has no usable qform. "
-        f"{STRAIGHTEN} If it is a rounding error, add a qform, e.g. with nibabel: "
+        f"{STRAIGHTEN} If the shear is a rounding error, add a qform, e.g. with nibabel: "
         "image.set_qform(image.affine, code=1)."
     )
 
@@ -95,7 +96,7 @@ def _geometry(reader: sitk.ImageFileReader, certain: bool) -> Geometry:
 
 
 def _matrix(reader: sitk.ImageFileReader) -> np.ndarray:
-    """(3, 4) from voxel indices to RAS in mm."""
+    """The (3, 4) matrix from voxel indices to RAS in mm."""
     grid = _geometry(reader, certain=True)
     axes = np.reshape(grid.direction, (3, 3)) * grid.spacing
     return _RAS * np.column_stack([axes, grid.origin])

@@ -1,7 +1,7 @@
 """Checks of a volume's header before any voxel is read.
 
 NRRD and MetaImage headers may name another file that holds the voxels, and ITK does not check
-where that file lies. Any header may claim more voxels than fit in memory, and wrong numbers in a
+where that file is. Any header may claim more voxels than fit in memory, and wrong numbers in a
 MetaImage header crash ITK.
 """
 
@@ -26,12 +26,12 @@ from .text_headers import (
 )
 
 LARGEST_VOLUME = 2**31
-"""Voxels of the largest volume that is read: 1024 x 1024 x 2048. A thin-slice scan of the whole
-body has fewer."""
+"""Voxels of the largest volume that is read: 1024 x 1024 x 2048, more than a thin-slice scan of the
+whole body."""
 SMALL_VOLUME = 2**26  # bytes that any file may unpack to
 LARGEST_RATIO = 1100
-"""How many times its size a compressed file may unpack to. Deflate reaches at most 1032; a nearly
-empty mask comes close."""
+"""Largest ratio of the unpacked size to the size of a compressed file. Deflate reaches at most
+1032, and a nearly empty mask comes close."""
 _CHUNK = 4 << 20  # bytes
 
 IMAGE_IO = {
@@ -42,8 +42,8 @@ IMAGE_IO = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
-"""ITK's reader for each file ending. By default ITK chooses by a file's contents, so a file of one
-ending could be read by any of twenty other readers."""
+"""ITK's reader by file extension. By default, ITK ignores the extension and chooses one of twenty
+readers by a file's content."""
 
 _META_SIZES = ("ElementSpacing", "ElementSize")
 # NRRD fields without spaces
@@ -58,12 +58,12 @@ _SPACES = re.compile(r"(left|right)-(anterior|posterior)-superior(-time)?|(las|l
 def check_voxels(path: str | Path, size: Sequence[int], what: str) -> None:
     """Refuse a scan that is larger than any scan of a chest.
 
-    Its masks are whole arrays in memory, also where slices are read on demand.
+    Its masks are whole arrays in memory, even if its slices are read on demand.
 
     Args:
         path: for the message.
         size: voxels along each axis.
-        what: the message before the size, e.g. "its header says".
+        what: words before the size in the message, e.g. "its header says".
 
     Raises:
         DatasetError: there are more than :data:`LARGEST_VOLUME` voxels.
@@ -76,39 +76,39 @@ def check_voxels(path: str | Path, size: Sequence[int], what: str) -> None:
 
 
 def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> None:
-    """Refuse a volume that is too large, or that its file cannot hold even when unpacked.
+    """Refuse a volume that is too large, or larger than its file can hold even if compressed.
 
     Args:
-        path: of the header; the size of a separate voxel file is added.
+        path: of the header; separate files with voxels are added to its size.
         size: voxels along each axis.
-        voxel_bytes: bytes of a voxel in the file.
+        voxel_bytes: bytes per voxel in the file.
 
     Raises:
-        DatasetError: with the size.
+        DatasetError: the volume is too large, or the file is damaged.
     """
     sides = " x ".join(map(str, size))
     if min(size, default=0) < 1:
-        raise DatasetError(f"{path}: is damaged, its header says {sides} voxels.")
+        raise DatasetError(f"{path}: is damaged, its header says {sides} voxels. Get it again.")
     check_voxels(path, size, "its header says")
     stored = sum(file.stat().st_size for file in (path, *data_files(path)))
     if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * stored):
         raise DatasetError(
             f"{path}: its {stored:,} bytes cannot hold the {sides} voxels of its header; it is "
-            "damaged or was cut off."
+            "damaged or was cut off. Get it again."
         )
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
-    """Find the separate files with the voxels of a header; empty if the file holds them itself.
+    """Find the separate files that hold the voxels of a header; empty if it holds them itself.
 
     Raises:
-        DatasetError: a voxel file lies outside the header's folder, or the header is damaged.
+        DatasetError: a voxel file is outside the header's folder, or the header is damaged.
     """
-    names_in = _NAMES.get(path.suffix.lower())
-    if names_in is None:
+    read_names = _READ_NAMES.get(path.suffix.lower())
+    if read_names is None:
         return ()
     files = []
-    for name in names_in(path):
+    for name in read_names(path):
         parts = Path(name).parts
         if not parts or Path(name).is_absolute() or ".." in parts or PureWindowsPath(name).drive:
             raise DatasetError(
@@ -122,8 +122,11 @@ def data_files(path: Path) -> tuple[Path, ...]:
 def missing_geometry(path: Path) -> tuple[bool, bool]:
     """Whether an NRRD or MetaImage header lacks the size of a voxel, and the orientation.
 
-    ITK then takes 1 mm, and axes to the patient's left, back and head. It does so too with the
-    axes of an NRRD space that is not the patient's, e.g. the scanner's.
+    ITK then assumes 1 mm, and axes to the patient's left, back and head; it assumes these axes also
+    for an NRRD space that is not the patient's, e.g. the scanner's.
+
+    Returns:
+        Whether the size is missing, and whether the orientation is.
 
     Raises:
         DatasetError: lengths are in another unit than mm, which ITK ignores.
@@ -143,7 +146,7 @@ def missing_geometry(path: Path) -> tuple[bool, bool]:
         other = [word for word in unit.split() if word not in (*_MILLIMETRES, *_NO_UNITS)]
         if other:
             raise DatasetError(
-                f"{path}: its lengths are in {other[0]}, and only mm are read. Write its sizes, "
+                f"{path}: its lengths are in {other[0]}, but only mm are read. Write its sizes, "
                 "directions and origin in mm."
             )
     named = not nrrd or bool(_SPACES.fullmatch(fields.get("space", "").strip()))
@@ -153,16 +156,16 @@ def missing_geometry(path: Path) -> tuple[bool, bool]:
 
 
 def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
-    """Unpack the voxels of a compressed MetaImage once.
+    """Check that the voxels of a compressed MetaImage can be unpacked.
 
     ITK returns uninitialised memory for voxels that it cannot unpack.
 
     Args:
         path: of the header.
-        voxel_bytes: bytes of all voxels.
+        voxel_bytes: unpacked bytes of all voxels, by the header.
 
     Raises:
-        DatasetError: they are not compressed, damaged, or more or fewer than the header says.
+        DatasetError: the voxels are damaged, not compressed, or not as many as the header says.
     """
     fields, start = meta_header(path)
     files = data_files(path)
@@ -183,7 +186,7 @@ def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
 
 
 def _unpacked_size(packed: bytes, most: int) -> int:
-    """Bytes that zlib or gzip data unpack to; stops soon after ``most``."""
+    """Unpacked size of zlib or gzip data in bytes; stops soon after ``most``."""
     unpacker, size = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     while size <= most and (chunk := unpacker.decompress(packed, _CHUNK)):
         size += len(chunk)
@@ -191,4 +194,4 @@ def _unpacked_size(packed: bytes, most: int) -> int:
     return size
 
 
-_NAMES = {".nrrd": nrrd_names, ".nhdr": nrrd_names, ".mha": meta_names, ".mhd": meta_names}
+_READ_NAMES = {".nrrd": nrrd_names, ".nhdr": nrrd_names, ".mha": meta_names, ".mhd": meta_names}

@@ -1,7 +1,7 @@
 """Checks of a NIfTI file for damage that ITK hides.
 
 ITK's NIfTI reader returns NaN and infinities as 0, which is water, fills the missing end of a
-truncated file with uninitialised memory, and takes a spacing of 0 or NaN for 1 mm. These checks
+truncated file with uninitialised memory, and reads a spacing of 0 or NaN as 1 mm. These checks
 read the file directly.
 """
 
@@ -23,7 +23,7 @@ from .headers import check_volume_size
 from .nifti_header import NiftiHeader
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-NOT_FINITE = "{path}: contains NaN or infinite values; replace them with air, -1024."
+NOT_FINITE = "{path}: contains NaN or infinite values. Replace them with air, -1024 HU."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
 _FLOATS = {16: "f4", 64: "f8"}
@@ -32,11 +32,11 @@ _FLOATS = {16: "f4", 64: "f8"}
 def check_nifti(path: Path) -> None:
     """Refuse a NIfTI file that was cut off or contains NaN or infinite values.
 
-    Float and compressed files are read completely, a few megabytes at a time; for the others the
-    file size is compared with the header.
+    Float and compressed files are read completely, a few megabytes at a time; for other files, the
+    size is compared with the header.
 
     Raises:
-        DatasetError: with the fault.
+        DatasetError: the file is damaged, or has NaN or infinite values.
     """
     compressed = path.name.lower().endswith(".gz")
     with _faults_named(path), gzip.open(path) if compressed else path.open("rb") as file:
@@ -83,19 +83,23 @@ def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
                 return
             left -= len(chunk)
             if left < 0:
-                raise DatasetError(f"{path}: unpacks to more than the voxels of its header.")
+                raise DatasetError(
+                    f"{path}: unpacks to more than the voxels of its header. Get it again."
+                )
             unpacked.write(chunk)
 
 
 @contextmanager
 def _faults_named(path: Path) -> Iterator[None]:
-    """Turn errors from damaged bytes into one line with the file's name."""
+    """Turn errors about damaged bytes into one line with the file's name."""
     try:
         yield
     except DatasetError:
         raise
     except EOFError:
-        raise DatasetError(f"{path}: cannot be read as a volume (the file was cut off).") from None
+        raise DatasetError(
+            f"{path}: cannot be read as a volume (the file was cut off). Get it again."
+        ) from None
     except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read as a volume ({error}).") from None
 

@@ -1,7 +1,7 @@
-"""The header of a NIfTI-1 file: type, scaling and place of its voxels.
+"""The header of a NIfTI-1 file: type, scaling, and position of its voxels.
 
 A header may give the orientation twice: as rotation and shift (qform) and as matrix (sform), each
-with a code that is 0 if it is not given. ITK uses one of them and ignores the other. Field offsets:
+with a code that is 0 if it is missing. ITK uses one of them and ignores the other. Field offsets:
 https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
 
@@ -27,15 +27,15 @@ _MOST_APART = 0.25  # of the smallest side of a voxel
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The header of a file with one 3-D volume.
+    """The header of a file.
 
     Attributes:
         content: the 348 bytes.
         order: byte order, ``<`` or ``>``.
         size: voxels along each axis.
         datatype: NIfTI code of the voxels' type.
-        bits: of a voxel.
-        start, stop: bytes of the unpacked file that hold the voxels.
+        bits: per voxel.
+        start, stop: byte range of the voxels in the unpacked file.
     """
 
     content: bytes
@@ -51,7 +51,7 @@ class NiftiHeader:
         """Read the header at the start of an unpacked file.
 
         Raises:
-            OSError: it is not a usable NIfTI-1 header.
+            OSError: the file has no usable NIfTI-1 header.
         """
         content = file.read(HEADER_BYTES)
         for order in "<>":
@@ -74,12 +74,12 @@ class NiftiHeader:
                 f"its header has the magic {content[344:348]!r}, so it is Analyze 7.5 or has its "
                 "voxels in another file: convert it to NIfTI-1"
             )
-        if not all(isfinite(side) and side > 0 for side in pixdim):  # ITK takes 1 mm for 0
+        if not all(isfinite(side) and side > 0 for side in pixdim):  # ITK reads 0 as 1 mm
             raise OSError(f"its header says a spacing of {pixdim} mm")
         if not 1 <= dim[0] <= 7 or min(size) < 1 or start < 0:
             raise OSError(f"its header says {dim[0]} dimensions of {size}")
         if _BITS.get(datatype) != bits:
-            raise OSError(f"its header says {bits} bits a voxel of type {datatype}")
+            raise OSError(f"its header says {bits} bits per voxel of type {datatype}")
         stop = start + prod(size) * bits // 8
         return cls(content, order, size, datatype, bits, start, stop)
 
@@ -90,7 +90,7 @@ class NiftiHeader:
     def unused_intercept(self) -> float:
         """``scl_inter`` of a file that is not scaled (``scl_slope`` is 0 or NaN), otherwise 0.
 
-        Such a file's voxels are its values, but ITK adds the intercept.
+        The stored values of such a file are its values, but ITK adds the intercept.
         """
         slope, intercept = struct.unpack_from(f"{self.order}2f", self.content, 112)
         return intercept if not (isfinite(slope) and slope) and isfinite(intercept) else 0.0
@@ -107,9 +107,9 @@ class NiftiHeader:
 
     @cached_property
     def forms(self) -> dict[str, np.ndarray]:
-        """The orientations that are given: (3, 4) from voxel indices to RAS in mm."""
+        """The given orientations by name: (3, 4) from voxel indices to RAS in mm."""
         qform, sform = self._codes
-        # the lowest three bits are the unit of length; ITK takes an unknown unit as mm
+        # the lowest three bits are the unit of length; ITK reads an unknown unit as mm
         mm = _MM.get(self.content[123] & 7, 1.0)
         forms = {}
         if qform > 0:
@@ -133,10 +133,10 @@ class NiftiHeader:
         return np.column_stack([turn * sides, shift])
 
     def disagreements(self, matrix: np.ndarray) -> dict[str, float]:
-        """The forms that do not place the voxels as ``matrix``, and by how many mm.
+        """The forms that disagree with ``matrix``, and the largest distance of a corner in mm.
 
         Args:
-            matrix: (3, 4) from voxel indices to RAS in mm, as the file is read.
+            matrix: (3, 4) from voxel indices to RAS in mm, as ITK reads the file.
         """
         last = np.array([*self.size[:3], *[1] * (3 - len(self.size[:3]))]) - 1
         corners = np.array([[*(last * corner), 1] for corner in np.ndindex(2, 2, 2)])
@@ -148,9 +148,12 @@ class NiftiHeader:
         return {name: mm for name, mm in apart.items() if not mm <= _MOST_APART * side}
 
     def of_labels(self, bits: int = 8) -> bytes:
-        """The start of a ``.nii`` file, up to its voxels, with unsigned labels in the same place.
+        """The header of a ``.nii`` file, up to its voxels, for unsigned labels on the same grid.
 
-        Size, units, qform and sform are copied; texts, which may name the patient, are not.
+        Size, units, qform and sform are copied. Texts are not, because they may name the patient.
+
+        Args:
+            bits: per label, 8 or 16.
         """
         header = bytearray(_VOXELS_AT)
         pixdim = self._numbers("8f", 76)

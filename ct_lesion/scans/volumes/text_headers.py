@@ -1,4 +1,4 @@
-"""NRRD and MetaImage headers: lines of text that may name other files with the voxels.
+"""NRRD and MetaImage headers: lines of text that may name separate files with the voxels.
 
 Wrong numbers in a MetaImage header crash ITK, so each line is checked before ITK reads it.
 """
@@ -25,15 +25,21 @@ _META_VECTORS = (
 )
 META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _META_SCALING = {"ElementToIntensityFunctionSlope": "1", "ElementToIntensityFunctionOffset": "0"}
-"""Keys that ITK ignores, and the values that change nothing."""
+"""Keys that ITK ignores, and the values that mean no scaling."""
 
 
 def nrrd_names(path: Path) -> list[str]:
-    """File names in all ``data file`` lines of any spelling, up to the empty line."""
+    """File names in all ``data file`` lines of any spelling, up to the empty line.
+
+    Raises:
+        DatasetError: the file has no NRRD header, or the header has no end.
+    """
     with path.open("rb") as file:
         lines = split_lines(file.read(LONGEST_HEADER))
     if not lines[0].startswith("NRRD"):
-        raise DatasetError(f"{path}: cannot be read as a volume (it has no NRRD header).")
+        raise DatasetError(
+            f"{path}: cannot be read as a volume (it has no NRRD header). Get it again."
+        )
     names: list[str] = []
     for number, line in enumerate(lines):
         if not line:
@@ -42,7 +48,9 @@ def nrrd_names(path: Path) -> list[str]:
         if "".join(key.split()).lower() == "datafile":
             names += _named(value, lines[number + 1 :])
     if not names:
-        raise DatasetError(f"{path}: cannot be read as a volume (its header has no end).")
+        raise DatasetError(
+            f"{path}: cannot be read as a volume (its header has no end). Get it again."
+        )
     return names
 
 
@@ -52,6 +60,11 @@ def is_compressed_meta(path: Path) -> bool:
 
 
 def meta_names(path: Path) -> list[str]:
+    """File names in a MetaImage's ``ElementDataFile``; empty if the file holds the voxels.
+
+    Raises:
+        DatasetError: the header is damaged.
+    """
     fields, start = meta_header(path)
     with path.open("rb") as file:
         file.seek(start)
@@ -59,7 +72,7 @@ def meta_names(path: Path) -> list[str]:
     value = re.sub(r"^\w+\s*[=:]", "", first)
     if value.strip().upper() != "LOCAL":
         return _named(value, others)
-    if fields.get("HeaderSize", "-1") not in ("0", "-1"):  # ITK would read the header as voxels
+    if fields.get("HeaderSize", "-1") not in ("0", "-1"):  # ITK would read header as voxels
         raise damaged_meta(
             path, f"HeaderSize = {fields['HeaderSize']}, but ElementDataFile = LOCAL"
         )
@@ -67,22 +80,30 @@ def meta_names(path: Path) -> list[str]:
 
 
 def meta_header(path: Path) -> tuple[dict[str, str], int]:
-    """Checked fields of a MetaImage, and the place of the line ``ElementDataFile``."""
+    """Read and check the fields of a MetaImage.
+
+    Returns:
+        The fields, and the byte offset of the line ``ElementDataFile``.
+
+    Raises:
+        DatasetError: the header is damaged, or scales the voxels.
+    """
     places = _places_of_data_file(path)
-    # ITK might use a second one, e.g. inside a comment
+    # ITK might use a second occurrence, e.g. inside a comment
     if len(places) != 1 or places[0] > LONGEST_HEADER:
         raise DatasetError(
             f"{path}: cannot be read as a volume (its header has ElementDataFile {len(places)} "
-            "times, expected once near its start)."
+            "times, expected once near its start). Write it again."
         )
     with path.open("rb") as file:
         return _checked_meta_fields(path, file.read(places[0])), places[0]
 
 
 def _places_of_data_file(path: Path) -> list[int]:
-    """Where ``ElementDataFile`` stands in a file, at most two places.
+    """The byte offsets of ``ElementDataFile`` in a file, at most two.
 
-    The file is not memory-mapped: the process would die without a message if it were truncated.
+    The file is not memory-mapped: if it were truncated meanwhile, the process would crash without a
+    message.
     """
     word, places, start, kept = b"elementdatafile", [], 0, b""
     with path.open("rb") as file:
@@ -102,7 +123,7 @@ def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:
         header: the file up to ``ElementDataFile``.
 
     Raises:
-        DatasetError: names the damaged line.
+        DatasetError: a line is damaged, or the header scales the voxels.
     """
     fields: dict[str, str] = {}
     for text in split_lines(header)[:-1]:
@@ -119,8 +140,8 @@ def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:
     if _numbers(" ".join(scaling)) != [1.0, 0.0]:
         raise DatasetError(
             f"{path}: its header scales the voxels (ElementToIntensityFunctionSlope and Offset are "
-            f"{' and '.join(scaling)[:60]}), which is not applied. Save it with scaled voxels and "
-            "without these lines."
+            f"{' and '.join(scaling)[:60]}), which is not supported. Save it with scaled voxels "
+            "and without these lines."
         )
     for key in ("DimSize", "ElementType"):
         if key not in fields:
@@ -152,13 +173,19 @@ def _numbers(value: str) -> list[float] | None:
 
 
 def damaged_meta(path: Path, line: str) -> DatasetError:
+    """The error for a damaged line of a MetaImage header."""
     return DatasetError(
-        f"{path}: cannot be read as a volume (its header is damaged at {line[:100]!r})."
+        f"{path}: cannot be read as a volume (its header is damaged at {line[:100]!r}). Correct "
+        "the line, or write the file again."
     )
 
 
 def _named(value: str, lines: list[str]) -> list[str]:
-    """File names in a value: a name, a pattern with numbers, or LIST and the names below it."""
+    """File names in a value: a name, a numbered pattern, or LIST with names on the next lines.
+
+    Args:
+        lines: the lines after the value.
+    """
     value = value.strip()
     if value.split(" ")[0].upper().startswith("LIST"):
         return [line.strip() for line in lines if line.strip()]
@@ -166,4 +193,5 @@ def _named(value: str, lines: list[str]) -> list[str]:
 
 
 def split_lines(content: bytes) -> list[str]:
+    """The lines of a header, which may end in either kind of line break."""
     return content.decode("latin-1").replace("\r\n", "\n").split("\n")

@@ -97,7 +97,7 @@ ERRORS = {
         dataset(images=[{"id": 1, "file_name": "7/1.png", "width": 64}]),
         ("no_size", "image 1 (7/1.png)", "has no height and width in pixels"),
     ),
-    "width of 0": (with_image(width=0), ("no_size", "image 1 (7/1.png)", "has 0 x 48 pixels")),
+    "width of 0": (with_image(width=0), ("no_size", "image 1 (7/1.png)", "size is 0 x 48 pixels")),
     "size that would fill the memory": (
         with_image(width=10**30, height=10**30),
         ("no_size", "image 1 (7/1.png)", "which no CT slice has"),

@@ -50,7 +50,7 @@ def test_all_problems_of_a_list_are_reported_by_line(tmp_path):
     assert f"{path}:3: CP_1_2_0001 is already in line 1" in text
     assert f"{path}:4: 1 fields, expected 6" in text
     assert f"{path}:5: unknown class 'ABC'" in text
-    with pytest.raises(DatasetError, match="nothing was written"):
+    with pytest.raises(DatasetError, match="Nothing was written"):
         problems.raise_if_any()
 
 

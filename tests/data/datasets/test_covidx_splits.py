@@ -75,7 +75,7 @@ def test_sample_is_spread_over_the_patients():
 def test_class_too_small_for_the_sample_is_named():
     problems = Problems()
     draw_sample([*slices(0, range(4)), *slices(1, [5])], 5, 0, problems)
-    assert "Common Pneumonia has 3 training slices, --per-class asks for 5" in str(problems)
+    assert "Common Pneumonia has 3 training slices, --per-class is 5" in str(problems)
     assert "COVID-19 has 0 training slices" in str(problems)
     assert "Control" not in str(problems)
 
@@ -88,7 +88,7 @@ def test_published_sample_keeps_its_order_and_reports_unknown_slices():
     sample, unknown = select_sample(wanted, splits, problems)
     assert [s.image_id for s in sample] == ["Normal_1_1_0002", "Normal_1_1_0000"]
     assert unknown == ["NCP_9_9_9"]
-    assert "held out (1):\n  CP_2_1_0001: val" in str(problems)
+    assert "in val or test (1):\n  CP_2_1_0001: val" in str(problems)
 
 
 def test_published_sample_without_any_training_slice_is_a_problem():
@@ -97,7 +97,7 @@ def test_published_sample_without_any_training_slice_is_a_problem():
         [],
         ["NCP_9_9_9"],
     )
-    assert "none of its slices is in train" in str(problems)
+    assert "no slice of --sample-list is in the train split" in str(problems)
 
 
 @settings(max_examples=40, deadline=None)

@@ -144,7 +144,7 @@ def test_missing_empty_and_damaged_files_are_named(cfg, record, tmp_path):
 
 def test_training_needs_a_label(cfg, record):
     del record["label"]
-    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: a training record needs a label"):
+    with pytest.raises(DatasetError, match=r"NCP_1_2_0003\.png: its record has no label"):
         ClassificationMapper(cfg, is_train=True)(record)
     assert "label" not in ClassificationMapper(cfg, is_train=False)(record)
 

@@ -142,7 +142,7 @@ def test_skip_stops_if_no_image_can_be_read(cfg, records) -> None:
     cfg.INPUT.ON_CORRUPT = "skip"
     for record in records:
         Path(record["file_name"]).unlink()
-    with pytest.raises(DatasetError, match=r"10 slices in a row cannot be read: is the disk with"):
+    with pytest.raises(DatasetError, match="10 slices in a row cannot be read"):
         take(build_training_stream(cfg, records, mapper, 3), 1)
 
 

@@ -96,7 +96,7 @@ def test_missing_partners_and_repeated_slices_are_named(folder):
 
 
 def test_other_folders_and_files_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no such file or folder"):
+    with pytest.raises(DatasetError, match="does not exist"):
         Archive(tmp_path / "nothing")
     (tmp_path / "text.zip").write_text("text")
     with pytest.raises(DatasetError, match="not a zip file"):

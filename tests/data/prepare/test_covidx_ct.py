@@ -89,7 +89,7 @@ def test_moved_images_are_reported_and_can_be_given(images, lists, tmp_path):
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     images.rename(tmp_path / "elsewhere")
     json_file = tmp_path / "out/annotations/test.json"
-    with pytest.raises(DatasetError, match=r"images.* does not exist.*Have the images moved\?"):
+    with pytest.raises(DatasetError, match=r"images.* does not exist.*If the images have moved"):
         load_covidx_ct(json_file)
     record = load_covidx_ct(json_file, tmp_path / "elsewhere")[0]
     assert Path(record["file_name"]).is_file()
@@ -110,17 +110,16 @@ def test_missing_images_are_refused_unless_allowed(images, lists, tmp_path):
 
 def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_path):
     (tmp_path / "empty").mkdir()
-    message = refused(CovidxSource(tmp_path / "empty", lists), tmp_path / "out")
-    assert "image folders without slices" in message and "NCP/<patient>/<scan>" in message
-    assert "... and 14 more" in message  # of 24 listed slices ten are shown
-    message = refused(CovidxSource(tmp_path / "empty", lists, allow_missing=True), tmp_path / "out")
-    assert "image folders without slices" in message
-    assert "image folders without slices" in refused(
-        CovidxSource(tmp_path / "empty"), tmp_path / "out"
-    )
-    assert "missing image folders (1):\n  nowhere" in refused(
-        CovidxSource(Path("nowhere"), lists), tmp_path / "out"
-    )
+    for source in (
+        CovidxSource(tmp_path / "empty", lists),
+        CovidxSource(tmp_path / "empty", lists, allow_missing=True),
+        CovidxSource(tmp_path / "empty"),
+    ):
+        message = refused(source, tmp_path / "out")
+        assert "unusable image folders (1):" in message and "NCP/<patient>/<scan>" in message
+        assert "too few" not in message and "not below" not in message  # consequences
+    message = refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
+    assert "nowhere: does not exist; give the folder of the slices as --image-root" in message
 
 
 def test_patient_in_two_splits_is_refused_unless_allowed(images, lists, tmp_path):
@@ -169,12 +168,12 @@ def test_sample_slice_that_is_held_out_is_refused(images, lists, tmp_path):
     sample = tmp_path / "sample.txt"
     sample.write_text("0_0_500_0000.png\n0_3_503_0000.png\n")
     message = refused(CovidxSource(images, lists, sample_list=sample), tmp_path / "out")
-    assert "slices of the sample that are held out (1):\n  Normal_3_503_0000: test" in message
+    assert "slices of the sample that are in val or test (1):\n  Normal_3_503_0000: test" in message
 
 
 def test_sample_too_large_is_refused(images, lists, tmp_path):
     message = refused(CovidxSource(images, lists, per_class=5), tmp_path / "out")
-    assert "Control has 4 training slices, --per-class asks for 5" in message
+    assert "Control has 4 training slices, --per-class is 5" in message
     with pytest.raises(DatasetError, match="--per-class is 0"):
         CovidxSource(images, lists, per_class=0)
 
@@ -212,7 +211,7 @@ def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
 
 
 def test_lists_go_together(tmp_path):
-    with pytest.raises(DatasetError, match=r"\['val'\] are missing"):
+    with pytest.raises(DatasetError, match="together: add --val-list"):
         CovidxSource(tmp_path, {"train": tmp_path, "test": tmp_path})
 
 

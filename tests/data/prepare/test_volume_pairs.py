@@ -38,7 +38,7 @@ def test_every_file_without_partner_is_named(tmp_path):
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="i: no such folder"):
+    with pytest.raises(DatasetError, match="i does not exist"):
         pair_folders(tmp_path / "i", tmp_path)
     with pytest.raises(DatasetError, match="no NIfTI, NRRD or MetaImage"):
         pair_folders(touch(tmp_path / "i", "x.txt"), tmp_path)

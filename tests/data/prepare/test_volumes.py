@@ -161,7 +161,7 @@ def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
     with pytest.raises(DatasetError) as caught:
         prepare(folders, tmp_path)
     first, *lines = str(caught.value).splitlines()
-    assert first == "6 faults, nothing was written:"
+    assert first == "6 faults, nothing was written. Correct them:"
     for text in (
         f"{masks}/f.nrrd: has no image",
         f"{masks}/a.nrrd: 32 x 32 x 11 voxels, but its scan {images}/a.nii.gz has 32 x 32 x 12",
@@ -220,4 +220,4 @@ def test_the_window_of_8_bit_volumes_is_unknown(folders, tmp_path):
     prepare(folders, tmp_path, overwrite=True)
     assert read(tmp_path, "cncb_lesion", "test")["info"]["window"]["kind"] == "unknown"
     checked = check_pairs(*pair_folders(*folders), LABELS)
-    assert "window unknown" in " ".join(checked[1].remarks)
+    assert "window of all slices counts as unknown" in " ".join(checked[1].remarks)

@@ -49,7 +49,7 @@ def test_faulty_folders_are_refused(classification_run, tmp_path):
     folder = classification_run()
     with pytest.raises(RunError, match="given twice"):
         load_runs([folder, folder])
-    with pytest.raises(RunError, match=r"is not a run of tools/train_net.py"):
+    with pytest.raises(RunError, match=r"Give an OUTPUT_DIR of tools/train_net.py"):
         load_runs([tmp_path])
     damage(folder, "predictions.csv", "file,patient\nx,y\n")
     with pytest.raises(RunError, match=r"predictions.csv: is incomplete"):

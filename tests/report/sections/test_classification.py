@@ -120,5 +120,5 @@ def test_different_numbers_of_regions_are_refused(classification_run):
 
 def test_different_true_classes_are_refused(classification_run):
     other = [{**s, "label": 2 - s["label"]} for s in toy_slices()]
-    with pytest.raises(RunError, match="differ in the true classes"):
+    with pytest.raises(RunError, match="have different true classes"):
         check_comparable(results_of(classification_run("a"), classification_run("b", slices=other)))

@@ -1,4 +1,4 @@
-"""Files of a DICOM folder that are no slices of a scan: foreign images, lost slices, an index."""
+"""Files of a DICOM folder that are not slices of a scan: foreign images, lost slices, an index."""
 
 import os
 
@@ -56,9 +56,8 @@ def test_a_foreign_image_in_the_series_is_left_out_and_named(tmp_path, edit, fir
     foreign.save_as(folder / name, enforce_file_format=True)
     scan = open_scan(folder)
     np.testing.assert_array_equal(all_values(scan), A)
-    assert f"1 image was left out of the series, no slices of it: {name} (" in message(
-        scan, "foreign_images"
-    )
+    text = message(scan, "foreign_images")
+    assert text.startswith(f"1 image was left out of the scan: {name} (")
 
 
 def test_foreign_images_of_several_kinds_are_left_out(tmp_path):
@@ -127,7 +126,7 @@ def test_lost_slices_are_named_with_the_scan(tmp_path, damage, ending):
                 source.open()
 
 
-def test_files_of_other_kinds_are_no_lost_slices(tmp_path):
+def test_files_of_other_kinds_are_not_lost_slices(tmp_path):
     folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
     (folder / "empty.txt").touch()
     (folder / ".hidden").touch()
@@ -157,12 +156,12 @@ def test_a_replaced_sop_class_is_named(tmp_path):
     slices = toy_phase(A[:3], 1)
     for ds in slices:
         ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.3.6.1.4.1.9999.5"
-    with pytest.raises(DatasetError, match=r"its SOPClassUID 1\.3\.6\.1\.4\.1\.9999\.5 is not"):
+    with pytest.raises(DatasetError, match=r"Its SOPClassUID 1\.3\.6\.1\.4\.1\.9999\.5 is not"):
         open_scan(write_slices(tmp_path / "ct", slices))
 
 
 def test_each_header_is_read_twice(tmp_path, monkeypatch):
-    """Once for sorting and once for checking: large archives are slow to open."""
+    """Once for grouping and once for checking; more reads would be slow in large archives."""
     folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
     read = []
     original = pydicom.dcmread

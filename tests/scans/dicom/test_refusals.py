@@ -99,7 +99,7 @@ def test_a_series_is_selected_by_uid(tmp_path):
     with pytest.raises(DatasetError, match=r"--series-uid 1\.2: not found.*Toy 1.*Toy 2"):
         find_scans([tmp_path / "ct"], options=ReadOptions(series_uid=("1.2",)))
     volume = write_volume(tmp_path / "v.nii", toy_hu())
-    with pytest.raises(DatasetError, match="there is no DICOM series"):
+    with pytest.raises(DatasetError, match="The inputs hold no DICOM series"):
         find_scans([volume], options=ReadOptions(series_uid=("1.2",)))
 
 
@@ -191,7 +191,7 @@ def test_a_series_of_images_that_are_all_different_is_refused_early(tmp_path, mo
     monkeypatch.setattr(
         Candidate, "difference", lambda a, b: compared.append(a) or difference(a, b)
     )
-    monkeypatch.setattr(grouping, "_MOST_UNLIKE", 2)
+    monkeypatch.setattr(grouping, "_MOST_KINDS", 2)
     with pytest.raises(DatasetError, match=r"its PixelSpacing differs, .* more than 2 sizes"):
         open_scan(write_slices(tmp_path / "ct", slices))
     assert len(compared) <= 4

@@ -140,7 +140,7 @@ def test_values_declared_as_something_else_than_hu_give_a_finding(tmp_path, kind
     scan = open_scan(write_series(tmp_path / "ct", HU, edit=edit))
     messages = [f.message for f in scan.qc if f.code == "rescale_type"]
     assert messages == expected * [
-        "RescaleType is MGML, not HU: the values may be of another kind, e.g. of a material"
+        "RescaleType is MGML, not HU: the values may be another quantity, e.g. a material density"
     ]
 
 
