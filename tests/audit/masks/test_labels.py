@@ -65,7 +65,7 @@ def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(c
     _, findings, _ = check_archive(
         below=pair(BELOW), moved=pair(INSIDE, shift=25), lost=lost, small=small, wrong=wrong
     )
-    assert findings["lesion_apart_from_lung"].where == ["1/below: 100 px"]
+    assert findings["lesion_apart_from_lung"].where == ["1/below: lesion of 100 px"]
     assert findings["mask_beside_lung"].where[0].startswith("1/moved: darker with probability 0.")
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
@@ -80,7 +80,15 @@ def test_a_lesion_that_touches_the_lung_but_lies_outside_is_reported(check_archi
     assert summary.outside_area == 240
     assert "lesion_outside_lung" not in findings  # consolidation may extend this far
     _, findings, _ = check_archive(b=pair((slice(77, 99), slice(20, 40))))
-    assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px"]
+    assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px outside"]
+
+
+def test_lesions_without_a_lung_field_do_not_dilute_the_share_outside(check_archive):
+    no_lung = np.where(labels(INSIDE) == 2, 2, 0).astype(np.uint8)
+    outward = pair((slice(40, 60), slice(85, 100)))
+    summary, *_ = check_archive(a=outward, b=(image_of(no_lung), no_lung))
+    assert (summary.lesion_area, summary.compared_area, summary.fitted) == (300 + 100, 300, 1)
+    assert summary.outside_share == 240 / 300
 
 
 @pytest.mark.parametrize("with_lung", [True, False])
