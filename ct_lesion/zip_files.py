@@ -111,7 +111,7 @@ def _why_left_out(info: zipfile.ZipInfo) -> str | None:
 
 
 def zip_of(path: Path) -> Path | None:
-    """The zip that holds a path; None for paths on the disk."""
+    """The zip that holds a path; None if the path exists on the disk or there is no such zip."""
     if path.exists():
         return None
     return next((p for p in path.parents if p.suffix.lower() == ZIP_ENDING and p.is_file()), None)

@@ -57,7 +57,7 @@ def leave_a_killed_exchange(target: Path) -> None:
     os.waitpid(child, 0)
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     target = tmp_path / "target"
     fill(target, "first")
     leave_a_killed_exchange(target)
@@ -166,7 +166,7 @@ def test_a_failure_to_write_together_keeps_the_earlier_files(tmp_path, monkeypat
 
 
 class Killed(BaseException):
-    """A process that is killed: nothing after it is done."""
+    """Stands for a killed process: no cleanup runs."""
 
 
 @pytest.mark.parametrize("earlier", [True, False])
@@ -200,7 +200,7 @@ def test_two_folders_change_together_or_not_at_all(tmp_path, monkeypatch, earlie
         files = [folder / "file" for folder in (images, annotations)]
         return tuple(file.read_text() if file.exists() else "" for file in files)
 
-    # as killed: never a pair of old and new, and without annotations there is no dataset
+    # after the kill, old and new are never paired; without annotations there is no dataset
     before = ("old", "old") if earlier else ("", "")
     assert state() in {before, ("new", "new"), ("old", ""), ("", ""), ("new", "")}
     settle_folders(images, annotations)

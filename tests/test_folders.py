@@ -1,4 +1,4 @@
-"""Links in a folder from outside never lead out of bounds."""
+"""Walking folders with links, and which folders and files are accepted."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Locks on outputs, between true processes and on a file system without locks."""
+"""Locks on outputs, between real processes and on a file system without locks."""
 
 import errno
 import json
@@ -45,7 +45,7 @@ def test_a_name_that_another_job_makes_is_refused(tmp_path):
 
 
 def test_processes_that_a_job_starts_do_not_keep_its_lock(tmp_path):
-    """A worker may outlive its killed parent by seconds; the next run must not wait for it."""
+    """A worker may outlive its killed parent by seconds; the next run does not wait for it."""
     context = multiprocessing.get_context("fork")
     end = context.Event()
     with locked_folder(tmp_path / "out"):
@@ -103,15 +103,15 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path):
     ("holder", "free"),
     [
         ({}, True),
-        ({"host": HOST, "pid": 2**22 + 1}, True),  # above the largest number of a process
-        ({"host": HOST, "pid": os.getpid()}, True),  # an earlier process of the same number
+        ({"host": HOST, "pid": 2**22 + 1}, True),  # above the largest process id
+        ({"host": HOST, "pid": os.getpid()}, True),  # an earlier process with the same id
         ({"host": HOST, "pid": os.getppid()}, False),
         ({"host": "another machine", "pid": 2**22 + 1}, False),
         ({"host": HOST, "pid": "text"}, True),
         ([], True),
     ],
 )
-def test_without_locks_of_the_system_the_named_process_counts(tmp_path, monkeypatch, holder, free):
+def test_without_flock_the_recorded_process_counts(tmp_path, monkeypatch, holder, free):
     def not_supported(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 

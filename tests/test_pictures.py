@@ -33,16 +33,16 @@ UPRIGHT = {
     7: PIXELS[::-1, ::-1].T,
     8: np.rot90(PIXELS),
 }
-"""What EXIF 2.32 (tag 0x0112) says of each value: where row 0 and column 0 are."""
+"""The upright pixels by EXIF orientation, as EXIF 2.32 (tag 0x0112) defines it."""
 
 
-def test_a_ct_slice_is_no_bomb():
+def test_ct_slices_are_below_the_limit():
     check_picture_size("slice.png", 2048, 2048)
     check_picture_size("slice.png", 1, LARGEST_PICTURE)
 
 
 @pytest.mark.parametrize("size", [(1, LARGEST_PICTURE + 1), (10_000, 10_000), (0, 512), (512, -1)])
-def test_sizes_that_no_slice_has(size):
+def test_sizes_of_no_slice_are_refused(size):
     with pytest.raises(DatasetError, match=r"slice\.png: .* \d+ x -?\d+ pixels"):
         check_picture_size("slice.png", *size)
 
@@ -65,7 +65,7 @@ def test_formats_whose_decoders_are_not_tried(kind):
         pass
 
 
-def test_a_fault_while_decoding(tmp_path):
+def test_a_truncated_picture_fails_during_decoding(tmp_path):
     data = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(data, "PNG")
     (tmp_path / "cut.png").write_bytes(data.getvalue()[: data.tell() // 2])
@@ -76,7 +76,7 @@ def test_a_fault_while_decoding(tmp_path):
         image.load()
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(DatasetError, match="No such file"), open_picture(tmp_path / "no.png"):
         pass
 
@@ -154,7 +154,7 @@ def test_the_exif_orientation_is_applied(tmp_path, kind, orientation):
     assert read_image_header(path)[:2] == expected.shape[::-1]
 
 
-def test_a_png_with_its_orientation_behind_the_pixels(tmp_path):
+def test_a_png_with_its_orientation_after_the_pixels(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS).save(path)
     plain = path.read_bytes()
@@ -181,7 +181,7 @@ def test_an_unreadable_exif_block_counts_as_no_orientation(tmp_path):
     np.testing.assert_array_equal(np.asarray(read_8_bit(tmp_path / "a.png")), PIXELS)
 
 
-def test_a_damaged_png_is_not_decoded_to_black_while_its_orientation_is_sought(tmp_path):
+def test_a_damaged_png_is_not_decoded_to_black_when_its_exif_is_read(tmp_path):
     Image.fromarray(np.tile(PIXELS, (16, 16))).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) - 40])

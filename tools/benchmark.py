@@ -75,7 +75,10 @@ def parse_arguments() -> argparse.Namespace:
         if getattr(args, name) < smallest:
             raise UserError(f"--{name} is {getattr(args, name)}, expected {smallest} or more.")
     if args.weights and not args.weights.is_file():
-        raise UserError(f"{args.weights} does not exist: give a segmenter's weights.")
+        raise UserError(
+            f"--weights {args.weights} does not exist. Check the path, or leave it out for random "
+            "weights."
+        )
     return args
 
 

@@ -39,9 +39,9 @@ def main() -> None:
     validation = choose_validation(run.classification, args.validation)
     if validation is None:
         raise RunError(
-            f"{run.folder}: holds no classifier's evaluation of "
-            f"{args.validation or 'a validation set'}, but of "
-            f"{', '.join(run.classification) or 'nothing'}. Evaluate the validation set first."
+            f"{run.folder}: holds no evaluation of a classifier on "
+            f"{args.validation or 'a validation set'}, only on "
+            f"{', '.join(run.classification) or 'no dataset'}. Evaluate the validation set first."
         )
     temperature = fit_temperature(validation.labels, validation.logits)
     content = json.dumps({"value": temperature, "fitted_on": validation.dataset})

@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--common", action="store_true", help=text)
     text = "bootstrap resamples of the patients (default: %(default)s)"
     add("--resamples", type=int, default=RESAMPLES, metavar="N", help=text)
-    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace an earlier comparison")
     return parser.parse_args()
 
@@ -62,15 +62,18 @@ def mask_sets(args: argparse.Namespace) -> list[MaskSet]:
         if not equals or not name or not path:
             raise UserError(f"{item}: give NAME=MASKS, e.g. nnU-Net=nnunet_output.")
         if name in paths:
-            raise UserError(f"{item}: the name {name} is taken. Give each program its own name.")
+            raise UserError(f"{item}: {name} is already used. Give each program its own name.")
         if Path(path).resolve() == args.truth.resolve():
-            raise UserError(f"{item}: is the truth itself.")
+            raise UserError(f"{item}: is the truth itself. Give the masks of a program.")
         paths[name] = Path(path)
     values: dict[str, frozenset[int]] = {}
     for item in args.values:
         name, _, listed = item.partition("=")
         if name not in paths or name in values:
-            raise UserError(f"--values {item}: give each of {', '.join(paths)} at most once.")
+            problem = "is given twice" if name in values else "is not a set of masks"
+            raise UserError(
+                f"--values {item}: {name} {problem}. Give each of {', '.join(paths)} at most once."
+            )
         numbers = listed.split(",")
         if not all(n.isdecimal() and n.isascii() and 0 < int(n) < 2**16 for n in numbers):
             raise UserError(f"--values {item}: give NAME=VALUE,... with whole numbers above 0.")
@@ -90,7 +93,7 @@ def main() -> None:
         paths = write_report(
             args.output, report.title, report.sections, report.facts, overwrite=args.overwrite
         )
-    for section in report.sections[:-1]:  # the patients are on the page
+    for section in report.sections[:-1]:  # the patients are only on the page
         for table in section.of(Table):
             print(f"\n{table.title}")
             print(tabulate(table.shown(), headers=table.shown_columns(), disable_numparse=True))

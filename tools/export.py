@@ -73,7 +73,7 @@ def main() -> None:
     exported = export_onnx(model, args.output)
     print(tabulate(summary(exported), tablefmt="plain", disable_numparse=True))
     if not exported.check.regions:
-        print("note: no region had a higher score than the threshold, so no mask was compared")
+        print("note: no region of the test slices passed the threshold; nothing was compared")
     print(f"written: {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
     print(exported.metadata["notice"])
 

@@ -68,7 +68,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--lobes", type=Path, metavar="VOLUME", help=text)
 
     add = parser.add_argument_group("results").add_argument
-    text = "keep lesions above this score (default: TEST.PAPER_SCORE_THRESH, 0.75)"
+    text = "keep detections above this score (default: TEST.PAPER_SCORE_THRESH, 0.75)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
     text = (
         "decide the scan's class from its K highest-scoring slices; 0: all (default: %(default)s)"

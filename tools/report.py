@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="bootstrap resamples of the patients (default: %(default)s)",
     )
-    text = "of bootstrap and samples (default: %(default)s)"
+    text = "seed of bootstrap and samples (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=defaults.seed, help=text)
     text = "table of subgroups with a column file, scan or patient"
     parser.add_argument("--metadata", type=Path, metavar="CSV", help=text)
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if bool(args.metadata) != bool(args.subgroup):
-        raise UserError("--metadata and --subgroup go together. Give a file and its columns.")
+        raise UserError("--metadata and --subgroup need each other. Give a file and its columns.")
     if args.resamples < 1 or args.per_class < 1 or args.seed < 0:
         raise UserError("--resamples and --per-class must be 1 or more, --seed 0 or more.")
     if not 0 <= args.score_thresh < 1:

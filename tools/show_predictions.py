@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     add("folder", type=Path, metavar="FOLDER", help="inference/<dataset> of a run")
     add("--dataset", metavar="NAME", help="registered dataset (default: the folder's name)")
     add("--count", type=int, default=6, metavar="N", help="slices to draw (default: %(default)s)")
-    text = "lowest score drawn (default: %(default)s)"
+    text = "draw detections above this score (default: %(default)s)"
     add("--score-thresh", type=float, default=0.5, metavar="SCORE", help=text)
     text = "PNG, SVG or PDF (default: predictions.png in FOLDER)"
     add("--output", type=Path, metavar="FILE", help=text)
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
 def _read_slice(path: Path) -> np.ndarray:
     image = read_grey(path)
     if image is None:
-        raise DatasetError(f"{path}: is missing or not a readable picture.")
+        raise DatasetError(f"{path}: is missing or not a readable picture. Restore the file.")
     return image
 
 
@@ -57,9 +57,9 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results}: is missing. Evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results}: does not exist. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
-        raise DatasetError(f"{name} is not a registered dataset. Name one with --dataset.")
+        raise DatasetError(f"{name} is not a registered dataset. Give its name with --dataset.")
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps

@@ -73,7 +73,7 @@ def read_training_config(args: argparse.Namespace) -> CfgNode:
 
 
 def draw(cfg: CfgNode, source: str, limit: int, metadata: Metadata) -> Iterator[InputPicture]:
-    """The pictures, at most ``limit``."""
+    """Draw at most ``limit`` pictures."""
     if source == "dataloader":
         for mapped in islice(chain.from_iterable(LesionTrainer.build_train_loader(cfg)), limit):
             yield draw_input(mapped, metadata, cfg.INPUT.FORMAT)

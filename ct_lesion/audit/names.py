@@ -56,7 +56,7 @@ def find_not_comparable(inputs: Sequence[AuditInput], same_numbers: bool) -> lis
         groups[dataset.source][dataset.group] = None
     return [
         NotChecked(
-            f"patient numbers of {', '.join(first)} against {', '.join(second)}",
+            f"patient numbers of {' and '.join(first)} against {' and '.join(second)}",
             f"{source} and {other} number patients differently; only images can be compared",
         )
         for (source, first), (other, second) in combinations(groups.items(), 2)
@@ -97,11 +97,14 @@ def _shared(inputs: Sequence[AuditInput], what: str, key_of: KeyFunction) -> Ite
     for a, b, both in shared_between(slices):
         in_a, in_b = slices[a], slices[b]
         number = count(len(both), f"{what} is", f"{what}s are")
-        a_slices, b_slices = sum(in_a[k] for k in both), sum(in_b[k] for k in both)
+        slices_of_both = ""
+        if what in ("patient", "scan"):
+            a_slices, b_slices = sum(in_a[k] for k in both), sum(in_b[k] for k in both)
+            slices_of_both = f" (slices: {a_slices:,} in {a}, {b_slices:,} in {b})"
         yield Finding(
             Severity.ERROR,
             f"{what}_in_two_groups",
-            f"{number} in both {a} and {b} (slices: {a_slices:,} in {a}, {b_slices:,} in {b}).",
+            f"{number} in both {a} and {b}{slices_of_both}.",
             [f"{' / '.join(k[1:] or k)}: {in_a[k]} in {a}, {in_b[k]} in {b}" for k in both],
             _ADVICE[what],
         )

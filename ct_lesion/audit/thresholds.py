@@ -47,8 +47,8 @@ LUNG_NOT_DARKER = Threshold(
 )
 FEWEST_NEAR_COPIES = Threshold(
     2,
-    "near copies between two patients that make an error: a single one may be a coincidence and "
-    "is a warning",
+    "near copies between two patients for an error: a single one may be a coincidence and is a "
+    "warning",
 )
 FEWEST_CLASS_PATIENTS = Threshold(
     10, "patients of a class in a group: with fewer, sensitivity is uncertain by about 30 %"

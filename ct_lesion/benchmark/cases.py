@@ -133,7 +133,11 @@ CASES = (
 
 
 def choose_cases(names: Sequence[str] = (), with_torchvision: bool = False) -> list[Case]:
-    """The cases of these names, or those that are measured by default.
+    """The cases of these names, or the default ones if no names are given.
+
+    Args:
+        names: see :data:`CASES`.
+        with_torchvision: add the case that compares with torchvision.
 
     Raises:
         UserError: a name is unknown.
@@ -141,7 +145,7 @@ def choose_cases(names: Sequence[str] = (), with_torchvision: bool = False) -> l
     cases = {case.name: case for case in CASES}
     unknown = [name for name in names if name not in cases]
     if unknown:
-        raise UserError(f"No row {', '.join(unknown)}. There are: {', '.join(cases)}.")
+        raise UserError(f"No row {', '.join(unknown)}. Choose from: {', '.join(cases)}.")
     chosen = [cases[name] for name in names] or [case for case in CASES if case.by_default]
     if with_torchvision:
         chosen += [case for case in CASES if not case.by_default and case not in chosen]

@@ -1,4 +1,4 @@
-"""Searching 60,000 slices for copies: time relative to decoding, precision and recall."""
+"""Searches 60,000 slices for copies: time relative to decoding, precision and recall."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .inputs import chest_slices
 from .measure import Measured, Settings
 from .prediction import GIB
 
-PATIENTS, SLICES = 40, 100  # synthetic patients, slices in each of their LEVELS stacks
-LEVELS = 12  # slices of a synthetic patient, 14 mm apart; each is the start of a stack
-EVERY = 4  # one slice in so many is copied
+PATIENTS, SLICES = 40, 100  # synthetic patients; slices in each of their LEVELS stacks
+LEVELS = 12  # slices of a synthetic patient, 14 mm apart; a stack is made from each
+EVERY = 4  # every fourth slice is copied
 SIZE = 256  # height and width of the searched slices in pixels
 FIRST_SEED = 1000  # the search was not tuned on patients of these seeds
 FILES = 60  # images that are decoded
 WORKERS = 2
-STEP_MM = 0.5  # root mean square displacement between slices, as of slices 1 mm apart
+STEP_MM = 0.5  # root mean square displacement from slice to slice, as if they were 1 mm apart
 NOISE_HU = 15.0
 _FIELDS = 6
 _PERIODS = (30.0, 80.0)  # slices
@@ -45,9 +45,9 @@ _NOISES = 32
 def patient_stacks(seed: int, slices: int, size: int) -> Iterator[np.ndarray]:
     """Yield ``LEVELS`` stacks of slices as similar as those of a thin CT.
 
-    Making tens of thousands of slices of synthetic patients would take too long. So a slice of a
-    patient is deformed from slice to slice by smooth fields, whose amplitudes oscillate along the
-    stack, and each slice has its own noise.
+    Making tens of thousands of slices of synthetic patients would take too long. Instead, one slice
+    of a patient is deformed by smooth fields whose amplitudes oscillate along the stack, and random
+    noise is added to each result.
 
     Args:
         seed: of the patient.
@@ -72,7 +72,7 @@ def _stack(
     fields = np.stack([_field(rng, size) for _ in range(_FIELDS)])
     pace = 2 * np.pi / rng.uniform(*_PERIODS, _FIELDS)
     phase = rng.uniform(0, 2 * np.pi, _FIELDS)
-    # the fields add up to a step of root mean square ``step``
+    # the sum of the fields changes by ``step`` (root mean square) from slice to slice
     amplitude = step / pace * np.sqrt(2 / _FIELDS)
     y, x = np.mgrid[:size, :size].astype(np.float32)
     stack = np.empty((slices, size, size), np.uint8)
@@ -100,10 +100,10 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def make_facts(seed: int, slices: int, size: int) -> tuple[list[ImageFacts], list[tuple[int, int]]]:
-    """Facts of the slices of a synthetic patient and of copies of every fourth slice.
+    """Compute facts of the slices of a synthetic patient, and of copies of every fourth slice.
 
     Returns:
-        The facts, originals first, and for each copy the index of its kind and of its original.
+        The facts, originals first; and for each copy the indices of its kind and of its original.
     """
     originals, copies, made = [], [], []
     for stack in patient_stacks(seed, slices, size):
@@ -118,17 +118,16 @@ def make_facts(seed: int, slices: int, size: int) -> tuple[list[ImageFacts], lis
     return originals + copies, made
 
 
-def make_all(
-    patients: int, slices: int, size: int
-) -> tuple[list[ImageFacts], list[tuple[int, int]]]:
-    """:func:`make_facts` for many patients, in two processes."""
+def make_all() -> tuple[list[ImageFacts], list[tuple[int, int]]]:
+    """:func:`make_facts` for all ``PATIENTS``, in two processes."""
     originals, copies, made = [], [], []
-    work = partial(make_facts, slices=slices, size=size)
+    work = partial(make_facts, slices=SLICES, size=SIZE)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for facts, own in pool.map(work, range(FIRST_SEED, FIRST_SEED + patients)):
-            made += [(kind, len(originals) + number) for kind, number in own]
-            originals += facts[: len(facts) - len(own)]
-            copies += facts[len(facts) - len(own) :]
+        for facts, made_here in pool.map(work, range(FIRST_SEED, FIRST_SEED + PATIENTS)):
+            count = len(facts) - len(made_here)
+            made += [(kind, len(originals) + number) for kind, number in made_here]
+            originals += facts[:count]
+            copies += facts[count:]
     return originals + copies, made
 
 
@@ -138,7 +137,8 @@ def search(
     """Search all slices for copies.
 
     Returns:
-        Seconds, the result of each kind, and the number of (wrong) links between originals.
+        Seconds, the result of each kind of copy, and the number of links between two originals,
+        which are all wrong.
     """
     links = []
     seconds = seconds_of(lambda: links.extend(find_copies(facts)))
@@ -148,7 +148,7 @@ def search(
 
 
 def time_files(folder: Path, files: int, size: int) -> tuple[float, float]:
-    """Median seconds to decode a PNG and to read all facts of it, measured alternately."""
+    """Median seconds to decode a PNG, and to read all of its facts; measured alternately."""
     decoding, reading = [], []
     for number, item in enumerate(chest_slices(files, size)):
         path = folder / f"{number}.png"
@@ -159,10 +159,10 @@ def time_files(folder: Path, files: int, size: int) -> tuple[float, float]:
 
 
 def measure_copy_search(settings: Settings) -> Measured:
-    """Reading all facts of a slice and searching, relative to decoding it."""
+    """Time to read a slice's facts and search for its copies, relative to decoding the slice."""
     with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as folder:
         decoding, reading = time_files(Path(folder), FILES, settings.size)
-    facts, made = make_all(PATIENTS, SLICES, SIZE)
+    facts, made = make_all()
     seconds, rows, between_originals = search(facts, made)
     found, wrong = sum(r.found for r in rows), sum(r.wrong for r in rows) + between_originals
     values = {

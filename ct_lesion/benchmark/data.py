@@ -1,7 +1,7 @@
-"""Preparing a COVIDx-CT tree and loading it in training, relative to decoding its images.
+"""Prepares a COVIDx-CT tree and loads it as in training: time relative to decoding, and memory.
 
-The tree is synthetic: 60,000 hard links to a few slices of synthetic CT, so that the folders are as
-large as real ones without taking the disk space.
+The tree is synthetic: 60,000 hard links to a few slices of synthetic CT, so that it has as many
+files as a real one without taking the disk space.
 """
 
 import os
@@ -32,7 +32,7 @@ COUNT = 60_000
 FILES = 32  # different images
 PER_SCAN = 60  # slices; a patient has one scan
 DECODED = 200  # images that are decoded and mapped
-LOADED = 2400  # slices that the loader passes while its memory is recorded
+LOADED = 2400  # slices that are loaded while memory is recorded
 MIB = 1024**2
 
 
@@ -65,8 +65,8 @@ def make_tree(folder: Path, count: int, files: int, size: int) -> CovidxSource:
         split = SPLITS[min(scan // len(PREFIXES) % 5, 2)]
         name = f"{PREFIXES[label]}_{scan}_{1000 + scan}_{number:04d}.png"
         lines[split].append(f"{name} {label} 0 0 {size} {size}\n")
-    for name, own in lines.items():
-        (folder / f"{name}.txt").write_text("".join(own), encoding="utf-8")
+    for name, text in lines.items():
+        (folder / f"{name}.txt").write_text("".join(text), encoding="utf-8")
     return CovidxSource(
         image_root=root,
         lists={name: folder / f"{name}.txt" for name in SPLITS},
@@ -83,7 +83,7 @@ def _write_originals(folder: Path, files: int, size: int) -> list[Path]:
 
 
 def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> dict[str, float]:
-    """Seconds per slice of each step from lists and images to the inputs of a model."""
+    """Time each step from lists and images to the inputs of a model; seconds per slice by name."""
     cfg = config_of("classification/resnet18_t1.yaml", "INPUT.MIN_SIZE_TRAIN", [size])
     problems = Problems()
     seconds: dict[str, float] = {}
@@ -112,7 +112,7 @@ def time_steps(source: CovidxSource, output: Path, decoded: int, size: int) -> d
     decoding, mapping = [], []
     for record in chosen:
         decoding.append(seconds_of(lambda path=record["file_name"]: decode_image(path)))
-        mapping.append(seconds_of(lambda one=record: mapper(one)))
+        mapping.append(seconds_of(lambda record=record: mapper(record)))
     seconds["decoding an image"] = statistics.median(decoding)
     seconds["mapping, beyond decoding"] = max(
         statistics.median(b - a for a, b in zip(decoding, mapping, strict=True)), 0.0
@@ -134,7 +134,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def measure_preparation(settings: Settings) -> Measured:
-    """The slowest step of preparing and loading, relative to decoding."""
+    """Time of the slowest step of preparing and loading, relative to decoding."""
     with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as name:
         source = make_tree(Path(name), COUNT, FILES, settings.size)
         seconds = time_steps(source, Path(name) / "output", DECODED, settings.size)
@@ -145,7 +145,7 @@ def measure_preparation(settings: Settings) -> Measured:
 
 
 def measure_loader_memory(settings: Settings) -> Measured:
-    """Growth of the resident memory after the first quarter of a pass of the training loader."""
+    """Growth of the resident memory after the first quarter of the slices, as a fraction."""
     with tempfile.TemporaryDirectory(prefix="ct_lesion_benchmark_") as name:
         originals = _write_originals(Path(name) / "originals", FILES, settings.size)
         trace = watch_loader(originals, COUNT, LOADED, settings.size)
@@ -159,7 +159,7 @@ def measure_loader_memory(settings: Settings) -> Measured:
 
 
 def watch_loader(files: Sequence[Path], count: int, loaded: int, size: int) -> list[int]:
-    """Resident memory of this process while a training loader passes slices.
+    """Record the resident memory of this process while a training loader loads slices.
 
     Args:
         files: images, shared by the records.

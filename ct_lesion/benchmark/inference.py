@@ -1,4 +1,4 @@
-"""Classifying and segmenting slices: plain, on the fast path, on a GPU, and with torchvision."""
+"""Classifies and segments slices: plain, on the fast path, on a GPU, and with torchvision."""
 
 import copy
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from .inputs import chest_slices, config_of, model_of, segmenter
 from .measure import Measured, NotMeasurable, Settings, Work, compared
 
 REGION_OPERATORS = ("roi_align", "nms")
-"""Parts of the names of RoIAlign's and NMS's operators."""
+"""Substrings of the names of RoIAlign's and NMS's operators."""
 
 
 # ---- ways ---------------------------------------------------------------------------------------
 def one_at_a_time(model: nn.Module, inputs: Sequence[dict]) -> Work:
-    """Pass the slices one by one."""
+    """Work that passes the slices one by one."""
 
     def work() -> int:
         with torch.no_grad():
@@ -41,7 +41,7 @@ def one_at_a_time(model: nn.Module, inputs: Sequence[dict]) -> Work:
 
 
 def in_batches(model: nn.Module, inputs: Sequence[dict], size: int) -> Work:
-    """Pass the slices in batches."""
+    """Work that passes the slices in batches."""
 
     def work() -> int:
         with torch.no_grad():
@@ -54,10 +54,9 @@ def in_batches(model: nn.Module, inputs: Sequence[dict], size: int) -> Work:
 
 # ---- CPU ----------------------------------------------------------------------------------------
 def classify(name: str, settings: Settings) -> Measured:
-    """Plain and fast path of the classifier ``name``; only ResNet18_T1 takes the user's weights."""
+    """Plain and fast path of the classifier ``name``; only ResNet18_T1 uses the user's weights."""
     cfg = config_of(f"classification/{name}.yaml")
-    own = settings if name == "resnet18_t1" else Settings()
-    plain, weights = model_of(cfg, own)
+    plain, weights = model_of(cfg, settings if name == "resnet18_t1" else Settings())
     fast = fast_inference(plain, cfg)
     inputs = chest_slices(settings.slices, settings.size)
     return compared(
@@ -82,7 +81,7 @@ def segment(settings: Settings) -> Measured:
 
 
 def to_the_floor(settings: Settings) -> Measured:
-    """Fast path of the classifier, and its convolutions alone."""
+    """Fast path of the classifier, and its convolutions alone, the floor of its time."""
     cfg = config_of("classification/resnet18_t1.yaml")
     plain, weights = model_of(cfg, settings)
     inputs = chest_slices(settings.slices, settings.size)
@@ -96,7 +95,7 @@ def to_the_floor(settings: Settings) -> Measured:
 
 
 def _convolutions(model: nn.Module, item: dict) -> list[tuple[nn.Conv2d, torch.Tensor]]:
-    """Each convolution of backbone, FPN and RPN head, with its input for a slice."""
+    """Each call of a convolution of backbone, FPN and RPN head, with its input for a slice."""
     parts = copy.deepcopy(nn.ModuleList([model.backbone, model.proposal_generator.rpn_head]))
     fold_batchnorm(parts)
     parts.to(memory_format=torch.channels_last)
@@ -116,7 +115,7 @@ def _convolutions(model: nn.Module, item: dict) -> list[tuple[nn.Conv2d, torch.T
 
 
 def _convolutions_alone(calls: Sequence[tuple[nn.Conv2d, torch.Tensor]], slices: int) -> Work:
-    """Only the convolutions of ``slices`` slices, one slice per core as on the fast path."""
+    """Work that only convolves ``slices`` slices, one per core as on the fast path."""
 
     def convolve(_: int) -> None:
         with torch.inference_mode():
@@ -160,7 +159,7 @@ def _detection_differences(
 
 # ---- GPU ----------------------------------------------------------------------------------------
 def on_gpu(task: str, batch: int, precision: str, settings: Settings) -> Measured:
-    """Plain, one slice at a time in single precision, and the fast path in batches.
+    """On a GPU: plain, one slice at a time in single precision, and the fast path in batches.
 
     Args:
         task: "classify" or "segment".
@@ -190,7 +189,7 @@ def on_gpu(task: str, batch: int, precision: str, settings: Settings) -> Measure
 
 
 def _synchronized(work: Work) -> Work:
-    """The work, until the GPU has finished it."""
+    """Work that also waits until the GPU has finished."""
 
     def synchronized() -> float:
         done = work()
@@ -201,7 +200,7 @@ def _synchronized(work: Work) -> Work:
 
 
 def _share_of_regions(work: Work) -> float:
-    """Share of the GPU's time in RoIAlign and NMS, after a warm-up pass."""
+    """Share (0..1) of the GPU's time in RoIAlign and NMS, after a warm-up pass."""
     work()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as measured:
         work()
@@ -225,7 +224,7 @@ def segment_beside_torchvision(settings: Settings) -> Measured:
     images = [item["image"] / 255 for item in inputs]
     facts = {
         "weights": weights,
-        # random weights find nothing, so that no masks are pasted
+        # random weights detect almost nothing, so there are fewer masks to paste
         "torchvision's weights": "random; fewer detections, so less work after the box head",
         "torchvision's parameters": sum(p.numel() for p in peer.parameters()),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -260,7 +259,7 @@ def torchvision_model(cfg: CfgNode, size: int) -> MaskRCNN:
         returned_layers=[3],  # res4
         norm_layer=nn.BatchNorm2d,
     )
-    # a single level, like ours: no pooled level, and no layer4, which nothing reads
+    # a single level, like ours: no pooled level; layer4 is left out, since nothing reads it
     backbone.fpn.extra_blocks = None
     box, mask = keys.ROI_BOX_HEAD, keys.ROI_MASK_HEAD
     pooled = channels * box.POOLER_RESOLUTION**2

@@ -41,15 +41,15 @@ def chest_slices(count: int, size: int) -> tuple[dict, ...]:
 
 
 def config_of(name: str, *overrides: object) -> CfgNode:
-    """A shipped config for the CPU or, by ``overrides``, another device."""
+    """Load a shipped config for the CPU; ``overrides`` are keys and values."""
     return load_config(name, ["MODEL.DEVICE", "cpu", *overrides])
 
 
 def random_model(cfg: CfgNode) -> nn.Module:
-    """The model in test mode with seeded random weights.
+    """Build a model in test mode with seeded random weights.
 
-    The initial weights of RPN and box head are so small that all regions are alike. They are
-    enlarged, so that regions differ in score and position like those of a trained model.
+    The initial weights of RPN and box head are so small that all regions get similar scores. They
+    are enlarged, so that scores and positions of regions differ like those of a trained model.
     """
     torch.manual_seed(0)
     model = build_model(cfg).eval()
@@ -61,7 +61,7 @@ def random_model(cfg: CfgNode) -> nn.Module:
 
 
 def model_of(cfg: CfgNode, settings: Settings) -> tuple[nn.Module, str]:
-    """The model with the user's weights, if given, or random ones; and a text about the weights."""
+    """The model, with the user's weights if given or random ones, and a text about the weights."""
     model = random_model(cfg)
     if settings.weights is None:
         return model, "random, seed 0"
@@ -82,7 +82,7 @@ def segmenter(settings: Settings, *overrides: object) -> tuple[CfgNode, nn.Modul
 
 @torch.no_grad()
 def shift_scores(model: nn.Module, inputs: Sequence[dict], threshold: float) -> None:
-    """Give a random segmenter as many detections as a trained one.
+    """Make a random segmenter detect as many regions as a trained one.
 
     Sets the lesion class's bias in the box head so that, on average, ``DETECTIONS_WANTED`` regions
     per slice score above the threshold.

@@ -36,7 +36,7 @@ class NotMeasurable(Exception):
 
 
 class Timed(NamedTuple):
-    """Result of a work that measures its own time, e.g. by extrapolation."""
+    """What a work returns that measures its own time, e.g. by extrapolation."""
 
     units: float
     seconds: float
@@ -90,7 +90,11 @@ class Comparison:
 
 
 def measure(work: Work) -> tuple[float, float]:
-    """Do the work once; returns wall-clock and processor seconds per unit."""
+    """Do the work once; returns wall-clock and processor seconds per unit.
+
+    Raises:
+        ValueError: the work returned no units.
+    """
     cpu_before, began = _cpu_seconds(), time.perf_counter()
     done = work()
     seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu_before
@@ -125,10 +129,10 @@ class Measured:
     """Result of a case.
 
     Attributes:
-        value: what the target applies to: the speed-up, or e.g. a peak of memory.
+        value: what the target applies to: the speed-up, or e.g. the peak memory.
         facts: what the value depends on: weights, detections, largest difference between the
             results of the two ways. JSON values.
-        comparison: of the two ways, in the cases that compare two.
+        comparison: of the two ways; ``None`` in cases that measure a single value.
     """
 
     value: float
@@ -181,13 +185,13 @@ class Case:
         """Measure the case, or record why this machine cannot."""
         try:
             return Result(self, self.measure(settings))
-        except NotMeasurable as why:
-            return Result(self, skipped=str(why))
+        except NotMeasurable as reason:
+            return Result(self, skipped=str(reason))
 
 
 @dataclass(frozen=True)
 class Result:
-    """A case as measured, or the reason why it was not."""
+    """The measurement of a case, or the reason why it was skipped."""
 
     case: Case
     measured: Measured | None = None

@@ -1,4 +1,4 @@
-"""Memory of predicting a whole volume, as ``tools/predict.py`` does it."""
+"""Peak memory of ``tools/predict.py`` on a whole volume."""
 
 import json
 import subprocess
@@ -21,8 +21,8 @@ from .measure import Measured, Settings
 
 GIB = 1024**3
 LENGTHS = (150, 600)
-"""Slices of the two volumes; their difference shows what grows with the length."""
-DIFFERENT_SLICES = 10  # slices of the volumes repeat after so many
+"""Numbers of slices of the two volumes; comparing them shows how memory grows with length."""
+DIFFERENT_SLICES = 10  # the volumes repeat these
 PREDICT = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
 
 # On Linux a process inherits the peak of the process that forked it. A small process in between
@@ -56,7 +56,11 @@ def measure_prediction_memory(settings: Settings) -> Measured:
                 ]
             )
             if peak.returncode:
-                raise UserError(f"predicting {count} slices failed: {peak.output}")
+                last_line = peak.output.strip().rpartition("\n")[2]
+                raise UserError(
+                    f"{PREDICT} failed on {count} slices with exit code {peak.returncode}: "
+                    f"{last_line or 'no output'}"
+                )
             facts[f"GiB, {count} slices"] = round(peak.gib, 3)
             facts[f"slices a second, {count} slices, start included"] = round(
                 count / peak.seconds, 2

@@ -20,10 +20,16 @@ JSON_FILE, MARKDOWN_FILE = "benchmark.json", "benchmark.md"
 def write_results(
     folder: str | Path, results: Sequence[Result], settings: Settings, command: Sequence[str]
 ) -> list[Path]:
-    """Write ``benchmark.json`` and ``benchmark.md``; both or neither.
+    """Write ``benchmark.json`` and ``benchmark.md``, both or neither.
+
+    Args:
+        folder: receives the files.
+        results: of the cases so far.
+        settings: the user's choices.
+        command: words of the command line, for the record.
 
     Returns:
-        Their paths.
+        The paths of the files.
     """
     content = {
         "command": " ".join(command),

@@ -1,4 +1,4 @@
-"""Training steps on the CPU, and training S on RoI batches that are computed once."""
+"""Times training steps on the CPU, and training S on RoI batches that are computed once."""
 
 import copy
 import itertools
@@ -54,7 +54,7 @@ def lesion_slices(count: int, size: int) -> list[dict]:
 
 
 def make_stepper(model: nn.Module, cfg: CfgNode, inputs: Sequence[dict]) -> Callable[[], float]:
-    """A function that trains on the next batch and returns the loss, with seeded draws."""
+    """Return a function that trains on the next batch, with seeded draws, and returns the loss."""
     optimizer = build_optimizer(cfg, model.train())
     batches = itertools.cycle(inputs)
     numbers = itertools.count()
@@ -97,11 +97,12 @@ def train_segmenter(settings: Settings) -> Measured:
 
 
 def _loss_differences(start: nn.Module, cfg: CfgNode, inputs: Sequence[dict]) -> dict[str, Any]:
-    """Largest relative differences between the paths' losses in the first steps.
+    """Largest relative differences between the losses of the two paths in the first steps.
 
-    In single precision, rounding decides which of two similar proposals NMS keeps, and so which
-    regions are sampled from then on. So the paths are compared in double precision. In single
-    precision, their difference is reported beside that of the plain path on two numbers of threads.
+    In single precision, rounding decides which of two similar proposals NMS keeps, and thus which
+    regions are sampled in all later steps. The paths are therefore compared in double precision.
+    For single precision, the difference of the plain path on two numbers of threads is reported
+    too, as a reference.
     """
     threads = torch.get_num_threads()
     other = 1 if threads > 1 else 2
@@ -145,7 +146,7 @@ def _double_nms() -> AbstractContextManager:
 
 
 def train_classifier(settings: Settings) -> Measured:
-    """Training end to end, and S on stored RoI batches; both extrapolated, without file reading."""
+    """Training end to end, and S on stored RoI batches; both extrapolated, and no files read."""
     cfg = config_of("classification/resnet18_t1.yaml", "MODEL.FAST_PATH", "off")
     cached = config_of(
         *("classification/resnet18_t1.yaml", "MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none")

@@ -1,4 +1,4 @@
-"""What processes that train, evaluate or predict together must agree on or share."""
+"""Helpers for jobs of several processes: the batch, shared results, and the folder's lock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,16 +29,16 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     reference, batch = cfg.SOLVER.REFERENCE_WORLD_SIZE, cfg.SOLVER.IMS_PER_BATCH
     if reference > 0 and batch % reference:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH is {batch}, but must be a multiple of "
-            f"SOLVER.REFERENCE_WORLD_SIZE, {reference}."
+            f"SOLVER.IMS_PER_BATCH is {batch}, expected a multiple of "
+            f"SOLVER.REFERENCE_WORLD_SIZE, {reference}. Change either key."
         )
     cfg = DefaultTrainer.auto_scale_workers(cfg, processes)
     if cfg.SOLVER.IMS_PER_BATCH % processes:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes (--num-gpus, "
-            f"--num-machines) cannot share equally: make it a multiple of {processes} and see "
-            "docs/distributed.md for learning rate and iterations, or set "
-            "SOLVER.REFERENCE_WORLD_SIZE 1, which gives each process that many slices and scales "
+            f"--num-machines) cannot share equally. Use a multiple of {processes} and adapt "
+            "learning rate and iterations (docs/distributed.md), or set "
+            f"SOLVER.REFERENCE_WORLD_SIZE 1, which gives each process {batch} slices and adapts "
             "both."
         )
     return cfg
@@ -61,16 +61,16 @@ def share_statistics(model: nn.Module) -> None:
 
 
 def from_main(function: Callable[[], T]) -> T:
-    """Call ``function`` in the main process and return its result in all; the others wait."""
+    """Call ``function`` in the main process only, and return its result in every process."""
     return comm.all_gather(function() if comm.is_main_process() else None)[0]
 
 
 @contextmanager
 def locked_by_all(folder: Path) -> Iterator[None]:
-    """:func:`ct_lesion.files.locked_folder` for all processes of a job, until the main one leaves.
+    """Hold :func:`ct_lesion.files.locked_folder` in the main process, on behalf of all processes.
 
     Raises:
-        UserError: in the main process; see there.
+        UserError: another job is writing into the folder; raised in the main process.
     """
     with ExitStack() as stack:
         from_main(lambda: stack.enter_context(locked_folder(folder)))

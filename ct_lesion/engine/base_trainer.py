@@ -1,4 +1,4 @@
-"""What a trainer builds and how it evaluates: the overrides that Detectron2 documents."""
+"""The trainer's ``build_*`` and ``test*`` methods, which subclasses may override."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -48,14 +48,14 @@ class BaseTrainer(DefaultTrainer):
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """Maps a record of a dataset to an input of the model."""
+        """Build the function that maps a dataset's record to an input of the model."""
         return build_mapper(cfg, is_train)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        """Loader of ``DATASETS.TRAIN`` in the order given by ``SEED``.
+        """Build the loader of ``DATASETS.TRAIN``; ``SEED`` determines its order.
 
-        Another endless iterable of batches trains too, without exact resume.
+        A subclass may return any other endless iterable of batches; resume is then not exact.
         """
         mapper = cls.build_mapper(cfg, is_train=True)
         return build_training_stream(cfg, training_records(cfg), mapper, choose_seed(cfg))
@@ -77,9 +77,9 @@ class BaseTrainer(DefaultTrainer):
         model: torch.nn.Module,
         evaluators: list[DatasetEvaluator] | None = None,
     ) -> dict:
-        """Evaluate on ``DATASETS.TEST`` by ``MODEL.FAST_PATH``, and record each evaluation.
+        """Evaluate on ``DATASETS.TEST`` as ``MODEL.FAST_PATH`` says, and record each evaluation.
 
-        The recorded hash is of the weights of ``model``, not of those folded on the fast path.
+        The record holds the hash of ``model``'s weights, before BatchNorm is folded into them.
         """
         model = unwrap_model(model)
         if evaluators is None:
@@ -99,11 +99,11 @@ class BaseTrainer(DefaultTrainer):
     def test_with_TTA(cls, cfg: CfgNode, model: torch.nn.Module) -> dict:
         """Evaluate a segmenter on ``DATASETS.TEST`` with Detectron2's test-time augmentation.
 
-        As in :meth:`test`, with the sizes and the flip of ``TEST.AUG``; everything is written to
-        ``OUTPUT_DIR/inference_TTA/<dataset>``.
+        Like :meth:`test`, but each slice is passed in the sizes of ``TEST.AUG`` and, with
+        ``TEST.AUG.FLIP``, mirrored. Writes to ``OUTPUT_DIR/inference_TTA/<dataset>``.
 
         Returns:
-            The results; ``_TTA`` is appended to each of their first keys.
+            The results as from :meth:`test`, with ``_TTA`` appended to each top-level key.
         """
         model = unwrap_model(model)
         evaluators = []
@@ -118,7 +118,7 @@ class BaseTrainer(DefaultTrainer):
 
 
 def training_records(cfg: CfgNode) -> list[dict]:
-    """The slices of ``DATASETS.TRAIN``, without those that have no lesion if so configured."""
+    """Records of ``DATASETS.TRAIN``; ``FILTER_EMPTY_ANNOTATIONS`` drops slices without lesions."""
     return get_detection_dataset_dicts(
         cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     )

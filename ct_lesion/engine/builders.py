@@ -1,4 +1,4 @@
-"""Builds what a config names: model, optimiser, mapper, test loader, evaluator."""
+"""Builders of a config's model, optimiser, scheduler, mapper, test loader and evaluator."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ def build_logged_model(cfg: CfgNode) -> torch.nn.Module:
 def load_trained(
     cfg: CfgNode, weights: str | Path | None = None, device: str | None = None
 ) -> torch.nn.Module:
-    """Load a trained model, complete and in test mode.
+    """Build a model and load all of its weights; returns it in test mode.
 
     Args:
         cfg: of the model; it is not changed.
@@ -54,7 +54,10 @@ def load_trained(
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(weights or cfg.MODEL.WEIGHTS)
     if not cfg.MODEL.WEIGHTS:
-        raise CheckpointError("MODEL.WEIGHTS is empty. Set it to trained weights.")
+        raise CheckpointError(
+            "MODEL.WEIGHTS is empty. Set it to trained weights, e.g. model_best.safetensors in the "
+            "folder of a run."
+        )
     if device:
         cfg.MODEL.DEVICE = device
     elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -66,22 +69,23 @@ def load_trained(
     if fresh:
         raise CheckpointError(
             f"{cfg.MODEL.WEIGHTS} lacks {len(fresh)} tensors of the model, e.g. {fresh[0]}. "
-            "Set MODEL.WEIGHTS to the weights of a whole model."
+            "Set MODEL.WEIGHTS to the weights of a complete model."
         )
     keep_padding_seed(model, described_config(checkpointer))
     return model.eval()
 
 
 def described_config(checkpointer: LesionCheckpointer) -> CfgNode | None:
-    """The config in the checkpoint that was loaded last, if there is one."""
+    """The config stored in the checkpoint that was loaded last; ``None`` if it stores none."""
     description = checkpointer.last_description or {}
     return config_from_description(description) if description.get("config") else None
 
 
 def keep_padding_seed(model: torch.nn.Module, trained_with: CfgNode | None) -> None:
-    """Set the seed of the random padding of RoI batches to that of the classifier's training.
+    """Set the seed of the RoI batches' random padding to the one of the classifier's training.
 
-    Module S has learned from batches of that seed, so it belongs to the weights, not to ``SEED``.
+    S has learned from batches that were padded with this seed, so it goes with the weights and
+    overrides ``SEED``. Nothing changes if the weights are not a classifier's.
     """
     if trained_with is not None and is_classifier(trained_with):
         model.roi_batch.seed = RoIBatch.from_config(trained_with)["seed"]
@@ -90,8 +94,8 @@ def keep_padding_seed(model: torch.nn.Module, trained_with: CfgNode | None) -> N
 def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser ``SOLVER.OPTIMIZER`` over all parameters that require a gradient.
 
-    Detectron2 itself builds only SGD, and all learning rates and weight decays come from the keys
-    that it reads for SGD.
+    Detectron2 itself builds only SGD. Adam and AdamW take learning rates and weight decays from the
+    same keys as SGD.
 
     Raises:
         ConfigError: ``SOLVER.OPTIMIZER`` is unknown.
@@ -108,8 +112,8 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
     )
     optimizer = maybe_add_gradient_clipping(cfg, ADAM_VARIANTS[name])
-    # fused updates all parameters in one pass, which halves the step of the classification module;
-    # with AMP the fused step also unscales the gradients, i.e. after they are clipped
+    # A fused optimiser updates all parameters in one pass, which halves the time of S's step. With
+    # AMP it also unscales the gradients, but only after they are clipped.
     fused = not (cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.ENABLED)
     return optimizer(
         params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY, fused=fused
@@ -117,9 +121,10 @@ def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimiz
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """Detectron2's scheduler, also if a step is at ``MAX_ITER``, where it has no effect.
+    """Build Detectron2's scheduler, without a step at ``MAX_ITER``, which has no effect.
 
-    Detectron2 drops later steps, but passes this one on to fvcore, which refuses it.
+    Detectron2 drops steps after ``MAX_ITER`` but passes one at ``MAX_ITER`` to fvcore, which
+    rejects it.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -128,7 +133,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | ClassificationMapper:
-    """The mapper for the task of a config."""
+    """Build the training or test mapper for the task of a config."""
     if is_classifier(cfg):
         return ClassificationMapper(cfg, is_train)
     return build_lesion_mapper(cfg, is_train)
@@ -137,7 +142,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> DatasetMapper | Classification
 def build_test_loader(
     cfg: CfgNode, dataset_name: str, mapper: Callable[[dict], dict]
 ) -> Iterable[list[dict]]:
-    """Detectron2's test loader; on the CPU's fast path with one slice per core in a batch.
+    """Build Detectron2's test loader; on the CPU's fast path a batch has one slice per core.
 
     Raises, when iterated:
         DatasetError: a slice cannot be read.
@@ -155,12 +160,12 @@ def build_test_loader(
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: str | Path | None = None
 ) -> DatasetEvaluator:
-    """The evaluator for the task of a config.
+    """Build the evaluator for the task of a config.
 
     Args:
         cfg: of the evaluation.
         dataset_name: a registered dataset.
-        output_folder: where it writes; default: :func:`evaluation_folder`.
+        output_folder: where the evaluator writes; default: :func:`evaluation_folder`.
     """
     folder = str(output_folder or evaluation_folder(cfg, dataset_name))
     if is_classifier(cfg):

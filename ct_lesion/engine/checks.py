@@ -16,15 +16,15 @@ from ct_lesion.scans.windows import UNKNOWN, Window
 
 
 def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
-    """Names of the classes that a model of this config predicts on a dataset, in order.
+    """Names of the classes of a dataset, in the order in which a model of this config predicts.
 
     Raises:
-        ConfigError: the dataset is not registered, or is for the other task.
+        ConfigError: the dataset is not registered, or belongs to the other task.
     """
     if dataset_name not in DatasetCatalog:
         raise ConfigError(
-            f"DATASETS names {dataset_name!r}, which is not registered. Registered are: "
-            f"{', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
+            f"DATASETS names {dataset_name!r}, which is not registered. Register it, or choose one "
+            f"of {', '.join(sorted(n for n in DatasetCatalog.list() if _is_ours(n)))}."
         )
     metadata = MetadataCatalog.get(dataset_name)
     wanted, other = ("thing_classes", "image_classes")
@@ -33,30 +33,35 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
     if not hasattr(metadata, wanted) and not hasattr(metadata, other):
         DatasetCatalog.get(dataset_name)  # loading a COCO json sets the names of its classes
     if not hasattr(metadata, wanted):
-        kind = "classification" if is_classifier(cfg) else "lesion"
+        kind, other_task = (
+            ("classification", "segmentation")
+            if is_classifier(cfg)
+            else ("lesion", "classification")
+        )
         raise ConfigError(
             f"Dataset {dataset_name} is not a {kind} dataset, which "
-            f"{cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) needs."
+            f"{cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) needs. Set DATASETS to "
+            f"{kind} datasets, or use a config of configs/{other_task}."
         )
     return list(getattr(metadata, wanted))
 
 
 def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
-    """The config of a training without the validation set that was not prepared.
+    """Remove validation sets that were not prepared from the ``DATASETS.TEST`` of a training.
 
-    ``DATASETS.TEST`` loses ``cncb_..._val`` where its training set exists and it does not, as
-    ``prepare_cncb.py --val-fraction 0`` leaves it.
+    A ``cncb_..._val`` is removed if its file is missing and the file of its training set exists, as
+    after ``prepare_cncb.py --val-fraction 0``.
 
     Returns:
-        The config, and remarks for the log.
+        The config, copied if it changes, and remarks for the log.
     """
     missing = [name for name in cfg.DATASETS.TEST if _lacks_val(name)]
     if not missing:
         return cfg, []
     remark = (
-        f"{', '.join(missing)} does not exist, so that the run keeps its last weights "
-        "(model_final), not the best on a validation split. For one, prepare the dataset with "
-        "--val-fraction 0.1."
+        f"{', '.join(missing)} does not exist, so the run keeps only its last weights "
+        "(model_final). To also keep the best weights on a validation split, prepare the dataset "
+        "with --val-fraction 0.1."
     )
     cfg = cfg.clone()
     cfg.defrost()
@@ -66,17 +71,17 @@ def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
 
 
 def check_validation(cfg: CfgNode) -> None:
-    """Check that a training has the test set that ``TEST.PATIENCE`` and ``EVAL_LOSS`` need.
+    """Check that a training has a test set if ``TEST.PATIENCE`` or ``TEST.EVAL_LOSS`` needs one.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: ``DATASETS.TEST`` is empty.
     """
     keys = [key for key in ("PATIENCE", "EVAL_LOSS") if cfg.TEST[key]]
     if keys and not cfg.DATASETS.TEST:
         raise ConfigError(
             f"TEST.{keys[0]} is {cfg.TEST[keys[0]]}, but there is no dataset to evaluate on in "
-            "training: name one in DATASETS.TEST that exists, e.g. of prepare_cncb.py "
-            "--val-fraction 0.1."
+            "training. Set DATASETS.TEST to an existing dataset, e.g. the validation split of "
+            "tools/prepare_cncb.py --val-fraction 0.1."
         )
 
 
@@ -106,24 +111,26 @@ def check_classes(cfg: CfgNode) -> None:
         if len(names) != value:
             raise ConfigError(
                 f"{key} is {value}, but dataset {name} has {len(names)} classes: "
-                f"{', '.join(names)}."
+                f"{', '.join(names)}. Set the key to {len(names)}, or use another dataset."
             )
 
 
 def check_lesion_datasets(cfg: CfgNode, training: bool = True) -> list[str]:
-    """Check the lesion datasets of a config; a config of a classifier has none.
+    """Check the lesion datasets of a segmenter's config; a classifier has none.
 
     Returns:
         Remarks for the log.
 
     Raises:
-        ConfigError: ``MODEL.MASK_ON`` is False, or classes have another order in another dataset.
-        DatasetError: see :func:`check_lesions`; or no slice is left to train on.
+        ConfigError: ``MODEL.MASK_ON`` is False, or datasets differ in the order of their classes.
+        DatasetError: see :func:`check_lesions`; or no slice has a lesion to train on.
     """
     if is_classifier(cfg):
         return []
     if not cfg.MODEL.MASK_ON:
-        raise ConfigError("MODEL.MASK_ON is False, but lesions are evaluated by their masks.")
+        raise ConfigError(
+            "MODEL.MASK_ON is False, but lesions are evaluated by their masks. Set it to True."
+        )
     remarks, usable = [], 0
     names = _datasets_of(cfg, training)
     for name in names:
@@ -131,11 +138,12 @@ def check_lesion_datasets(cfg: CfgNode, training: bool = True) -> list[str]:
         remarks += check_lesions(name, records, MetadataCatalog.get(name).get("json_file"))
         if name in cfg.DATASETS.TRAIN:
             usable += sum(_has_lesion(record) for record in records)
-        first, own = (class_names(cfg, n) for n in (names[0], name))
-        if own != first:
+        expected, classes = (class_names(cfg, n) for n in (names[0], name))
+        if classes != expected:
             raise ConfigError(
-                f"DATASETS: the classes of {name} are {', '.join(own)}, but those of {names[0]} "
-                f"are {', '.join(first)}: number the categories alike in both files."
+                f"DATASETS: the classes of {name} are {', '.join(classes)}, but those of "
+                f"{names[0]} are {', '.join(expected)}. Give the categories the same ids in both "
+                "files."
             )
     if training and not usable and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         raise DatasetError(
@@ -146,20 +154,21 @@ def check_lesion_datasets(cfg: CfgNode, training: bool = True) -> list[str]:
 
 
 def _has_lesion(record: dict) -> bool:
-    return any(one.get("iscrowd", 0) == 0 for one in record.get("annotations", ()))
+    return any(lesion.get("iscrowd", 0) == 0 for lesion in record.get("annotations", ()))
 
 
 def with_window(cfg: CfgNode, training: bool = True) -> CfgNode:
-    """A copy of the config with the ``INPUT.WINDOW`` of its training sets, or of its weights.
+    """Copy a config and set its ``INPUT.WINDOW``, if unknown, to that of its datasets or weights.
 
-    A config that sets ``INPUT.WINDOW`` speaks for the datasets that do not record it. Each dataset
-    is loaded, so that a missing test set shows before the training.
+    A training takes the window of its training sets, an evaluation that of ``MODEL.WEIGHTS``. A
+    window that the config sets is assumed for datasets that do not record theirs. Every dataset is
+    loaded, so that a missing test set is reported before the training starts.
 
     Args:
-        training: otherwise ``MODEL.WEIGHTS`` is evaluated on the test sets.
+        training: True for a training; False if ``MODEL.WEIGHTS`` is evaluated on the test sets.
 
     Raises:
-        ConfigError: two of config, weights (in an evaluation) and datasets differ.
+        ConfigError: the windows of config, datasets and (in an evaluation) weights differ.
         DatasetError: a dataset is missing or invalid.
     """
     for name in _datasets_of(cfg, training):
@@ -181,43 +190,44 @@ def with_window(cfg: CfgNode, training: bool = True) -> CfgNode:
 
 
 def window_remarks(cfg: CfgNode, training: bool = True) -> list[str]:
-    """What is not known about the slices of a run, or has changed since its first weights.
+    """Remarks on datasets that record no window, and on weights that were trained with another.
 
     Args:
         cfg: from :func:`with_window`.
+        training: see :func:`with_window`.
     """
     window, remarks = Window.from_config(cfg), []
     unrecorded = [name for name, w in _windows_of(cfg, training).items() if not w.is_known]
     if unrecorded:
-        text = f"{', '.join(unrecorded)}: how the slices were made of HU is not recorded"
+        text = f"{', '.join(unrecorded)}: the dataset does not record its window"
         remarks.append(
-            f"{text} and taken to be as in INPUT.WINDOW: {window.label}."
+            f"{text}. INPUT.WINDOW is assumed: {window.label}."
             if window.is_known
-            else f"{text}. INPUT.WINDOW is unknown, so prediction from HU will have to guess. "
-            "Prepare the dataset again with --window, or set INPUT.WINDOW, if you know it."
+            else f"{text} and INPUT.WINDOW is unknown, so prediction from HU will have to guess. "
+            "Prepare the dataset again with --window, or set INPUT.WINDOW if you know it."
         )
     first = window_of_weights(cfg.MODEL.WEIGHTS) if training else UNKNOWN
     if first.is_known and window.is_known and first != window:
         remarks.append(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} were trained on slices made with the window "
-            f"{first.label}; those of this run were made with {window.label}."
+            f"{first.label}, but the slices of this run were made with {window.label}."
         )
     return remarks
 
 
 def window_of_weights(path: str | Path) -> Window:
-    """How the training images of a checkpoint were made; unknown if it does not say so.
+    """The window of a checkpoint's training slices; unknown if the checkpoint does not record it.
 
     Raises:
-        ConfigError: its ``INPUT.WINDOW`` is invalid.
-        CheckpointError: ``ct_lesion://NAME`` names no model.
+        ConfigError: the checkpoint's ``INPUT.WINDOW`` is invalid.
+        CheckpointError: no shipped model has the name in ``ct_lesion://NAME``.
     """
     path = locate_shipped(path)
     if not Path(path).is_file():
         return UNKNOWN
     try:
         return Window.from_config(config_from_description(read_description(path)))
-    except CheckpointError:  # not one of ours; other faults are reported when it is loaded
+    except CheckpointError:  # not written by ct_lesion, or damaged, which loading reports
         return UNKNOWN
 
 
@@ -235,13 +245,13 @@ def _check_alike(windows: dict[str, Window], training: bool) -> None:
         first = next(iter(known))
         if window != known[first]:
             advice = (
-                "Train and test on slices that were made alike."
+                "Train and test on slices with the same window."
                 if training
-                else "To evaluate them nevertheless, set INPUT.WINDOW to that of the test sets."
+                else "To evaluate anyway, set INPUT.WINDOW to that of the test sets."
             )
             raise ConfigError(
-                f"Slices are made of HU differently in {first}, with the window "
-                f"{known[first].label}, and in {name}, with {window.label}. {advice}"
+                f"The windows of {first} ({known[first].label}) and {name} ({window.label}) "
+                f"differ. {advice}"
             )
 
 

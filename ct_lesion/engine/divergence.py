@@ -52,11 +52,11 @@ class DivergenceGuard:
 
     @contextmanager
     def watch(self, trainer: DefaultTrainer) -> Iterator[None]:
-        """Check the training step that runs inside.
+        """Check the training step that runs in the block.
 
         Raises:
-            TrainingDivergedError: a loss or a weight is NaN or infinite; ``diverged.json`` says
-                where.
+            TrainingDivergedError: a loss or a weight is NaN or infinite; ``diverged.json`` has the
+                iteration, losses and slices.
         """
         self._losses = {}
         try:
@@ -76,7 +76,7 @@ class DivergenceGuard:
         return all(math.isfinite(loss.item()) for loss in self._losses.values())
 
     def _weights_are_finite(self) -> bool:
-        """A finite loss can have an infinite gradient, so losses alone do not show it."""
+        """Check the weights too, since a finite loss can have an infinite gradient."""
         values = self._model.state_dict().values()
         return all(bool(torch.isfinite(v).all()) for v in values if v.is_floating_point())
 
@@ -133,9 +133,9 @@ def _one_line(record: logging.LogRecord) -> bool:
 
 
 def ignore_full_disk_in_logs() -> None:
-    """Drop log lines that a full disk cannot take, instead of printing a traceback for each.
+    """Drop log lines that do not fit on a full disk, instead of printing a traceback for each.
 
-    The file that the run needs and cannot write raises an error of its own.
+    Files that the run needs still raise an error when they cannot be written.
     """
     for name in ("detectron2", "fvcore", "ct_lesion"):
         for handler in logging.getLogger(name).handlers:

@@ -1,4 +1,7 @@
-"""Hashes of what RoI batches depend on; a stored file is used only if they are equal."""
+"""Hashes of the weights, config and slices that RoI batches depend on.
+
+Stored RoI batches are used only if all three hashes are unchanged.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 Detectron2's ``launch`` starts them. This module adds what it lacks: processes that share the cores
 of a CPU, processes started by torchrun or srun (see :mod:`ct_lesion.engine.rendezvous`), and a
-single error message when one process fails, after which all end.
+single error message when a process fails, which ends all of them.
 """
 
 import logging
@@ -51,9 +51,9 @@ def launch(
     on_gpu: bool = True,
     advice: str = "",
 ) -> Any:
-    """``detectron2.engine.launch`` that also runs several processes without a GPU.
+    """Run a function in several processes, like ``detectron2.engine.launch`` but also on a CPU.
 
-    A process that was started by torchrun or srun joins the others instead of starting any.
+    A process that was started by torchrun or srun joins its group instead of starting processes.
 
     Args:
         main_func: runs in each process as ``main_func(*args)``; both must be picklable.
@@ -63,7 +63,7 @@ def launch(
         dist_url: address of the first machine, e.g. "tcp://10.0.0.1:29500"; "auto" for one machine.
         args: of ``main_func``.
         on_gpu: use one GPU per process where there are any; otherwise gloo on the CPU.
-        advice: printed when a process was killed: how to resume.
+        advice: printed after a process was killed, e.g. how to resume.
 
     Returns:
         The result of ``main_func`` if it ran in this process, else ``None``.
@@ -99,7 +99,7 @@ def _check_numbers(
         raise ConfigError("--num-gpus and --num-machines must be 1 or more.")
     if not 0 <= machine_rank < machines:
         raise ConfigError(
-            f"--machine-rank is {machine_rank}, expected 0 to {machines - 1} of {machines} "
+            f"--machine-rank is {machine_rank}, expected 0 to {machines - 1} for {machines} "
             "machines (--num-machines)."
         )
     if machines > 1 and dist_url in (None, "auto"):
@@ -109,8 +109,8 @@ def _check_numbers(
         )
     if on_gpu and processes > torch.cuda.device_count():
         raise ConfigError(
-            f"{processes} processes are too many for {torch.cuda.device_count()} GPUs "
-            "(--num-gpus; --processes in a prediction)."
+            f"{processes} processes need {processes} GPUs, but there are "
+            f"{torch.cuda.device_count()}. Lower --num-gpus (--processes in a prediction)."
         )
 
 
@@ -127,10 +127,11 @@ def _start(shape: tuple, task: tuple, on_gpu: bool, advice: str) -> None:
     try:
         with _environment(on_gpu):
             engine.launch(_run, *shape, args=task, timeout=TIMEOUT)
-    except ProcessRaisedException as error:  # before _run, which handles every later error
+    except ProcessRaisedException as error:  # raised before _run, which handles later errors
+        cause = str(error).strip().splitlines()[-1].rstrip(".")
         raise ConfigError(
-            f"The processes cannot connect at --dist-url {shape[-1]}: "
-            f"{str(error).strip().splitlines()[-1]}"
+            f"The processes cannot connect at --dist-url {shape[-1]}: {cause}. Check the address, "
+            "and that its port is free."
         ) from None
     except ProcessExitedException as error:
         if error.exit_code > 0:  # the process has printed its error
@@ -138,14 +139,14 @@ def _start(shape: tuple, task: tuple, on_gpu: bool, advice: str) -> None:
         _report_killed(error, shape, advice)
         sys.exit(FAULT)
     finally:
-        # after Ctrl-C Python would wait for them
+        # Python would wait for them at exit, e.g. after Ctrl-C
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
 @contextmanager
 def _environment(on_gpu: bool) -> Iterator[None]:
-    """Environment of the started processes: without ``on_gpu`` GPUs are hidden, so gloo is used."""
+    """Set the started processes' environment; without ``on_gpu`` hide GPUs, so gloo is used."""
     warnings = [os.environ.get("PYTHONWARNINGS", ""), _IMPORT_WARNING]
     changed = {"PYTHONWARNINGS": ",".join(filter(None, warnings))}
     if not on_gpu:
@@ -166,14 +167,14 @@ def _report_killed(error: ProcessExitedException, shape: tuple, advice: str) -> 
     rank = machine_rank * processes + error.error_index
     _print_error(
         f"Error: process {rank} of {processes * machines} (the first is 0) was killed by "
-        f"{error.signal_name}, so all were ended. If you did not do this, the machine probably ran "
+        f"{error.signal_name}, so all were ended. If you did not kill it, the machine probably ran "
         f"out of memory: use fewer processes. {advice}"
     )
 
 
 # ---- in each process ----------------------------------------------------------------------------
 def share_cores(processes: int, reserved: int | None = None) -> None:
-    """Set torch's threads to reserved cores or an equal share, unless OMP_NUM_THREADS does."""
+    """Limit torch to the reserved cores or an equal share, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(reserved or max(torch.get_num_threads() // processes, 1))
 
@@ -186,7 +187,7 @@ def _run_joined(info: RankInfo, on_gpu: bool, main_func: Callable, args: tuple) 
 
 
 def _run(main_func: Callable, args: tuple, marker: Path) -> None:
-    """Runs in each process that Detectron2's launch started, once they are connected."""
+    """Run ``main_func`` in a process that Detectron2's launch started and connected."""
     if not torch.cuda.is_available():
         share_cores(comm.get_local_size())
     with _ending_with_parent():
@@ -209,7 +210,7 @@ def _run_reporting_errors(main_func: Callable, args: tuple, is_first: Callable[[
         if is_first():
             _print_error(f"Process {comm.get_rank()} of {comm.get_world_size()} failed:\n{text}")
         _end(FAULT)
-    finally:  # not after _end, which does not return
+    finally:  # not reached after _end, which does not return
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -218,8 +219,8 @@ def _run_reporting_errors(main_func: Callable, args: tuple, is_first: Callable[[
 def _ending_with_parent() -> Iterator[None]:
     """End this process when its parent has ended, even by ``kill -9``.
 
-    torch asks the system to send SIGINT then, but processes that a script starts with ``&`` ignore
-    SIGINT.
+    torch makes the system send SIGINT when the parent ends, but processes that a script starts
+    with ``&`` ignore SIGINT.
     """
     parent, done = multiprocessing.parent_process(), threading.Event()
 
@@ -239,6 +240,7 @@ def _ending_with_parent() -> Iterator[None]:
 
 
 def _is_first(marker: Path) -> bool:
+    """Whether this process is the first of its machine to call this."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:

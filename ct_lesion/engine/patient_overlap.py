@@ -72,26 +72,26 @@ class PatientOverlap:
 def find_shared_patients(train: Sequence[str], test: Sequence[str]) -> PatientOverlap:
     """Compare the patient ids of registered datasets.
 
-    Equal ids count as the same patient, also in datasets of different sources.
+    Equal ids count as the same patient, even across datasets of different sources.
 
     Raises:
         DatasetError: a dataset is missing.
     """
     patients, unnamed = {}, {}
     for name in dict.fromkeys((*train, *test)):
-        of_slices = [record.get("patient") for record in DatasetCatalog.get(name)]
-        patients[name] = {str(patient) for patient in of_slices if patient is not None}
-        if None in of_slices:
-            unnamed[name] = of_slices.count(None)
-    # a dataset may be both in training and in test
+        ids = [record.get("patient") for record in DatasetCatalog.get(name)]
+        patients[name] = {str(patient) for patient in ids if patient is not None}
+        if None in ids:
+            unnamed[name] = ids.count(None)
+    # the role is part of the key, because a dataset may be used for both
     sets = {("train", name): patients[name] for name in train}
     sets |= {("test", name): patients[name] for name in test}
     shared = [
-        SharedPatients(first, second, tuple(both))
-        for (role, first), (other_role, second), both in shared_between(sets)
+        SharedPatients(first, second, tuple(common))
+        for (role, first), (other_role, second), common in shared_between(sets)
         if role != other_role
     ]
-    counts = {name: len(own) or None for name, own in patients.items()}
+    counts = {name: len(ids) or None for name, ids in patients.items()}
     return PatientOverlap(
         {name: counts[name] for name in train},
         {name: counts[name] for name in test},
@@ -104,20 +104,20 @@ def check_patients_apart(cfg: CfgNode) -> None:
     """Refuse to train on patients of the test sets unless ``ALLOW_SHARED_PATIENTS`` is set.
 
     Raises:
-        ConfigError: names the patients, the datasets and the key.
+        ConfigError: the sets share patients; names patients, datasets and key.
     """
     shared = find_shared_patients(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST).shared
     if shared and not cfg.DATASETS.ALLOW_SHARED_PATIENTS:
         raise ConfigError(
             f"DATASETS.TRAIN and DATASETS.TEST share patients: {'; '.join(map(str, shared))}. "
-            "Results on them would be too optimistic. Split by patient; or set "
-            f"{ALLOW} True (noted in the run's record) if this is intended or if equal numbers "
-            "are different people."
+            "Results on them would be too optimistic. Split the dataset by patient. If this is "
+            "intended, or if equal ids belong to different people, set "
+            f"{ALLOW} True; the run's record will say so."
         )
 
 
 def describe_overlap(patients: dict[str, Any]) -> str:
-    """Describe the ``patients`` of a run's record; empty for a record without them."""
+    """Describe the ``patients`` of a run's record in a phrase; empty if there is nothing to say."""
     if not patients:
         return ""
     shared = [SharedPatients(s["train"], s["test"], s["patients"]) for s in patients["shared"]]

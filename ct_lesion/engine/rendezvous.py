@@ -16,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 from ct_lesion.errors import USER_ERROR, ConfigError, reason
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-# srun sets these for a step; SLURM_NTASKS would not do, since a single batch script has it too
+# srun sets these for a job step; SLURM_NTASKS is also set in a batch script without srun
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE")
 
 
@@ -30,7 +30,7 @@ class RankInfo:
         world_size: number of processes, at least 2.
         local_rank: rank on this machine, from 0.
         local_world_size: number of processes on each machine.
-        cores: CPU cores reserved for this process, if any are.
+        cores: number of CPU cores reserved for this process, if any.
     """
 
     starter: str
@@ -76,7 +76,7 @@ def _tasks_per_node(text: str) -> int:
     uniform = re.fullmatch(r"(\d+)(\(x\d+\))?", text)
     if not uniform:
         raise ConfigError(
-            f"srun started different numbers of processes on its nodes ({text}): use "
+            f"srun started different numbers of processes on its nodes ({text}): set "
             "--ntasks-per-node."
         )
     return int(uniform[1])
@@ -110,12 +110,12 @@ def join_group(info: RankInfo, on_gpu: bool, timeout: timedelta) -> Callable[[],
         )
     except (RuntimeError, ValueError) as error:  # unknown host, port in use, timeout
         raise ConfigError(
-            f"The {info.world_size} processes cannot connect to {address} (MASTER_ADDR and "
-            f"MASTER_PORT): {reason(error)}"
+            f"The {info.world_size} processes cannot connect to {address}: {reason(error)}. Check "
+            "MASTER_ADDR and MASTER_PORT, and that the port is free."
         ) from None
     comm.create_local_process_group(info.local_world_size)
     if on_gpu:
-        # srun may make only its own GPU visible to each process
+        # under srun, a process may see only its own GPU
         torch.cuda.set_device(info.local_rank % torch.cuda.device_count())
     comm.synchronize()
     return lambda: _is_first(store, info.rank)

@@ -1,4 +1,4 @@
-"""Restores a run from its checkpoint, and says which keys differ from the checkpoint's."""
+"""Restores a run from its checkpoint, and logs the keys that differ from the checkpoint's."""
 
 import logging
 from collections.abc import Callable
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], None]) -> None:
-    """Restore what ``trainer.state_dict()`` returned, also that of an earlier version.
+    """Restore a state that ``trainer.state_dict()`` returned, in this or an earlier version.
 
-    Weights and the optimizer's moments are the checkpoint's. Learning rates, momenta, weight decays
-    and the schedule are those of this run's config; the log and ``training.json`` list the keys
-    that differ from the checkpoint's. The seed is the checkpoint's.
+    Weights, the optimizer's moments and the seed come from the checkpoint. Learning rates, momenta,
+    weight decays and the schedule come from this run's config; the log and ``training.json`` list
+    the keys that differ from the checkpoint's.
 
     Args:
         trainer: built for this run.
@@ -36,12 +36,15 @@ def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], No
         CheckpointError: the run cannot continue with this config; names the keys that differ.
     """
     state = {**state, "_trainer": dict(state["_trainer"])}
-    # some hooks run only in the main process, and earlier versions had fewer
+    # a state may be of hooks that this process lacks: some run in the main process only
     ours = {type(hook).__qualname__ for hook in trainer._hooks}
     hooks = state.get("hooks", {})
     state["hooks"] = {name: value for name, value in hooks.items() if name in ours}
     if isinstance(trainer._trainer, AMPTrainer) and "grad_scaler" not in state["_trainer"]:
-        logger.warning("The run began without SOLVER.AMP.ENABLED: the loss scale starts anew.")
+        logger.warning(
+            "The run began without SOLVER.AMP.ENABLED, so its checkpoint has no loss scale. The "
+            "default is used."
+        )
         state["_trainer"]["grad_scaler"] = trainer._trainer.grad_scaler.state_dict()
     described = described_config(trainer.checkpointer)
     changes = changed_keys(trainer.cfg, described) if described else {}
@@ -54,7 +57,7 @@ def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], No
         differs = f" Keys that differ: {listed}." if changes else ""
         raise CheckpointError(
             f"{trainer.checkpointer.last_report.path} cannot be resumed with this config: {error}."
-            f"{differs} Set them as in the checkpoint, or start a new run from its weights "
+            f"{differs} Use the checkpoint's config, or start a new run from its weights "
             "(MODEL.WEIGHTS, without --resume)."
         ) from error
     trainer.record.run = state.get("run", trainer.record.run)
@@ -67,9 +70,10 @@ def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], No
 
 
 def _load(trainer: "LesionTrainer", state: dict, load: Callable[[dict], None]) -> None:
-    """
+    """Load the state, with hyperparameters and schedule of this run's config.
+
     Raises:
-        ValueError: the state is not of a run with this config.
+        ValueError: the state does not fit this config.
     """
     done = state["iteration"] + 1
     if done > trainer.max_iter:
@@ -96,21 +100,21 @@ def _restore_seeds(trainer: "LesionTrainer", seed: int, described: CfgNode | Non
         set_seed(trainer.cfg, trainer.seed)
     model = unwrap_model(trainer.model)
     keep_padding_seed(model, described)
-    if hasattr(model, "roi_batch"):  # as the next checkpoint describes it
+    if hasattr(model, "roi_batch"):  # so that the next checkpoint describes the seed in use
         set_seed(trainer.cfg, model.roi_batch.seed)
 
 
 def log_start(trainer: "LesionTrainer") -> None:
-    """Log a line where a resumed run does not do what its user may expect."""
+    """Warn if a resumed run starts from iteration 0, or has no iterations left."""
     if trainer.checkpointer.resumed_from is None:
         logger.warning(
-            f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint of a run to resume, so the training "
-            "starts from iteration 0 with MODEL.WEIGHTS."
+            f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint to resume from, so the training starts "
+            "from iteration 0 with MODEL.WEIGHTS. Check OUTPUT_DIR if you expected a checkpoint."
         )
     elif trainer.start_iter >= trainer.max_iter:
         logger.warning(
-            f"The run has done all of its {trainer.max_iter} iterations (SOLVER.MAX_ITER): it is "
-            "evaluated and not trained further. Set a larger SOLVER.MAX_ITER to train it further."
+            f"The run has done all of its {trainer.max_iter} iterations (SOLVER.MAX_ITER), so it "
+            "is only evaluated. Set a larger SOLVER.MAX_ITER to train it further."
         )
 
 

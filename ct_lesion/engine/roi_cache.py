@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 def can_cache(cfg: CfgNode) -> bool:
     """Whether the RoI batch of each slice is constant during training.
 
-    It is if the whole detector is frozen and the input is not augmented. The keys of the
-    augmentation that prevents it are logged.
+    True if the whole detector is frozen and the input is not augmented. If only augmentation
+    prevents it, its keys are logged.
     """
     if not is_classifier(cfg):
         return False
@@ -63,7 +63,7 @@ def can_cache(cfg: CfgNode) -> bool:
     }
     reasons = [key for key, varies in varying.items() if varies]
     if reasons:
-        logger.info("RoI batches are not cached: %s changes the slices.", ", ".join(reasons))
+        logger.info("RoI batches are not cached, because %s changes slices.", ", ".join(reasons))
     return not reasons
 
 
@@ -71,11 +71,11 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     """Run the detector once over a dataset.
 
     The states of the random number generators are preserved, so that the training that follows
-    draws the same numbers as without this pass. Each of several processes computes its share, and
-    all receive the whole.
+    draws the same numbers as without this pass. Each process computes its share and receives the
+    results of all.
 
     Args:
-        cfg: the model's config, which is stored and selects ``MODEL.FAST_PATH``.
+        cfg: the model's config; it is stored, and its ``MODEL.FAST_PATH`` is used.
         model: a ``COVIDCTMaskNet``, possibly wrapped for distributed training.
         data_loader: yields lists of inputs, each slice once, in the order of the dataset, as
             Detectron2's ``build_detection_test_loader`` does. :class:`Unreadable` items are
@@ -100,7 +100,9 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
     model.train(was_training)
     rows = [row for part in comm.all_gather(rows) for row in part]
     if not rows:
-        raise DatasetError("There are no readable slices to compute RoI batches of.")
+        raise DatasetError(
+            "There are no readable slices to compute RoI batches from. Check the files in the log."
+        )
     return RoIBatches.from_rows(rows, cfg.dump())
 
 
@@ -117,9 +119,9 @@ def load_or_extract(
     dataset_dicts: Sequence[dict],
     mapper: Callable[[dict], dict],
 ) -> RoIBatches:
-    """RoI batches from ``OUTPUT_DIR/roi_batches.npz``, or computed if the file does not fit.
+    """Read ``OUTPUT_DIR/roi_batches.npz``, or compute the RoI batches and write the file.
 
-    The file fits if model, config and dataset have the same fingerprint. Otherwise it is replaced.
+    The file is replaced if model, config or dataset have another fingerprint than it records.
 
     Args:
         cfg: the model's config.
@@ -172,14 +174,14 @@ def slices_left_out(cache: RoIBatches, dataset_dicts: Sequence[dict]) -> list[st
 
 
 def build_cached_train_loader(cfg: CfgNode, cache: RoIBatches, seed: int) -> TrainingStream:
-    """Batches from memory, in the order of ``build_training_stream`` with the same seed."""
+    """Build a loader from memory, in the order of ``build_training_stream`` with the same seed."""
     slices = cache.inputs()
     # without workers, because there is no file to read
     return make_stream(cfg, _SlicesInMemory(slices), slices, seed, num_workers=0)
 
 
 class _SlicesInMemory(Dataset):
-    """The dataset of a :class:`TrainingStream` that returns copies of prepared inputs."""
+    """Dataset of prepared inputs for a :class:`TrainingStream`; returns shallow copies."""
 
     def __init__(self, slices: list[dict]) -> None:
         self._slices = slices

@@ -77,7 +77,7 @@ def _compare_patients(cfg: CfgNode) -> dict[str, Any]:
 
 
 class TrainingRecord(HookBase):
-    """Writes ``training.json`` into the run's folder, also over a resumed run.
+    """Writes ``training.json`` into the run's folder, and continues it when the run is resumed.
 
     ``patients`` counts the patients of the training and test sets and lists those in both.
 
@@ -91,8 +91,8 @@ class TrainingRecord(HookBase):
         skipped_slices: returns the reason by file name of the slices that could not be read.
         stopped_early: why the run ended before ``SOLVER.MAX_ITER``, if it did.
         preparation_seconds: see above, in this process only.
-        changes: for each resume with other keys the iteration, and by key the values before and
-            from then on.
+        changes: for each resume with changed keys, the iteration and, by key, the old and the new
+            value.
     """
 
     def __init__(self, cfg: CfgNode, seed: int) -> None:
@@ -125,7 +125,7 @@ class TrainingRecord(HookBase):
         self._iterations = self.trainer.start_iter
         # checkpoints of earlier versions do not hold the times
         if self._iterations > 0 and not self._restored and self._path.is_file():
-            advice = "Remove it to count the time of the run from here on."
+            advice = "Remove it; the run's time then counts from this resume."
             record = read_json(self._path, dict, ConfigError, advice)
             earlier = {key: record.get(key, 0.0) for key in self._earlier}
             if not all(type(seconds) in (int, float) for seconds in earlier.values()):
@@ -192,7 +192,7 @@ class EvaluationRecord(DatasetEvaluator):
             model: the model whose weights are hashed.
             dataset_name: the test set.
             folder: ``inference/<dataset>`` of the run.
-            augmentation: the settings of test-time augmentation, if it is used.
+            augmentation: settings of test-time augmentation, if it is used.
         """
         self._cfg = cfg
         self._model = model
@@ -231,7 +231,7 @@ class EvaluationRecord(DatasetEvaluator):
 
 
 def choose_seed(cfg: CfgNode, resume: bool = False) -> int:
-    """``SEED``; if it is negative, the seed of the run to resume, or else a new random one.
+    """Return ``SEED`` or, if it is negative, the seed of the run to resume or a new random seed.
 
     Returns:
         The same seed in all processes.
@@ -250,5 +250,5 @@ def recorded(folder: str | Path) -> dict:
         ConfigError: the file is damaged.
     """
     path = Path(folder) / TRAINING_RECORD
-    advice = "Remove it: the run then goes on under a new name."
+    advice = "Remove it; the run then continues under a new name."
     return read_json(path, dict, ConfigError, advice) if path.is_file() else {}

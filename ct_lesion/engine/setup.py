@@ -31,11 +31,11 @@ from .run_record import choose_seed
 from .test_time_augmentation import augmentation_remarks
 
 WRITTEN_BY_DETECTRON2 = ("log.txt*", "config.yaml", "metrics.json", "events.out.*", "inference*")
-"""Patterns of the files and folders that Detectron2 opens in ``OUTPUT_DIR``."""
+"""Name patterns of the files and folders that Detectron2 writes in ``OUTPUT_DIR``."""
 
 
 def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
-    """Read and check the config of a run, and fall back to the CPU without a GPU.
+    """Read and check the config of a run; without a GPU, change it to the CPU.
 
     Args:
         args: of Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
@@ -76,14 +76,14 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> None:
-    """Start the log, and write ``config.yaml``, in ``OUTPUT_DIR``.
+    """Start the log and write ``config.yaml`` in ``OUTPUT_DIR``.
 
-    Links in places where Detectron2 writes are removed, so that it cannot write through them into
-    other folders. What this package writes never goes through a link.
+    Links at paths that Detectron2 writes to are removed, so that it cannot write through them into
+    other folders. ct_lesion itself never writes through links.
 
     Args:
         cfg, remarks: from :func:`checked_config`.
-        args: the same as there.
+        args: the arguments of :func:`checked_config`.
     """
     removed = []
     if comm.get_local_rank() == 0:  # machines may have different disks
@@ -94,7 +94,9 @@ def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> Non
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="ct_lesion")
         default_setup(cfg, args)
     for link in removed:
-        logging.getLogger("ct_lesion").warning(f"{link} was a link. Removed it; its target stays.")
+        logging.getLogger("ct_lesion").warning(
+            f"Removed the link {link}, because the run writes there. Its target is unchanged."
+        )
     for remark in remarks:
         logging.getLogger("ct_lesion").warning(remark)
     ignore_full_disk_in_logs()
@@ -117,21 +119,27 @@ def _print_once(line: str) -> None:
 
 
 def read_config(config_file: str, overrides: list[str], job: Job = "prediction") -> CfgNode:
-    """:func:`ct_lesion.load_config` with one-line errors and the checks of all values.
+    """Load a config with :func:`ct_lesion.load_config` and check all of its values.
 
     Args:
+        config_file: a yaml file, or the name of a shipped config.
+        overrides: alternating keys and values.
         job: see :func:`ct_lesion.config_values.check_values`.
 
     Raises:
-        ConfigError: names the file and the overrides.
+        ConfigError: the file cannot be read, or a key or value is invalid. The message is one line
+            and names the file and the overrides.
     """
     if not config_file:
-        raise ConfigError("--config-file is missing, e.g. configs/segmentation/resnet18_t1.yaml.")
+        raise ConfigError(
+            "--config-file is missing. Add e.g. --config-file "
+            "configs/segmentation/resnet18_t1.yaml."
+        )
     where = f"{config_file} with overrides {overrides}" if overrides else config_file
     options = [text for text in overrides[::2] if text.startswith("--")]
     if options:
         raise ConfigError(
-            f"{where}: {options[0]} stands among the KEY VALUE pairs. Put options before them."
+            f"{where}: the option {options[0]} is among the KEY VALUE pairs. Put options first."
         )
     try:
         cfg = load_config(config_file, overrides)

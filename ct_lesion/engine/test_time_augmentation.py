@@ -1,7 +1,7 @@
 """``TEST.AUG``: evaluates a segmenter with Detectron2's test-time augmentation.
 
-Each slice is shown in several sizes and mirrored. The boxes of all views are merged by NMS, and the
-masks of the merged boxes are averaged over the views.
+Each slice is passed in several sizes and mirrored. NMS merges the boxes of all views, and the masks
+of the merged boxes are averaged over the views.
 """
 
 import logging
@@ -19,19 +19,20 @@ logger = logging.getLogger(__name__)
 
 
 def augmentation_remarks(cfg: CfgNode, training: bool) -> list[str]:
-    """What ``TEST.AUG`` does not do in this run, for the log.
+    """A remark for the log if ``TEST.AUG`` is enabled but not used.
 
     Raises:
-        ConfigError: it is on in an evaluation of a classifier.
+        ConfigError: it is enabled in an evaluation of a classifier.
     """
     if not cfg.TEST.AUG.ENABLED:
         return []
     if training:
-        return ["TEST.AUG is ignored in training: it is used with --eval-only."]
+        return ["TEST.AUG is ignored in training. It is used with --eval-only."]
     if is_classifier(cfg):
         raise ConfigError(
             "TEST.AUG.ENABLED is True, but test-time augmentation is for segmenters, and "
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}: set it to False."
+            f"{cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) is a classifier. Set "
+            "TEST.AUG.ENABLED to False."
         )
     return []
 
@@ -43,17 +44,17 @@ def augmentation_settings(cfg: CfgNode) -> dict[str, Any]:
 
 
 def with_augmentation(model: GeneralizedRCNN, cfg: CfgNode) -> GeneralizedRCNNWithTTA:
-    """A segmenter that expects slices as :func:`without_resizing` loads them."""
-    # one view at a time: views of several sizes would be padded to the largest, which changes what
-    # is found near their borders
+    """Wrap a segmenter; it then expects slices that are loaded with :func:`without_resizing`."""
+    # one view at a time: views of several sizes would be padded to the largest, which changes the
+    # detections near their borders
     return GeneralizedRCNNWithTTA(cfg, model, batch_size=1)
 
 
 def without_resizing(cfg: CfgNode) -> CfgNode:
-    """The config of a test loader that keeps the size of slices.
+    """Copy a config so that its test loader does not resize slices.
 
-    Detectron2 resizes the views from its mapper's resized image; from the slice itself they are
-    resized once, as in training.
+    Detectron2 resizes the mapper's output to each view. If the mapper keeps the slice's size, each
+    view is resized only once, as in training.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -63,7 +64,7 @@ def without_resizing(cfg: CfgNode) -> CfgNode:
 
 
 def log_gain(cfg: CfgNode, plain: dict, augmented: dict) -> None:
-    """Log AP with and without augmentation, from the results of ``test`` and ``test_with_TTA``."""
+    """Log a table of AP from the results of ``test`` (plain) and ``test_with_TTA`` (augmented)."""
     several = len(cfg.DATASETS.TEST) > 1
     names = cfg.DATASETS.TEST
     pairs = (

@@ -53,7 +53,7 @@ class LesionTrainer(BaseTrainer):
     ``TEST.BEST_METRIC`` as ``model_best.safetensors``, and evaluations in ``inference/<dataset>``.
 
     The slices and random draws of a step depend only on the run's seed, the iteration and the
-    process, so that a run that is killed and resumed continues exactly; see docs/faults.md.
+    process. A killed run that is resumed therefore gives the same weights; see docs/faults.md.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -70,8 +70,9 @@ class LesionTrainer(BaseTrainer):
         data_loader = self.build_train_loader(cfg)
         if not isinstance(data_loader, TrainingStream):  # a subclass overrides build_train_loader
             logger.warning(
-                f"build_train_loader returned a {type(data_loader).__name__}. It trains, but a "
-                "resumed run starts it anew, so slices may repeat; unreadable slices are not noted."
+                f"build_train_loader returned a {type(data_loader).__name__}, not a "
+                "TrainingStream. A resumed run restarts it, so slices may repeat, and unreadable "
+                "slices are not recorded."
             )
         slices = len(getattr(data_loader, "records", None) or training_records(cfg))
         self.iterations_per_epoch = slices / cfg.SOLVER.IMS_PER_BATCH
@@ -106,7 +107,7 @@ class LesionTrainer(BaseTrainer):
             CheckpointError: the weights do not fit this config, a classifier's weights lack a
                 detector, or no checkpoint of the run is complete.
         """
-        seed = self.seed
+        seed_of_loader = self.seed
         if resume:
             self.checkpointer.run = recorded(self.cfg.OUTPUT_DIR).get("run")
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
@@ -125,14 +126,14 @@ class LesionTrainer(BaseTrainer):
             self.data_loader = build_cached_train_loader(self.cfg, cache, self.seed)
             left_out = slices_left_out(cache, records)
             self.data_loader.skipped = dict.fromkeys(left_out, "could not be read")
-        elif self.seed != seed:  # the checkpoint's
+        elif self.seed != seed_of_loader:  # the checkpoint has another seed
             cfg = self.cfg.clone()
             set_seed(cfg, self.seed)
             self.data_loader = self.build_train_loader(cfg)
         self.data_loader.start = self.start_iter
 
     def state_dict(self) -> dict:
-        """What a checkpoint holds besides the model: numbers, text and tensors."""
+        """What a checkpoint stores besides the model: numbers, text and tensors."""
         return {**super().state_dict(), "seed": self.seed, "run": self.record.run}
 
     def load_state_dict(self, state: dict) -> None:
@@ -166,10 +167,10 @@ class LesionTrainer(BaseTrainer):
         return self._last_eval_results
 
     def before_train(self) -> None:
-        """Prepare the hooks, and repeat what follows the checkpoint that a run resumes from.
+        """Prepare the hooks; in a resumed run, repeat those that follow the checkpoint.
 
         A run may be killed between its checkpoint and the evaluation of the same iteration, so
-        everything after the checkpoint is done again.
+        the hooks after the checkpoint run again.
         """
         self._guard.remove_record()
         super().before_train()
@@ -191,13 +192,13 @@ class LesionTrainer(BaseTrainer):
         """Run the hooks.
 
         Raises:
-            StopTraining: ``TEST.PATIENCE`` is at its end.
+            StopTraining: ``TEST.PATIENCE`` is exhausted.
         """
         super().after_step()
         self._stop_early()
 
     def _stop_early(self) -> None:
-        """End the training at this iteration, as if it were the last, if a hook says so."""
+        """End the training after this iteration if :class:`EarlyStopping` gives a reason."""
         reason = next((h.reason for h in self._hooks if isinstance(h, EarlyStopping)), "")
         if not reason:
             return
@@ -218,15 +219,15 @@ class LesionTrainer(BaseTrainer):
             super().run_step()
 
     def after_train(self) -> None:
-        """Run the hooks; after a failure without evaluating, and without hiding the failure."""
-        # a run resumed at its end would count one iteration too many
+        """Run the hooks; after a failure, neither evaluate nor hide the failure."""
+        # a run that was resumed at its end counts one iteration too many
         self.iter = min(self.iter, self.max_iter)
         done = self.iter == self.max_iter
-        # A run that stopped early was just evaluated. Detectron2 evaluates even when the last step
-        # failed; with several processes this one would then wait for the others forever.
+        # A run that stopped early was just evaluated. Detectron2 evaluates even if the last step
+        # failed; this process could then wait for the others forever.
         stopped = bool(self.record.stopped_early)
         skipped = () if done and not stopped else (EvalHook, ValidationLoss, BestWeights)
-        # at MAX_ITER Detectron2's progress line knows that the training is over
+        # at MAX_ITER Detectron2 prints no further progress line; a stopped run stays below it
         self.storage.iter = self.iter - 1 if stopped else self.iter
         for hook in self._hooks:
             if isinstance(hook, skipped):
@@ -239,10 +240,10 @@ class LesionTrainer(BaseTrainer):
 
     # ---- hooks ----------------------------------------------------------------------------------
     def build_writers(self) -> list[EventWriter]:
-        """Detectron2's writers, with the epoch in the printed line.
+        """Build Detectron2's writers, with the epoch in the progress line.
 
-        They are built when training starts, so that TensorBoard can drop what an earlier run wrote
-        about the iterations to come.
+        They are built when training starts, so that TensorBoard drops events of an earlier run from
+        the start iteration on.
         """
         folder = Path(self.cfg.OUTPUT_DIR)
         return [
@@ -252,7 +253,7 @@ class LesionTrainer(BaseTrainer):
         ]
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks; before the writers, the best weights and the run's record."""
+        """Build Detectron2's hooks and ct_lesion's; the writers come last."""
         unreadable = UnreadableSlices(
             lambda: getattr(self.data_loader, "skipped", {}), self.cfg.SOLVER.CHECKPOINT_PERIOD
         )
@@ -278,7 +279,7 @@ class LesionTrainer(BaseTrainer):
         return self.checkpointer.save_weights(name)
 
     def _describe(self) -> dict[str, str]:
-        """The description that the checkpoints of this run carry."""
+        """The description that is stored in the checkpoints of this run."""
         names = class_names(self.cfg, self.cfg.DATASETS.TRAIN[0])
         return describe(
             self.cfg,

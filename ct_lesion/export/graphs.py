@@ -22,7 +22,11 @@ from ct_lesion.modeling.roi_batch import BoxOutputs, Ranking, box_outputs, rank_
 
 
 class SliceGraph(nn.Module):
-    """What both graphs share: the detector up to the box head."""
+    """Base of both graphs: the detector up to the box head.
+
+    Attributes:
+        outputs: names of the outputs, in order.
+    """
 
     outputs: tuple[str, ...]
 
@@ -57,7 +61,7 @@ class SegmenterGraph(SliceGraph):
     outputs = ("boxes", "scores", "classes", "mask_logits")
 
     def forward(self, grey: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The regions of a slice in decreasing score.
+        """Detect the regions of a slice, in decreasing score.
 
         Args:
             grey: ``(H, W)`` uint8.
@@ -74,7 +78,7 @@ class SegmenterGraph(SliceGraph):
             outputs,
             score_thresh=predictor.test_score_thresh,
             nms_thresh=predictor.test_nms_thresh,
-            remove_empty=False,  # Detectron2 drops boxes without area last, see below
+            remove_empty=False,  # done below: Detectron2 drops boxes without area at the end
             size=predictor.test_topk_per_image,
         )
         boxes, scores = outputs.boxes[region, lesion_class], outputs.scores[region, lesion_class]
@@ -94,7 +98,7 @@ class ClassifierGraph(SliceGraph):
 
     def __init__(self, model: COVIDCTMaskNet) -> None:
         super().__init__(model)
-        # The padding depends on the number of predictions M only, so it becomes a table: (N + 1, N)
+        # the padding depends only on the number of predictions M, so it becomes a table (N + 1, N)
         counts = range(model.roi_batch.size + 1)
         table = torch.stack([model.roi_batch.row_rank(count) for count in counts])
         self.register_buffer("row_ranks", table.to(torch.int16))
@@ -103,30 +107,31 @@ class ClassifierGraph(SliceGraph):
         """``logits`` ``(C,)`` and ``roi_batch`` ``(N, 5)`` of a slice ``(H, W)`` uint8."""
         _, outputs = self.detect(grey)
         region, lesion_class = self.model.roi_batch.best(outputs)
-        count = shapes_to_tensor([region.shape[0]])  # M, which stays a variable in tracing
+        count = shapes_to_tensor([region.shape[0]])  # M; stays a variable in the traced graph
         row_rank = self.row_ranks.index_select(0, count)[0].long()
         rows = self.model.roi_batch.rows(outputs, Ranking(region, lesion_class, row_rank))
         return self.model.classifier(rows[None])[0], rows
 
 
 def build_graph(model: nn.Module) -> SliceGraph:
-    """The graph of a model in test mode.
+    """Build the graph of a model in test mode.
 
     Raises:
-        UserError: the model has parts that a graph does not cover.
+        UserError: the model has parts that the graphs do not support.
     """
     heads = getattr(model, "roi_heads", None)
-    usual = (
+    standard = (
         isinstance(heads, StandardROIHeads)
         and isinstance(heads.box_predictor, FastRCNNOutputLayers)  # not a cascade
         and type(model.proposal_generator) is RPN
     )
-    if usual and isinstance(model, COVIDCTMaskNet):
+    if standard and isinstance(model, COVIDCTMaskNet):
         return ClassifierGraph(model)
-    has_masks = usual and isinstance(getattr(heads, "mask_head", None), BaseMaskRCNNHead)
+    has_masks = standard and isinstance(getattr(heads, "mask_head", None), BaseMaskRCNNHead)
     if has_masks and type(model) is GeneralizedRCNN:
         return SegmenterGraph(model)
+    kind = f"{type(model).__name__} with {type(heads).__name__ if heads else 'no RoI heads'}"
     raise UserError(
-        f"A {type(model).__name__} with {type(heads).__name__} cannot be exported: only a Mask "
-        "R-CNN with an RPN and standard RoI heads, or a COVIDCTMaskNet."
+        f"A {kind} cannot be exported. Choose a Mask R-CNN with an RPN and standard RoI heads, or "
+        "a COVIDCTMaskNet."
     )

@@ -17,8 +17,8 @@ from ct_lesion.scans.windows import DEFAULT_WINDOW
 
 BOX_TOLERANCE = 1e-2  # pixels
 SCORE_TOLERANCE = 1e-4
-LOGIT_TOLERANCE = 1e-3  # also of mask probabilities and of the rows of an RoI batch
-TIE = 1e-5  # regions whose scores differ by less may change places
+LOGIT_TOLERANCE = 1e-3  # also for mask probabilities and for the rows of an RoI batch
+TIE = 1e-5  # regions whose scores differ by less may be in another order
 SLICES = 2
 LARGEST_SIDE = 512
 SMALLEST_SIDE = 64
@@ -46,7 +46,7 @@ def open_session(content: bytes, threads: int = 0):
 
     Args:
         content: the ONNX model.
-        threads: of a run; 0 for one a core.
+        threads: number of threads; 0 for one per core.
     """
     import onnxruntime
 
@@ -55,25 +55,22 @@ def open_session(content: bytes, threads: int = 0):
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def check_onnx(
-    content: bytes, model: TrainedModel, slices: Sequence[np.ndarray] = ()
-) -> CheckResult:
-    """Check an ONNX model's structure, and compare it with the network.
+def check_onnx(content: bytes, model: TrainedModel) -> CheckResult:
+    """Check an ONNX model's structure, and compare it with the network on :func:`check_slices`.
 
     Args:
         content: the ONNX model.
-        model: that it was exported from, on the CPU.
-        slices: each ``(H, W)`` uint8; default: :func:`check_slices`.
+        model: the network that it was exported from, on the CPU.
 
     Raises:
-        UserError: they differ by more than rounding.
+        UserError: the outputs differ by more than rounding.
     """
     import onnx
 
     onnx.checker.check_model(content, full_check=True)
     session = open_session(content)
     compare = _compare_classes if is_classifier(model.cfg) else _compare_regions
-    slices = slices or check_slices(model)
+    slices = check_slices(model)
     rows = [compare(model, grey, session.run(None, {"slice": grey})) for grey in slices]
     regions, boxes, values = zip(*rows, strict=True)
     sizes = tuple(grey.shape for grey in slices)
@@ -91,7 +88,7 @@ def check_slices(model: TrainedModel) -> list[np.ndarray]:
 
 
 def match_regions(expected: np.ndarray, found: np.ndarray, tolerance: float) -> np.ndarray:
-    """Pair regions that are equal but for rounding and for the order of equal scores.
+    """Pair regions that are equal up to rounding and up to the order of equal scores.
 
     Args:
         expected, found: ``(R, 1 + n)``, the score and n other numbers of each region.
@@ -104,24 +101,25 @@ def match_regions(expected: np.ndarray, found: np.ndarray, tolerance: float) -> 
         UserError: a region has no partner.
     """
     if expected.shape != found.shape:
-        raise UserError(
-            f"The ONNX model differs from the network: it finds {len(found)} regions, not "
-            f"{len(expected)}. Nothing was written."
-        )
+        raise _difference(f"it finds {len(found)} regions, not {len(expected)}")
     free = np.ones(len(found), bool)
     partner = np.empty(len(found), np.int64)
     for index, row in enumerate(expected):
-        away = np.abs(found - row)
-        place = np.abs(expected[:, 0] - row[0]) < TIE  # the ranks that it may have
-        fits = free & place & (away[:, 0] < SCORE_TOLERANCE) & (away[:, 1:] < tolerance).all(axis=1)
+        gap = np.abs(found - row)
+        rank = np.abs(expected[:, 0] - row[0]) < TIE  # the ranks that it may have
+        fits = free & rank & (gap[:, 0] < SCORE_TOLERANCE) & (gap[:, 1:] < tolerance).all(axis=1)
         if not fits.any():
-            raise UserError(
-                f"The ONNX model differs from the network in the region of rank {index + 1}, with "
-                f"a score of {row[0]:.6f}. Nothing was written."
-            )
+            raise _difference(f"the region of rank {index + 1}, with a score of {row[0]:.6f}")
         partner[index] = index if fits[index] else fits.argmax()
         free[partner[index]] = False
     return partner
+
+
+def _difference(text: str) -> UserError:
+    return UserError(
+        f"The ONNX model differs from the network: {text}. Nothing was written. Try other versions "
+        "of torch, onnx and onnxruntime."
+    )
 
 
 @torch.no_grad()
@@ -135,9 +133,9 @@ def _compare_regions(
     expected = torch.stack([column.float() for column in expected], dim=1).numpy()
     found = np.column_stack([scores, classes, boxes]).astype(np.float32)
     partner = match_regions(expected, found, BOX_TOLERANCE)
-    off = np.abs(found[partner] - expected)[:, 2:].max(initial=0.0)
+    box_gap = np.abs(found[partner] - expected)[:, 2:].max(initial=0.0)
     masks = torch.from_numpy(logits[partner]).sigmoid() - wanted.pred_masks[:, 0]
-    return len(found), float(off), _largest(masks.numpy(), "mask probabilities")
+    return len(found), float(box_gap), _largest(masks.numpy(), "mask probabilities")
 
 
 @torch.no_grad()
@@ -147,10 +145,10 @@ def _compare_classes(
     logits, rows = outputs
     (wanted,) = model.model([_as_input(grey)])
     match_regions(wanted["roi_batch"].numpy(), rows, LOGIT_TOLERANCE)
-    # S depends on the order of the rows, so it gets the file's
-    again = model.model.classifier(torch.from_numpy(rows)[None])[0].numpy()
+    # S depends on the order of the rows, so the network's S gets the rows of the ONNX model
+    expected = model.model.classifier(torch.from_numpy(rows)[None])[0].numpy()
     distinct = int((~wanted["instances"].is_copy).sum())
-    return distinct, 0.0, _largest(logits - again, "logits")
+    return distinct, 0.0, _largest(logits - expected, "logits")
 
 
 def _as_input(grey: np.ndarray) -> dict[str, torch.Tensor]:
@@ -159,9 +157,6 @@ def _as_input(grey: np.ndarray) -> dict[str, torch.Tensor]:
 
 def _largest(difference: np.ndarray, what: str) -> float:
     largest = float(np.abs(difference).max(initial=0.0))
-    if not largest <= LOGIT_TOLERANCE:  # NaN is refused too
-        raise UserError(
-            f"The ONNX model differs from the network: its {what} by up to {largest:.2g}, more "
-            f"than {LOGIT_TOLERANCE:g}. Nothing was written."
-        )
+    if not largest <= LOGIT_TOLERANCE:  # also true for NaN
+        raise _difference(f"its {what} by up to {largest:.2g}, more than {LOGIT_TOLERANCE:g}")
     return largest

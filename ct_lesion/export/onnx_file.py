@@ -35,8 +35,8 @@ RESIZE_RULE = (
 )
 PADDING_NOTES = {
     "even": "copies are spread evenly over the ranks",
-    "random": "copies are drawn at random, always the same for a number of predictions, as the "
-    "classifier was trained",
+    "random": "copies are drawn at random, as in the classifier's training; the draw depends only "
+    "on the number of predictions",
 }
 
 
@@ -56,11 +56,11 @@ class Exported:
 
 
 def export_onnx(model: TrainedModel, path: Path) -> Exported:
-    """Write a model as an ONNX file, after it was checked in ONNX Runtime against the network.
+    """Convert a model to ONNX, compare it with the network in ONNX Runtime, and write the file.
 
     Raises:
-        UserError: a package is missing, the name does not end in .onnx, or the model cannot be
-            exported or computes something else as an ONNX file.
+        UserError: a package is missing, the name does not end in .onnx, the folder does not exist,
+            or the model cannot be exported or gives other results in ONNX Runtime.
         OSError: the file cannot be written.
     """
     require_packages()
@@ -127,12 +127,12 @@ def build_metadata(model: TrainedModel) -> dict[str, str]:
 
 
 def trace(graph: SliceGraph) -> bytes:
-    """A graph as an ONNX model for slices of any size.
+    """Trace a graph into an ONNX model for slices of any size.
 
     Raises:
         UserError: the model has an operator that ONNX lacks.
     """
-    # Detectron2 imports it slowly and with warnings
+    # imported here, because it is slow and warns
     with _quiet():
         from detectron2.export.torchscript_patch import patch_builtin_len
 
@@ -159,8 +159,11 @@ def trace(graph: SliceGraph) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence tracing's warnings about constants, which :func:`check_onnx` examines, and others
-    about Detectron2, which users cannot change."""
+    """Silence warnings of tracing.
+
+    They are about constants, which :func:`check_onnx` tests, and about Detectron2, which users
+    cannot change.
+    """
     logger = logging.getLogger("torch.fx._symbolic_trace")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Lesions of a scan: detections of its slices joined in space, their measures and their place."""
+"""Lesions of a scan: joined from the detections of its slices, measured and located in lungs."""

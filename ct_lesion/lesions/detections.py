@@ -1,7 +1,7 @@
 """Measures of the detections of one slice.
 
-H x W pixels. A pixel that several detections cover counts for the one with the highest score, so
-areas and volumes add up.
+H x W pixels. A pixel in several detections belongs to the one with the highest score, so that areas
+and volumes add up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,25 @@ from scipy.spatial.distance import pdist, squareform
 
 LUNGS = {1: "right", 2: "left"}
 """The labels of the lungs."""
-SAME_LENGTH = 1e-5  # diameters that differ by less are equal, but for rounding
+SAME_LENGTH = 1e-5  # relative tolerance for rounding, within which diameters are equal
 DENSE_HU = -300
-"""Above it, tissue looks like a consolidation."""
+"""Tissue above it looks like a consolidation."""
 
 
 @dataclass(frozen=True)
 class DetectionMeasures:
-    """A detection in numbers.
+    """The measures of one detection. Lengths are in mm, or in pixels if the spacing is unknown.
 
     Attributes:
         score: 0..1.
         class_index: from 0.
-        area_px: pixels that count for it; 0 if others hide it.
-        diameters: longest diameter, and the width across it, of the whole mask; see
+        area_px: pixels that belong to it; 0 if others hide it.
+        diameters: longest diameter of the whole mask, and the extent perpendicular to it; see
             :func:`diameters`.
-        hu_sum: sum of its pixels' HU; ``None`` without HU.
+        hu_sum: sum of HU over its pixels; ``None`` without HU.
         dense_px: pixels above :data:`DENSE_HU`; ``None`` without HU.
         lung_px: pixels in each lung, by label; empty without lungs.
-        to_pleura: shortest distance to the pleura of each lung that it lies in, by label.
+        to_pleura: shortest distance to the pleura of each lung in ``lung_px``, by label.
     """
 
     score: float
@@ -47,10 +47,10 @@ class DetectionMeasures:
 
 
 def owner_of_pixels(masks: Sequence[dict], height: int, width: int) -> np.ndarray:
-    """(H, W) int16: 0 background, else the number of the detection for which a pixel counts.
+    """The detection that each pixel belongs to, (H, W) int16: 0 background, else 1, 2, ...
 
     Args:
-        masks: in COCO run-length encoding, by decreasing score.
+        masks: of the detections, in COCO run-length encoding, by decreasing score.
     """
     owner = np.zeros((height, width), np.int16)
     for number in range(len(masks), 0, -1):
@@ -61,13 +61,13 @@ def owner_of_pixels(masks: Sequence[dict], height: int, width: int) -> np.ndarra
 def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tuple[float, float]:
     """The longest diameter of a mask, and its extent perpendicular to that.
 
-    Both are of the convex hull of the midpoints of the pixels' sides. A disc comes out up to half a
-    pixel too wide; with the pixels' corners it would be a pixel, with their centres half a pixel
-    too narrow.
+    Both are measured on the convex hull of the midpoints of the pixels' sides, which makes a disc
+    up to half a pixel too wide. The pixels' corners would make it a pixel too wide, their centres
+    half a pixel too narrow.
 
     Args:
         mask: (H, W) bool, not empty.
-        spacing_yx: of the pixels.
+        spacing_yx: of the pixels in mm; by default lengths are in pixels.
     """
     rows = np.flatnonzero(mask.any(1))
     left = mask[rows].argmax(1)
@@ -79,7 +79,7 @@ def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tup
     hull = cv2.convexHull(points)[:, 0].astype(float)
     apart = squareform(pdist(hull))
     longest = apart.max()
-    # of equal diameters the one with the widest extent, so that mirroring changes nothing
+    # of equal diameters, take the one with the largest extent: the result survives mirroring
     a, b = np.nonzero(np.triu(apart) >= longest * (1 - SAME_LENGTH))
     along = (hull[b] - hull[a]) / longest
     across = hull @ np.stack([-along[:, 1], along[:, 0]])
@@ -98,12 +98,14 @@ def measure_detections(
     """Measure the detections of a slice.
 
     Args:
-        masks: in COCO run-length encoding, by decreasing score, none empty.
-        scores, class_indices: of each.
-        spacing_yx: of the pixels; by default lengths are in pixels.
-        hu: (H, W).
-        lungs: (H, W), see :data:`LUNGS`; any other label is a lung of
-            unknown side.
+        masks: in COCO run-length encoding, by decreasing score; none is empty.
+        scores, class_indices: of the masks.
+        spacing_yx: of the pixels in mm; by default lengths are in pixels.
+        hu: (H, W); by default there is no density.
+        lungs: (H, W), see :data:`LUNGS`; other labels are lungs whose side is unknown.
+
+    Returns:
+        The measures in the order of the masks.
     """
     if not masks:
         return []
@@ -132,9 +134,9 @@ def measure_detections(
 
 
 def _depths(lungs: np.ndarray, spacing: tuple) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By label, each lung with its holes filled, and each pixel's distance to its outermost pixels.
+    """By label, the lung with its holes filled, and each pixel's distance to its outermost pixels.
 
-    What the lung encloses, such as vessels and lesions, has no pleura.
+    Holes, e.g. vessels and lesions, are filled because their borders are not pleura.
     """
     depths = {}
     for label in np.unique(lungs[lungs > 0]).tolist():

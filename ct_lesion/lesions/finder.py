@@ -1,4 +1,4 @@
-"""The lesions of a scan, found slice by slice in little memory."""
+"""Finding of a scan's lesions, slice by slice in little memory."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from .measures import ScanLesion, SliceStack, lung_ranges, measure_lesions
 
 
 class LesionFinder:
-    """Collects the detections of each slice of a scan; it keeps masks in run lengths only."""
+    """Collects a scan's detections slice by slice; masks stay run-length encoded."""
 
     def __init__(self, scan: Scan) -> None:
         self._scan = scan
@@ -35,10 +35,10 @@ class LesionFinder:
 
         Args:
             masks: of its detections in COCO run-length encoding, by decreasing score.
-            scores, class_indices: of each.
-            values: (H, W) the slice; may be left out if there are no detections.
+            scores, class_indices: of the detections.
+            values: (H, W), the slice; only needed if there are detections.
             lungs: (H, W), see :data:`ct_lesion.lesions.detections.LUNGS`; bool if the sides are
-                unknown.
+                unknown; default: the lungs are unknown.
         """
         if lungs is not None and lungs.dtype == bool:
             lungs = lungs * np.uint8(SIDE_UNKNOWN)
@@ -55,7 +55,7 @@ class LesionFinder:
         self._lungs.append([] if lungs is None else np.unique(lungs[lungs > 0]).tolist())
 
     def finish(self) -> tuple[list[ScanLesion], list[list[int]]]:
-        """The lesions, and the number of each detection's lesion in each slice.
+        """The lesions by number, and for each slice the lesion number of each detection.
 
         See :func:`ct_lesion.lesions.measures.measure_lesions`.
         """

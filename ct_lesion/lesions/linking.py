@@ -1,20 +1,20 @@
-"""Lesions of a scan from the detections of its slices.
+"""Joining of the detections in a scan's slices to lesions.
 
-Detections are linked pair by pair; those that are linked, directly or through others, are one
-lesion. Two detections are linked if
+Detections are linked in pairs; a lesion is a connected component of these links. Two detections are
+linked if
 
 - they lie in neighbouring slices, share at least :data:`LEAST_OVERLAP` of the smaller one's pixels,
-  and no other detection of these two slices overlaps more with at least one of them. So a lesion
-  may branch and merge, while touching lesions stay apart where their detections do: each follows
-  its own largest overlap, and a strip that reaches under the other lesion is not a link;
-- they lie in slices with one slice between, by the same overlap, if the lower one is not linked to
-  a slice above nor the upper one to a slice below: the slice between missed the lesion;
-- they lie in one slice and share at least :data:`SAME_PLACE` of the smaller one's pixels: one
-  lesion that was found twice.
+  and for at least one of them this is the largest overlap with any detection in the other's slice.
+  So a lesion may branch and merge, while touching lesions stay apart where their detections do: a
+  strip that reaches under the other lesion is not the largest overlap;
+- they lie in slices with one slice in between, overlap in the same way, and the lower one has no
+  link upwards nor the upper one a link downwards: the network missed the lesion in between;
+- they lie in the same slice and share at least :data:`SAME_PLACE` of the smaller one's pixels: the
+  network found the lesion twice.
 
-Slices are too far apart for a link if their distance exceeds :data:`LONGEST_GAP` of the steps
-around. Only overlaps and ratios of steps count, so the spacing, mirroring and the order of the
-detections change nothing.
+Slices are not linked if their distance exceeds :data:`LONGEST_GAP` times the usual step around
+them. Only overlaps and ratios of steps matter, so the result does not depend on the spacing,
+mirroring or order of the detections.
 """
 
 from collections.abc import Sequence
@@ -29,21 +29,22 @@ from ct_lesion.scans.dicom.steps import usual_steps
 
 LEAST_OVERLAP = 0.25  # of the smaller detection's pixels, in neighbouring slices
 SAME_PLACE = 0.5  # of the smaller detection's pixels, in one slice
-LONGEST_GAP = 2.5  # of the usual step: one missing slice, and a tolerance
+LONGEST_GAP = 2.5  # usual steps: one missing slice, plus a tolerance
 
 
 def link_detections(
     slices: Sequence[Sequence[dict]], z_mm: Sequence[float] | None = None
 ) -> list[list[int]]:
-    """The lesion to which each detection belongs.
+    """The lesion that each detection belongs to.
 
     Args:
         slices: for each slice, in spatial order, the masks of its detections in COCO run-length
-            encoding, all of the same size and none empty.
-        z_mm: position of each slice, increasing; by default the steps are equal.
+            encoding, of equal size and not empty.
+        z_mm: increasing positions of the slices; by default equally spaced.
 
     Returns:
-        For each slice, the index of each detection's lesion, from 0, in no particular order.
+        For each slice, the lesion index of each detection. Indices count from 0, in no particular
+        order.
     """
     starts = np.cumsum([0, *map(len, slices)])
     z = np.arange(len(slices), dtype=float) if z_mm is None else np.asarray(z_mm, dtype=float)
@@ -81,7 +82,7 @@ class _Reach:
 
 
 def _best_overlaps(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
-    """(P, 2) indices of the pairs to link; pairs of equal overlap are all linked."""
+    """Indices of the pairs to link, (P, 2); of equally large overlaps, all are linked."""
     shared, share = _overlaps(first, second)
     if not shared.size:
         return np.empty((0, 2), int)
@@ -90,16 +91,16 @@ def _best_overlaps(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
 
 
 def _same_place(masks: Sequence[dict]) -> np.ndarray:
-    """(P, 2) indices of detections of one slice at the same place."""
+    """Indices of pairs of detections at the same place in a slice, (P, 2)."""
     return np.argwhere(np.triu(_overlaps(masks, masks)[1], 1) >= SAME_PLACE)
 
 
 def _overlaps(first: Sequence[dict], second: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Shared pixels of each pair, and as a share of the smaller mask; both (len, len)."""
+    """Shared pixels of each pair, and their share of the smaller mask; (first, second)."""
     if not len(first) or not len(second):
         return np.zeros((len(first), len(second)), int), np.zeros((len(first), len(second)))
     areas, others = coco_mask.area(list(first)), coco_mask.area(list(second))
-    # for crowds, "iou" is the share of the first mask
+    # with iscrowd 1, "iou" is the intersection as a share of the first mask
     of_first = coco_mask.iou(list(first), list(second), [1] * len(second))
     shared = np.rint(of_first * areas[:, None]).astype(int)
     return shared, shared / np.minimum(areas[:, None], others)

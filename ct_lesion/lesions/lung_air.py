@@ -1,6 +1,6 @@
-"""The air inside a chest: without the air around the body, the trachea and the main bronchi.
+"""The body, the air outside it, and the airways: trachea and main bronchi.
 
-Z x Y x X voxels of a coarse scan, in the internal orientation; lengths are in mm.
+Z x Y x X voxels of the coarse grid, in the internal orientation; lengths are in mm.
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ from .lung_shape import Spacing, dilate, erode, largest_component
 AIR_BELOW_HU = -400
 """Halfway between lung and soft tissue."""
 THIN_MM = 4.0
-"""Thinner things are not body: the table's shell, blankets, clothes, cables."""
+"""Thinner structures are not body, e.g. the table's shell, blankets, clothes and cables."""
 LUMEN_HU = -700
-"""A trachea's wall of 2 mm beside the lung is above this on the coarse grid, its lumen below."""
+"""On the coarse grid the trachea's lumen is below, its 2 mm wall beside the lung above."""
 PURE_AIR_HU = -900
+"""Median of a section of the trachea is lower."""
 POCKET_HU = -965
-"""A piece of air with a lower median is no lung, not even an emphysematous one."""
+"""Air with a lower median is not lung, not even with emphysema."""
 TRACHEA_MM2 = (60.0, 700.0)
+"""Area of a section of the trachea."""
 WIDEST_MM2 = 1000.0
-"""A section of the airways is smaller, also where the trachea divides."""
+"""Largest area of a section of the airways, including the trachea's division."""
 OFF_MIDLINE_MM = 40.0
+"""Largest distance of the trachea from the body's midline."""
 SHORTEST_TRACHEA_MM = 25.0
 WALL_MM = 3.0
+"""Width of the airways' wall, which is removed with them."""
 
 
 def find_body(hu: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """The solid part of the body, (Z, Y, X) bool: the largest connected piece without thin ones."""
+    """The solid part of the body, (Z, Y, X) bool: the largest piece after removing thin ones."""
     return largest_component(_open(hu > AIR_BELOW_HU, THIN_MM / 2, spacing))
 
 
@@ -37,7 +41,7 @@ def _open(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
 
 
 def outside_of(body: np.ndarray) -> np.ndarray:
-    """What lies outside the body in each slice: connected with the slice's edge beside it."""
+    """Voxels outside the body: connected to the edge of their slice without crossing the body."""
     outside = np.zeros_like(body)
     for index, solid in enumerate(body):
         regions, _ = ndimage.label(~solid)
@@ -47,7 +51,7 @@ def outside_of(body: np.ndarray) -> np.ndarray:
 
 
 def without_pockets(air: np.ndarray, hu: np.ndarray) -> np.ndarray:
-    """Air (Z, Y, X) bool without pieces of pure air: bowel gas, pockets beside an arm."""
+    """The air (Z, Y, X) bool without pieces of pure air, e.g. bowel gas or air beside an arm."""
     regions, count = ndimage.label(air)
     medians = ndimage.median(hu, regions, np.arange(1, count + 1))
     return np.concatenate([[False], np.asarray(medians) >= POCKET_HU])[regions]
@@ -63,15 +67,15 @@ def find_airways(
 ) -> np.ndarray:
     """Trachea and main bronchi with their walls, (Z, Y, X) bool; empty if there is no trachea.
 
-    The trachea is followed from slice to slice towards the feet: a round section of air near the
-    midline, then the sections of air below it, until they join the lung.
+    The search starts from a round section of air near the midline and follows the connected
+    sections slice by slice towards the feet, until they join the lung.
 
     Args:
-        hu: of the coarse scan.
-        inside: air inside the body.
+        hu: (Z, Y, X), the coarse scan.
+        inside: (Z, Y, X) bool, the air inside the body.
         middle: column of the body's midline.
         spacing: z, y, x.
-        both_ways: also look for a trachea that runs the other way, if the orientation is unknown.
+        both_ways: also search towards the head, for scans of unknown orientation.
     """
     if both_ways:
         found = find_airways(hu, inside, middle, spacing)
@@ -89,7 +93,7 @@ def find_airways(
 def _tracheas(
     hu: np.ndarray, lumen: np.ndarray, middle: float, spacing: Spacing
 ) -> list[np.ndarray]:
-    """Sections of a slice that may be a trachea."""
+    """Sections of air in a slice that may be the trachea."""
     regions, count = ndimage.label(lumen)
     found = []
     for value in range(1, count + 1):
@@ -106,7 +110,7 @@ def _tracheas(
 
 
 def _follow(lumen: np.ndarray, start: int, section: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """The sections that are connected with one, from its slice towards the feet."""
+    """A section and those connected to it below, slice by slice towards the feet."""
     airway = np.zeros_like(lumen)
     airway[start] = section
     for index in range(start - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Whether what was found are two lungs. The limits are wide: diseased lungs are small and uneven.
+"""Checks that the air found is two lungs. Limits are wide: diseased lungs are small and uneven.
 
 Z x Y x X voxels of the coarse grid; volumes in ml.
 """
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 import numpy as np
 
 LUNGS_ML = (800.0, 10_000.0)
-"""Both lungs of children and of adults at full inspiration."""
+"""Volume of both lungs, from children to adults at full inspiration."""
 LEAST_SYMMETRY = 0.4
-"""Volume of the smaller lung, as a share of the larger one's; healthy ones have about 0.85."""
+"""Smaller lung's volume as a share of the larger one's; about 0.85 in healthy lungs."""
 SHARE_OF_BODY = (0.1, 0.7)
-"""Of the body's volume in the slices with lung."""
+"""Lung as a share of the body's volume in the slices with lung."""
 MEDIAN_HU = (-965.0, -500.0)
-"""Of the air in lungs."""
+"""Median HU of the air in the lungs."""
 FULL_SECTION = 0.9
-"""Of the largest section: a scan that starts or ends there holds too little of the lungs."""
+"""With a larger first or last section, as a share of the largest, a scan shows too little lung."""
 CUT_SECTION = 0.05
-"""Of the largest section: a scan that starts or ends there cuts the lungs."""
+"""With a larger first or last section, as a share of the largest, the scan cuts the lungs."""
 EDGE_MM2 = 300.0
-"""Area where a lung may touch what lies outside the body in the next slice."""
+"""Largest area where the lungs may touch the outside of the body in the next slice."""
 
 
 @dataclass(frozen=True)
 class LungFacts:
-    """What is measured of the lungs to judge them.
+    """The measures of the lungs that are checked.
 
     Attributes:
         volumes_ml: of each lung, from the patient's right.
-        share_of_body: of the body's volume in the slices with lung.
-        median_hu: of the air in the lungs.
+        share_of_body: lung as a share of the body's volume in the slices with lung.
+        median_hu: median HU of the air in the lungs.
         first_section, last_section: area of the lungs in the scan's first and last slice, as a
             share of their largest section.
-        edge_mm2: area where the lungs touch what lies outside the body.
+        edge_mm2: area where the lungs touch the outside of the body in the next slice.
         astride: whether the lungs lie on both sides of the body's midline.
     """
 
@@ -59,17 +59,16 @@ class LungFacts:
 
 
 def doubt_about(facts: LungFacts) -> str | None:
-    """Why the lungs are not certain, in words that follow "because"; ``None`` if they are."""
+    """Why the air found may not be two lungs, as a clause; ``None`` if all checks pass."""
     total = sum(facts.volumes_ml)
     if not MEDIAN_HU[0] <= facts.median_hu <= MEDIAN_HU[1]:
         return (
-            f"the air inside the body has {facts.median_hu:.0f} HU in the median, lungs have "
+            f"the air inside the body has a median of {facts.median_hu:.0f} HU, lungs have "
             f"{MEDIAN_HU[0]:g} to {MEDIAN_HU[1]:g}"
         )
     if total < LUNGS_ML[0] or total > LUNGS_ML[1]:
         return (
-            f"{total:.0f} ml were found, two lungs in a scan have {LUNGS_ML[0]:.0f} to "
-            f"{LUNGS_ML[1]:.0f}"
+            f"{total:.0f} ml were found, two lungs have {LUNGS_ML[0]:.0f} to {LUNGS_ML[1]:.0f} ml"
         )
     if len(facts.volumes_ml) < 2 or not facts.astride:
         return "two lungs, one on each side of the body, were not found"
@@ -82,7 +81,7 @@ def doubt_about(facts: LungFacts) -> str | None:
         return "a lung reaches the edge of the images"
     if not SHARE_OF_BODY[0] <= facts.share_of_body <= SHARE_OF_BODY[1]:
         return (
-            f"they take {facts.share_of_body:.0%} of the body, lungs take {SHARE_OF_BODY[0]:.0%} "
+            f"{facts.share_of_body:.0%} of the body were found, lungs take {SHARE_OF_BODY[0]:.0%} "
             f"to {SHARE_OF_BODY[1]:.0%}"
         )
     return None
@@ -95,5 +94,5 @@ def end_sections(lungs: np.ndarray) -> tuple[float, float]:
 
 
 def edge_voxels(lungs: np.ndarray, outside: np.ndarray) -> int:
-    """Number of the lungs' voxels with a voxel outside the body in the slice above or below."""
+    """Number of lung voxels with a voxel outside the body directly above or below."""
     return int((lungs[1:] & outside[:-1]).sum() + (lungs[:-1] & outside[1:]).sum())

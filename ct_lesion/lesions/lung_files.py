@@ -16,14 +16,14 @@ LOBES = 5
 
 @dataclass(frozen=True)
 class LungMasks:
-    """The mask volume of a single scan, or a folder of mask volumes with the names of the scans.
+    """The mask volume of a single scan, or a folder of mask volumes named like the scans.
 
-    A mask may have the name of the scan's file or that of the scan's output folder.
+    A mask is named like the scan's file or like the scan's output folder.
 
     Attributes:
         path: file or folder.
         scans: names of all scans of the run.
-        option: of the command line, for messages.
+        option: the command-line option, for messages.
     """
 
     path: Path
@@ -33,14 +33,14 @@ class LungMasks:
     def __post_init__(self) -> None:
         """
         Raises:
-            DatasetError: the path does not exist, or it is a file and there are several scans.
+            DatasetError: the path does not exist, or is a file although there are several scans.
         """
         if not self.path.exists():
-            raise DatasetError(f"{self.option} {self.path}: no such file or folder.")
+            raise DatasetError(f"{self.option} {self.path} does not exist. Check the path.")
         if self.path.is_file() and len(self.scans) != 1:
             raise DatasetError(
                 f"{self.option} {self.path}: is one file, but there are {len(self.scans)} scans. "
-                "Give a folder of mask volumes with the names of the scans."
+                "Give a folder of mask volumes named like the scans."
             )
 
     def of(self, scan_name: str) -> Path:
@@ -51,16 +51,19 @@ class LungMasks:
         """
         if self.path.is_file():
             if not is_volume_file(self.path):
-                raise DatasetError(f"{self.option} {self.path}: not NIfTI, NRRD or MetaImage.")
+                raise DatasetError(
+                    f"{self.option} {self.path}: is not NIfTI, NRRD or MetaImage. Convert it, e.g. "
+                    "to NIfTI."
+                )
             return self.path
         files = [path for path in sorted(self.path.iterdir()) if is_volume_file(path)]
         found = [f for f in files if scan_name in (volume_stem(f), safe_name(volume_stem(f)))]
         if len(found) != 1:
             names = ", ".join(path.name for path in found)
             raise DatasetError(
-                f"{self.path}: has {f'{len(found)} masks ({names})' if found else 'no mask'} "
-                f"of the scan {scan_name}; give one, {scan_name}.nii.gz (or .nii, .nrrd, .mha, "
-                ".mhd)."
+                f"{self.option} {self.path}: has "
+                f"{f'{len(found)} masks ({names})' if found else 'no mask'} of the scan "
+                f"{scan_name}. Give one, {scan_name}.nii.gz (or .nii, .nrrd, .mha, .mhd)."
             )
         return found[0]
 
@@ -73,18 +76,18 @@ class LungMasks:
         return self._voxels(scan) > 0
 
     def read_lobes(self, scan: Scan) -> np.ndarray:
-        """Read a scan's lobes, (S, H, W) uint8: 0 background, 1 to 5 in the order of the labels.
+        """Read a scan's lobes, (S, H, W) uint8: 0 background, 1 to 5 by increasing label.
 
         Raises:
-            DatasetError: as for :meth:`read`, or the mask does not have exactly five labels.
+            DatasetError: see :meth:`read`; or the mask does not have exactly five positive labels.
         """
         voxels = self._voxels(scan)
         labels = np.unique(voxels)
         labels = labels[labels != 0]
         if len(labels) != LOBES or labels[0] < 0:
             raise DatasetError(
-                f"{self.of(scan.name)}: has {len(labels)} labels besides 0, the background; the "
-                f"lobes of two lungs have {LOBES} positive ones."
+                f"{self.of(scan.name)}: has {len(labels)} labels besides 0, the background. Give a "
+                f"mask with {LOBES} positive labels, one for each lobe."
             )
         return (np.searchsorted(labels, voxels) + 1).astype(np.uint8) * (voxels != 0)
 

@@ -1,6 +1,6 @@
-"""The coarse grid on which lungs are found, and the way back to the scan's grid.
+"""The coarse grid for finding lungs, and the conversion back to the scan's grid.
 
-Lungs are large and smooth, so voxels of about 2.5 mm locate their borders well within one voxel and
+Lungs are large and smooth: voxels of about 2.5 mm locate their borders to less than a voxel, and
 need a hundredth of a scan's memory. S x H x W is the scan's grid, Z x Y x X the coarse one.
 """
 
@@ -17,13 +17,13 @@ COARSE_MM = 2.5
 
 @dataclass(frozen=True)
 class CoarseGrid:
-    """A grid of whole slices of a scan, averaged to voxels of at least :data:`COARSE_MM`.
+    """The coarse grid of a scan, with voxels of about :data:`COARSE_MM` or the scan's if larger.
 
     Attributes:
-        fine: (S, H, W) of the scan.
-        fine_spacing: of the scan in mm: z, y, x.
+        fine: the scan's shape, (S, H, W).
+        fine_spacing: the scan's spacing in mm: z, y, x.
         shape: (Z, Y, X).
-        step: slices of the scan in a coarse slice; the last one may hold fewer.
+        step: scan slices per coarse slice; the last coarse slice may have fewer.
     """
 
     fine: tuple[int, int, int]
@@ -33,7 +33,7 @@ class CoarseGrid:
 
     @classmethod
     def of(cls, shape: Sequence[int], spacing: Sequence[float]) -> CoarseGrid:
-        """The coarse grid of a scan with that shape and spacing."""
+        """The coarse grid of a scan with a shape (S, H, W) and a spacing z, y, x in mm."""
         step = max(1, round(COARSE_MM / spacing[0]))
         plane = [
             max(1, round(n / max(1.0, COARSE_MM / mm)))
@@ -44,7 +44,7 @@ class CoarseGrid:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Of the coarse voxels in mm: z, y, x."""
+        """Size of the coarse voxels in mm: z, y, x."""
         z, *plane = self.fine_spacing
         sides = zip(plane, self.fine[1:], self.shape[1:], strict=True)
         return (z * self.step, *(mm * fine / coarse for mm, fine, coarse in sides))
@@ -55,7 +55,7 @@ class CoarseGrid:
         return float(np.prod(self.spacing)) / 1000
 
     def reduce(self, slices: Iterable[np.ndarray]) -> np.ndarray:
-        """Average the slices (H, W) of a scan, in order, to (Z, Y, X) float32."""
+        """Average a scan's slices (H, W), given in order, to (Z, Y, X) float32."""
         sums = np.zeros(self.shape, np.float32)
         counts = np.zeros((len(sums), 1, 1), np.float32)
         size = self.shape[:0:-1]
@@ -66,7 +66,7 @@ class CoarseGrid:
         return sums / counts
 
     def enlarge(self, labels: np.ndarray) -> np.ndarray:
-        """Labels on the scan's grid, (S, H, W) uint8, with borders interpolated between voxels.
+        """Enlarge labels to the scan's grid, (S, H, W) uint8, with linearly interpolated borders.
 
         Args:
             labels: (Z, Y, X) uint8, 0 is background.
@@ -75,8 +75,8 @@ class CoarseGrid:
         found = np.zeros(self.fine, np.uint8)
         values = [int(value) for value in np.unique(labels) if value]
         for index in range(depth):
-            place = np.clip((index + 0.5) / self.step - 0.5, 0, len(labels) - 1)
-            low, share = int(place), np.float32(place % 1)
+            z = np.clip((index + 0.5) / self.step - 0.5, 0, len(labels) - 1)
+            low, share = int(z), np.float32(z % 1)
             high = min(low + 1, len(labels) - 1)
             most = np.full((height, width), 0.5, np.float32)
             for value in values:
@@ -88,6 +88,6 @@ class CoarseGrid:
         return found
 
     def positions(self, coarse_voxels: np.ndarray) -> np.ndarray:
-        """Positions of coarse voxels (N, 3) in mm from the scan's first voxel: z, y, x."""
+        """Positions of coarse voxels, given by index (N, 3), in mm from the scan's first voxel."""
         factors = np.divide(self.spacing, self.fine_spacing)
         return ((coarse_voxels + 0.5) * factors - 0.5) * self.fine_spacing

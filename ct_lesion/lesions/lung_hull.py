@@ -1,4 +1,4 @@
-"""The convex hulls of the lungs: detections that lie outside are no lesions of the lungs."""
+"""The convex hulls of the lungs; detections outside them are not lung lesions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from scipy.spatial import ConvexHull
 from .lung_grid import CoarseGrid
 
 MARGIN_MM = 10.0
-"""Around the hull; a consolidation may lie at the edge of what was found of a lung."""
-
+"""Margin around a hull: the lung may be found without a consolidation at its edge."""
 MOST_POINTS = 2000
-"""Of a mask that are tried."""
+"""Largest number of a mask's pixels that are tested."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class LungHull:
     """A convex hull of each lung, with a margin.
 
     Attributes:
-        planes: (P, 4) of each lung: a point q (z, y, x in mm from the scan's first voxel) is
-            inside if ``q @ plane[:3] + plane[3]`` is not above the margin for any plane.
-        spacing: of the scan in mm: z, y, x.
+        planes: for each lung, its hull's faces, (P, 4): a point q (z, y, x in mm from the scan's
+            first voxel) is inside if ``q @ plane[:3] + plane[3]`` is at most the margin for all.
+        spacing: the scan's spacing in mm: z, y, x.
     """
 
     planes: tuple[np.ndarray, ...]
@@ -33,7 +32,7 @@ class LungHull:
 
     @classmethod
     def around(cls, lungs: Sequence[np.ndarray], grid: CoarseGrid) -> LungHull:
-        """The hulls of masks (Z, Y, X) on a coarse grid, each with voxels in three directions."""
+        """The hulls of masks (Z, Y, X) on a coarse grid, none of which may be flat."""
         planes = []
         for lung in lungs:
             surface = lung & ~binary_erosion(lung)
@@ -42,7 +41,7 @@ class LungHull:
         return cls(tuple(planes), grid.fine_spacing)
 
     def contains_part_of(self, mask: np.ndarray, index: int) -> bool:
-        """Whether a pixel of a mask (H, W) in the slice at ``index`` lies inside a hull."""
+        """Whether any pixel of a mask (H, W) in the slice ``index`` lies inside a hull."""
         rows, columns = np.nonzero(mask)
         every = 1 + len(rows) // MOST_POINTS
         rows, columns = rows[::every], columns[::every]

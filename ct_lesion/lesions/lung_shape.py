@@ -1,7 +1,7 @@
-"""Shapes in mm: growing, shrinking, closing and parting of masks. Z x Y x X voxels.
+"""Morphology in mm: dilation, erosion, closing, filling and splitting of masks. Z x Y x X voxels.
 
-Beyond its first and last voxels a mask goes on as it ends there, so that nothing shrinks from the
-ends of a scan.
+Voxels beyond the edge of the array do not count as outside, so a mask does not shrink from the ends
+of a scan.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 Spacing = Sequence[float]
-PARTING_MM = (1.0, 3.0, 5.0, 8.0, 11.0)
-"""Depths to which two touching lungs are shrunk until they are apart."""
+SPLITTING_MM = (1.0, 3.0, 5.0, 8.0, 11.0)
+"""Depths of erosion that are tried to split two touching lungs."""
 DENT_MM = 40.0
-"""Radius of a ball that does not fit into the dents that are filled beside the ribs."""
+"""Radius of the closing that fills dents beside the ribs."""
 VIEWPOINTS = (0.3, 0.5, 0.7)
-"""On the body's midline, as shares of the lungs' extent from front to back."""
+"""Points on the body's midline, as shares of the lungs' extent from front to back."""
 RAYS = 180
-SMALLER_HALF = 0.1
-"""Of two parted pieces; smaller pieces are not a lung."""
+SMALLEST_LUNG = 0.1
+"""Share of the eroded mask that the smaller lung has at least."""
 
 
 def distance_to(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Distance of each voxel to the nearest voxel of a mask in mm, float32; infinite if none."""
+    """Distance of each voxel to the mask in mm, float32; 0 inside, infinite for an empty mask."""
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
@@ -41,12 +41,12 @@ def dilate(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
 
 
 def erode(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
-    """Voxels of a mask that are more than ``radius`` mm from its outside."""
+    """Voxels of a mask that are more than ``radius`` mm from the nearest voxel outside."""
     return distance_to(~mask, spacing) > radius
 
 
 def close(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
-    """A mask with the holes and dents filled into which no ball of ``radius`` mm fits."""
+    """A mask with its holes and dents filled where no ball of ``radius`` mm fits in."""
     filled = mask.copy()
     box = _box(mask, radius, spacing)
     part_of = filled[box]
@@ -55,7 +55,7 @@ def close(mask: np.ndarray, radius: float, spacing: Spacing) -> np.ndarray:
 
 
 def _box(mask: np.ndarray, margin: float, spacing: Spacing) -> tuple[slice, ...]:
-    """Index slices of a mask's bounding box with a margin in mm and a voxel more."""
+    """Index slices of a mask's bounding box, wider by a margin in mm and one or two voxels."""
     found = ndimage.find_objects(mask.astype(np.uint8))
     wider = [int(margin / mm) + 2 for mm in spacing]
     return tuple(
@@ -72,7 +72,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """A mask with its enclosed holes filled; a hole that is open in the end slices stays."""
+    """A mask with its enclosed holes filled; holes that reach the first or last slice stay."""
     return ndimage.binary_fill_holes(mask)
 
 
@@ -81,14 +81,17 @@ def fill_costal_dents(
 ) -> list[np.ndarray]:
     """Fill the dents of the lungs that face the ribs, up to the convex outline of each slice.
 
-    Heart, mediastinum and diaphragm dent the lungs from within: seen from the body's middle, lung
-    lies behind them, but not behind a dent that faces the ribs.
+    Heart, mediastinum and diaphragm make dents too, which stay: seen from the body's middle, there
+    is lung behind these, but not behind a dent that faces the ribs.
 
     Args:
         lungs: masks that do not overlap.
-        keep_out: what stays free.
+        keep_out: voxels that are never filled, such as the airways.
         middle: column of the body's midline.
-        spacing: z, y, x.
+        spacing: z, y, x in mm.
+
+    Returns:
+        The filled masks, which do not overlap.
     """
     rows = np.flatnonzero(np.any(lungs, axis=0).any(axis=(0, 2)))
     if not len(rows):
@@ -115,7 +118,7 @@ def _outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _beyond(mask: np.ndarray, centre: tuple[float, float], spacing: Spacing) -> np.ndarray:
-    """Voxels that are farther from a centre (y, x) than the mask, in their slice and direction."""
+    """Voxels behind the mask as seen from a centre (y, x) in their slice."""
     rows, columns = np.indices(mask.shape[1:])
     dy, dx = (rows - centre[0]) * spacing[1], (columns - centre[1]) * spacing[2]
     ray = ((np.arctan2(dy, dx) / (2 * np.pi) + 0.5) * RAYS).astype(int) % RAYS
@@ -124,28 +127,28 @@ def _beyond(mask: np.ndarray, centre: tuple[float, float], spacing: Spacing) -> 
     for index, section in enumerate(mask):
         reach = np.zeros(RAYS)
         np.maximum.at(reach, ray[section], radius[section])
-        reach[reach == 0] = np.inf  # no lung in this direction
+        reach[reach == 0] = np.inf  # no mask in this direction
         found[index] = radius > reach[ray]
     return found
 
 
-def part(mask: np.ndarray, spacing: Spacing) -> list[np.ndarray]:
-    """The two largest pieces of a mask, from low to high columns; touching ones are parted.
+def split_in_two(mask: np.ndarray, spacing: Spacing) -> list[np.ndarray]:
+    """The two largest pieces of a mask, from low to high columns; touching pieces are split.
 
-    The mask is shrunk until it falls into two large pieces, from which a watershed of the distance
-    to the outside regains the rest: it cuts at the narrowest place.
+    The mask is eroded until it has two large pieces. These are the markers of a watershed of the
+    distance to the outside, which cuts at the narrowest place.
 
     Returns:
-        Two masks, or one if there are not two large pieces.
+        Two masks; one if there are not two large pieces; none if the mask is empty.
     """
     depth = distance_to(~mask, spacing)
-    for limit in (0.0, *PARTING_MM):
+    for limit in (0.0, *SPLITTING_MM):
         regions, count = ndimage.label(depth > limit)
         if not count:
             break
         sizes = np.bincount(regions.ravel())[1:]
         order = sizes.argsort()[::-1][:2]
-        if len(order) == 2 and sizes[order[1]] > SMALLER_HALF * sizes.sum():
+        if len(order) == 2 and sizes[order[1]] > SMALLEST_LUNG * sizes.sum():
             markers = np.zeros(mask.shape, np.uint8)
             for number, value in enumerate(order, start=1):
                 markers[regions == value + 1] = number

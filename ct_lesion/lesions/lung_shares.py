@@ -1,4 +1,4 @@
-"""Lesion as a share of lungs, of their thirds and of lobes, and the severity score of COVID-19."""
+"""Lesion as a share of lungs, thirds of lungs and lobes, and the severity score of COVID-19."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy as np
 from .measures import THIRDS
 
 SCORE_SHARES = (0.05, 0.25, 0.50, 0.75)
-"""Shares of a lobe from which on its severity score is 2, 3, 4 and 5 (the last one is not)."""
+"""Limits between the scores 1 to 5 of a lobe, see :func:`severity_score`."""
 
 
 class RegionCounts:
-    """Counts the pixels of regions, and of lesion in them, slice by slice."""
+    """Counts slice by slice the pixels of regions, and the lesion pixels in them.
+
+    Attributes:
+        pixels, lesion: (S, labels) int64, pixels and lesion pixels of each region in each slice.
+    """
 
     def __init__(self, labels: np.ndarray) -> None:
         """
@@ -26,31 +30,32 @@ class RegionCounts:
         self.lesion = np.zeros_like(self.pixels)
 
     def add(self, index: int, lesion: np.ndarray) -> None:
-        """Count in a slice; ``lesion`` is (H, W) bool."""
+        """Count the pixels of a slice; ``lesion`` is (H, W) bool."""
         labels = self._labels[index]
         self.pixels[index] = np.bincount(labels.ravel(), minlength=self._size)
         self.lesion[index] = np.bincount(labels[lesion], minlength=self._size)
 
     @property
     def found(self) -> list[int]:
-        """The labels that occur."""
+        """The labels that occur in the slices counted so far."""
         return [label for label in range(1, self._size) if self.pixels[:, label].any()]
 
     def share(self, label: int, weights: Sequence[float], slices: slice = slice(None)) -> float:
-        """Lesion as a share of a region, 0..1; NaN without any of it.
+        """Lesion as a share of a region, 0..1; NaN if the region is empty.
 
         Args:
-            weights: the thickness that each slice counts with.
-            slices: those that count.
+            label: the region's.
+            weights: thickness of each slice.
+            slices: slices to include; default: all.
         """
         weights = np.asarray(weights, float)[slices]
         whole = float(self.pixels[slices, label] @ weights)
         return float(self.lesion[slices, label] @ weights) / whole if whole else float("nan")
 
     def thirds(self, label: int, weights: Sequence[float]) -> dict[str, float | None]:
-        """Lesion as a share of the thirds of a region's extent along z.
+        """Lesion as a share of each third of a region's extent along z.
 
-        A slice belongs to the third that holds its middle.
+        A slice belongs to the third that contains its middle. An empty third is ``None``.
         """
         affected = np.flatnonzero(self.pixels[:, label])
         first, last = int(affected[0]), int(affected[-1])
@@ -65,11 +70,11 @@ class RegionCounts:
 
 
 def severity_score(share: float) -> int:
-    """The score of a lobe, 0 to 5, by lesion as its share.
+    """The severity score of a lobe, 0 to 5, from lesion as a share of the lobe.
 
-    0 none, 1 below 5 %, 2 from 5 to 25 %, 3 above 25 and below 50 %, 4 from 50 to 75 %, 5 above
-    75 %, as in Pan et al., Radiology 2020;295:715 (doi 10.1148/radiol.2020200370). The sum of the
-    five lobes is the score of the lungs, 0 to 25.
+    0 no lesion, 1 below 5 %, 2 from 5 to 25 %, 3 above 25 and below 50 %, 4 from 50 to 75 %, 5
+    above 75 %, as in Pan et al., Radiology 2020;295:715 (doi 10.1148/radiol.2020200370). The
+    severity score of a scan is the sum over the five lobes, 0 to 25.
     """
     if share <= 0:
         return 0

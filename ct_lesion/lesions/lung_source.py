@@ -1,4 +1,4 @@
-"""Where the lungs of a run's scans come from: found in HU, masks, masks of lobes, or nowhere."""
+"""The source of the lungs: found in HU, masks of lungs, masks of lobes, or none."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .lung_files import LungMasks
 from .lungs import Lungs, find_lungs, lungs_of_mask
 
 AUTO, NONE = "auto", "none"
-UNKNOWN_NOTE = "no shares of lung, because the lungs are not known: {doubt}"
+UNKNOWN_NOTE = "no shares of lung, because the lungs are unknown: {doubt}"
 
 
 @dataclass(frozen=True)
 class LungSource:
-    """What the user chose.
+    """Where the lungs of a run's scans come from, as the user chose.
 
     Attributes:
-        auto: find the lungs of scans in HU; see :func:`ct_lesion.lesions.lungs.find_lungs`.
-        masks: of the lungs, instead.
-        lobes: masks of the five lobes, instead.
+        auto: find them in HU; see :func:`ct_lesion.lesions.lungs.find_lungs`.
+        masks: masks of the lungs to use instead.
+        lobes: masks of the five lobes to use instead.
         keep_outside: keep detections outside the lungs' hull.
     """
 
@@ -37,10 +37,12 @@ class LungSource:
     def of_options(
         cls, lungs: str, lobes: Path | None, keep_outside: bool, scans: Iterable[str]
     ) -> LungSource:
-        """From ``--lungs``, ``--lobes`` and ``--keep-outside`` of the command line.
+        """Create it from the command-line options ``--lungs``, ``--lobes`` and ``--keep-outside``.
 
         Args:
             lungs: ``auto``, ``none``, or the path of a mask or a folder of masks.
+            lobes: path of a mask or a folder of masks.
+            keep_outside: see the class.
             scans: names of all scans of the run.
 
         Raises:
@@ -49,7 +51,7 @@ class LungSource:
         """
         names, is_path = tuple(scans), lungs not in (AUTO, NONE)
         if lobes is not None and is_path:
-            raise UserError("--lobes also gives the lungs: leave out --lungs.")
+            raise UserError("--lobes gives the lungs too. Leave out --lungs.")
         return cls(
             auto=lungs == AUTO and lobes is None,
             masks=LungMasks(Path(lungs), names) if is_path else None,
@@ -65,7 +67,7 @@ class LungSource:
         return AUTO if self.auto else NONE
 
     def files(self, scan_name: str) -> list[Path]:
-        """The files that the lungs of a scan are read from, besides the scan's.
+        """The mask files of a scan.
 
         Raises:
             DatasetError: see :meth:`LungMasks.of`.
@@ -73,17 +75,18 @@ class LungSource:
         return [masks.of(scan_name) for masks in (self.masks, self.lobes) if masks]
 
     def record(self) -> dict[str, Any]:
-        """What results depend on, JSON-ready."""
+        """The options that change results, JSON-ready."""
         return {"lungs": self.name, "keep_outside": self.keep_outside}
 
     def of(self, scan: Scan, progress: Callable[[range], Iterable[int]] | None = None) -> Lungs:
-        """The lungs of a scan; unknown ones carry a note.
+        """The lungs of a scan; if they should be found and cannot, with a note.
 
         Args:
-            progress: wraps the indices of the slices while these are read.
+            scan: an opened scan.
+            progress: wraps the slice indices while slices are read, e.g. in a progress bar.
 
         Raises:
-            DatasetError: the scan or a mask cannot be read, or they do not fit.
+            DatasetError: the scan or a mask cannot be read, or their geometries differ.
         """
         if self.lobes:
             lobes = self.lobes.read_lobes(scan)

@@ -1,16 +1,17 @@
 """The lungs of a scan, found in HU by thresholds and shapes, or given as a mask.
 
-How they are found, on a grid of about 2.5 mm (Z x Y x X; S x H x W is the scan's):
+They are found on a grid of about 2.5 mm (Z x Y x X; S x H x W is the scan's):
 
-1. the body is the largest connected piece above -400 HU without things thinner than 4 mm, and air
-   that reaches the edge of a slice is outside (:mod:`ct_lesion.lesions.lung_air`);
-2. the trachea is followed from slice to slice down to the main bronchi and taken out;
-3. the two largest pieces of the remaining air are the lungs; touching ones are parted at the
+1. the body is the largest connected piece above -400 HU after an opening that removes structures
+   thinner than 4 mm; air connected to the edge of a slice is outside it
+   (:mod:`ct_lesion.lesions.lung_air`);
+2. the trachea is followed slice by slice down to the main bronchi, and removed;
+3. the two largest pieces of the remaining air are the lungs; touching lungs are split at the
    narrowest place (:mod:`ct_lesion.lesions.lung_shape`);
-4. vessels and lesions inside are filled, and so are dents in the side that faces the ribs, such
-   as a consolidation at the pleura leaves;
-5. what was found is judged (:mod:`ct_lesion.lesions.lung_checks`). If it may not be two lungs,
-   there are no lungs, and a reason.
+4. vessels and lesions inside are filled, and so are dents that face the ribs, e.g. from a
+   consolidation at the pleura;
+5. the result is checked (:mod:`ct_lesion.lesions.lung_checks`). If it may not be two lungs, the
+   lungs are unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from .lung_air import AIR_BELOW_HU, find_airways, find_body, outside_of, without
 from .lung_checks import LEAST_SYMMETRY, LungFacts, doubt_about, edge_voxels, end_sections
 from .lung_grid import CoarseGrid
 from .lung_hull import LungHull
-from .lung_shape import Spacing, close, distance_to, fill_costal_dents, fill_holes, part
+from .lung_shape import Spacing, close, distance_to, fill_costal_dents, fill_holes, split_in_two
 
 RIGHT, LEFT = LUNGS
 SIDE_UNKNOWN = 3
 HIGHEST_HU = 400
-"""Higher values count as this, so that metal and bone do not brighten the voxels around them."""
+"""Higher values are clipped, so that metal and bone do not brighten averaged voxels."""
 VESSEL_MM = 10.0
-"""Radius of a ball that does not fit into the gaps that are filled everywhere."""
+"""Radius of the closing that fills vessels and lesions."""
 NO_AIR = "no lung was found inside the body"
 NO_SIDES_NOTE = "the sides of the lungs are unknown: {why}"
 CUT_NOTE = (
@@ -49,12 +50,13 @@ class Lungs:
     Attributes:
         labels: (S, H, W) uint8: 0 background, 1 right, 2 left, 3 side unknown; ``None`` if the
             lungs are unknown.
-        doubt: why they are unknown; ``None`` if they are not.
-        notes: what limits the numbers, one line each.
-        hull: of two certain lungs, else ``None``.
-        facts: what was measured to judge them; ``None`` for a mask and where nothing was measured.
+        doubt: why the lungs are unknown; ``None`` if they are known.
+        notes: limits of the results, one line each.
+        hull: of both lungs; ``None`` if they are unknown or a mask could not be split.
+        facts: the measures that they were checked by; ``None`` for a mask and if the search ended
+            before the checks.
         oriented: whether the directions of head and sides are known.
-        lobes: (S, H, W) uint8, 0 background, 1 to 5; ``None`` if they are not given.
+        lobes: (S, H, W) uint8, 0 background, 1 to 5; ``None`` if not given.
     """
 
     labels: np.ndarray | None = field(default=None, repr=False)
@@ -67,13 +69,11 @@ class Lungs:
 
 
 def find_lungs(scan: Scan, progress: Callable[[range], Iterable[int]] | None = None) -> Lungs:
-    """Find the lungs of a scan in HU; see the module.
-
-    It reads each slice once.
+    """Find the lungs of a scan in HU; see the module. Each slice is read once.
 
     Args:
-        scan: of any kind; the lungs of one without HU or sizes are unknown.
-        progress: wraps the indices of the slices while these are read.
+        scan: any scan; without HU or voxel size its lungs are unknown.
+        progress: wraps the slice indices while slices are read, e.g. in a progress bar.
 
     Raises:
         DatasetError: a slice cannot be read.
@@ -93,7 +93,7 @@ def find_lungs(scan: Scan, progress: Callable[[range], Iterable[int]] | None = N
         return Lungs(doubt=NO_AIR)
     middle = float(np.nonzero(body)[2].mean())
     airways = find_airways(hu, air, middle, grid.spacing, both_ways=not oriented)
-    found = part(without_pockets(air & ~airways, hu), grid.spacing)
+    found = split_in_two(without_pockets(air & ~airways, hu), grid.spacing)
     if not found:
         return Lungs(doubt=NO_AIR)
     lungs = _completed(found, airways, middle, grid.spacing)
@@ -111,11 +111,11 @@ def find_lungs(scan: Scan, progress: Callable[[range], Iterable[int]] | None = N
 
 
 def lungs_of_mask(mask: np.ndarray, scan: Scan) -> Lungs:
-    """The lungs that a mask gives, parted into right and left where that is possible.
+    """The lungs of a mask, split into right and left if possible.
 
     Args:
         mask: (S, H, W) bool, on the scan's grid.
-        scan: for its spacing and orientation.
+        scan: gives the spacing and orientation.
     """
     whole = np.where(mask, np.uint8(SIDE_UNKNOWN), np.uint8(0))
     oriented = scan.is_oriented
@@ -123,7 +123,7 @@ def lungs_of_mask(mask: np.ndarray, scan: Scan) -> Lungs:
         why = "the size of the voxels is unknown"
         return Lungs(whole, notes=(NO_SIDES_NOTE.format(why=why),), oriented=oriented)
     grid = CoarseGrid.of(scan.shape, scan.spacing_mm)
-    lungs = part(grid.reduce(mask) >= 0.5, grid.spacing)
+    lungs = split_in_two(grid.reduce(mask) >= 0.5, grid.spacing)
     sizes = sorted(int(lung.sum()) for lung in lungs)
     if len(lungs) < 2 or sizes[0] < LEAST_SYMMETRY * sizes[1]:
         why = "the mask does not have two parts of similar size"
@@ -149,7 +149,7 @@ def _notes(oriented: bool) -> list[str]:
 def _completed(
     lungs: Sequence[np.ndarray], airways: np.ndarray, middle: float, spacing: Spacing
 ) -> list[np.ndarray]:
-    """The lungs with their vessels and lesions; they stay apart and without the airways."""
+    """The lungs with their vessels and lesions filled, without overlap and without the airways."""
     filled = [fill_holes(close(lung, VESSEL_MM, spacing)) & ~airways for lung in lungs]
     filled = [lung & ~np.any(filled[:number], axis=0) for number, lung in enumerate(filled)]
     return fill_costal_dents(filled, airways, middle, spacing)
@@ -172,7 +172,7 @@ def _facts(
     both = np.any(lungs, axis=0)
     slices = both.any(axis=(1, 2))
     middles = np.array([np.nonzero(lung)[2].mean() for lung in lungs])
-    # of the body beside the lungs, because the heart may push them to one side
+    # the body's middle, not the lungs': the heart may push both lungs to one side
     columns = np.nonzero(body[slices].any(axis=(0, 1)))[0]
     first, last = end_sections(both)
     return LungFacts(

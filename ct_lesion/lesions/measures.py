@@ -1,4 +1,4 @@
-"""Measures of the lesions of a scan: size, density and place.
+"""Measures of a scan's lesions: size, density and location.
 
 Lengths are in mm, volumes in ml; they are ``None`` where the spacing is unknown. Slices are
 numbered from 0.
@@ -22,24 +22,25 @@ class ScanLesion:
 
     Attributes:
         number: from 1, by decreasing volume.
-        class_index: the class with the largest share of its volume.
-        score: the highest of its detections.
-        detections: their number.
-        pixels: of all its slices.
-        volume_ml: each slice counts with its thickness.
-        diameter_mm, perpendicular_mm: in the slice where its longest axial diameter is longest;
-            see :func:`ct_lesion.lesions.detections.diameters`.
-        diameter_slice: that slice.
+        class_index: the class that makes up most of the volume.
+        score: highest score of its detections.
+        detections: number of its detections.
+        pixels: in all its slices.
+        volume_ml: sum over slices of area times slice thickness.
+        diameter_mm, perpendicular_mm: longest axial diameter in any slice, and the extent
+            perpendicular to it; see :func:`ct_lesion.lesions.detections.diameters`.
+        diameter_slice: the slice of these diameters.
         z_extent_mm: from the lower side of its first slice to the upper side of its last.
         first_slice, last_slice: from 0.
-        largest_slice: where its area is largest.
+        largest_slice: the slice with its largest area.
         mean_hu, dense_share: mean HU, and share of the pixels above -300 HU; ``None`` without HU.
-        lung: ``right`` or ``left``, where most of it lies; ``None`` outside and where the side is
+        lung: the lung that holds most of it, ``right`` or ``left``; ``None`` outside the lungs and
+            if the side is unknown.
+        third: the third of the lung's extent along z that holds its centre, ``upper``, ``middle``
+            or ``lower``; ``None`` outside the lungs and if the lungs or the orientation are
             unknown.
-        third: ``upper``, ``middle`` or ``lower`` third of the lung's extent along z, where the
-            lesion's centre lies; ``None`` without lungs and outside, and where the orientation is
-            unknown.
-        pleura_mm: shortest axial distance to the lung's outermost pixels; 0 if it reaches them.
+        pleura_mm: shortest distance within a slice to the lung's outermost pixels, which count as
+            the pleura; 0 if it reaches them.
     """
 
     number: int
@@ -64,14 +65,14 @@ class ScanLesion:
 
 @dataclass(frozen=True)
 class SliceStack:
-    """The slices of a scan in space.
+    """Sizes and positions of a scan's slices.
 
     Attributes:
         spacing_yx: of the pixels in mm; ``None`` if unknown.
-        thickness_mm: that each slice counts with; ``None`` if unknown.
+        thickness_mm: of each slice, for volumes; ``None`` if unknown.
         z_mm: increasing positions; ``None`` if unknown.
         lungs: first and last slice of each lung, by label; see :func:`lung_ranges`.
-        oriented: whether it is known where the head is.
+        oriented: whether it is known which end is the head.
     """
 
     spacing_yx: Sequence[float] | None = None
@@ -86,12 +87,12 @@ class SliceStack:
         return self.spacing_yx is not None and self.thickness_mm is not None
 
     def weights(self, slices: np.ndarray) -> np.ndarray:
-        """The thickness of slices; 1 if unknown."""
+        """The thickness of slices given by index; 1 if unknown."""
         known = self.thickness_mm is not None
         return np.asarray(self.thickness_mm, float)[slices] if known else np.ones(len(slices))
 
     def positions(self, slices: np.ndarray) -> np.ndarray:
-        """The positions of slices; their indices if unknown."""
+        """The positions of slices given by index; the indices if unknown."""
         return np.asarray(slices if self.z_mm is None else np.asarray(self.z_mm)[slices], float)
 
     def extent(self, first: int, last: int) -> tuple[float, float]:
@@ -105,7 +106,7 @@ def lung_ranges(labels: Sequence[Collection[int]]) -> dict[int, tuple[int, int]]
     """First and last slice of each lung.
 
     Args:
-        labels: of the lungs in each slice.
+        labels: for each slice, the labels of the lungs in it.
     """
     ranges: dict[int, tuple[int, int]] = {}
     for index, here in enumerate(labels):
@@ -121,16 +122,17 @@ def measure_lesions(
 ) -> tuple[list[ScanLesion], list[list[int]]]:
     """Measure the lesions of a scan.
 
-    Lesions are numbered by decreasing volume, equal ones by diameter, score and place. A lesion
-    without any pixel of its own, hidden by others of higher scores, is left out.
+    Lesions are numbered by decreasing volume; ties are broken by diameter, perpendicular extent,
+    score and first slice. A lesion hidden completely by detections with higher scores is left out.
 
     Args:
-        slices: the detections of each slice.
+        slices: for each slice, the measures of its detections.
         groups: the lesion of each detection, see :func:`ct_lesion.lesions.linking.link_detections`.
-        stack: the slices in space.
+        stack: sizes and positions of the slices.
 
     Returns:
-        The lesions by number, and the number of each detection's lesion, 0 if that is left out.
+        The lesions by number, and for each slice the lesion number of each detection, 0 for a
+        lesion that is left out.
     """
     members = defaultdict(list)
     for index, (detections, found) in enumerate(zip(slices, groups, strict=True)):
@@ -148,7 +150,7 @@ def measure_lesions(
     return numbered, [[numbers[group] for group in found] for found in groups]
 
 
-Parts = Sequence[tuple[int, DetectionMeasures]]  # of a lesion: slices and detections
+Parts = Sequence[tuple[int, DetectionMeasures]]  # of a lesion: slice index and detection
 
 
 def _rank(parts: Parts, stack: SliceStack) -> tuple:
@@ -161,7 +163,7 @@ def _rank(parts: Parts, stack: SliceStack) -> tuple:
 
 def _measure(parts: Parts, stack: SliceStack) -> ScanLesion:
     parts = [(index, part) for index, part in parts if part.area_px]
-    index, found = np.array([place for place, _ in parts]), [part for _, part in parts]
+    index, found = np.array([i for i, _ in parts]), [part for _, part in parts]
     areas = np.array([part.area_px for part in found])
     volumes = areas * stack.weights(index)
     classes = np.bincount([part.class_index for part in found], weights=volumes)

@@ -1,7 +1,7 @@
 """Projections of a scan and its lesions along the three axes, collected slice by slice.
 
-S slices, H x W pixels in the internal orientation. A picture of a projection has the patient's head
-or front above, and the patient's right or front on its left.
+S slices, H x W pixels in the internal orientation. Pictures have the patient's head or front at the
+top, and the patient's right or front on the left.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 NAMES = ("coronal", "sagittal", "axial")
 AIR_HU, BONE_HU = -1000.0, 400.0  # the range of the mean
-CONTRAST = (1.0, 99.5)  # percentiles of a projection that become black and white
+CONTRAST = (1.0, 99.5)  # percentiles of a projection that map to black and white
 NO_LESION = np.iinfo(np.int32).max
 
 
@@ -19,9 +19,9 @@ class Projection:
     """A projection.
 
     Attributes:
-        mean: (h, w) uint8, of the scan.
-        numbers: (h, w) int32: 0, or the number of the lesion; of several the lowest, the largest
-            lesion.
+        mean: (h, w) uint8, grey values of the mean along the axis.
+        numbers: (h, w) int32, 0 or the lesion number along the axis; of several lesions the lowest
+            number, which is the largest lesion.
     """
 
     mean: np.ndarray
@@ -42,7 +42,7 @@ class Projections:
         self._lowest = [np.full(shape, NO_LESION, np.int32) for shape in shapes]
 
     def add_slice(self, index: int, values: np.ndarray, is_hu: bool) -> None:
-        """Add a slice, (H, W)."""
+        """Add a slice, (H, W): HU, or grey values if ``is_hu`` is false."""
         if is_hu:
             values = np.clip(values, AIR_HU, BONE_HU)
         coronal, sagittal, axial = self._sums
@@ -51,7 +51,7 @@ class Projections:
         axial += values
 
     def add_lesions(self, index: int, numbers: np.ndarray) -> None:
-        """Add the lesions of a slice, (H, W) with the number of the lesion of each pixel."""
+        """Add the lesions of a slice, (H, W) with the lesion number of each pixel, 0 background."""
         lesions = np.where(numbers > 0, numbers.astype(np.int32), np.int32(NO_LESION))
         coronal, sagittal, axial = self._lowest
         coronal[index] = lesions.min(0)
@@ -65,6 +65,6 @@ class Projections:
             low, high = np.percentile(total, CONTRAST)
             mean = np.clip((total - low) / max(high - low, 1e-9), 0, 1) * 255
             numbers = np.where(lowest == NO_LESION, 0, lowest)
-            order = np.s_[:] if name == "axial" else np.s_[::-1]  # the head above
+            order = np.s_[:] if name == "axial" else np.s_[::-1]  # head at the top
             found[name] = Projection(np.rint(mean).astype(np.uint8)[order], numbers[order])
         return found

@@ -1,8 +1,9 @@
 """Parameters, activations and FLOPs of a network by part, counted by fvcore.
 
-fvcore counts a multiply-add as one FLOP, and as activations the output values of convolutions and
-matrix products. The box and the mask head run once for each region, whose number varies with the
-slice: here NMS and the score threshold are off, so that it is as large as the config allows.
+fvcore counts a multiply-add as one FLOP, and the outputs of convolutions and matrix products as
+activations. The box and mask heads run once per region, and the number of regions varies between
+slices. NMS and the score threshold are therefore disabled: the counts are for the largest number of
+regions that the config allows.
 """
 
 from collections.abc import Iterator
@@ -21,9 +22,9 @@ from torch import nn
 from ct_lesion.errors import ConfigError, UserError, reason
 
 SMALLEST_SIDE = 32
-"""Of an input, in pixels: the stride of the last stage of a ResNet."""
-GREY = 127.0  # of the input, whose values do not matter
-NO_NMS = 2.0  # an IoU that no two boxes reach
+"""Smallest side of the input in pixels: the stride of a ResNet's last stage."""
+GREY = 127.0  # of all pixels; the counts do not depend on it
+NO_NMS = 2.0  # IoU threshold above any IoU
 PARTS = (
     ("backbone.bottom_up", "backbone"),
     ("backbone", "FPN"),
@@ -33,8 +34,8 @@ PARTS = (
     ("roi_heads", "other RoI heads"),
     ("classifier", "S"),
 )
-"""Beginnings of the names of modules, and their part; the first that fits counts. Modules with
-other names are a part of their own."""
+"""Prefixes of module names, and their part; the first match counts. Each other top-level module is
+a part of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class NetworkSize:
 
     Attributes:
         side: of the square input, in pixels.
-        proposals: number that the box head reads; ``None`` without a proposal generator.
-        regions: number that the mask head or S reads; ``None`` without RoI heads.
+        proposals: number of inputs of the box head; ``None`` without a proposal generator.
+        regions: number of inputs of the mask head or S; ``None`` without RoI heads.
         parts: in the order of the network.
         not_counted: operators that fvcore cannot count, with their number of calls.
     """
@@ -87,11 +88,11 @@ def measure_network(cfg: CfgNode, side: int | None = None) -> NetworkSize:
     """Count parameters, activations and FLOPs of any Detectron2 model, on the CPU.
 
     Args:
-        cfg: is not changed; no weights are loaded.
+        cfg: of the model; it is not changed, and no weights are loaded.
         side: of the square input, in pixels; default: ``INPUT.MIN_SIZE_TEST``.
 
     Raises:
-        ConfigError: the input has no size or is too small, or the model cannot run.
+        ConfigError: the input is too small, or the model cannot run on the CPU.
     """
     side = _input_side(cfg, side)
     with _one_line_errors(cfg, side):
@@ -110,10 +111,10 @@ def measure_network(cfg: CfgNode, side: int | None = None) -> NetworkSize:
 
 
 def count_flops(cfg: CfgNode) -> int:
-    """The FLOPs of :func:`measure_network` at the config's input size, in half the time.
+    """Count only the FLOPs, at the config's input size; takes half as long as measuring all.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: see :func:`measure_network`.
     """
     side = _input_side(cfg, None)
     with _one_line_errors(cfg, side):
@@ -128,20 +129,23 @@ def _one_line_errors(cfg: CfgNode, side: int) -> Iterator[None]:
         raise
     except (KeyError, AssertionError, ImportError, RuntimeError) as error:  # as Detectron2 raises
         raise ConfigError(
-            f"The model of MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} cannot run on an "
-            f"input of {side} x {side} on this CPU: {reason(error).rstrip('!')}."
+            f"The {cfg.MODEL.META_ARCHITECTURE} (MODEL.META_ARCHITECTURE) of this config cannot "
+            f"run on an input of {side} x {side} on the CPU: {reason(error).rstrip('!')}."
         ) from error
 
 
 def build_counted_model(cfg: CfgNode) -> nn.Module:
-    """The model in test mode on the CPU; it keeps as many regions as it may, on any input."""
+    """Build a model in test mode on the CPU that keeps its largest number of regions on any input.
+
+    The random state does not change.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.RPN.NMS_THRESH = NO_NMS
     cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST = NO_NMS
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = -1.0
-    with torch.random.fork_rng(devices=[]):  # a report's other draws stay as they are
+    with torch.random.fork_rng(devices=[]):
         return build_model(cfg).eval()
 
 
@@ -160,24 +164,24 @@ def _inputs(cfg: CfgNode, side: int) -> list[dict]:
 
 
 def _count_regions(model: nn.Module) -> dict[str, int]:
-    """A dict that gets the numbers of proposals and regions when the model runs."""
+    """Add hooks to a model; the returned dict gets the numbers of proposals and regions."""
     numbers: dict[str, int] = {}
 
-    def note(name: str, module: nn.Module | None) -> None:
-        if module is not None:  # its output is the Instances of each image, then losses
+    def record(name: str, module: nn.Module | None) -> None:
+        if module is not None:  # its output is a list of Instances, and losses
             module.register_forward_hook(
                 lambda _, __, output: numbers.update({name: len(output[0][0])})
             )
 
-    note("proposals", getattr(model, "proposal_generator", None))
-    note("regions", getattr(model, "roi_heads", None))
-    if hasattr(model, "roi_batch"):  # the classifier calls parts of its RoI heads only
+    record("proposals", getattr(model, "proposal_generator", None))
+    record("regions", getattr(model, "roi_heads", None))
+    if hasattr(model, "roi_batch"):  # the classifier calls only parts of its RoI heads
         numbers["regions"] = model.roi_batch.size
     return numbers
 
 
 def _trace(analysis: JitModelAnalysis) -> JitModelAnalysis:
-    """Run an analysis, which keeps its results, without its warnings."""
+    """Run an analysis without warnings; it caches its results."""
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     with torch.no_grad():
@@ -188,14 +192,14 @@ def _trace(analysis: JitModelAnalysis) -> JitModelAnalysis:
 def _parts(
     model: nn.Module, flops: JitModelAnalysis, activations: JitModelAnalysis
 ) -> Iterator[PartSize]:
-    """The parts that have a parameter, or in which something was counted."""
+    """The parts that have parameters or counts, in the order of the network."""
     with_fpn = hasattr(getattr(model, "backbone", None), "bottom_up")
     sizes: dict[str, PartSize] = {}
     for name, module in model.named_modules():
         part = _part_of(name, with_fpn)
         sizes[part] = sizes.get(part, PartSize(part)).plus(
-            activations=_own_count(activations, name, module),
-            flops=_own_count(flops, name, module),
+            activations=_count_without_children(activations, name, module),
+            flops=_count_without_children(flops, name, module),
         )
     for name, parameter in model.named_parameters():
         part = _part_of(name, with_fpn)
@@ -215,8 +219,7 @@ def _part_of(name: str, with_fpn: bool) -> str:
     return name.partition(".")[0] or "other"
 
 
-def _own_count(analysis: JitModelAnalysis, name: str, module: nn.Module) -> int:
-    """What was counted in a module, but not in its children."""
+def _count_without_children(analysis: JitModelAnalysis, name: str, module: nn.Module) -> int:
     path = f"model.{name}" if name else "model"  # TracingAdapter holds the model as "model"
     children = (f"{path}.{child}" for child, _ in module.named_children())
     return int(analysis.total(path) - sum(analysis.total(child) for child in children))

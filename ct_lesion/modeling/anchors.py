@@ -11,8 +11,8 @@ class RoundedAnchorGenerator(DefaultAnchorGenerator):
     """Cell anchors in torchvision's convention, which the published weights were trained with.
 
     Two things differ from Detectron2's default. Half-widths and half-heights are rounded to whole
-    pixels, half to even, so a 2 px anchor of ratio 0.1 has no height. The order is ratio-major,
-    ``index = ratio_index * len(sizes) + size_index``, which defines the channels of the RPN head.
+    pixels, half to even, so a 2 px anchor of ratio 0.1 has height 0. The order is ratio-major,
+    ``index = ratio_index * len(sizes) + size_index``; the channels of the RPN head follow it.
     """
 
     def generate_cell_anchors(

@@ -19,7 +19,7 @@ SHORTCUT_NORM = "shortcut.norm"  # the BatchNorm of a ResNet's down-sampling sho
 
 @BACKBONE_REGISTRY.register()
 def build_truncated_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """Detectron2's ResNet up to the last stage in use, with an FPN without an extra pooled level.
+    """Build Detectron2's ResNet up to the last stage in use, and an FPN without a pooled level.
 
     ``MODEL.RESNETS.OUT_FEATURES`` names the stages that the FPN reads: ``["res4"]`` gives one FPN
     level ``p4`` of stride 16 on a ResNet without res5.
@@ -80,7 +80,7 @@ def _value(cfg: CfgNode, key: str) -> object:
 
 
 def _anchor_problems(cfg: CfgNode, num_levels: int) -> list[str]:
-    """Anchor lists must be one for each level, or a single list for all levels."""
+    """Check that there is one list of anchors per level, or a single list for all levels."""
     return [
         f"MODEL.ANCHOR_GENERATOR.{key} has {len(lists)} lists, expected 1 or {num_levels}"
         for key in ("SIZES", "ASPECT_RATIOS")

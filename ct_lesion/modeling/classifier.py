@@ -1,6 +1,6 @@
 """Module S: classifies a slice by its ranked regions (paper, section 3).
 
-Shapes: B images, N RoIs an image, C classes.
+Shapes: B images, N RoIs per image, C classes.
 """
 
 import torch
@@ -54,10 +54,10 @@ class ClassificationModule(nn.Module):
 
 
 def image_labels(batched_inputs: list[dict], num_classes: int) -> torch.Tensor:
-    """The classes ``(B,)`` of a batch.
+    """The labels of a batch: ``(B,)`` int64, 0 to ``num_classes - 1``.
 
     Raises:
-        ValueError: an input has no ``label``, or it is not below ``num_classes``.
+        ValueError: an input has no ``label``, or its label is out of range.
     """
     if any("label" not in item for item in batched_inputs):
         raise ValueError("Training needs the class of each image, but an input has no 'label'.")
@@ -73,7 +73,7 @@ def image_labels(batched_inputs: list[dict], num_classes: int) -> torch.Tensor:
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy of logits ``(B, C)`` over images and classes.
 
-    In a training loop it also logs the share of right answers.
+    In a training loop it also logs the share of correct classes as ``train_accuracy``.
     """
     if has_event_storage():
         right = (logits.detach().argmax(dim=1) == labels).float().mean().item()

@@ -1,6 +1,6 @@
 """COVID-CT-Mask-Net: classifies a slice by the ranked regions of a lesion detector.
 
-Shapes: B images, N RoIs an image, C classes, H x W pixels.
+Shapes: B images, N RoIs per image, C classes, H x W pixels.
 """
 
 import math
@@ -66,7 +66,7 @@ class COVIDCTMaskNet(nn.Module):
             pixel_mean, pixel_std: a value for each channel, for pixels in 0..255.
             train_batchnorm: "affine" or "none".
             input_format: "RGB" or "BGR", for drawing.
-            vis_period: iterations between drawings of a slice of the batch; 0: none.
+            vis_period: iterations between drawings of a slice of the batch; 0 for none.
 
         Raises:
             ConfigError: an unknown ``train_batchnorm``, or "affine" without a BatchNorm layer.
@@ -165,13 +165,13 @@ class COVIDCTMaskNet(nn.Module):
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[dict]:
-        """What :meth:`forward` returns in test mode.
+        """Classify images; returns what :meth:`forward` returns in test mode.
 
         Args:
             batched_inputs: see :meth:`forward`.
             detected_instances: as in Detectron2's ``GeneralizedRCNN``, but must be ``None``.
-            do_postprocess: whether ``instances`` are in pixels of the original slice, otherwise in
-                those of ``image``.
+            do_postprocess: scale ``instances`` to pixels of the original slice; otherwise they are
+                in pixels of ``image``.
 
         Raises:
             ValueError: ``detected_instances`` are given.
@@ -196,9 +196,9 @@ class COVIDCTMaskNet(nn.Module):
     def visualize_training(
         self, batched_inputs: list[dict], regions: list[Instances], logits: torch.Tensor
     ) -> None:
-        """Draw the first slice's ranked regions, true and predicted class into the event storage.
+        """Put a picture of the first slice's regions and classes into the event storage.
 
-        As in ``GeneralizedRCNN``, one slice of a batch; a subclass may draw something else.
+        A subclass may draw something else.
         """
         true, predicted = batched_inputs[0]["label"], int(logits[0].argmax())
         text = f"true class {true}, predicted {predicted}"
@@ -215,7 +215,7 @@ class COVIDCTMaskNet(nn.Module):
         )
 
     def _roi_batches(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
-        """RoI batches ``(B, N, 5)`` and, from images, their regions at test time or for drawing."""
+        """RoI batches ``(B, N, 5)``, and regions if the inputs are images and regions are used."""
         given = ["roi_batch" in item for item in batched_inputs]
         if not any(given):
             return self._detect(batched_inputs)
@@ -229,10 +229,10 @@ class COVIDCTMaskNet(nn.Module):
         return torch.stack([item["roi_batch"] for item in batched_inputs]).to(self.device), []
 
     def _detect(self, batched_inputs: list[dict]) -> tuple[torch.Tensor, list[Instances]]:
-        """One pass of the detector for the images of each size.
+        """Run the detector once for the images of each size.
 
         Padding to a common size would change regions near the border, so the RoI batch of a slice
-        would depend on the other slices of the batch. Slices of one scanner share a size.
+        would depend on the other slices of the batch. Most batches have only one size.
         """
         rows: dict[int, torch.Tensor] = {}
         regions: dict[int, Instances] = {}
@@ -267,17 +267,17 @@ class COVIDCTMaskNet(nn.Module):
     def _rank_regions(self, images: ImageList) -> tuple[list[BoxOutputs], list]:
         """Box outputs and rankings of images of one size.
 
-        Gradients are recorded only for the backbone and for the box head on the kept proposals, at
-        most N of some 1,000, which run through the head a second time.
+        Gradients are recorded for the backbone, and for the box head on the kept proposals only (at
+        most N of about 1,000), which pass through the head a second time.
         """
-        learns = self.training and self.train_batchnorm == "affine" and torch.is_grad_enabled()
-        with torch.set_grad_enabled(learns):
+        with_grad = self.training and self.train_batchnorm == "affine" and torch.is_grad_enabled()
+        with torch.set_grad_enabled(with_grad):
             features = self.backbone(images.tensor)
         with torch.no_grad():
             proposals, _ = self.proposal_generator(images, features, None)
             outputs = box_outputs(self.roi_heads, features, proposals)
             rankings = [self.roi_batch.rank(output) for output in outputs]
-        if learns:
+        if with_grad:
             kept = [p[r.region] for p, r in zip(proposals, rankings, strict=True)]
             outputs = box_outputs(self.roi_heads, features, kept)
             rankings = [ranking.renumbered() for ranking in rankings]
@@ -285,10 +285,10 @@ class COVIDCTMaskNet(nn.Module):
 
 
 def _check_keys(cfg: CfgNode) -> None:
-    """Check the keys of branches that the architecture lacks.
+    """Check that branches that the architecture lacks are disabled.
 
     Raises:
-        ConfigError: such a branch is on.
+        ConfigError: such a branch is enabled.
     """
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
         if cfg.MODEL[key]:

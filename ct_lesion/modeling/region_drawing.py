@@ -1,4 +1,4 @@
-"""Draws what the classifier reads: the ranked regions on their slice."""
+"""Draws the regions that the classifier reads on their slice."""
 
 import numpy as np
 import torch
@@ -6,13 +6,13 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import Instances
 
 MOST_DRAWN = 20
-"""As many as Detectron2 draws proposals."""
+"""Detectron2 draws the same number of proposals."""
 
 
 def draw_regions(
     image: torch.Tensor, image_format: str | None, regions: Instances, text: str
 ) -> np.ndarray:
-    """The best regions of a slice with rank and score, copies left out.
+    """Draw the best regions of a slice with their rank and score, without copies.
 
     Args:
         image: ``(3, H, W)``, 0..255.
@@ -26,12 +26,12 @@ def draw_regions(
     from detectron2.utils.visualizer import Visualizer  # imports matplotlib
 
     rgb = convert_image_to_rgb(image.detach().cpu().permute(1, 2, 0), image_format)
-    own = regions[~regions.is_copy][:MOST_DRAWN].to("cpu")
+    drawn = regions[~regions.is_copy][:MOST_DRAWN].to("cpu")
     labels = [
         f"{rank + 1}: {score:.2f}"
-        for rank, score in zip(own.rank.tolist(), own.scores.tolist(), strict=True)
+        for rank, score in zip(drawn.rank.tolist(), drawn.scores.tolist(), strict=True)
     ]
     picture = Visualizer(rgb, None)
-    picture.overlay_instances(boxes=own.pred_boxes.tensor.detach().numpy(), labels=labels)
+    picture.overlay_instances(boxes=drawn.pred_boxes.tensor.detach().numpy(), labels=labels)
     picture.draw_text(text, (rgb.shape[1] / 2, 0))
     return picture.output.get_image().transpose(2, 0, 1)

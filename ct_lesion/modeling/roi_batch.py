@@ -1,7 +1,7 @@
 """The RoI batch: the ranked regions of a slice that the classifier reads (paper, section 3).
 
-Shapes: B images, N RoIs an image, R proposals and M kept predictions of an image, K lesion classes.
-A prediction is a (proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
+Shapes: per image N RoIs, R proposals and M kept predictions; K lesion classes. A prediction is a
+(proposal, class) pair; a row is [score, dx, dy, dw, dh] of a prediction.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from ct_lesion.config_values import check_choice
 from ct_lesion.errors import ConfigError
 
 NMS = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
-"""From boxes, scores, classes and an IoU threshold to the indices of the kept boxes."""
+"""Maps boxes, scores, classes and an IoU threshold to the indices of the kept boxes."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Ranking:
 
     region: torch.Tensor  # (M,), index of the proposal
     lesion_class: torch.Tensor  # (M,)
-    row_rank: torch.Tensor  # (N,), non-decreasing, which prediction a row holds; -1 if M is 0
+    row_rank: torch.Tensor  # (N,), rank of the prediction in a row, non-decreasing; -1 if M is 0
 
     @property
     def is_copy(self) -> torch.Tensor:
@@ -61,9 +61,9 @@ class BoxOutputs:
         deltas: torch.Tensor,
         image_size: tuple[int, int],
     ) -> "BoxOutputs":
-        """From Detectron2's layout: boxes and deltas ``(R, 4 * K)``, or class-agnostic ``(R, 4)``.
+        """Convert boxes and deltas ``(R, 4 * K)``, or class-agnostic ``(R, 4)``, of Detectron2.
 
-        ``boxes`` are decoded and not clipped.
+        ``boxes`` are decoded but not clipped.
         """
         num_classes = scores.shape[1] - 1
         return cls(
@@ -126,7 +126,7 @@ def rank_predictions(
     size: int,
     nms: NMS = batched_nms,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best predictions of an image, at most ``size``.
+    """Select the best predictions of an image, at most ``size``.
 
     Drops proposals with a non-finite box or score, as Detectron2 does, then predictions with a
     score at or below ``score_thresh`` and, with ``remove_empty``, boxes without area; then applies
@@ -149,7 +149,7 @@ def rank_predictions(
 
 
 def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0) -> torch.Tensor:
-    """The rank of the prediction in each row of the batch: ``(size,)``, non-decreasing.
+    """Rank of the prediction in each row of the RoI batch: ``(size,)``, non-decreasing.
 
     Each of the ``num_kept`` predictions fills at least one row: ``[3, 1, 2]`` fills five rows as
     ``[3, 3, 1, 2, 2]``. All ranks are -1 if no prediction was kept.
@@ -215,7 +215,7 @@ class RoIBatch:
         self.content = content
         self.padding = padding
         self.seed = seed
-        self.nms: NMS = batched_nms  # the fast path puts an equivalent here
+        self.nms: NMS = batched_nms  # the fast path sets an equivalent
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -232,7 +232,7 @@ class RoIBatch:
         }
 
     def best(self, outputs: BoxOutputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Proposals ``(M,)`` and classes ``(M,)`` of the best predictions of an image, M <= N."""
+        """Indices of proposals ``(M,)`` and classes ``(M,)`` of the best predictions, M <= N."""
         return rank_predictions(
             outputs,
             score_thresh=self.score_thresh,
@@ -243,7 +243,7 @@ class RoIBatch:
         )
 
     def rank(self, outputs: BoxOutputs) -> Ranking:
-        """The N best predictions of an image, repeated in place if there are fewer."""
+        """The N best predictions of an image; if there are fewer, some fill several rows."""
         region, lesion_class = self.best(outputs)
         row_rank = self.row_rank(len(region))
         return Ranking(region, lesion_class, row_rank.to(region.device))
@@ -264,8 +264,8 @@ class RoIBatch:
             geometry = outputs.boxes[kept]
             geometry = geometry / _far_corner(outputs.image_size, geometry)
         rows = torch.cat([outputs.scores[kept].unsqueeze(1), geometry], dim=1)
-        # Rank -1 is the row of zeros at the end. An image without predictions keeps its gradients,
-        # which are 0: distributed training needs one for every trainable parameter.
+        # Rank -1 selects the row of zeros at the end. An image without predictions still has
+        # gradients (of 0), which distributed training needs for every trainable parameter.
         return torch.cat([rows, rows.new_zeros(1, 5)])[ranking.row_rank].float()
 
     def regions(self, outputs: BoxOutputs, ranking: Ranking) -> Instances:

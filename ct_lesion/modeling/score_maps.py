@@ -1,6 +1,6 @@
 """Raw mask logits of the regions of a slice, and their combined map (paper, Figure 2, column 2).
 
-Shapes: R regions of a slice, m x m logits a region (28 x 28 in the paper), H x W pixels.
+Shapes: R regions of a slice, m x m logits per region (28 x 28 in the paper), H x W pixels.
 """
 
 from dataclasses import dataclass
@@ -42,16 +42,16 @@ def detect_with_mask_logits(
 ) -> MaskDetections:
     """Detect lesions in one slice and return the mask logits.
 
-    The region with the highest score is kept whatever its score, so a slice without lesions also
-    has a map. Boxes without area are dropped; NMS uses the model's threshold. The result is empty
-    only if no box has an area.
+    The best region is kept whatever its score, so that slices without lesions have a map too. Boxes
+    without area are dropped; NMS uses the model's threshold. The result is empty only if no box has
+    an area.
 
     Args:
         model: a segmentation model, in test mode.
-        image: (3, H, W), 0..255, channels in the order of ``INPUT.FORMAT``, resized as for a test.
+        image: (3, H, W), 0..255, channels in the order of ``INPUT.FORMAT``, resized as in a test.
         height, width: size of the original slice, in pixels.
         max_regions: the largest number of regions.
-        min_score: every region but the first has a score above it.
+        min_score: regions other than the best one need a score above it.
 
     Raises:
         ValueError: the model is training or has no mask head, or ``max_regions`` is below 1.
@@ -111,7 +111,7 @@ def _best_regions(
 
 
 def paste_logits(box: np.ndarray, logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W): one region's logits resized to its box, NaN outside the box.
+    """Resize a region's logits to its box: (H, W), NaN outside the box.
 
     Bilinear, with pixel centres at half-integer coordinates as in Detectron2. A pixel belongs to
     the box if its centre does; a box without a pixel centre leaves the map empty.
@@ -141,7 +141,7 @@ def _samples(start: float, end: float, pixels: int, bins: int) -> tuple[slice, n
 
 
 def combine_score_map(boxes: np.ndarray, logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W) float: the logits of all regions in one map, NaN outside all boxes.
+    """Combine the logits of all regions in one map: (H, W) float, NaN outside all boxes.
 
     Where boxes overlap the largest logit is kept, so a pixel is above 0 exactly if it belongs to
     the mask of at least one region.

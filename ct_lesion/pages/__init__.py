@@ -1,1 +1,1 @@
-"""What every HTML page shares: environment, stylesheet, palette, blocks, tables, the notice."""
+"""What all HTML pages share: environment, stylesheets, palette, blocks, tables, disclaimer."""

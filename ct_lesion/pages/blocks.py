@@ -1,4 +1,4 @@
-"""The blocks that sections of a page consist of."""
+"""The building blocks of a page's sections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,5 +50,5 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=list)
 
     def of(self, kind: type) -> list:
-        """The blocks of a kind, in order."""
+        """The blocks of one kind, in order."""
         return [block for block in self.blocks if isinstance(block, kind)]

@@ -1,4 +1,4 @@
-"""The Jinja environment of all pages, and the notice that each of them shows.
+"""The Jinja environment of all pages, and the disclaimer that each page shows.
 
 ``base.html`` and ``base.css`` are the frame and the style of every page; ``sections.html`` is a
 page of titled sections (a report, an audit), whose blocks the macro in ``blocks.html`` renders.

@@ -1,4 +1,4 @@
-"""Texts in figures."""
+"""Text in figures."""
 
 from contextlib import AbstractContextManager
 
@@ -6,8 +6,8 @@ import matplotlib
 
 
 def plain_texts() -> AbstractContextManager[None]:
-    """While it lasts, figures are made and drawn without mathtext.
+    """A context in which figures are created and drawn without mathtext.
 
-    Names of runs, classes and files may hold dollar signs.
+    Names of runs, classes and files may contain dollar signs.
     """
     return matplotlib.rc_context({"text.parse_math": False})

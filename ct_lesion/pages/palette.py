@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY_BLUE, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
-# of lines on white, in order; yellow is too light for them
+# lines on a white background, in this order; yellow would be too light
 LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 CLASS_COLOURS = {"Control": BLUE, "Common Pneumonia": ORANGE, "COVID-19": VERMILION}
 TRUTH, PREDICTION = "#ffd92f", "#56c8ff"  # outlines on a grey slice
 
 
-# of the lesions of a scan on its slices, by number; they repeat
+# a scan's lesions on its slices, by lesion number; the colours repeat
 LESION_COLOURS = (SKY_BLUE, YELLOW, ORANGE, PURPLE, "#3DDC97", "#FF7F50", "#B39DFF")
-HIDDEN = "#B8C0C8"  # a detection without a lesion, hidden by others
+HIDDEN = "#B8C0C8"  # a detection whose pixels all belong to others of higher scores
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ def style_of(class_index: int) -> LineStyle:
 
 
 def lesion_colour(number: int) -> str:
-    """The colour of a lesion in all slices, by its number from 1; 0 is a hidden detection."""
+    """The colour of a lesion on all slices, by its number from 1; 0 stands for :data:`HIDDEN`."""
     return LESION_COLOURS[(number - 1) % len(LESION_COLOURS)] if number else HIDDEN

@@ -1,4 +1,4 @@
-"""A table as data: its numbers are rounded where people read them, never in CSV and JSON."""
+"""Tables as data; numbers are rounded for display only, never in CSV and JSON."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ class Table:
             keep all digits.
         notes: sentences below the table.
         intervals: names of the columns with the ends of an interval, by the column of the estimate.
-            People read the three as one column, e.g. "0.49 (0.46 to 0.53)".
+            All three are displayed as one column, e.g. "0.49 (0.46 to 0.53)".
 
     Raises:
         ValueError: a row has more or fewer values than there are columns.
@@ -50,15 +50,15 @@ class Table:
                 )
 
     def shown_columns(self) -> list[str]:
-        """The headings as displayed: without the ends of intervals."""
+        """The displayed headings, i.e. all but the ends of intervals."""
         ends = {end for pair in self.intervals.values() for end in pair}
         return [column for column in self.columns if column not in ends]
 
     def heading_groups(self) -> list[tuple[str, list[str]]]:
-        """The displayed headings for two rows: a group, and the headings below it.
+        """The displayed headings in two rows: each group with the headings below it.
 
-        Neighbours that begin alike up to a comma make a group, e.g. "AP, paper" and "AP, run". A
-        heading alone is ``(heading, [])``.
+        Neighbouring headings with the same text before a comma form a group, e.g. "AP, paper" and
+        "AP, run". A heading without a group is ``(heading, [])``.
         """
         groups: list[tuple[str, list[str]]] = []
         for column in self.shown_columns():
@@ -74,24 +74,30 @@ class Table:
 
     def shown(self) -> list[list[str]]:
         """The rows as displayed: numbers rounded, intervals joined, missing values as a dash."""
-        places = {column: place for place, column in enumerate(self.columns)}
-        return [
-            [self._shown_cell(row, column, places) for column in self.shown_columns()]
-            for row in self.rows
-        ]
+        columns = self.shown_columns()
+        rows = (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+        return [[self._shown_cell(row, column) for column in columns] for row in rows]
 
-    def _shown_cell(self, row: Sequence[Cell], column: str, places: Mapping[str, int]) -> str:
+    def _shown_cell(self, row: Mapping[str, Cell], column: str) -> str:
         form = self.formats.get(column, "")
-        cells = [row[places[name]] for name in (column, *self.intervals.get(column, ()))]
+        cells = [row[name] for name in (column, *self.intervals.get(column, ()))]
         texts = [_show(cell, form) for cell in cells]
         if len(texts) == 1 or any(map(_absent, cells)):
             return texts[0]
         return "{} ({} to {})".format(*texts)
 
     def numeric(self) -> list[bool]:
-        """Whether each displayed column holds numbers, which a page aligns to the right."""
-        places = map(self.columns.index, self.shown_columns())
-        return [any(_is_number(row[place]) for row in self.rows) for place in places]
+        """Whether each displayed column holds numbers, which a page aligns to the right.
+
+        A column without values counts if it has a format.
+        """
+        return [self._is_numeric(column) for column in self.shown_columns()]
+
+    def _is_numeric(self, column: str) -> bool:
+        cells = [row[self.columns.index(column)] for row in self.rows]
+        if any(map(_is_number, cells)):
+            return True
+        return bool(self.formats.get(column)) and all(map(_absent, cells))
 
     def records(self) -> list[dict[str, Cell]]:
         """The rows for JSON, by column; missing values are ``None``."""
@@ -110,7 +116,7 @@ class Table:
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """Title, table and notes in GitHub's Markdown; HTML in them is escaped."""
+        """Title, table and notes in GitHub's Markdown, with HTML escaped."""
         rows = [[_markdown(cell) for cell in row] for row in self.shown()]
         headers = [_markdown(column) for column in self.shown_columns()]
         body = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
@@ -119,7 +125,7 @@ class Table:
 
 
 def _markdown(text: str) -> str:
-    """Text that cannot start HTML, a new cell or a new row."""
+    """The text escaped, so that it cannot start HTML, a new cell or a new row."""
     for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
         text = text.replace(character, escaped)
     return " ".join(text.splitlines())

@@ -58,7 +58,7 @@ class PhantomSpec:
             raise UserError(f"size must be 256 or 512, not {self.size}")
         for name in ("seed", "lesion_patients", "patients_per_class"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative, not {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("slices_per_patient", "slices_per_scan"):
             if not 1 <= getattr(self, name) <= 400:
                 raise UserError(f"{name} must be 1 to 400, not {getattr(self, name)}")

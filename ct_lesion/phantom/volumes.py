@@ -54,7 +54,7 @@ class VolumeSpec:
         if self.size not in SIZES:
             raise UserError(f"size must be 256 or 512, not {self.size}")
         if self.seed < 0:
-            raise UserError(f"seed must not be negative, not {self.seed}")
+            raise UserError(f"seed must be at least 0, not {self.seed}")
         if self.patients_per_class < 1:
             raise UserError(f"patients_per_class must be at least 1, not {self.patients_per_class}")
         if not 2 <= self.slices_per_scan <= 400:

@@ -1,4 +1,4 @@
-"""The sections of a report, and the results that each of them needs."""
+"""The sections of a report, each with the results that it needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ from .sections.segmentation import check_same_truth, segmentation_blocks
 from .sections.summary import summary_facts
 
 CURVES_CAPTION = (
-    "Losses and evaluations over the training, from metrics.json. Metrics that were evaluated once "
-    "are single points."
+    "Losses and metrics during training, from metrics.json. A metric that was evaluated only once "
+    "is a single point."
 )
 
 
@@ -61,7 +61,7 @@ class Report:
 
 
 class _Material:
-    """The runs of a report, with the evaluation of each that is reported; prints notes on them."""
+    """The runs, each with its evaluation to report; prints notes on what is left out."""
 
     def __init__(self, runs: list[Run], options: ReportOptions) -> None:
         self.runs = runs
@@ -70,12 +70,12 @@ class _Material:
         self.segmentation = self._chosen("segmentation")
         self.classification = self._chosen("classification")
         if not self.segmentation and not self.classification:
-            raise RunError(f"No run was evaluated on {options.dataset}. Correct --dataset.")
-        wanted = options.validation
-        if wanted and not any(
-            wanted in self.by_name[n].classification for n in self.classification
-        ):
-            raise RunError(f"No classifier was evaluated on {wanted}. Correct --validation.")
+            evaluated = {name for run in runs for name in run.segmentation | run.classification}
+            raise RunError(
+                f"No run was evaluated on {options.dataset}, only on "
+                f"{', '.join(sorted(evaluated))}. Correct --dataset."
+            )
+        self._check_validation(options.validation)
         self.notes = [
             f"{run.name}: was not evaluated on {options.dataset} but on "
             f"{', '.join(run.segmentation | run.classification)}, and is left out of the results."
@@ -86,9 +86,17 @@ class _Material:
         for note in self.notes:
             print(f"note: {note}")
 
+    def _check_validation(self, wanted: str | None) -> None:
+        evaluated = {e for name in self.classification for e in self.by_name[name].classification}
+        if wanted and wanted not in evaluated:
+            raise RunError(
+                f"No classifier was evaluated on {wanted}, only on "
+                f"{', '.join(sorted(evaluated)) or 'no dataset'}. Correct --validation."
+            )
+
     def _chosen(self, kind: str) -> Mapping[str, SegmentationResult | ClassificationResult]:
-        found = {r.name: choose_test(getattr(r, kind), self.options.dataset) for r in self.runs}
-        return {name: result for name, result in found.items() if result is not None}
+        chosen = {r.name: choose_test(getattr(r, kind), self.options.dataset) for r in self.runs}
+        return {name: result for name, result in chosen.items() if result is not None}
 
     def metrics(self, results: Mapping[str, SegmentationResult | ClassificationResult]):
         for name, result in results.items():
@@ -103,10 +111,10 @@ class _Material:
 
 
 def build_report(runs: list[Run], options: ReportOptions) -> Report:
-    """Compute tables, figures and text of a report; prints a line before each section.
+    """Compute the tables, figures and text of a report, and print the progress by section.
 
     Raises:
-        UserError: a run lacks the wanted results, or the runs cannot be compared.
+        UserError: a run lacks the chosen results, or the runs cannot be compared.
     """
     material = _Material(runs, options)
     check_comparable(material.classification)
@@ -118,11 +126,12 @@ def build_report(runs: list[Run], options: ReportOptions) -> Report:
     if material.notes:
         facts["Left out"] = " ".join(material.notes)
     facts |= {
+        "Intervals": describe_bootstrap(options.resamples),
         "Date": date.today().isoformat(),
         "ct_lesion": __version__,
-        "Intervals": describe_bootstrap(options.resamples),
     }
-    return Report(f"Report on {facts['Runs']}", sections, facts)
+    title = f"Report on {names[0] if len(names) == 1 else f'{len(names)} runs'}"
+    return Report(title, sections, facts)
 
 
 def _sections(material: _Material) -> Iterator[Section]:
@@ -195,7 +204,10 @@ def _maps(material: _Material) -> list[Block]:
     if not material.options.draw_models:
         return []
     if not material.segmentation:
-        return ["Figure 2 needs a segmentation run, whose mask head computes the score maps."]
+        return [
+            "Figure 2 needs a segmentation run, whose mask head computes the score maps. Add one "
+            "to the report."
+        ]
     name, result = next(iter(material.segmentation.items()))
     classifiers = list(material.classification.items())
     classifier = (material.by_name[classifiers[0][0]], classifiers[0][1]) if classifiers else None

@@ -28,20 +28,20 @@ def write_report(
     facts: Mapping[str, str],
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write ``report.html``, ``report.json``, ``tables/`` and ``figures/``: all files or none.
+    """Write ``report.html``, ``report.json``, ``tables/`` and ``figures/``: all of them or none.
 
     Args:
         output: folder to create.
-        title: of the page.
-        sections: of the page.
-        facts: shown at the top of the page, by name, e.g. the date.
+        title: heading of the page.
+        sections: its sections, in order.
+        facts: lines at the top of the page, by their label, e.g. the date.
         overwrite: replace an earlier report in ``output``.
 
     Returns:
         The paths written, the page first.
 
     Raises:
-        UserError: the folder holds an earlier report or other files.
+        UserError: see :func:`check_output`.
     """
     output = Path(output)
     check_output(output, overwrite)
@@ -61,9 +61,9 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Check that a report can be written to a folder.
 
     Raises:
-        UserError: the folder holds other files, or a report that may not be overwritten.
+        UserError: the folder holds other files, or a report and ``overwrite`` is false.
     """
-    if any(output.glob("*/manifest.json")):  # a report replaces its folder as a whole
+    if any(output.glob("*/manifest.json")):  # --overwrite would delete them
         raise UserError(f"{output}: holds predictions of scans. Choose another folder.")
     check_replaceable(output, PAGE, "report", overwrite)
 
@@ -87,7 +87,7 @@ def _write_table(folder: Path, table: Table) -> None:
 
 
 def _write_picture(folder: Path, picture: Picture) -> str:
-    """Write PNG and SVG; returns the picture as a data URI for the page."""
+    """Write PNG and SVG files, and return the picture as a data URI for the page."""
     folder.mkdir(exist_ok=True)
     picture.figure.savefig(folder / f"{picture.name}.svg")
     picture.figure.savefig(folder / f"{picture.name}.png", dpi=FILE_DPI)

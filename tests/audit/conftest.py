@@ -14,7 +14,7 @@ from ct_lesion.audit.inputs.slices import AuditInput, AuditSlice
 
 @pytest.fixture
 def make_input() -> Callable[..., AuditInput]:
-    """Makes an input of slices ``(patient, scan, slice)`` or ``(patient, scan, slice, label)``."""
+    """Makes an input from slices ``(patient, scan, slice[, label])``."""
 
     def make(group: str, slices: list[tuple], source: str = "one", name: str = "") -> AuditInput:
         made = [

@@ -11,7 +11,7 @@ def test_names_are_unique() -> None:
 def test_cases_are_chosen_by_name() -> None:
     names = ["floor-resnet18_t1", "classify-resnet18_t1"]
     assert [case.name for case in choose_cases(names)] == names
-    with pytest.raises(UserError, match=r"No row nonsense\. There are: .*floor-resnet"):
+    with pytest.raises(UserError, match=r"No row nonsense\. Choose from: .*floor-resnet"):
         choose_cases(["nonsense"])
 
 

@@ -1,4 +1,4 @@
-"""The row on the search for copies, small."""
+"""The case on the search for copies, at a small scale."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tiny runs of the inference cases, and the agreement of their two ways."""
+"""Small runs of the inference cases: both ways agree."""
 
 import math
 

@@ -15,10 +15,10 @@ def allocate(mebibytes: int) -> list[str]:
 
 
 def test_the_parents_memory_does_not_count() -> None:
-    own = np.ones(400 << 17)  # 400 MiB in this process
+    held = np.ones(400 << 17)  # 400 MiB in this process
     # at the peak, the bytes and the bytearray both exist
     peak = peak_memory(allocate(100))
-    assert own.all()
+    assert held.all()
     assert peak.returncode == 0
     assert 200 / 1024 < peak.gib < 250 / 1024
     assert peak.output.strip() == "done"

@@ -38,7 +38,7 @@ def test_steps_learn_on_either_path() -> None:
             [step() for _ in range(3)]
             for step in (make_stepper(plain, cfg, inputs), make_stepper(fast, cfg, inputs))
         ]
-    # rounding decides between similar proposals, so that the losses are not closer
+    # rounding decides between similar proposals, so the losses do not agree more closely
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 

@@ -67,7 +67,7 @@ SQUARE = [[2, 2, 8, 2, 8, 8, 2, 8]]
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Registers a dataset of one turned or upright picture of 20 x 10 pixels as stored."""
+    """Registers a dataset of one picture, stored as 20 x 10 pixels, which EXIF may rotate."""
     names = []
 
     def make(
@@ -87,8 +87,8 @@ def dataset(tmp_path: Path) -> Iterator[Callable[..., str]]:
                     ],
                     "categories": [{"id": i, "name": n} for i, n in enumerate(classes, start=1)],
                     "annotations": [
-                        {"id": i, "image_id": 1, "category_id": 1, "bbox": [2, 2, 6, 6]} | one
-                        for i, one in enumerate(annotations, start=1)
+                        {"id": i, "image_id": 1, "category_id": 1, "bbox": [2, 2, 6, 6]} | keys
+                        for i, keys in enumerate(annotations, start=1)
                     ],
                 }
             )
@@ -119,7 +119,7 @@ def test_a_sound_dataset_has_no_remarks(toy_cfg, dataset):
     assert check_lesion_datasets(toy_cfg()) == []
 
 
-def test_a_size_from_before_the_turn_is_refused(toy_cfg, dataset):
+def test_a_size_before_exif_rotation_is_refused(toy_cfg, dataset):
     with pytest.raises(DatasetError) as error:
         check(toy_cfg, dataset(LESION, exif=6))
     message = str(error.value)
@@ -143,7 +143,7 @@ def test_a_dataset_without_lesions_to_train_on_is_refused(toy_cfg, dataset):
     assert check(toy_cfg, dataset(LESION), dataset()) == []  # a test set may have none
 
 
-def test_masks_are_needed_before_the_first_step(toy_cfg, dataset):
+def test_lesions_without_masks_are_refused(toy_cfg, dataset):
     for register in (register_coco_instances, None):
         name = dataset({}, register=register)
         with pytest.raises(DatasetError, match="annotation 1: has no segmentation"):
@@ -179,7 +179,7 @@ def test_a_training_without_validation_split_keeps_its_last_weights(datasets, tm
     assert not (tmp_path / "model_best.safetensors").exists()
 
 
-def test_other_missing_datasets_stay(datasets, tmp_path, monkeypatch):
+def test_only_a_missing_validation_set_is_removed(datasets, tmp_path, monkeypatch):
     tested = load_config(
         "segmentation/resnet18_t2.yaml", ["DATASETS.TEST", "('cncb_lesion_test',)"]
     )

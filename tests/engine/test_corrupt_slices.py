@@ -60,7 +60,7 @@ def test_training_skips_it_and_lists_it(toy_cfg, damage, tmp_path, caplog, worke
     assert list(found) == [path]
     assert "cannot be read" in found[path]
     assert f"Skipped: {path}" in caplog.text
-    assert "Skipped because they could not be read: 1 slice(s)" in caplog.text
+    assert "Skipped 1 slice(s) that cannot be read" in caplog.text
 
 
 def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) -> None:
@@ -74,7 +74,7 @@ def test_caching_of_roi_batches(toy_classifier_cfg, damage, tmp_path, caplog) ->
     assert "Wrote RoI batches of 5 slices to" in caplog.text
     train(toy_classifier_cfg(**frozen, **{"INPUT.ON_CORRUPT": "skip"}))
     assert "Read RoI batches of 5 slices from" in caplog.text
-    assert list(skipped(tmp_path / "run")) == [path], "also when the RoI batches come from the file"
+    assert list(skipped(tmp_path / "run")) == [path], "also if the RoI batches are read from a file"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -13,7 +13,7 @@ QUIET = {"TEST.EVAL_PERIOD": 0, "SOLVER.CHECKPOINT_PERIOD": 1, "SOLVER.MAX_ITER"
 
 
 def diverging(cfg, at: int, spoil) -> LesionTrainer:
-    """A trainer that calls ``spoil`` before iteration ``at``."""
+    """A trainer that calls ``spoil`` before iteration ``at`` to make it diverge."""
     trainer = LesionTrainer(cfg)
     trainer.resume_or_load(resume=False)
     run_step = trainer.run_step
@@ -28,20 +28,20 @@ def diverging(cfg, at: int, spoil) -> LesionTrainer:
 
 
 def nan_loss(trainer: LesionTrainer) -> None:
-    """Like an overflow in the mask head."""
+    """Makes all losses of the mask head NaN."""
     trainer.model.roi_heads.mask_head.register_forward_hook(
         lambda module, inputs, losses: {name: loss * float("nan") for name, loss in losses.items()}
     )
 
 
 def infinite_gradient(trainer: LesionTrainer) -> None:
-    """The loss is finite, the weights after the step are not."""
+    """Makes weights infinite after a step with a finite loss."""
     weight = trainer.model.roi_heads.mask_head.predictor.weight
     weight.register_hook(lambda gradient: gradient * float("inf"))
 
 
 def nan_features(trainer: LesionTrainer) -> None:
-    """Detectron2 itself checks the predicted boxes."""
+    """Makes the predicted boxes NaN, which Detectron2 itself detects."""
     trainer.model.backbone.register_forward_hook(
         lambda module, inputs, maps: {name: x * float("nan") for name, x in maps.items()}
     )

@@ -1,4 +1,4 @@
-"""The example of docs/extend.md trains."""
+"""The examples of docs/extend.md run."""
 
 import re
 from pathlib import Path

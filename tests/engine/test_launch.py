@@ -126,11 +126,11 @@ def test_ranks_from_the_environment():
     assert rank_from_environment({}) is None
     assert rank_from_environment(TORCHRUN) == RankInfo("torchrun", 5, 8, 1, 4)
     assert rank_from_environment(SRUN) == RankInfo("srun", 5, 8, 1, 4)
-    own_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
-    assert rank_from_environment(own_cores) == RankInfo("srun", 5, 8, 1, 4, cores=6)
+    reserved_cores = {**SRUN, "SLURM_CPUS_PER_TASK": "6"}
+    assert rank_from_environment(reserved_cores) == RankInfo("srun", 5, 8, 1, 4, cores=6)
 
 
-def test_a_process_started_alone():
+def test_a_process_started_alone_has_no_rank():
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}
     assert rank_from_environment(batch_script) is None
     alone = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_TASKS_PER_NODE": "1"}
@@ -171,10 +171,10 @@ def test_two_machines_and_two_tasks_of_srun(tmp_path):
         started.append(start(SCRIPT, "write_ranks", tmp_path / "machines", options))
     port = str(free_port())
     for rank in range(2):
-        own = {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2", "MASTER_PORT": port}
-        own |= {"SLURM_LOCALID": str(rank), "SLURM_STEP_TASKS_PER_NODE": "2"}
+        variables = {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "2", "MASTER_PORT": port}
+        variables |= {"SLURM_LOCALID": str(rank), "SLURM_STEP_TASKS_PER_NODE": "2"}
         options = json.dumps({"num_gpus_per_machine": 1})
-        started.append(start(SCRIPT, "write_ranks", tmp_path / "srun", options, **own))
+        started.append(start(SCRIPT, "write_ranks", tmp_path / "srun", options, **variables))
     for process in started:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output

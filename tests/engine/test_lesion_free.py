@@ -1,4 +1,4 @@
-"""Slices without lesions are mapped and train in the shipped configs, also alone in a batch."""
+"""The shipped configs map slices without lesions, and train on batches without lesions."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_lesion_free_slices_train(datasets: Path, name: str) -> None:
             losses = model(batch)
         assert {"loss_mask", "loss_cls", "loss_rpn_cls"} <= losses.keys()
         assert all(torch.isfinite(loss) for loss in losses.values()), losses
-        if batch[1] is crowd:  # nothing to outline
+        if batch[1] is crowd:  # no slice has a lesion to learn from
             assert losses["loss_mask"] == losses["loss_box_reg"] == losses["loss_rpn_loc"] == 0
             assert losses["loss_rpn_cls"] > 0
         optimizer.zero_grad()

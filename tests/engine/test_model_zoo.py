@@ -12,7 +12,7 @@ from toy_runs import TOY_TRAINING
 from ct_lesion import add_ct_lesion_config
 from ct_lesion.engine.trainer import LesionTrainer
 
-NO_ZOO = "detectron2.model_zoo needs pkg_resources, which setuptools has before 82"
+NO_ZOO = "detectron2.model_zoo needs pkg_resources, which setuptools >= 82 lacks"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Each override that Detectron2 documents for its ``DefaultTrainer`` works in a subclass."""
+"""Subclasses may override each method that Detectron2 documents for its ``DefaultTrainer``."""
 
 import json
 
@@ -20,7 +20,7 @@ class Counts(HookBase):
 
 
 class Lines(EventWriter):
-    """Keeps the losses that it is told to write."""
+    """Keeps the losses that it writes."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -45,7 +45,7 @@ class CountSlices(DatasetEvaluator):
 
 
 class Subclass(LesionTrainer):
-    """Overrides everything and notes what was called."""
+    """Overrides all documented methods and records the calls."""
 
     called: set[str]
 
@@ -111,7 +111,7 @@ def test_every_documented_override(toy_cfg, tmp_path) -> None:
     assert trainer.lines.closed
     assert trainer.lines.losses
     lines = (tmp_path / "run" / "metrics.json").read_text().splitlines()
-    assert json.loads(lines[-1])["segm/AP"] == slices  # Detectron2's writers are there, too
+    assert json.loads(lines[-1])["segm/AP"] == slices  # Detectron2's writers still write
 
 
 class ForeignLoader(LesionTrainer):
@@ -125,11 +125,11 @@ class ForeignLoader(LesionTrainer):
         return None
 
 
-def test_a_foreign_loader_trains_and_the_log_says_what_it_lacks(toy_cfg, caplog) -> None:
+def test_a_foreign_loader_trains_and_the_log_names_its_limits(toy_cfg, caplog) -> None:
     for iterations, resume in ((1, False), (2, True)):
         trainer = ForeignLoader(toy_cfg(**{"SOLVER.MAX_ITER": iterations, "TEST.EVAL_PERIOD": 0}))
         trainer.resume_or_load(resume=resume)
         assert trainer.start_iter == iterations - 1
         assert trainer.train() == {}
-    assert "a resumed run starts it anew, so slices may repeat" in caplog.text
+    assert "A resumed run restarts it, so slices may repeat" in caplog.text
     assert trainer.iterations_per_epoch == 2  # four slices with lesions in batches of two

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed equals an uninterrupted run."""
+"""A run that is killed and resumed gives the results of an uninterrupted run."""
 
 import json
 import random
@@ -157,12 +157,12 @@ def test_a_damaged_or_missing_last_checkpoint(toy_cfg, two_checkpoints, caplog) 
         resumed(toy_cfg())
 
 
-def test_killed_before_the_first_tag(toy_cfg, two_checkpoints) -> None:
+def test_killed_before_last_checkpoint_was_written(toy_cfg, two_checkpoints) -> None:
     (two_checkpoints / "last_checkpoint").unlink()
     assert resumed(toy_cfg()).start_iter == 2
 
 
-def test_a_new_run_never_resumes_an_earlier_one_of_its_folder(
+def test_resuming_ignores_checkpoints_of_an_earlier_run_in_the_folder(
     toy_cfg, two_checkpoints, caplog
 ) -> None:
     cfg = toy_cfg(**{"SOLVER.CHECKPOINT_PERIOD": 100, "TEST.EVAL_PERIOD": 0})

@@ -1,4 +1,4 @@
-"""A run that is resumed with other keys than its checkpoint's says so, applies or refuses them."""
+"""A run that is resumed with changed keys logs them, and applies or refuses them."""
 
 import json
 
@@ -46,14 +46,14 @@ def rates(trainer: LesionTrainer) -> set[float]:
     return {round(group["lr"], 9) for group in trainer.optimizer.param_groups}
 
 
-def test_the_same_keys_need_no_word(resumed, caplog) -> None:
+def test_unchanged_keys_are_not_logged(resumed, caplog) -> None:
     trainer = resumed()
     assert rates(trainer) == {1e-3}
     assert "differ" not in caplog.text
     assert trainer.record.changes == []
 
 
-def test_a_new_rate_holds_and_is_logged_and_recorded(resumed, caplog) -> None:
+def test_a_new_rate_is_applied_logged_and_recorded(resumed, caplog) -> None:
     keys = {"SOLVER.BASE_LR": 4e-4, "SOLVER.WEIGHT_DECAY": 0.5, "DATALOADER.NUM_WORKERS": 1}
     trainer = resumed(**keys)
     assert rates(trainer) == {4e-4}
@@ -72,7 +72,7 @@ def test_a_new_rate_holds_and_is_logged_and_recorded(resumed, caplog) -> None:
     assert trainer.record.changes == [{"iteration": 2, "keys": expected}]
 
 
-def test_a_new_schedule_holds_from_the_first_step(resumed, caplog) -> None:
+def test_a_new_schedule_applies_from_the_first_step(resumed, caplog) -> None:
     trainer = resumed(**{"SOLVER.STEPS": (1,), "SOLVER.IMS_PER_BATCH": 4})
     assert rates(trainer) == {1e-4}
     assert "SOLVER.IMS_PER_BATCH 2 -> 4" in caplog.text
@@ -102,7 +102,7 @@ def test_changes_are_in_training_json_after_a_further_resume(resumed, toy_cfg, t
         ({"MODEL.BACKBONE.FREEZE_AT": 2}, "its optimizer has groups of"),
     ],
 )
-def test_what_cannot_be_continued_is_refused_in_one_line(resumed, overrides, reason) -> None:
+def test_keys_that_prevent_a_resume_are_refused_in_one_line(resumed, overrides, reason) -> None:
     with pytest.raises(CheckpointError, match=reason) as refusal:
         resumed(**overrides)
     message = str(refusal.value)
@@ -157,12 +157,12 @@ def test_the_seed_of_random_padding_belongs_to_the_checkpoint(toy_classifier_cfg
 
 
 # ---- what a resumed run starts from -------------------------------------------------------------
-def test_nothing_to_resume_is_said(toy_cfg, tmp_path, caplog) -> None:
+def test_a_folder_without_checkpoint_is_logged(toy_cfg, tmp_path, caplog) -> None:
     LesionTrainer(toy_cfg(**SOLVER)).resume_or_load(resume=True)
     assert f"{tmp_path / 'run'} holds no checkpoint" in caplog.text
     assert "starts from iteration 0" in caplog.text
 
 
-def test_a_complete_run_says_that_it_does_not_train_on(resumed, caplog) -> None:
+def test_resuming_a_complete_run_is_logged(resumed, caplog) -> None:
     resumed(**{"SOLVER.MAX_ITER": 2})
     assert "The run has done all of its 2 iterations (SOLVER.MAX_ITER)" in caplog.text

@@ -1,4 +1,4 @@
-"""Training S on stored RoI batches equals training it on the detector's output.
+"""Training S on stored RoI batches gives the same losses as training it on the detector's output.
 
 Shapes: M slices, N RoIs a slice.
 """
@@ -109,7 +109,7 @@ def test_losses_are_those_of_the_uncached_path(cfg, records, uncached) -> None:
 
     model = make_model(cfg)
     seed_all_rng(cfg.SEED)
-    cache = load_or_extract(cfg, model, records, mapper)  # draws nothing
+    cache = load_or_extract(cfg, model, records, mapper)  # does not change the random state
     actual = train(model, build_cached_train_loader(cfg, cache, cfg.SEED))
     assert actual == pytest.approx(expected, abs=1e-5)
     assert len(set(actual)) == len(actual)

@@ -70,7 +70,7 @@ def test_a_hash_depends_on_values_and_names_but_not_on_order():
     assert hash_weights({"a": a, "b": b}) != hash_weights({"a": a, "b": b + 1e-7})
 
 
-def test_of_several_test_sets_the_first_decides_which_weights_are_best(toy_cfg, run):
+def test_the_first_of_several_test_sets_decides_which_weights_are_best(toy_cfg, run):
     datasets = ["cncb_lesion_test", "cncb_lesion_train"]
     train(toy_cfg(**{"DATASETS.TEST": datasets, "TEST.EVAL_PERIOD": 0}))
     assert (run / "model_best.safetensors").is_file()

@@ -30,6 +30,8 @@ def test_a_damaged_yaml_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("end", [["--resume"], ["--resume", "--eval-only"]])
-def test_an_option_behind_the_overrides_is_named(end):
-    with pytest.raises(ConfigError, match=r"--resume stands among the KEY VALUE pairs. Put opt"):
+def test_an_option_after_the_overrides_is_named(end):
+    with pytest.raises(
+        ConfigError, match=r"option --resume is among the KEY VALUE pairs\. Put opt"
+    ):
         read_config("segmentation/resnet18_t1.yaml", ["OUTPUT_DIR", "output", *end])

@@ -1,4 +1,4 @@
-"""``TEST.AUG``: one plain view changes nothing, and what is found does not depend on the side."""
+"""``TEST.AUG``: a single plain view changes nothing; a mirrored slice has mirrored detections."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def random_segmenter(cfg) -> torch.nn.Module:
 
 
 def test_one_view_of_the_same_size_is_the_plain_evaluation(toy_cfg, tmp_path, caplog) -> None:
-    # an NMS of what an NMS left removes nothing
+    # the second NMS, which merges the views, removes nothing
     cfg = toy_cfg(**AUG)
     model = random_segmenter(cfg)
     plain = LesionTrainer.test(cfg, model)
@@ -49,11 +49,11 @@ def test_one_view_of_the_same_size_is_the_plain_evaluation(toy_cfg, tmp_path, ca
         json.loads((f / "coco_instances_results.json").read_text("utf-8")) for f in folders
     )
     assert len(found) == len(again) > 20
-    for key in ("image_id", "category_id"):
-        assert [one[key] for one in found] == [one[key] for one in again]
-    for one, other in zip(found, again, strict=True):
-        assert other["bbox"] == pytest.approx(one["bbox"], abs=1e-3)
-        assert other["score"] == pytest.approx(one["score"], abs=1e-6)
+    for before, after in zip(found, again, strict=True):
+        assert after["image_id"] == before["image_id"]
+        assert after["category_id"] == before["category_id"]
+        assert after["bbox"] == pytest.approx(before["bbox"], abs=1e-3)
+        assert after["score"] == pytest.approx(before["score"], abs=1e-6)
     records = [json.loads((f / "evaluation.json").read_text("utf-8")) for f in folders]
     assert records[0]["weights_sha256"] == records[1]["weights_sha256"]
     assert records[0]["test_time_augmentation"] is None
@@ -90,7 +90,7 @@ def test_a_mirrored_slice_has_mirrored_lesions(toy_cfg) -> None:
 
 
 @torch.no_grad()
-def test_no_view_has_a_lesion(toy_cfg) -> None:
+def test_a_slice_without_detections(toy_cfg) -> None:
     cfg = toy_cfg(**{**AUG, "TEST.AUG.FLIP": True, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 1.0})
     model = with_augmentation(random_segmenter(cfg), cfg)
     image = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
@@ -99,7 +99,7 @@ def test_no_view_has_a_lesion(toy_cfg) -> None:
     assert output["instances"].pred_masks.shape == (0, SIZE, SIZE)
 
 
-def test_what_it_is_not_for(toy_cfg, toy_classifier_cfg) -> None:
+def test_training_ignores_it_and_a_classifier_refuses_it(toy_cfg, toy_classifier_cfg) -> None:
     assert augmentation_remarks(toy_cfg(), training=True) == []
     assert augmentation_remarks(toy_cfg(**AUG), training=False) == []
     (remark,) = augmentation_remarks(toy_cfg(**AUG), training=True)

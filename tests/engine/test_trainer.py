@@ -43,13 +43,13 @@ def test_a_run_leaves_checkpoints_weights_and_evaluations(toy_cfg, run):
     assert set(metrics["patients"]) == {"2", "3"}
 
 
-def test_resuming_goes_on_after_the_last_checkpoint(toy_cfg, run):
+def test_a_resumed_run_continues_after_the_last_checkpoint(toy_cfg, run):
     train(toy_cfg(**{"SOLVER.MAX_ITER": 2, "TEST.EVAL_PERIOD": 0}))
     trainer = LesionTrainer(toy_cfg())
     trainer.resume_or_load(resume=True)
     assert trainer.start_iter == 2
     steps = {id(s): s["step"] for s in trainer.optimizer.state.values()}
-    assert {float(step) for step in steps.values()} == {2.0}, "Adam's state came back"
+    assert {float(step) for step in steps.values()} == {2.0}, "Adam's state is restored"
     trainer.train()
     assert (run / "last_checkpoint").read_text() == "model_final.pth"
 
@@ -128,7 +128,7 @@ def test_epochs_are_counted_in_slices_that_train(toy_cfg, run):
     assert LesionTrainer(toy_cfg()).iterations_per_epoch == 2
 
 
-def test_no_detection_gives_zeros_and_a_line_that_explains(toy_cfg, run, caplog):
+def test_no_detection_gives_zeros_and_a_warning(toy_cfg, run, caplog):
     cfg = toy_cfg(**{"MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.999})
     model = LesionTrainer.build_model(cfg)
     with caplog.at_level("WARNING"):
@@ -143,7 +143,7 @@ def test_no_detection_gives_zeros_and_a_line_that_explains(toy_cfg, run, caplog)
     assert metrics["lesions"] == {"lesions": 8, "found": 0, "false": 0}
 
 
-def test_the_ground_truth_is_that_of_the_folder_in_use_now(toy_cfg, datasets, monkeypatch):
+def test_the_ground_truth_is_read_from_the_current_folder(toy_cfg, datasets, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", "elsewhere")
     with pytest.raises(DatasetError, match="elsewhere"):
         DatasetCatalog.get("cncb_lesion_test")

@@ -1,4 +1,4 @@
-"""A run's images were made of HU in one way, which its config and its weights record."""
+"""All slices of a run have the same window, which its config and its weights record."""
 
 import argparse
 import json
@@ -80,19 +80,19 @@ def test_known_windows_that_differ_are_refused(cfg_of, train, test, given, first
     with pytest.raises(ConfigError) as error:
         with_window(cfg_of(train, test, given))
     message = str(error.value)
-    assert f"differently in {first}, with the window " in message
-    assert f", and in {second}, with " in message
+    assert message.startswith(f"The windows of {first} (")
+    assert f") and {second} (" in message
     assert LUNG.label in message and RANGE.label in message
 
 
-def test_what_is_not_recorded_is_said(cfg_of, tmp_path):
+def test_unrecorded_and_changed_windows_are_remarked(cfg_of, tmp_path):
     cfg = cfg_of([UNKNOWN], [UNKNOWN])
     (remark,) = window_remarks(with_window(cfg))
-    assert remark.startswith("a, x: how the slices were made of HU is not recorded. INPUT.WINDOW")
+    assert remark.startswith("a, x: the dataset does not record its window and INPUT.WINDOW is un")
     RANGE.into_config(cfg)
     cfg.MODEL.WEIGHTS = str(write_described(tmp_path / "first.safetensors", LUNG))
     unrecorded, other = window_remarks(with_window(cfg))
-    assert "a, x: how the slices were made of HU is not recorded and taken" in unrecorded
+    assert "a, x: the dataset does not record its window. INPUT.WINDOW is assumed:" in unrecorded
     assert RANGE.label in unrecorded
     assert f"trained on slices made with the window {LUNG.label}" in other
 
@@ -109,7 +109,9 @@ def test_an_evaluation_takes_the_window_of_the_weights(cfg_of, tmp_path):
     cfg.MODEL.WEIGHTS = str(write_described(tmp_path / "range.safetensors", RANGE))
     assert Window.from_config(with_window(cfg, training=False)) == RANGE
     cfg.MODEL.WEIGHTS = str(write_described(tmp_path / "lung.safetensors", LUNG))
-    with pytest.raises(ConfigError, match=r"lung\.safetensors, with .* and in x, .*To evaluate"):
+    with pytest.raises(
+        ConfigError, match=r"lung\.safetensors \(.*\) and x \(.*\) differ\. To eval"
+    ):
         with_window(cfg, training=False)
     RANGE.into_config(cfg)
     assert Window.from_config(with_window(cfg, training=False)) == RANGE
@@ -127,7 +129,7 @@ def windowed_root(datasets, lesion_archive, tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_a_recorded_window_goes_from_the_json_to_prediction(windowed_root, toy_cfg, tmp_path):
+def test_prediction_uses_the_window_that_the_json_records(windowed_root, toy_cfg, tmp_path):
     json_file = windowed_root / "cncb/annotations/cncb_lesion_train.json"
     assert json.loads(json_file.read_text())["info"]["window"] == RANGE.as_dict()
     config = tmp_path / "toy.yaml"
@@ -147,7 +149,7 @@ def test_a_recorded_window_goes_from_the_json_to_prediction(windowed_root, toy_c
     assert predictor.segmenter.window == RANGE
 
 
-def test_a_trainer_copies_the_window_without_the_command(windowed_root, toy_cfg):
+def test_a_trainer_built_without_the_tool_copies_the_window(windowed_root, toy_cfg):
     assert Window.from_config(LesionTrainer(toy_cfg()).cfg) == RANGE
 
 

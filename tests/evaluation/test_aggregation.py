@@ -49,5 +49,5 @@ def test_all_mixed_leaves_nothing():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="2 labels, 2 logits and 1 units"):
+    with pytest.raises(ValueError, match="got 2, 2 and 1"):
         aggregate([0, 1], np.zeros((2, 2)), ["p"])

@@ -157,7 +157,7 @@ def test_shapes_that_do_not_match_are_named(linear):
 def test_deletion_needs_a_finite_importance_and_slices(linear):
     classifier, _, batch = linear
     baseline = np.zeros((N, 5))
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="expected finite importance"):
         deletion_curve(classifier, batch, np.full((4, N), np.nan), 0, baseline)
     with pytest.raises(ValueError, match="one or more slices"):
         deletion_curve(classifier, batch[:0], np.zeros((0, N)), 0, baseline)

@@ -45,7 +45,7 @@ def in_onnx_runtime(model: nn.Module) -> Run:
 
 @pytest.fixture(scope="module")
 def segmenter() -> tuple[nn.Module, Run]:
-    """Of two lesion classes."""
+    """A segmenter of two lesion classes, as a network and in ONNX Runtime."""
     model = toy_model(
         "segmentation/resnet18_t2.yaml",
         TOY_SEGMENTATION,
@@ -59,7 +59,7 @@ def segmenter() -> tuple[nn.Module, Run]:
 
 @pytest.fixture(scope="module")
 def classifier() -> tuple[nn.Module, Run]:
-    """Of few regions a slice, padded at random."""
+    """A classifier with few regions per slice, padded at random; see :func:`segmenter`."""
     model = toy_model(
         "classification/resnet18_t2.yaml",
         TOY_CLASSIFIER,
@@ -113,5 +113,5 @@ def test_classifier(classifier: tuple[nn.Module, Run]) -> None:
 def test_other_architectures_are_refused() -> None:
     keys = ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.DEVICE", "cpu"]
     keys += ["MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"]
-    with pytest.raises(UserError, match="A RetinaNet with NoneType cannot be exported"):
+    with pytest.raises(UserError, match="A RetinaNet with no RoI heads cannot be exported"):
         build_graph(build_model(load_config("segmentation/resnet50.yaml", keys)))

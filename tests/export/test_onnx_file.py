@@ -1,4 +1,4 @@
-"""The files: what their metadata say, when they are refused, and the script of docs/onnx.md."""
+"""ONNX files: their metadata, faults that prevent an export, and the script of docs/onnx.md."""
 
 import copy
 import json
@@ -73,12 +73,12 @@ def test_nothing_is_written_if_the_file_differs_from_the_network(
     monkeypatch.setattr(onnx_file, "trace", lambda graph: exported.path.read_bytes())
     path = tmp_path / "segmenter.onnx"
     path.write_bytes(b"earlier")
-    with pytest.raises(UserError, match=r"differs from the network .*Nothing was written\."):
+    with pytest.raises(UserError, match=r"differs from the network: .*Nothing was written\."):
         export_onnx(replace(segmenter, model=other), path)
     assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == b"earlier"
 
 
-def test_refusals_come_before_the_work(
+def test_wrong_paths_and_missing_packages_are_refused_before_tracing(
     segmenter: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"model\.pt: the name of an ONNX file must end in \.onnx"):
@@ -103,7 +103,7 @@ def test_regions_of_equal_scores_may_change_places() -> None:
     ("found", "message"),
     [
         (REGIONS[:3], "finds 3 regions, not 4"),
-        (REGIONS[[1, 0, 2, 3]], "rank 1, with a score of 0.9"),
+        (REGIONS[[1, 0, 2, 3]], "rank 1, with a score of 0.900000. Nothing was written"),
         (REGIONS + [0, 0.02, 0], "rank 1"),
         (REGIONS[[0, 1, 1, 3]], "rank 3"),
         (np.where(REGIONS == 0.2, np.nan, REGIONS), "rank 4"),
@@ -129,10 +129,10 @@ def test_the_script_predicts_a_picture_without_torch(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (predicted,) = LesionPredictor(segmenter)(grey[None], is_hu=False).slices
-    assert predicted.lesions
+    assert predicted.detections
     found = re.findall(r"Lesion: score ([\d.]+), .* (\d+) pixels", done.stdout)
-    assert [int(pixels) for _, pixels in found] == [x.area_px for x in predicted.lesions]
-    wanted = [x.score for x in predicted.lesions]
+    assert [int(pixels) for _, pixels in found] == [x.area_px for x in predicted.detections]
+    wanted = [x.score for x in predicted.detections]
     assert [float(score) for score, _ in found] == pytest.approx(wanted, abs=1e-3)
     assert "Not for clinical use" in done.stdout
     drawn = np.asarray(Image.open(tmp_path / "result.png").convert("RGB"))

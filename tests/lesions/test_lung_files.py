@@ -30,7 +30,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
     scan = open_scan(write_series(tmp_path / "ct", toy_hu()))
     path = write_volume(tmp_path / "lung.nii", toy_lung(), (1, 0, 0, 0, -1, 0, 0, 0, 1))
     # rows up instead of down from the same first voxel: 31 rows of 0.8 mm above it
-    with pytest.raises(DatasetError, match=r"does not fit its scan ct, .* up to 24\.8 mm off"):
+    with pytest.raises(DatasetError, match=r"does not fit its scan ct: .* up to 24\.8 mm off"):
         LungMasks(path, (scan.name,)).read(scan)
 
 

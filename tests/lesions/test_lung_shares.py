@@ -51,7 +51,7 @@ def test_what_the_options_choose(tmp_path):
         )
     }
     assert chosen == {name: name for name in chosen}
-    with pytest.raises(UserError, match="leave out --lungs"):
+    with pytest.raises(UserError, match="Leave out --lungs"):
         LungSource.of_options(str(file), file, False, ["a"])
 
 
@@ -60,4 +60,4 @@ def test_no_lungs_have_a_note_only_where_they_were_looked_for():
     scan = as_scan(hu[:4], spacing)
     assert LungSource(auto=False).of(scan).notes == ()
     (note,) = LungSource().of(scan).notes
-    assert note.startswith("no shares of lung, because the lungs are not known: ")
+    assert note.startswith("no shares of lung, because the lungs are unknown: ")

@@ -1,6 +1,6 @@
-"""COVIDCTMaskNet: what it outputs, what learns and what stays.
+"""COVIDCTMaskNet: its outputs, and which weights are trained.
 
-Shapes: B images, N RoIs an image, C classes, H x W pixels.
+Shapes: B images, N RoIs per image, C classes, H x W pixels.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def test_inference_output(model: COVIDCTMaskNet) -> None:
 
 
 @torch.no_grad()
-def test_inference_as_of_a_generalized_rcnn(model: COVIDCTMaskNet) -> None:
+def test_it_has_the_methods_of_a_generalized_rcnn(model: COVIDCTMaskNet) -> None:
     (item,) = make_inputs((64, 60))
     images = model.preprocess_image([item])
     assert images.image_sizes == [(64, 60)]
@@ -92,7 +92,7 @@ def test_a_training_draws_its_regions_every_vis_period() -> None:
     ids=["one size", "two sizes", "sizes off the stride"],
 )
 @torch.no_grad()
-def test_a_batch_gives_the_rows_of_its_images(model: COVIDCTMaskNet, sizes) -> None:
+def test_rows_do_not_depend_on_the_batch(model: COVIDCTMaskNet, sizes) -> None:
     inputs = make_inputs(*sizes)
     for alone, together in zip((model([x])[0] for x in inputs), model(inputs), strict=True):
         torch.testing.assert_close(alone["roi_batch"], together["roi_batch"], atol=1e-5, rtol=1e-5)
@@ -100,7 +100,7 @@ def test_a_batch_gives_the_rows_of_its_images(model: COVIDCTMaskNet, sizes) -> N
 
 
 @torch.no_grad()
-def test_images_of_a_size_are_one_pass(model: COVIDCTMaskNet) -> None:
+def test_images_of_one_size_pass_the_backbone_together(model: COVIDCTMaskNet) -> None:
     sizes = []
     hook = model.backbone.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
     model(make_inputs(*[(64, 64)] * 4))
@@ -147,7 +147,7 @@ def test_rows_follow_the_keys(model: COVIDCTMaskNet, key: str) -> None:
         boxes = after["instances"].pred_boxes.tensor / torch.tensor([80.0, 64, 80, 64])
         torch.testing.assert_close(after["roi_batch"][:, 1:], boxes)
     else:
-        # the logits are the same: sigmoid(a) is another number than a share of the softmax
+        # the logits are the same, but their sigmoid differs from their softmax
         assert not torch.allclose(before["roi_batch"][:, 0], after["roi_batch"][:, 0])
 
 
@@ -192,7 +192,7 @@ def test_loss_is_binary_cross_entropy_against_one_hot() -> None:
 
 
 @pytest.mark.parametrize("batchnorm", ["affine", "none"])
-def test_what_learns_and_what_stays(batchnorm: str) -> None:
+def test_only_the_intended_weights_are_trained(batchnorm: str) -> None:
     model = make_model("MODEL.CLASSIFIER.TRAIN_BATCHNORM", batchnorm).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     inputs = make_inputs((64, 64), (64, 64))
@@ -227,7 +227,7 @@ def test_detector_stays_in_test_mode() -> None:
 
 
 def test_gradient_is_that_of_the_whole_detector() -> None:
-    """The kept proposals are passed a second time with a graph; nothing may differ by that."""
+    """Passing only the kept proposals with gradients gives the gradients of all proposals."""
     model = make_model().train()
     (item,) = inputs = make_inputs((64, 64))
     model(inputs)["loss_cls"].backward()

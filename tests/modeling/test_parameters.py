@@ -5,8 +5,8 @@ from torch import nn
 from ct_lesion import load_config
 from ct_lesion.modeling.parameters import count_parameters, format_parameter_counts
 
-# Counts of the published implementation. It has rows for the background in the box regressor and
-# in the mask predictor, which Detectron2 has not: 516 + 129 parameters, ResNet50 516 + 257.
+# Counts of the published implementation. Its box regressor and mask predictor have rows for the
+# background, which Detectron2's lack: 516 + 129 parameters, ResNet50 516 + 257.
 PUBLISHED = {
     "resnet18": 14_511_074,
     "resnet18_t1": 6_051_810,

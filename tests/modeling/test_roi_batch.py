@@ -1,6 +1,6 @@
-"""The RoI batch against worked-out numbers, a plain loop and properties of the padding.
+"""The RoI batch against numbers worked out by hand and a plain loop; properties of the padding.
 
-Shapes: N RoIs an image, R proposals, M kept predictions, K lesion classes.
+Shapes: per image N RoIs, R proposals and M kept predictions; K lesion classes.
 """
 
 import pytest
@@ -60,7 +60,7 @@ def test_padding_keeps_ranking_and_predictions(data, size: int, padding: str, se
     ranks = padding_ranks(num_kept, size, padding, seed)
     assert ranks.shape == (size,)
     assert (ranks.diff() >= 0).all()
-    assert set(ranks.tolist()) == set(range(num_kept)), "all are there, none is invented"
+    assert set(ranks.tolist()) == set(range(num_kept)), "each prediction fills at least one row"
     assert torch.equal(ranks, padding_ranks(num_kept, size, padding, seed))
     if padding == "even":
         counts = ranks.bincount()
@@ -75,7 +75,7 @@ def test_random_padding_depends_on_the_seed_only() -> None:
     assert not torch.equal(first, padding_ranks(40, 128, "random", seed=2))
     state = torch.get_rng_state()
     padding_ranks(40, 128, "random", seed=3)
-    assert torch.equal(state, torch.get_rng_state()), "the global generator is left alone"
+    assert torch.equal(state, torch.get_rng_state()), "the global random state does not change"
 
 
 @given(
@@ -83,7 +83,7 @@ def test_random_padding_depends_on_the_seed_only() -> None:
     size=st.integers(1, 20),
     padding=st.sampled_from(["even", "random"]),
 )
-def test_rows_are_ranked_and_none_is_invented(scores, size: int, padding: str) -> None:
+def test_rows_are_predictions_in_ranked_order(scores, size: int, padding: str) -> None:
     num = len(scores)
     start = torch.arange(num).float() * 10  # apart, so that NMS keeps all
     boxes = torch.stack([start, start, start + 5, start + 5], dim=1)

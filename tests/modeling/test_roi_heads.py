@@ -40,6 +40,6 @@ def test_training_loss_does_not_depend_on_it():
     torch.testing.assert_close(losses[0], losses[1])
 
 
-def test_another_activation_is_refused():
+def test_an_unknown_activation_is_refused():
     with pytest.raises(ConfigError, match="SCORE_ACTIVATION_TEST is 'tanh'"):
         predictor("tanh")

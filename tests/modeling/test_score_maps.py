@@ -1,4 +1,4 @@
-"""Raw mask logits and their map, against the model's own masks and Detectron2's pasting."""
+"""Mask logits and their map, compared with the model's masks and with Detectron2's pasting."""
 
 import numpy as np
 import pytest
@@ -37,31 +37,31 @@ def make_image() -> torch.Tensor:
 
 @pytest.fixture(scope="module", params=["resnet18_t2", "resnet18_t1_both"])
 def model(request: pytest.FixtureRequest) -> torch.nn.Module:
-    """With one lesion class, and with two."""
+    """Models with one lesion class and with two."""
     return make_model(request.param)
 
 
-def test_the_regions_are_those_of_the_models_own_inference(model, monkeypatch):
+def test_regions_and_masks_equal_those_of_the_models_inference(model, monkeypatch):
     image = make_image()
     scores = detect_with_mask_logits(model, image, 64, 80, min_score=-1.0).scores
-    threshold = float(scores[4:6].mean())  # above it are five
+    threshold = float(scores[4:6].mean())  # five regions are above it
     monkeypatch.setattr(model.roi_heads.box_predictor, "test_score_thresh", threshold)
     found = detect_with_mask_logits(model, image, 64, 80, min_score=threshold)
     with torch.no_grad():
-        (own,) = model.inference([{"image": image}], do_postprocess=False)
-    own = own[own.pred_boxes.nonempty()]
-    assert len(own) == 5
-    np.testing.assert_allclose(found.boxes, own.pred_boxes.tensor, atol=1e-4)
-    np.testing.assert_allclose(found.scores, own.scores, atol=1e-6)
-    assert found.classes.tolist() == own.pred_classes.tolist()
+        (expected,) = model.inference([{"image": image}], do_postprocess=False)
+    expected = expected[expected.pred_boxes.nonempty()]
+    assert len(expected) == 5
+    np.testing.assert_allclose(found.boxes, expected.pred_boxes.tensor, atol=1e-4)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert found.classes.tolist() == expected.pred_classes.tolist()
     masks = torch.from_numpy(found.logits).sigmoid()
     assert masks.shape == (5, 28, 28)
     assert masks.std() > 0.01
-    torch.testing.assert_close(masks, own.pred_masks[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(masks, expected.pred_masks[:, 0], atol=1e-5, rtol=0)
 
 
 def test_the_logits_belong_to_the_boxes(model):
-    """The same boxes given to the model get the same masks, also when there are few of them."""
+    """The model predicts the same masks for these boxes, even if they are only a few."""
     image = make_image()
     found = detect_with_mask_logits(model, image, 64, 80, max_regions=7, min_score=-1.0)
     assert len(found.boxes) == 7
@@ -72,9 +72,9 @@ def test_the_logits_belong_to_the_boxes(model):
         pred_classes=torch.from_numpy(found.classes),
     )
     with torch.no_grad():
-        (own,) = model.inference([{"image": image}], [given], do_postprocess=False)
+        (expected,) = model.inference([{"image": image}], [given], do_postprocess=False)
     masks = torch.from_numpy(found.logits).sigmoid()
-    torch.testing.assert_close(masks, own.pred_masks[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(masks, expected.pred_masks[:, 0], atol=1e-5, rtol=0)
 
 
 def test_boxes_are_in_pixels_of_the_original_slice(model):
@@ -84,7 +84,7 @@ def test_boxes_are_in_pixels_of_the_original_slice(model):
     np.testing.assert_array_equal(large.logits, small.logits)
 
 
-def test_the_best_region_is_there_whatever_its_score(model):
+def test_the_best_region_is_kept_whatever_its_score(model):
     everything = detect_with_mask_logits(model, make_image(), 64, 80, min_score=-1.0)
     best = detect_with_mask_logits(model, make_image(), 64, 80, min_score=1.0)
     assert best.boxes.shape == (1, 4)
@@ -93,7 +93,7 @@ def test_the_best_region_is_there_whatever_its_score(model):
     assert np.isfinite(combine_score_map(best.boxes, best.logits, 64, 80)).any()
 
 
-def test_no_box_with_an_area_is_an_empty_map(model):
+def test_the_map_is_empty_if_no_box_has_an_area(model):
     found = detect_with_mask_logits(model, make_image(), 0, 0)  # a slice without pixels
     assert combine_score_map(found.boxes, found.logits, 0, 0).shape == (0, 0)
     empty = combine_score_map(np.zeros((0, 4)), np.zeros((0, 28, 28)), 6, 8)
@@ -101,7 +101,7 @@ def test_no_box_with_an_area_is_an_empty_map(model):
     assert np.isnan(empty).all()
 
 
-def test_models_that_cannot_are_refused():
+def test_unsuitable_models_and_arguments_are_refused():
     model = make_model("resnet18_t2")
     with pytest.raises(ValueError, match="max_regions is 0"):
         detect_with_mask_logits(model, make_image(), 64, 80, max_regions=0)
@@ -114,7 +114,7 @@ def test_models_that_cannot_are_refused():
 
 # ---- pasting ------------------------------------------------------------------------------------
 def test_pasting_by_hand():
-    # two columns of logits over four pixels: bin centres at x = 2 and 4, the rest is beyond them
+    # two columns of logits over four pixels: bin centres at x = 2 and 4, constant beyond them
     pasted = paste_logits(np.array([1.0, 1, 5, 3]), np.array([[0.0, 2], [0, 2]]), 4, 6)
     assert pasted[1].tolist()[1:5] == pytest.approx([0, 0.5, 1.5, 2])
     np.testing.assert_array_equal(pasted[1], pasted[2])
@@ -142,14 +142,14 @@ BOXES = [(8.3, 4.1, 50.9, 37.9), (3.3, 3.1, 17.1, 61.7), (20.5, 20.5, 76.2, 60.0
 
 @pytest.mark.parametrize("box", BOXES)
 def test_above_0_is_the_mask_that_detectron2_pastes(box):
-    """Of two values +c and -c the sigmoid is linear, so that both interpolate to the same mask."""
+    """On the two values +c and -c the sigmoid is linear, so logits and probabilities agree."""
     logits = np.where(np.random.default_rng(1).random((28, 28)) < 0.5, -2.0, 2.0)
-    # Detectron2 takes what is beyond the outermost bins as 0; there we go on with the last value
+    # beyond the outermost bins Detectron2 pads with 0, and ct_lesion repeats the last value
     logits[[0, -1]] = logits[:, [0, -1]] = -2.0
     probabilities = torch.from_numpy(logits).sigmoid().float()[None]
     pasted = paste_masks_in_image(probabilities, torch.tensor([box]), (64, 80))[0].numpy()
     ours = combine_score_map(np.array([box]), logits[None], 64, 80)
-    # Detectron2 counts 0.5 itself as lesion; a hair's breadth from 0 rounding decides
+    # Detectron2 counts a probability of exactly 0.5 as lesion; close to it, rounding decides
     sure = ~(np.abs(ours) < 1e-5)
     assert pasted.sum() > 100
     np.testing.assert_array_equal((ours > 0)[sure], pasted[sure])
@@ -167,7 +167,7 @@ def test_smooth_masks_agree_too():
     assert (ours & pasted).sum() / (ours | pasted).sum() > 0.98
 
 
-def test_overlaps_keep_the_maximum_and_regions_do_not_change_each_other():
+def test_overlaps_keep_the_maximum_in_any_order_of_regions():
     boxes = np.array([[0.0, 0, 4, 4], [2, 2, 6, 6]])
     logits = np.stack([np.full((28, 28), -3.0), np.full((28, 28), 1.5)])
     combined = combine_score_map(boxes, logits, 6, 8)

@@ -4,7 +4,7 @@ from detectron2.structures import BitMasks, Instances
 from ct_lesion.modeling.shared_masks import SharedBitMasks
 
 
-def test_crops_are_those_of_copied_masks() -> None:
+def test_crops_equal_those_of_copied_masks() -> None:
     masks = torch.zeros(3, 40, 50, dtype=torch.bool)
     masks[0, 5:20, 5:30] = masks[1, 10:12, 40:] = masks[2, 30:, :7] = True
     lesion = torch.tensor([2, 0, 0, 1, 2, 1])

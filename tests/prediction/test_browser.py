@@ -111,6 +111,9 @@ def test_numbers_are_those_of_the_summary(page, output):
     assert name == said["class"] and float(certainty) == said["probabilities"][name]
     assert facts["Lesion volume"] == f"{said['lesion_volume_ml']:.1f} ml"
     assert facts["Share of lung"] == "12.3 %"
+    assert page.find("#headline").text == (
+        f"{name} ({certainty}) · 2 lesions · {facts['Lesion volume']} · 12.3 % of the lungs"
+    )
     assert facts["Lesions"] == "2 (40 detections in slices)"
     assert facts["Slices with lesion"] == "40 of 300 (slices 101 to 140)"
     assert facts["Voxel"] == "2.00 × 1.00 × 5.00 mm" and facts["Slice size"] == "48 × 32 px"
@@ -258,6 +261,7 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     assert page.texts(".notes li") == [MARKUP]
     facts = page.facts()
     assert facts["Source"] == MARKUP and facts["Voxel"] == "size unknown"
+    assert page.find("#headline").text == "no lesion"
     assert "Class" not in facts and not page.driver.find_elements(By.CSS_SELECTOR, ".probabilities")
     assert page.texts(".panel h2")[0] == "No lesion in this slice"
     assert page.texts("footer dt")[1] == MARKUP and page.texts("footer dd")[1] == MARKUP

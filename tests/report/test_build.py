@@ -30,7 +30,7 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
     assert report.facts["Evaluated on"] == "covidx_ct_test: 18 slices of 6 patients"
     (levels,) = (t for s in report.sections for t in s.of(Table) if "levels" in t.name)
     accuracy = next(row for row in levels.shown() if row[1] == "accuracy")
-    assert report.facts["Classes"].startswith(f"right in {accuracy[2]} % of slices, ")
+    assert report.facts["Classes"].startswith(f"accuracy {accuracy[2]} % by slice, ")
     assert "Lesion masks" not in report.facts
     page, *_ = write_report(tmp_path / "report", report.title, report.sections, report.facts)
     assert "is left out of the results" in page.read_text("utf-8")
@@ -41,7 +41,7 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
 
 def test_a_validation_set_that_no_classifier_was_evaluated_on_is_refused(classification_run):
     options = ReportOptions(validation="nope", draw_models=False)
-    with pytest.raises(RunError, match=r"No classifier was evaluated on nope. Correct --valid"):
+    with pytest.raises(RunError, match=r"on nope, only on covidx_ct_test. Correct --validation"):
         build_report(load_runs([classification_run()]), options)
 
 

@@ -1,4 +1,4 @@
-"""The list of the series among the inputs."""
+"""Listing the DICOM series in the inputs."""
 
 import json
 import zipfile
@@ -33,7 +33,7 @@ def folder(tmp_path):
     return place
 
 
-def test_each_series_is_listed_with_what_tells_it_apart(folder):
+def test_each_series_is_listed_with_its_distinguishing_values(folder):
     listing = list_series([folder])
     assert [(s.number, s.slices, s.kernel, s.patient) for s in listing.series] == [
         ("1", 12, "B30f", "P7"), ("2", 12, "B60f", "P7"), ("3", 2, "T", "P7"), ("4", 12, "", "P7"),

@@ -142,7 +142,7 @@ def test_nan_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["{}_mask", "{}-label", "mask_{}", "{}_lung_mask", "{}_Seg"])
-def test_masks_beside_slices_are_no_slices(tmp_path, name):
+def test_masks_beside_slices_are_left_out(tmp_path, name):
     folder = write_pictures(tmp_path / "p", GREY)
     mask = np.zeros((32, 32), np.uint8)
     mask[8:20, 8:20] = 255

@@ -73,7 +73,7 @@ def test_range_is_that_of_the_slice_without_padding():
         assert not Window(kind="range").grey(constant).any()
 
 
-def test_slices_are_made_as_those_of_a_public_set():
+def test_slices_are_made_like_those_of_a_public_set():
     """Whole range to 0..255, CLAHE on the full-size slice, cubic shrinking: OpenCV's own calls."""
     hu = np.random.default_rng(0).integers(-1024, 3072, (512, 512)).astype(np.int16)
     grey = np.rint((hu + 1024.0) * 255 / 4095).astype(np.uint8)

@@ -44,7 +44,7 @@ def test_a_zip_gives_the_numbers_of_its_folder(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["export.zip", "in"]
 
 
-def test_zips_of_a_folder_are_named_and_those_of_a_pattern_are_read(tmp_path):
+def test_zips_in_a_folder_are_skipped_and_those_of_a_pattern_are_read(tmp_path):
     write_series(tmp_path / "in", toy_hu())
     zipped(tmp_path / "in", tmp_path / "export.zip")
     notes = []
@@ -53,7 +53,7 @@ def test_zips_of_a_folder_are_named_and_those_of_a_pattern_are_read(tmp_path):
     assert len(find_scans([tmp_path / "*.zip"], options=ReadOptions())) == 1
 
 
-def test_what_a_zip_must_not_hold(tmp_path):
+def test_members_that_are_left_out_or_refused(tmp_path):
     content = write_series(tmp_path / "in", toy_hu(1)).joinpath("s1_000.dcm").read_bytes()
     (tmp_path / "outside.dcm").write_bytes(content)
     path = tmp_path / "export.zip"

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 
-def test_it_measures_and_writes(run_script, tmp_path: Path) -> None:
-    done = run_script(
+def test_it_measures_and_writes(run_tool, tmp_path: Path) -> None:
+    done = run_tool(
         "benchmark.py", "--rows", "classify-resnet18_t1", "--size", 64, "--slices", 1,
         "--rounds", 1, "--output", "out",
     )  # fmt: skip
@@ -25,7 +25,7 @@ def test_it_lists_the_rows(run_tool) -> None:
 
 def test_wrong_arguments_are_user_errors(run_tool, tmp_path: Path) -> None:
     for arguments, message in (
-        (["--rows", "nonsense"], "No row nonsense. There are: classify-resnet18_t1"),
+        (["--rows", "nonsense"], "No row nonsense. Choose from: classify-resnet18_t1"),
         (["--weights", "missing.safetensors"], "missing.safetensors does not exist"),
     ):
         done = run_tool("benchmark.py", *arguments)

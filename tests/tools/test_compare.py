@@ -65,7 +65,7 @@ def test_patients_that_are_left_out_are_named(run_tool, masks):
     arguments = ["compare.py", "--truth", "truth", "exact=exact", "half=half", "--common"]
     result = run_tool(*arguments)
     assert result.returncode == 0, result.stderr
-    assert "Left out: half has no mask of 1 patients: b" in result.stdout
+    assert "Left out: half has no mask of 1 patient: b" in result.stdout
     report = json.loads((masks / "comparison/report.json").read_text("utf-8"))
     rows = report["sections"]["patients"]["tables"]["patients"]["rows"]
     assert [row["patient"] for row in rows] == ["a", "a", "c", "c"], "the same for all programs"
@@ -83,18 +83,18 @@ def test_pictures_against_volumes_are_in_pixels_and_paired_by_order(run_tool, ma
     sitk.WriteImage(sitk.GetImageFromArray(voxels), str(masks / "plain.nii"))
     result = run_tool("compare.py", "--truth", "png", "x=plain.nii")
     assert result.returncode == 0, result.stderr
-    assert "paired by their order" in result.stdout and "volumes in pixels" in result.stdout
+    assert "are paired with the slices" in result.stdout and "volumes in pixels" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["x"], "give NAME=MASKS"),
-        (["x=exact", "x=half"], "is taken"),
+        (["x=exact", "x=half"], "is already used"),
         (["x=truth"], "is the truth itself"),
         (["x=exact", "--values", "y=1"], "--values y=1"),
         (["x=exact", "--values", "x=0"], "whole numbers above 0"),
-        (["x=exact", "--values", "x=7"], "none of them occurs"),
+        (["x=exact", "--values", "x=7"], "hold none of these values"),
         (["x=exact/a.nii.gz"], "has no mask of"),
     ],
 )

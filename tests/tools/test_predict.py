@@ -104,7 +104,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans", "--processes", "0"], "--batch-size and --processes must be 1 or more"),
         (["scans", "--top-slices", "-1"], "--top-slices 0 or more"),
         (["scans", "--window", "lung", "--window-level", "0"], "not both"),
-        (["scans/a", "--lungs", "none.nii"], "none.nii: no such file or folder"),
+        (["scans/a", "--lungs", "none.nii"], "none.nii does not exist"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
         (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
         (["--opts", "SEED", "1", "scans"], "scans: was read as a KEY of --opts"),

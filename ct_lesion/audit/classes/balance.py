@@ -152,7 +152,7 @@ def associations(
         elif pairs:
             why = "there is only one class"
             if len({origin for _, origin in pairs}) == 1:
-                why = "there is only one origin; the field source of a record can name it"
+                why = 'there is only one origin; records can name theirs in the field "source"'
             skipped.append(NotChecked(f"association of class and origin in {group}", why))
     return measured, skipped
 
@@ -208,7 +208,9 @@ def find_associations(measured: Sequence[Association]) -> Iterator[Finding]:
             continue
         if table.with_what == "group":
             code = "class_goes_with_group"
-            advice = "Do not compare PPV, NPV or accuracy between groups: they depend on the mix."
+            advice = (
+                "Do not compare PPV, NPV or accuracy between groups: class frequencies affect them."
+            )
         else:
             code = "class_goes_with_origin"
             advice = (

@@ -121,7 +121,9 @@ def find_copied(pairs: Sequence[PatientPair]) -> Iterator[Finding]:
         where = [str(pair) for pair in members]
         if is_sure:
             what = f"{a} and {b} have {images} in common ({number} of patients)."
-            advice = "Put both patients into one group, or remove one: they look like one person."
+            advice = (
+                "Put both patients into one group, or remove one: they are probably one person."
+            )
             yield Finding(Severity.ERROR, "copies_between_groups", what, where, advice)
         else:
             what = f"{a} and {b} may have {images} in common ({number} of patients)."

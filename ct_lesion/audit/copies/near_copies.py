@@ -1,8 +1,8 @@
 """Decides which similar images are copies.
 
-How much neighbouring slices differ depends on their distance, the noise and the scan. Therefore
-there is no fixed threshold: a pair are copies if they differ much less from each other than from
-any other image, such as the next slice. N images, P pairs.
+How much neighbouring slices differ depends on their distance, the noise and the scan, so a fixed
+threshold is not enough: two images are copies if they also differ much less from each other than
+from any other image, such as the next slice. N images, P pairs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ a large cluster of copies."""
 
 
 @dataclass(frozen=True)
-class NearCopies:
+class SimilarPairs:
     """Pairs of similar images, sorted by i and j.
 
     Attributes:
@@ -51,7 +51,7 @@ class NearCopies:
 
 def find_near_copies(
     fingerprints: np.ndarray, wanted: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> NearCopies:
+) -> SimilarPairs:
     """Find pairs of images that are near copies.
 
     Args:
@@ -67,14 +67,16 @@ def find_near_copies(
     first = np.ones(len(i), bool)
     first[1:] = (i[1:] != i[:-1]) | (j[1:] != j[:-1])
     kept = first & (apart < FAR)
-    pairs = NearCopies(i[kept], j[kept], turn[kept], apart[kept])
+    pairs = SimilarPairs(i[kept], j[kept], turn[kept], apart[kept])
     tested = np.flatnonzero(pairs.difference <= MOST_DIFFERENT)
     tested = tested[wanted(pairs.i[tested], pairs.j[tested])]
     copies = _select_copies(pairs, tested, fingerprints)
-    return NearCopies(*(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference)))
+    return SimilarPairs(
+        *(f[copies] for f in (pairs.i, pairs.j, pairs.orientation, pairs.difference))
+    )
 
 
-def _select_copies(pairs: NearCopies, tested: np.ndarray, fingerprints: np.ndarray) -> list[int]:
+def _select_copies(pairs: SimilarPairs, tested: np.ndarray, fingerprints: np.ndarray) -> list[int]:
     """Select the tested pairs that are copies; returns indices into ``pairs``."""
     neighbours = _Neighbours(pairs, len(fingerprints))
     verdicts = {pair: neighbours.are_copies(pair) for pair in tested.tolist()}
@@ -89,7 +91,7 @@ def _select_copies(pairs: NearCopies, tested: np.ndarray, fingerprints: np.ndarr
 class _Neighbours:
     """The similar images of each image, nearest first."""
 
-    def __init__(self, pairs: NearCopies, count: int) -> None:
+    def __init__(self, pairs: SimilarPairs, count: int) -> None:
         self._pairs, self._count = pairs, count
         self._codes = pairs.i * count + pairs.j  # sorted
         ends = np.concatenate([pairs.i, pairs.j])
@@ -101,7 +103,7 @@ class _Neighbours:
         self._measured: dict[int, float | None] = {}
 
     def are_copies(self, pair: int) -> bool | None:
-        """Whether a pair are copies; ``None`` if another difference must be measured first."""
+        """Whether the images of a pair are copies; ``None`` if a difference is still missing."""
         p = self._pairs
         i, j, apart = int(p.i[pair]), int(p.j[pair]), float(p.difference[pair])
         if apart <= SAME:

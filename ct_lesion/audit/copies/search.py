@@ -73,7 +73,7 @@ def find_copies(
         links.add(same, same, PIXELS)
     if near:
         _link_near_copies(facts, equal_pixels, links)
-    return sorted(links.found, key=lambda link: (link.i, link.j))
+    return sorted(links.copies, key=lambda link: (link.i, link.j))
 
 
 def _equal(sound: Sequence[int], hashes: Sequence[str | None]) -> list[list[int]]:
@@ -110,12 +110,12 @@ class _Links:
 
     Attributes:
         groups: group of each image.
-        found: the links.
+        copies: the links.
     """
 
     def __init__(self, groups: list[Hashable]) -> None:
         self.groups = groups
-        self.found: list[Copy] = []
+        self.copies: list[Copy] = []
         self._linked = DisjointSet(range(len(groups)))
 
     def add(
@@ -145,4 +145,4 @@ class _Links:
                 forward = (n < partner) == (members is a)
                 turn = orientation if forward else int(INVERSE[orientation])
                 i, j = sorted((n, partner))
-                self.found.append(Copy(i, j, kind, ORIENTATIONS[turn], similarity))
+                self.copies.append(Copy(i, j, kind, ORIENTATIONS[turn], similarity))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ct_lesion.data.datasets.covidx_lists import (
+    DUPLICATE_LINES,
     IMAGE_CLASSES,
     PREFIXES,
     CTSlice,
@@ -15,7 +16,7 @@ from ct_lesion.data.datasets.covidx_lists import (
     read_list,
 )
 from ct_lesion.data.datasets.splits import read_split_list
-from ct_lesion.data.prepare.covidx_images import index_images
+from ct_lesion.data.prepare.covidx_images import TWO_FILES, index_images
 from ct_lesion.errors import DatasetError, reason
 from ct_lesion.folders import check_regular
 
@@ -102,7 +103,7 @@ def list_findings(name: str, problems: Problems) -> list[Finding]:
     findings = []
     for problem, items in problems.by_kind().items():
         what = f"{name}: {problem}: {len(items):,}."
-        if "duplicate" in problem or "two files" in problem:
+        if problem in (DUPLICATE_LINES, TWO_FILES):
             finding = Finding(
                 Severity.WARNING,
                 "listed_twice",

@@ -20,6 +20,7 @@ IMAGE_CLASSES = ("Control", "Common Pneumonia", "COVID-19")
 PREFIXES = ("Normal", "CP", "NCP")
 """Prefixes of the file names of the classes 0, 1 and 2."""
 LINE_FORM = "<Normal|CP|NCP>_<patient>_<scan>_<slice>.png <class 0|1|2> <x0> <y0> <x1> <y1>"
+DUPLICATE_LINES = "duplicate lines"  # a kind of problem
 _SHOWN = 10  # items of each kind of problem in a message
 
 
@@ -164,7 +165,7 @@ def read_list(
         key = ct_slice.image_id
         if key in first_line:
             problems.add(
-                "duplicate lines", f"{path}:{number}: {key} is already in line {first_line[key]}"
+                DUPLICATE_LINES, f"{path}:{number}: {key} is already in line {first_line[key]}"
             )
             continue
         first_line[key] = number

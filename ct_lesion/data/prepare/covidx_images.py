@@ -9,6 +9,7 @@ from pathlib import Path
 from ..datasets.covidx_lists import PREFIXES, Problems
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+TWO_FILES = "two files of one slice"  # a kind of problem
 
 
 def index_images(
@@ -32,7 +33,7 @@ def index_images(
         if image_id is None:
             unknown.append(path)
         elif (wanted is None or image_id in wanted) and found.setdefault(image_id, path) != path:
-            problems.add("two files of one slice", f"{image_id}: {found[image_id]}, {path}")
+            problems.add(TWO_FILES, f"{image_id}: {found[image_id]}, {path}")
     return found, unknown
 
 

@@ -25,8 +25,8 @@ class BestWeights(HookBase):
     """Saves the weights of the best evaluation as ``model_best.safetensors``.
 
     Unlike Detectron2's ``BestCheckpointer`` it does not change ``last_checkpoint``, so that a run
-    resumes from its last checkpoint rather than its best one, and it keeps the best value over a
-    resume.
+    resumes from its last checkpoint rather than its best one, and a resumed run remembers the best
+    value so far.
     """
 
     def __init__(self, cfg: CfgNode, save: Callable[[str, dict[str, float]], Path]) -> None:
@@ -34,7 +34,8 @@ class BestWeights(HookBase):
         Args:
             cfg: of the run. ``TEST.BEST_METRIC`` of the first test set decides; larger is better.
                 Without a test set nothing is saved.
-            save: writes the weights under a name, with metrics that describe them.
+            save: writes the weights under a name, with metrics for their description; returns the
+                path.
         """
         self._evaluates = len(cfg.DATASETS.TEST) > 0
         self._metric = best_metric(cfg)
@@ -52,7 +53,7 @@ class BestWeights(HookBase):
         self._restored = True
 
     def before_train(self) -> None:
-        # checkpoints of earlier versions do not hold it
+        # checkpoints of earlier versions do not store the best value
         if self.trainer.start_iter > 0 and not self._restored:
             self._best = self._read_best()
 
@@ -73,7 +74,7 @@ class BestWeights(HookBase):
         if self._metric not in latest:
             logger.warning(
                 f"TEST.BEST_METRIC {self._metric} is not among the metrics of the evaluation, so "
-                "the best weights are not saved."
+                "the best weights are not saved. Set it to a metric that metrics.json lists."
             )
             return
         value = float(latest[self._metric][0])

@@ -1,4 +1,4 @@
-"""``TEST.PATIENCE``: ends a training whose evaluations do not improve any more."""
+"""``TEST.PATIENCE``: ends a training whose evaluations no longer improve."""
 
 import logging
 import math
@@ -21,9 +21,9 @@ class StopTraining(BaseException):
 class EarlyStopping(HookBase):
     """Stops after ``TEST.PATIENCE`` evaluations in a row without a new best ``TEST.BEST_METRIC``.
 
-    Every process has it, because all must stop at the same iteration; the main one decides. An
-    undefined (NaN) metric does not count. A stopped run that is resumed with a larger patience
-    goes on.
+    Every process has the hook, because all must stop at the same iteration; the main process
+    decides. Evaluations with an undefined (NaN) metric are ignored. A stopped run trains further
+    if it is resumed with a larger patience.
 
     Attributes:
         reason: why the training stopped; empty while it runs.
@@ -40,30 +40,30 @@ class EarlyStopping(HookBase):
         self._period = cfg.TEST.EVAL_PERIOD
         self._best: float | None = None
         self._best_at = 0
-        self._without = 0  # evaluations since the best one
-        self._seen = 0  # iterations done at the last evaluation that was counted
+        self._since_best = 0  # evaluations
+        self._last_counted = 0  # iterations done at the last evaluation that was counted
 
     def state_dict(self) -> dict:
         return {
             "best": self._best,
             "best_at": self._best_at,
-            "without": self._without,
-            "seen": self._seen,
+            "without": self._since_best,
+            "seen": self._last_counted,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self._best, self._best_at = state["best"], state["best_at"]
-        self._without, self._seen = state["without"], state["seen"]
+        self._since_best, self._last_counted = state["without"], state["seen"]
 
     def after_step(self) -> None:
         """Count the evaluation of this iteration, if there was one.
 
         Raises:
-            StopTraining: the patience is at its end.
+            StopTraining: the patience is exhausted.
             ConfigError: ``TEST.BEST_METRIC`` is not among the metrics of the evaluation.
         """
         done = self.trainer.iter + 1
-        # the last evaluation follows the training, where nothing is left to stop
+        # the evaluation at MAX_ITER follows the training, so there is nothing left to stop
         if done % self._period == 0 and done < self.trainer.max_iter:
             self.reason = from_main(lambda: self._count(done))
 
@@ -73,23 +73,22 @@ class EarlyStopping(HookBase):
             known = ", ".join(name for name in latest if "/" in name)
             raise ConfigError(
                 f"TEST.PATIENCE needs TEST.BEST_METRIC {self._metric}, which is not among the "
-                f"metrics of the evaluation: {known}."
+                f"metrics of the evaluation: {known}. Set it to one of these."
             )
         value = float(latest[self._metric][0])
         if math.isnan(value):
             logger.warning(
-                f"{self._metric} is undefined, so that this evaluation does not count for "
-                "TEST.PATIENCE."
+                f"{self._metric} is undefined (NaN), so TEST.PATIENCE ignores this evaluation."
             )
-        elif done > self._seen:  # a resumed run repeats the evaluation of its checkpoint
-            self._seen = done
+        elif done > self._last_counted:  # a resumed run repeats the evaluation of its checkpoint
+            self._last_counted = done
             if self._best is None or value > self._best:
-                self._best, self._best_at, self._without = value, done, 0
+                self._best, self._best_at, self._since_best = value, done, 0
             else:
-                self._without += 1
-        if self._without < self._patience:
+                self._since_best += 1
+        if self._since_best < self._patience:
             return ""
         return (
             f"{self._metric} has not risen above {self._best:.3f}, reached at iteration "
-            f"{self._best_at}, in {self._without} evaluations (TEST.PATIENCE {self._patience})"
+            f"{self._best_at}, in {self._since_best} evaluations (TEST.PATIENCE {self._patience})"
         )

@@ -1,7 +1,7 @@
-"""``metrics.json`` and TensorBoard's events over a run that is killed and resumed.
+"""Continues ``metrics.json`` and TensorBoard's events when a killed run is resumed.
 
-A resumed run repeats the iterations after its checkpoint. So the files are cut at the checkpoint,
-which also holds the windows over which the writers smooth: each iteration is in the files once,
+A resumed run repeats the iterations after its checkpoint, so the files are cut at the checkpoint.
+The checkpoint also stores the writers' smoothing windows. Each iteration is then in the files once,
 with the values of an uninterrupted run.
 """
 
@@ -18,7 +18,7 @@ from ct_lesion.files import write_together
 
 METRICS_FILE = "metrics.json"
 WINDOW = 20  # iterations over which Detectron2's writers smooth
-# of Detectron2's IterationTimer, which starts anew in a resumed process
+# metrics of Detectron2's IterationTimer, whose state is not restored
 _CLOCK = ("time", "eta_seconds")
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def cut_metrics(path: str | Path, iteration: int) -> int:
     """Remove the lines of ``iteration`` and later, and an incomplete last line.
 
     Args:
-        path: of a ``metrics.json``, which need not exist.
+        path: a ``metrics.json``, which may be missing.
         iteration: the first iteration that the run writes again.
 
     Returns:
@@ -51,9 +51,9 @@ def _iteration(line: str) -> float:
 
 
 class ResumableWriter(PeriodicWriter):
-    """Detectron2's hook, with writers that open their files when training starts.
+    """Detectron2's ``PeriodicWriter``, but the writers open their files when training starts.
 
-    Only then is the start iteration known, and a run that fails to start leaves the files alone.
+    The start iteration is known only then, and a run that fails earlier does not touch the files.
     """
 
     def __init__(self, build: Callable[[], list[EventWriter]], folder: str | Path) -> None:

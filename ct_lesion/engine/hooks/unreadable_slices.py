@@ -10,17 +10,17 @@ logger = logging.getLogger(__name__)
 
 
 class UnreadableSlices(HookBase):
-    """Gathers the slices that any process skipped because they could not be read.
+    """Gathers the slices that any process skipped because they cannot be read.
 
     Attributes:
-        found: reason by file name; in the main process of all processes, as last gathered.
+        found: reason by file name; complete only in the main process, up to the last gathering.
     """
 
     def __init__(self, skipped: Callable[[], dict[str, str]], period: int) -> None:
         """
         Args:
             skipped: returns the reason by file name of the slices skipped in this process so far.
-            period: iterations between gatherings, the same as between checkpoints.
+            period: iterations between gatherings; that of the checkpoints, which store ``found``.
         """
         self.found: dict[str, str] = {}
         self._skipped = skipped
@@ -40,9 +40,9 @@ class UnreadableSlices(HookBase):
                 self.found |= skipped
 
     def after_train(self) -> None:
-        self.found |= self._skipped()  # after a failure other processes may not answer
+        self.found |= self._skipped()  # no gathering: after a failure other processes may be gone
         if self.found and comm.is_main_process():
             logger.warning(
-                f"Skipped because they could not be read: {len(self.found)} slice(s), listed as "
+                f"Skipped {len(self.found)} slice(s) that cannot be read, listed as "
                 "skipped_slices in training.json."
             )

@@ -1,4 +1,4 @@
-"""``TEST.EVAL_LOSS``: the loss on the test sets while a run trains."""
+"""``TEST.EVAL_LOSS``: logs the loss on the test sets during training."""
 
 import logging
 from collections import defaultdict
@@ -24,15 +24,17 @@ logger = logging.getLogger(__name__)
 class ValidationLoss(HookBase):
     """Logs the losses of each evaluation as ``val_loss/total``, ``val_loss/loss_mask``, ...
 
-    Each is the mean over the slices of a test set of the slice's own loss; with several test sets
-    the names begin with the set's. It needs no state, so that a resumed run logs the same.
+    Each value is the mean of the slices' losses over a test set. With several test sets, the set's
+    name precedes the names. The values do not depend on earlier evaluations, so the hook has no
+    state.
     """
 
     def __init__(self, cfg: CfgNode, build_mapper: Callable[[CfgNode, bool], Callable]) -> None:
         """
         Args:
             cfg: of the run, with ``DATASETS.TEST`` and ``TEST.EVAL_PERIOD``.
-            build_mapper: the trainer's; called for training, with a config that does not augment.
+            build_mapper: the trainer's; called for training (True) with a config that does not
+                augment.
         """
         self._cfg = cfg
         self._build_mapper = build_mapper
@@ -68,7 +70,7 @@ class ValidationLoss(HookBase):
 
 
 def without_augmentation(cfg: CfgNode) -> CfgNode:
-    """The config of a training whose slices are those of an evaluation, with annotations."""
+    """Copy a config so that its training mapper gives the slices of an evaluation, annotated."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.MIN_SIZE_TRAIN = (cfg.INPUT.MIN_SIZE_TEST,)
@@ -85,20 +87,19 @@ def without_augmentation(cfg: CfgNode) -> CfgNode:
 def validation_loss(
     model: nn.Module, loader: Iterable[list[dict]], name: str = ""
 ) -> dict[str, float]:
-    """The mean losses of a model over slices, and their sum as ``total``.
+    """Compute the mean losses of a model over slices, and their sum as ``total``.
 
-    The model runs in training mode, because only then it computes losses, but BatchNorm uses its
-    running statistics. Statistics, gradients, the mode and the random state of the training stay
-    as they are. Regions are sampled with a seed of the slice's id, so that losses of different
-    iterations are of the same draw.
+    The model runs in training mode, because it computes losses only there, but BatchNorm uses its
+    running statistics. Statistics, gradients, mode and random state of the training do not change.
+    The sampling of regions is seeded by the slice's id, so that evaluations are comparable.
 
     Args:
         model: in training mode returns a dict of losses; not wrapped for distributed training.
         loader: batches of one slice each, this process's share.
-        name: of the dataset, for the progress.
+        name: of the dataset, for the progress log.
 
     Returns:
-        The same in all processes.
+        The mean of each loss by name; the same in all processes.
     """
     modes = {module: module.training for module in model.modules()}
     sums: dict[str, float] = defaultdict(float)
@@ -108,8 +109,8 @@ def validation_loss(
         if isinstance(module, _BatchNorm):
             module.eval()
     try:
-        # what the model notes about a training step goes into a storage that is thrown away; at
-        # iteration 1 a VIS_PERIOD above 1 draws nothing
+        # A temporary storage takes what the model logs about a training step. At iteration 1, a
+        # VIS_PERIOD above 1 draws nothing.
         with torch.no_grad(), EventStorage(1):
             for batch in loader:
                 with seeded(derived_seed("validation loss", str(batch[0].get("image_id", "")))):

@@ -17,7 +17,7 @@ def fold_batchnorm(model: nn.Module) -> None:
     """Fold the BatchNorm of each Detectron2 convolution into the convolution's weights, in place.
 
     Detectron2's convolutions hold their norm as ``norm``. In test mode BatchNorm only scales and
-    shifts each channel, so the outputs stay the same up to rounding. Other norms stay.
+    shifts each channel, so the outputs stay the same up to rounding. Other norms are not changed.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and isinstance(getattr(layer, "norm", None), _NORMS):
@@ -71,7 +71,7 @@ def flatten_channels_last(head: nn.Module, input_channels: int) -> None:
     """Make a box head flatten its input channels-last, in place; the outputs stay the same.
 
     The columns of the first fully connected layer are reordered to match. Only Detectron2's
-    ``FastRCNNConvFCHead`` is changed; other heads stay.
+    ``FastRCNNConvFCHead`` is changed.
 
     Args:
         head: the box head.

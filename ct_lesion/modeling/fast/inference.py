@@ -2,7 +2,7 @@
 
 ``MODEL.FAST_PATH`` chooses between Detectron2's modules and the fast ones. The parts are in
 ``convolutions.py``, ``rpn.py``, ``nms.py`` and ``roi_align.py``. On a CPU the slices of a batch run
-in parallel, each on a core (``parallel_slices.py``); on a GPU half precision is a choice.
+in parallel, one per core (``parallel_slices.py``). On a GPU, half precision is available.
 """
 
 import copy
@@ -43,23 +43,23 @@ def fast_inference(
     cfg: CfgNode,
     around: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> nn.Module:
-    """The module to evaluate or predict with in place of a model, by ``MODEL.FAST_PATH``.
+    """Build the fast equivalent of a model, for evaluation or prediction, by ``MODEL.FAST_PATH``.
 
-    The copy has the weights of this moment: call the function again after a training step.
+    It copies the model's current weights: call the function again after a training step.
 
     Args:
         model: as built and loaded, without a wrapper for distributed training. It is not changed.
         cfg: the model's config.
-        around: wraps the model, e.g. in test-time augmentation; called with a model whose class is
-            that of ``model``, before its slices are spread over cores.
+        around: wraps the fast model, e.g. in test-time augmentation. It is called with a model of
+            the class of ``model``, before the slices of a batch are spread over cores.
 
     Returns:
-        A module in test mode with the same inputs and outputs as the model: logits within 1e-4,
-        boxes within 1e-2 px, up to the order of regions whose scores differ by less than 1e-5,
-        which rounding decides, and what a classifier makes of that order. "half" is as precise as
-        half precision is. On a CPU each slice of a batch is padded on its own, not to the size of
-        the largest. The model itself with "off", or if it is neither a ``GeneralizedRCNN`` nor a
-        ``COVIDCTMaskNet``.
+        A module in test mode with the inputs and outputs of the model. Logits agree within 1e-4
+        and boxes within 1e-2 px, except with "half". Regions whose scores differ by less than 1e-5
+        may be in another order, since rounding decides it, and a classifier's logits depend on the
+        order. On a CPU each slice of a batch is padded on its own, not to the size of the largest.
+        With "off", or if the model is neither a ``GeneralizedRCNN`` nor a ``COVIDCTMaskNet``: the
+        model itself, wrapped by ``around``.
 
     Raises:
         ConfigError: ``MODEL.FAST_PATH`` has an unknown value.

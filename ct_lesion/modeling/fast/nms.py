@@ -1,7 +1,7 @@
 """NMS on a CPU with torchvision's results in a fraction of its time.
 
-torchvision's kernel compares one pair of boxes at a time; the compiled loop here runs over arrays
-of coordinates and compares sixteen.
+torchvision's kernel compares one pair of boxes at a time. The loop here runs over arrays of
+coordinates, and Numba compiles it to compare sixteen pairs at a time.
 
 Shapes: M boxes.
 """
@@ -22,7 +22,7 @@ def fast_batched_nms(
 ) -> torch.Tensor:
     """Detectron2's ``batched_nms``: indices of the kept boxes, in decreasing score.
 
-    On a GPU, without Numba and for too many boxes it calls Detectron2's implementation.
+    It calls Detectron2's implementation on a GPU, without Numba, and above ``MOST_NUMBERS``.
 
     Args:
         boxes: ``(M, 4)``, x0, y0, x1, y1.
@@ -34,7 +34,7 @@ def fast_batched_nms(
     if not usable or not numba_is_installed():
         return batched_nms(boxes, scores, classes, threshold)
     boxes = boxes.detach().float()
-    # as in torchvision: an offset a class keeps boxes of different classes apart
+    # as in torchvision: an offset per class keeps boxes of different classes apart
     offsets = classes.to(boxes) * (boxes.max() + torch.ones((), dtype=boxes.dtype))
     order = scores.detach().sort(descending=True, stable=True).indices
     sides = (boxes + offsets[:, None])[order].t().contiguous().numpy()
@@ -43,7 +43,7 @@ def fast_batched_nms(
 
 @cache
 def _kernel():
-    """The loop, compiled on first use: Numba is optional and takes a second to import."""
+    """Compile the loop on first use, because Numba is optional and takes a second to import."""
     import numba
     import numpy as np
 
@@ -52,12 +52,12 @@ def _kernel():
     def keep(x0, y0, x1, y1, threshold):
         count = len(x0)
         area = (x1 - x0) * (y1 - y0)
-        gone = np.zeros(count, np.bool_)
+        suppressed = np.zeros(count, np.bool_)
         kept = np.empty(count, np.int64)
         found = 0
         zero = np.float32(0)
         for i in range(count):
-            if gone[i]:
+            if suppressed[i]:
                 continue
             kept[found] = i
             found += 1
@@ -65,7 +65,7 @@ def _kernel():
                 width = max(zero, min(x1[i], x1[j]) - max(x0[i], x0[j]))
                 height = max(zero, min(y1[i], y1[j]) - max(y0[i], y0[j]))
                 shared = width * height
-                gone[j] |= shared / (area[i] + area[j] - shared) > threshold
+                suppressed[j] |= shared / (area[i] + area[j] - shared) > threshold
         return kept[:found]
 
     return keep

@@ -1,4 +1,4 @@
-"""Runs the slices of a batch in parallel on a CPU, one slice a core.
+"""Runs the slices of a batch in parallel on a CPU, one slice per core.
 
 A single slice cannot keep several cores busy: some steps run on one core, and in the many small
 steps the threads wait for each other. Slices are independent.
@@ -25,7 +25,7 @@ class ParallelSlices(nn.Module):
     def __init__(self, model: nn.Module, cores: int) -> None:
         """
         Args:
-            model: frozen; returns a list with one output an input.
+            model: frozen; returns a list with one output per input.
             cores: number of cores to use; with 1 the slices run one after another.
         """
         super().__init__()
@@ -41,7 +41,7 @@ class ParallelSlices(nn.Module):
         """The outputs, in the order of the inputs.
 
         A single slice also runs on one core: several cores change the last digits, so results would
-        depend on how slices are batched, and so on the number of processes.
+        depend on the batches, and thus on the number of processes.
         """
         return map_on_cores(self._one, batched_inputs, self._cores)
 
@@ -68,7 +68,7 @@ def _copy_sharing_weights(model: nn.Module) -> nn.Module:
 
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
-    """A pool of started threads, each limited to one core."""
+    """Start a pool of threads, each limited to one core."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, thread_name_prefix="slices", initializer=_use_one_core)
     started = threading.Barrier(count)

@@ -2,10 +2,10 @@
 
 Bilinear interpolation on a grid is separable: a bin is a weighted sum over a few columns of a
 weighted sum over a few rows. Samples of a bin that read the same pixel are merged first, and a row
-of bins shares the sum over rows. Each call handles its own range of channels, so threads need no
-locks and the order of summation does not depend on their number.
+of bins shares the sum over rows. Each call handles a separate range of channels, so threads need no
+locks and the order of summation does not depend on the number of threads.
 
-Shapes: N images, C channels, H x W pixels of a map, R regions, P x P bins a region.
+Shapes: N images, C channels, H x W pixels of a map, R regions, P x P bins per region.
 """
 
 import math
@@ -19,7 +19,7 @@ _compile = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 @_compile
 def sample_taps(start, length, bins, samples, size, index, weight, count):
-    """The pixels that each bin reads along one axis, and their weights.
+    """Find the pixels that each bin reads along one axis, and their weights.
 
     As in torchvision, a sample more than one pixel outside the map is skipped, and a sample within
     that pixel takes the border's value.
@@ -90,6 +90,7 @@ def _samples(length, bins, sampling_ratio):
 
 @_compile
 def _most_samples(rois, scale, bins, sampling_ratio, aligned):
+    """The largest number of samples in a bin on an axis, over all regions; at least 1."""
     most = 1
     for r in range(len(rois)):
         _, _, width, height = _region(rois[r], scale, aligned)

@@ -1,6 +1,6 @@
-"""Detectron2's RPN in test mode that decodes only the best-scored anchors.
+"""Detectron2's RPN for inference, which decodes only the anchors with the best scores.
 
-Shapes: N images, A anchors a location, Hi x Wi locations of the i-th feature map, k anchors kept.
+Shapes: N images, A anchors per location, Hi x Wi locations of the i-th feature map, k anchors kept.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from .nms import fast_batched_nms
 class FastRPN(nn.Module):
     """Replaces Detectron2's ``RPN`` for inference.
 
-    Detectron2 decodes all deltas, some 30,000 for a slice of 512 x 512, and then keeps the 1,000
-    best. This class selects the best scores first and caches the anchors of a slice size.
+    Detectron2 decodes all deltas, about 30,000 for a slice of 512 x 512, and then keeps the 1,000
+    best. This class selects the best scores first and caches the anchors of the last slice size.
     """
 
     def __init__(self, plain: RPN) -> None:

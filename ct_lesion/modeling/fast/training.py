@@ -19,7 +19,7 @@ def use_fast_training(model: nn.Module, cfg: CfgNode) -> bool:
     both paths.
 
     Returns:
-        Whether it was done; it needs Numba.
+        False, without a change, with "off", on a GPU, or without Numba.
 
     Raises:
         ConfigError: ``MODEL.FAST_PATH`` has an unknown value.

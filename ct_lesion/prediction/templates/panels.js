@@ -1,5 +1,18 @@
 // The panels beside the image: facts and remarks about the scan, detections in the current slice.
 
+/** The main results of a scan in one line; unknown ones are left out. */
+function headline(summary) {
+  const results = [
+    summary.incomplete ? "incomplete" : null,
+    summary.class === null ? null : `${summary.class} (${probability(certainty(summary))})`,
+    summary.lesions ? plural(summary.lesions, "lesion") : "no lesion",
+    summary.lesion_volume_ml === null ? null : `${millilitres(summary.lesion_volume_ml)} ml`,
+    summary.lesion_share_of_lung === null ? null : `${percent(summary.lesion_share_of_lung)} of the lungs`,
+  ];
+  return element("p", { class: "headline", id: "headline" },
+    results.filter((result) => result !== null).join(" · "));
+}
+
 function scanFacts(summary) {
   const [height, width] = summary.size;
   const spacing = summary.spacing_mm;

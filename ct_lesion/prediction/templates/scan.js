@@ -34,6 +34,7 @@ class ScanView {
       element("nav", { class: "crumbs", "aria-label": "Scans" },
         element("a", { href: "#", id: "back" }, "← All scans"), neighbours(this.summary.scan)),
       element("h1", { id: "title", tabindex: "-1" }, this.summary.scan),
+      headline(this.summary),
       madeBy(),
       scanRemarks(this.summary),
       element("div", { class: "columns" },

@@ -1,4 +1,4 @@
-"""Curves of runs: losses and metrics over the training, FROC, and precision against recall."""
+"""Curves of runs: losses and metrics during training, FROC, precision against recall."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from ct_lesion.pages.palette import LINE_COLOURS
 
 STYLES = {0.5: "-", 0.1: "--", 0.75: ":"}
 PR_IOUS = (0.5, 0.75)
-# metrics drawn over the training; with several test sets, their names start with the dataset
+# ends of the metric names to draw; with several test sets, names start with the dataset
 TRAINING_METRICS = ("segm/AP50", "segm/AP", "classification/accuracy")
 LEAST_RATE, MOST_RATE = 0.05, 50.0
 
@@ -75,9 +75,9 @@ def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
 
 
 def series(curves: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
-    """Iterations and values of a key.
+    """The values of a key, with their iterations in ascending order.
 
-    A resumed run logs some iterations twice; their last value counts.
+    A resumed run logs some iterations twice; the later value is kept.
     """
     values = {
         line["iteration"]: line[key] for line in curves if key in line and "iteration" in line
@@ -87,7 +87,7 @@ def series(curves: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]
 
 
 def loss_names(curves: Sequence[Mapping]) -> list[str]:
-    """``total_loss``, then its parts if there are several."""
+    """``total_loss``, followed by its parts if there are several."""
     parts = sorted({k for line in curves for k in line if k.startswith("loss_")})
     return ["total_loss", *(parts if len(parts) > 1 else [])]
 

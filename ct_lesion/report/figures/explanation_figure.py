@@ -1,4 +1,4 @@
-"""Regions that drove the class of a slice, and a deletion test of their importance.
+"""Regions that drove the class of a slice, and the deletion test of their importance.
 
 Shapes: N RoIs per slice, H x W pixels.
 """
@@ -32,11 +32,11 @@ IMPORTANCE_CAPTION = (
     "Regions that drove the class of a slice. Left: the regions of largest absolute importance, "
     "labelled with their rank in the RoI batch; their scores are listed below the slice. Right: "
     "importance of all regions by rank. Orange regions raise the logit of the class, blue regions "
-    f"lower it. Rows that repeat a region count towards it. {DISCLAIMER}"
+    f"lower it. The importance of a region includes its copies. {DISCLAIMER}"
 )
 DELETION_CAPTION = (
     "Deletion test: mean logit of the class after rows of the RoI batch are replaced by the "
-    "baseline row of their rank. If the importance is right, the logit falls faster when the most "
+    "baseline row of their rank. If the importance is valid, the logit falls faster when the most "
     "important rows go first (orange) than when random rows do (grey, dashed)."
 )
 
@@ -48,7 +48,7 @@ class ExplainedSlice:
     Attributes:
         title: name of the slice.
         class_name: class whose logit is explained.
-        logit: of that class.
+        logit: the logit of that class.
         image: (H, W) uint8.
         boxes: (N, 4), x0, y0, x1, y1 in pixels.
         scores: (N,), 0..1, in decreasing order.
@@ -112,7 +112,7 @@ def _draw_regions(
     for turn, row in reversed(list(enumerate(chosen))):
         x0, y0, x1, y1 = piece.boxes[row]
         draw_box(axis, piece.boxes[row], colours.to_rgba(piece.importance[row]), 1.6)
-        # boxes of one lesion nearly coincide, so their labels rotate through the corners
+        # boxes of one lesion nearly coincide, so labels take the corners in turn
         corner = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))[turn % 4]
         write_label(axis, *corner, str(row + 1), "white", 8)
     words = [f"rank {row + 1}: score {format_score(piece.scores[row])}" for row in chosen]
@@ -125,7 +125,7 @@ def _draw_bars(
     rows = np.flatnonzero(np.isfinite(piece.importance))
     values = piece.importance[rows]
     drawn = np.isin(rows, chosen)
-    # a black edge marks the regions that are drawn on the slice
+    # a black edge marks the regions drawn on the slice
     axis.bar(
         rows + 1,
         values,

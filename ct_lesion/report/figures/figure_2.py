@@ -62,13 +62,13 @@ class ScoredSlice:
     Attributes:
         title: name of the slice.
         image: (H, W) uint8.
-        regions: the detections; at least the highest-ranking region.
+        regions: the detections, or the highest-ranking region if there are none.
         score_map: (H, W) raw mask logits, NaN outside all boxes.
-        class_names: of the C classes.
+        class_names: names of the C classes.
         lesion_mask: (H, W) bool, all false in a slice without lesions; ``None`` if unknown.
         lung_mask: (H, W) bool, ``None`` if unknown.
-        true_class: index, ``None`` if unknown.
-        logits: (C,) of the classifier; ``None`` without a classifier.
+        true_class: index of the true class, ``None`` if unknown.
+        logits: (C,) logits of the classifier; ``None`` without a classifier.
     """
 
     title: str
@@ -144,20 +144,19 @@ def _detections(axis: Axes, piece: ScoredSlice) -> None:
     axis.set_xlabel(in_lines(lines, left_out=len(found.scores) - len(lines)), fontsize=8)
 
 
-def in_lines(words: Sequence[str], left_out: int = 0, a_line: int = 2) -> str:
-    """Labels below a slice in lines of ``a_line`` each, and how many are left out."""
-    words = [*words, *([f"and {left_out} more"] if left_out else [])]
-    lines = (words[i : i + a_line] for i in range(0, len(words), a_line))
-    return "\n".join("   ".join(line) for line in lines)
+def in_lines(labels: Sequence[str], left_out: int = 0) -> str:
+    """Labels below a slice, two per line, followed by the number that is left out."""
+    labels = [*labels, *([f"and {left_out} more"] if left_out else [])]
+    return "\n".join("   ".join(labels[i : i + 2]) for i in range(0, len(labels), 2))
 
 
 def format_score(score: float) -> str:
-    """A score with two decimals; one significant digit below 0.01, instead of "0.00"."""
+    """A score with two decimals, or with one significant digit below 0.01."""
     return f"{score:.2f}" if score >= 0.01 else f"{score:.1g}"
 
 
 def _score_map(axis: Axes, piece: ScoredSlice, limit: float) -> AxesImage:
-    # the faint slice shows where in the body a region is
+    # the faint slice shows where in the body the regions are
     _show(axis, piece.image, cmap="gray", vmin=0, vmax=255, alpha=0.35)
     drawn = _show(axis, piece.score_map, cmap=SCORE_MAP, vmin=-limit, vmax=limit)
     outline(axis, np.nan_to_num(piece.score_map, nan=-limit) > 0, "black", 0.6)

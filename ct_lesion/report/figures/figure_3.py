@@ -16,7 +16,7 @@ from .figure_4 import class_colours
 
 TOP = 16
 BINS = 20
-FEW_DECADES = 30  # an axis whose ends have a smaller ratio is labelled at 1, 2 and 5
+FEW_DECADES = 30  # an axis with a smaller ratio of its ends is labelled at 1, 2 and 5
 LOWEST = 1e-6  # lower scores are drawn at this value
 CAPTION = (
     "One slice of each class: histogram of the scores of its RoIs, and their scores against their "
@@ -51,10 +51,9 @@ def choose_slices(
 ) -> dict[str, int]:
     """The index of a typical slice of each class, by class name in class order.
 
-    The margin of a slice is the logit of its true class minus the largest other logit. The
-    function chooses the correctly classified slice of median margin (the lower median; the first
-    of equal slices), or if no slice is correct, the slice of largest margin. A class without
-    slices is left out.
+    The margin of a slice is the logit of its true class minus the largest other logit. Chosen is
+    the correctly classified slice of median margin (the lower median; the first among equals), or
+    if no slice is correct, the slice of largest margin. A class without slices is left out.
 
     Args:
         labels: (M,) true class indices.
@@ -63,20 +62,19 @@ def choose_slices(
     """
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
     others = logits.copy()
-    everyone = np.arange(len(labels))
-    others[everyone, labels] = -np.inf
-    margins = logits[everyone, labels] - others.max(axis=1, initial=-np.inf)
+    rows = np.arange(len(labels))
+    others[rows, labels] = -np.inf
+    margins = logits[rows, labels] - others.max(axis=1, initial=-np.inf)
     correct = logits.argmax(axis=1) == labels
     chosen = {}
     for index, name in enumerate(class_names):
-        own = np.flatnonzero(labels == index)
-        right = own[correct[own]]
+        members = np.flatnonzero(labels == index)
+        right = members[correct[members]]
         if len(right):
-            order = right[np.argsort(margins[right], kind="stable")]
-            middle = margins[order[(len(order) - 1) // 2]]
-            chosen[name] = int(right[margins[right] == middle][0])
-        elif len(own):
-            chosen[name] = int(own[margins[own].argmax()])
+            median = np.sort(margins[right])[(len(right) - 1) // 2]
+            chosen[name] = int(right[margins[right] == median][0])
+        elif len(members):
+            chosen[name] = int(members[margins[members].argmax()])
     return chosen
 
 
@@ -86,11 +84,11 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def figure_3(slices: Sequence[RankedSlice], class_names: Sequence[str]) -> Figure:
-    """One row per slice: histogram and scatter plot of the top RoIs, then of all.
+    """One row per slice: histogram and scatter plot of the top RoIs, then of all RoIs.
 
     Args:
         slices: at least one, usually one per class.
-        class_names: all classes, in the order that fixes their colours.
+        class_names: all classes, in class order, which determines their colours.
 
     Raises:
         ValueError: no slices, or a class that is not in ``class_names``.
@@ -156,7 +154,7 @@ def _scatter(axis: Axes, piece: RankedSlice, number: int, colour: str) -> None:
 
 
 def _thin_out_labels(axis: Axis) -> None:
-    """Few plain labels on a logarithmic axis, even if it spans less than a decade."""
+    """Put few, plain labels on a logarithmic axis, even if it spans less than a decade."""
     low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > FEW_DECADES else (1.0, 2.0, 5.0)
     within_a_decade = high / low < 10
@@ -168,7 +166,7 @@ def _thin_out_labels(axis: Axis) -> None:
 
 
 def _share_scales(axes: np.ndarray) -> None:
-    """Equal axes in all scatter plots, so that the classes can be compared."""
+    """Give all scatter plots the same axes, so that the classes can be compared."""
     scatters = axes[:, 1::2].ravel()
     points = np.concatenate([axis.collections[0].get_offsets() for axis in scatters])
     points = points[points[:, 0] > 0]  # a logarithmic axis cannot show an area of 0

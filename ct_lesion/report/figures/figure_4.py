@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: number of RoIs of a slice with a score above a threshold, by class.
+"""Figure 4 of the paper: numbers of RoIs per slice with a score above a threshold, by class.
 
 Shapes: M slices, T thresholds, C classes.
 """
@@ -17,7 +17,7 @@ from ct_lesion.pages.palette import CLASS_COLOURS
 CAPTION = (
     "Number of RoIs of a slice whose score is above a threshold, by class. Boxes span the "
     "quartiles, with a line at the median; whiskers reach to the last slice within 1.5 times the "
-    "interquartile range, dots are slices beyond. The diamond, and the number below the class, are "
+    "interquartile range; dots are slices beyond. The diamond, and the number below the class, are "
     "the mean. Copies that pad an RoI batch are not counted."
 )
 
@@ -43,7 +43,7 @@ def figure_4(
         thresholds: the T thresholds.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shape of ``counts`` is not (M, T).
     """
     counts, labels = np.asarray(counts), np.asarray(labels, dtype=int)
     if counts.shape != (len(labels), len(thresholds)):
@@ -84,7 +84,7 @@ def _panel(axis: Axes, samples: Sequence[np.ndarray], class_names: Sequence[str]
 
 
 def _tick_labels(samples: Sequence[np.ndarray], class_names: Sequence[str]) -> list[str]:
-    """The words of each class name on lines of their own, and the means on a common last line."""
+    """Each word of a class name on its own line, with the means aligned on the last line."""
     lines = max(len(name.split()) for name in class_names)
     labels = []
     for name, sample in zip(class_names, samples, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures of what a network is trained on: the ground truth, and the inputs after augmentation.
+"""Pictures of training data: the ground truth, and the network's inputs after augmentation.
 
 Detectron2's Visualizer draws them.
 """
@@ -20,7 +20,7 @@ from ct_lesion.pages.palette import style_of
 from ct_lesion.pictures import read_8_bit
 
 SMALLEST = 512
-"""Smaller slices are enlarged by a whole factor, because text would hide their lesions."""
+"""Smaller slices are enlarged by a whole factor, so that text does not hide their lesions."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class InputPicture:
         pixels: ``(H, W, 3)`` uint8, RGB.
         source: file name of the slice.
         label: the class of the slice, or its number of lesions.
-        size: height and width of what was drawn, before it was enlarged.
+        size: height and width of the slice before it was enlarged.
     """
 
     pixels: np.ndarray
@@ -41,11 +41,11 @@ class InputPicture:
 
 
 def draw_ground_truth(record: dict, metadata: Metadata) -> InputPicture:
-    """Draw a record of a lesion or classification dataset as it is annotated, crowds included.
+    """Draw a record of a lesion or classification dataset as annotated, including crowds.
 
     Args:
-        record: of Detectron2's dataset catalog.
-        metadata: of its dataset, with ``thing_classes`` or ``image_classes``.
+        record: a record of Detectron2's dataset catalog.
+        metadata: metadata of the dataset, with ``thing_classes`` or ``image_classes``.
 
     Raises:
         DatasetError: the slice cannot be read.
@@ -85,7 +85,7 @@ def _canvas(image: np.ndarray, metadata: Metadata) -> Visualizer:
     colours = [ImageColor.getrgb(style_of(index).colour) for index in range(len(names))]
     return Visualizer(
         image,
-        # of a copy; Detectron2 otherwise draws colours at random, which may be as grey as the slice
+        # without thing_colors, Detectron2 draws random colours, which may be as grey as the slice
         Metadata(thing_classes=names, thing_colors=colours),
         scale=max(1, round(SMALLEST / max(image.shape[:2]))),
         instance_mode=ColorMode.SEGMENTATION,
@@ -105,7 +105,7 @@ def _finish(canvas: Visualizer, image: np.ndarray, item: dict, label: str) -> In
 
 
 def contact_sheet(pictures: Sequence[InputPicture], title: str) -> Figure:
-    """The pictures, numbered from 1, in a grid that is about as wide as high."""
+    """The pictures, numbered from 1, in a roughly square grid."""
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     figure = Figure(figsize=(3 * columns, 3.4 * rows + 0.6), layout="constrained")

@@ -16,7 +16,7 @@ from ct_lesion.evaluation.segmentation_metrics import above_score, lesion_counts
 from ct_lesion.pages.environment import DISCLAIMER
 from ct_lesion.pages.palette import PREDICTION, TRUTH
 
-Colour = str | tuple[float, ...]  # as matplotlib takes them
+Colour = str | tuple[float, ...]  # as in matplotlib
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class SlicePicture:
         truth: masks of the lesions, each ``(H, W)``.
         predictions: masks of the detections, each ``(H, W)``.
         scores: one per detection.
-        title: above the slice.
-        summary: above the predictions.
+        title: text above the slice.
+        summary: text above the predictions.
     """
 
     image: np.ndarray
@@ -41,9 +41,10 @@ class SlicePicture:
 
 
 def choose_slices(truth: COCO, count: int) -> list[int]:
-    """Image ids to show: patients in turn; of each patient slices with lesions first.
+    """Image ids to show, from each patient in turn.
 
-    The slice of median lesion area represents a patient best and comes first.
+    Slices with lesions come first. Of these, the slice of median lesion area is the most typical;
+    the others follow by their distance from it in the order of areas.
     """
     by_patient = defaultdict(list)
     for image in truth.loadImgs(truth.getImgIds()):
@@ -73,7 +74,7 @@ def describe_slices(
     images: dict[int, np.ndarray],
     score_threshold: float,
 ) -> list[SlicePicture]:
-    """Gather what :func:`segmentation_figure` draws.
+    """Collect the slices, masks and texts that :func:`segmentation_figure` draws.
 
     Args:
         truth: ground truth.
@@ -102,7 +103,7 @@ def describe_slices(
 
 
 def segmentation_figure(pictures: Sequence[SlicePicture], score_threshold: float) -> Figure:
-    """Two slices a row, each as slice, ground truth and prediction."""
+    """Two slices per row, each as slice, ground truth and prediction."""
     rows = -(-len(pictures) // 2)
     figure = Figure(figsize=(15, 2.75 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, 6, squeeze=False)
@@ -149,9 +150,8 @@ def draw_box(
     axis: Axes, box: np.ndarray, colour: Colour, width: float = 1.0, style: str = "-"
 ) -> None:
     """Draw a box x0, y0, x1, y1 in pixels; coordinate 0 is the corner of the first pixel."""
-    x0, y0, x1, y1 = (
-        float(edge) - 0.5 for edge in box
-    )  # in imshow, 0 is the centre of the first pixel
+    # in imshow, 0 is the centre of the first pixel
+    x0, y0, x1, y1 = (float(edge) - 0.5 for edge in box)
     axis.add_patch(
         Rectangle(
             (x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, lw=width, linestyle=style

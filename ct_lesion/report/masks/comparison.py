@@ -1,4 +1,4 @@
-"""Comparison of programs' lesion masks with the same truth, patient by patient."""
+"""Compares the lesion masks of programs with the same truth, patient by patient."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Program:
     """The results of a program.
 
     Attributes:
-        name: of the program.
+        name: name of the program.
         slices: counts of each slice, by patient.
-        patients: their sums, in the order of the patients.
+        patients: counts of each patient, in the order of :attr:`MaskComparison.patients`.
     """
 
     name: str
@@ -33,12 +33,12 @@ class MaskComparison:
     """Programs compared with the same truth.
 
     Attributes:
-        patients: compared, in order.
-        slice_names: of each patient.
-        programs: in the order given.
-        unit: of volumes: ``ml``, or ``pixels`` if the spacing of a truth is unknown.
+        patients: names of the compared patients.
+        slice_names: names of the slices of each patient.
+        programs: results of the programs.
+        unit: unit of volumes: ``ml``, or ``pixels`` if the spacing of a truth is unknown.
         min_area: lesions of fewer pixels are not counted.
-        doubts: what may make the numbers wrong, one line each.
+        doubts: warnings about the masks, one line each.
     """
 
     patients: list[str]
@@ -58,24 +58,24 @@ def compare_masks(truth: MaskSet, programs: Sequence[MaskSet], min_area: int = 0
 
     Raises:
         DatasetError: a mask is unreadable or does not fit its truth.
-        UserError: none of the values that are said to be lesions occurs in the masks of a set.
+        UserError: none of the lesion values of a set (``--values``) occurs in its masks.
     """
-    results = [Program(one.name) for one in programs]
+    results = [Program(masks.name) for masks in programs]
     names: dict[str, list[str]] = {}
     sizes: dict[str, float | None] = {}
-    found: dict[str, set[int]] = {one.name: set() for one in (truth, *programs)}
-    doubts: dict[str, None] = {}  # in order, each once
+    values: dict[str, set[int]] = {masks.name: set() for masks in (truth, *programs)}
+    doubts: dict[str, None] = {}  # an ordered set
     for patient in tqdm(truth.files, desc="comparing masks", unit="patient", disable=None):
         true = read_mask(truth, patient)
-        found[truth.name] |= true.found
+        values[truth.name] |= true.values
         doubts |= dict.fromkeys(true.doubts)
         sizes[patient] = true.voxel_ml
         names[patient] = list(true.slice_names or map("{:04d}".format, range(len(true.voxels))))
-        for one, result in zip(programs, results, strict=True):
-            mask = read_mask(one, patient)
+        for masks, result in zip(programs, results, strict=True):
+            mask = read_mask(masks, patient)
             check_fit(mask, true)
-            found[one.name] |= mask.found
-            doubts |= dict.fromkeys([*mask.doubts, *_paired_by_order(one, mask, true)])
+            values[masks.name] |= mask.values
+            doubts |= dict.fromkeys([*mask.doubts, *_doubt_order(masks, mask, true)])
             pairs = zip(true.voxels, mask.voxels, strict=True)
             result.slices[patient] = [count_slice(t, m, min_area) for t, m in pairs]
     in_ml = all(size is not None for size in sizes.values())
@@ -84,32 +84,43 @@ def compare_masks(truth: MaskSet, programs: Sequence[MaskSet], min_area: int = 0
             count_patient(counts, sizes[patient] if in_ml else None)
             for patient, counts in result.slices.items()
         ]
-    value_doubts = [line for one in (truth, *programs) for line in _about_values(one, found)]
+    value_doubts = [
+        line
+        for masks in (truth, *programs)
+        for line in _doubt_values(masks, sorted(values[masks.name]))
+    ]
     unit = "ml" if in_ml else "pixels"
     return MaskComparison([*names], names, results, unit, min_area, [*value_doubts, *doubts])
 
 
-def _paired_by_order(masks: MaskSet, mask: LesionMask, truth: LesionMask) -> list[str]:
+def _doubt_order(masks: MaskSet, mask: LesionMask, truth: LesionMask) -> list[str]:
     if bool(mask.slice_names) == bool(truth.slice_names):
         return []
     return [
-        f"{masks.name}: slices of volumes and of PNG files are paired by their order, the PNG "
-        "files by their names; nothing says that it is the same. Look at a few."
+        f"{masks.name}: PNG files, sorted by name, are paired with the slices of volumes in their "
+        "order. Check a few patients, because nothing confirms that the orders agree."
     ]
 
 
-def _about_values(masks: MaskSet, found: Mapping[str, set[int]]) -> list[str]:
-    values = sorted(found[masks.name])
+def _doubt_values(masks: MaskSet, values: list[int]) -> list[str]:
+    """Warn about several values that count as lesions.
+
+    Args:
+        values: all values above 0 that occur in the masks, ascending.
+
+    Raises:
+        UserError: none of the lesion values of the set occurs.
+    """
     listed = ", ".join(map(str, values))
     if masks.values is None and len(values) > 1:
         example = ",".join(map(str, values[1:]))
         return [
             f"{masks.name}: its masks hold the values {listed}, which all count as lesions. If one "
-            f"is not a lesion, e.g. the lung, choose the others: --values {masks.name}={example}."
+            f"is not a lesion, e.g. the lung, give the others: --values {masks.name}={example}."
         ]
     if masks.values and values and not masks.values & set(values):
         raise UserError(
-            f"--values {masks.name}={','.join(map(str, sorted(masks.values)))}: none of them "
-            f"occurs in {masks.path}; there are {listed}."
+            f"--values {masks.name}={','.join(map(str, sorted(masks.values)))}: the masks in "
+            f"{masks.path} hold none of these values. Choose from {listed}."
         )
     return []

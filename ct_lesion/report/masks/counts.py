@@ -1,4 +1,4 @@
-"""What a program's masks have in common with the truth: counts, and statistics of patients.
+"""Counts that compare a program's masks with the truth, and statistics over patients.
 
 Shapes: P patients, M slices, H x W pixels.
 """
@@ -17,7 +17,15 @@ from ct_lesion.evaluation.segmentation_metrics import FOUND_IOU
 
 
 class SliceCounts(NamedTuple):
-    """Counts of a slice: pixels of both masks, of the truth and of the program, and lesions."""
+    """Counts of a slice.
+
+    Attributes:
+        both: pixels that are lesion in the truth and in the program's mask.
+        truth, mask: lesion pixels in the truth, and in the program's mask.
+        lesions: lesions in the truth.
+        found: lesions of the truth that the program found.
+        false: lesions of the program that are not in the truth.
+    """
 
     both: int
     truth: int
@@ -39,9 +47,10 @@ class PatientCounts(NamedTuple):
     Attributes:
         slices: number of slices.
         lesion_slices: number of slices with a lesion in the truth.
-        slice_dice: sum of their Dice.
-        dice: of all pixels of the patient; NaN without a lesion in the truth.
-        truth_volume, mask_volume: in the truth, and found by the program.
+        slice_dice: sum of the Dice of these slices.
+        dice: Dice of all pixels of the patient; NaN without a lesion in the truth.
+        lesions, found, false: see :class:`SliceCounts`.
+        truth_volume, mask_volume: lesion volume in the truth, and in the program's masks.
     """
 
     slices: int
@@ -58,8 +67,8 @@ class PatientCounts(NamedTuple):
 MEASURES = {
     "Dice, mean of patients": "patients without a lesion in the truth have no Dice",
     "Dice, mean of slices": "slices without a lesion in the truth have no Dice",
-    "lesions found": "fraction of the lesions whose IoU with a predicted one is above 0.5",
-    "false lesions a slice": "predicted lesions without such a partner, per slice",
+    "lesions found": "fraction of the lesions whose IoU with a predicted lesion is above 0.5",
+    "false lesions a slice": "predicted lesions per slice that match no lesion (IoU at most 0.5)",
     "absolute volume error": "mean over patients of |predicted - true|",
     "volume error": "mean over patients of predicted - true",
 }
@@ -76,18 +85,18 @@ def lesions_of(mask: np.ndarray, min_area: int = 0) -> list[dict]:
 def count_slice(truth: np.ndarray, mask: np.ndarray, min_area: int = 0) -> SliceCounts:
     """Compare two (H, W) bool masks of a slice.
 
-    A lesion is found if its IoU with a predicted one is above 0.5; a predicted lesion is false if
-    its IoU is not above 0.5 with any lesion, as in
+    A lesion is found if its IoU with a predicted lesion is above 0.5; a predicted lesion is false
+    if its IoU with every lesion is at most 0.5, as in
     :func:`ct_lesion.evaluation.segmentation_metrics.lesion_counts`.
 
     Args:
         min_area: lesions of fewer pixels are not counted, in either mask; Dice and volumes count
             all pixels.
     """
-    true, own = lesions_of(truth, min_area), lesions_of(mask, min_area)
-    hits = np.zeros((len(own), len(true)), bool)
-    if true and own:
-        hits = coco_mask.iou(own, true, [0] * len(true)) > FOUND_IOU
+    true, predicted = lesions_of(truth, min_area), lesions_of(mask, min_area)
+    hits = np.zeros((len(predicted), len(true)), bool)
+    if true and predicted:
+        hits = coco_mask.iou(predicted, true, [0] * len(true)) > FOUND_IOU
     return SliceCounts(
         int((truth & mask).sum()),
         int(truth.sum()),
@@ -99,18 +108,19 @@ def count_slice(truth: np.ndarray, mask: np.ndarray, min_area: int = 0) -> Slice
 
 
 def count_patient(slices: list[SliceCounts], voxel_ml: float | None) -> PatientCounts:
-    """The sums over a patient's slices.
+    """Sum the counts over a patient's slices.
 
     Args:
-        voxel_ml: volume of a voxel; None counts pixels.
+        slices: counts of each slice, at least one.
+        voxel_ml: volume of a voxel in ml; with None, volumes are in pixels.
     """
-    with_lesion = [one for one in slices if one.truth]
+    with_lesion = [counts for counts in slices if counts.truth]
     total = SliceCounts(*np.sum(slices, axis=0).tolist())
     size = 1 if voxel_ml is None else voxel_ml
     return PatientCounts(
         slices=len(slices),
         lesion_slices=len(with_lesion),
-        slice_dice=sum(one.dice for one in with_lesion),
+        slice_dice=sum(counts.dice for counts in with_lesion),
         dice=total.dice if total.truth else float("nan"),
         lesions=total.lesions,
         found=total.found,
@@ -121,7 +131,7 @@ def count_patient(slices: list[SliceCounts], voxel_ml: float | None) -> PatientC
 
 
 def patient_statistic(patients: list[PatientCounts]) -> Statistic:
-    """The ``MEASURES`` as a function of patient indices (K,), with repetition."""
+    """The :data:`MEASURES` as a function of patient indices (K,), with repetition."""
     table = np.array(patients, dtype=float)
 
     def statistic(indices: np.ndarray) -> Mapping[str, float]:

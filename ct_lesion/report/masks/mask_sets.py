@@ -1,4 +1,4 @@
-"""Finding and reading the lesion masks of a program, or of the truth.
+"""Finds and reads the lesion masks of a program or of the truth.
 
 Shapes: S slices, H x W pixels, oriented as in :mod:`ct_lesion.scans.geometry`.
 """
@@ -20,22 +20,22 @@ from ct_lesion.scans.names import natural_key, safe_name
 from ct_lesion.scans.volume_files import VolumeFile, is_volume_file, volume_stem
 
 ONE_PATIENT = "patient"
-"""Name of the patient of a single volume, or of PNG files without a folder for each patient."""
+"""Name of the patient of a single volume, or of PNG files without a folder per patient."""
 MOST_LABELS = 16
-"""A mask with more values is a picture or a map of probabilities, unless its values are named."""
+"""Masks with more values are rejected as pictures or probabilities, unless --values is given."""
 _MOST_NAMED = 5
-_ML = 1000.0  # mm3
+_MM3_PER_ML = 1000.0
 
 
 @dataclass(frozen=True)
 class MaskSet:
-    """The mask files of a program.
+    """The mask files of a program or of the truth.
 
     Attributes:
-        name: of the program, or ``truth``.
-        path: as given by the user.
-        files: of each patient: one volume, or the PNG files of the slices in natural order.
-        values: values of the masks that are lesions; None for all but 0.
+        name: name of the program, or ``truth``.
+        path: path given by the user.
+        files: by patient: one volume, or the PNG files of the slices in natural order.
+        values: mask values that are lesions; None for all but 0.
     """
 
     name: str
@@ -49,13 +49,13 @@ class LesionMask:
     """The lesions of a patient.
 
     Attributes:
-        path: of the volume, or the folder of the PNG files.
-        voxels: (S, H, W) bool.
-        geometry: the grid; without position for PNG files.
-        slice_names: of PNG files; None for a volume.
-        voxel_ml: volume of a voxel; None if unknown.
-        found: all values that occur, except 0.
-        doubts: about the file, one line each.
+        path: the volume, or the folder of the PNG files.
+        voxels: (S, H, W) bool, true in lesions.
+        geometry: the voxel grid; without position for PNG files.
+        slice_names: stems of the PNG files; None for a volume.
+        voxel_ml: volume of a voxel in ml; None if unknown.
+        values: all values that occur, except 0.
+        doubts: warnings about the file, one line each.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class LesionMask:
     geometry: Geometry
     slice_names: tuple[str, ...] | None
     voxel_ml: float | None
-    found: frozenset[int]
+    values: frozenset[int]
     doubts: tuple[str, ...] = ()
 
 
@@ -76,14 +76,14 @@ def find_masks(name: str, path: Path, values: frozenset[int] | None = None) -> M
     of PNG files alone, is the mask of a single patient.
 
     Raises:
-        UserError: the path does not exist, holds no mask, or several for a patient.
+        UserError: the path does not exist, or holds no mask, or several masks of one patient.
     """
     if path.is_file() and is_volume_file(path):
         return MaskSet(name, path, {ONE_PATIENT: (path,)}, values)
     if not path.is_dir():
-        kind = "not a volume" if path.exists() else "no such file or folder"
+        problem = "is not a volume" if path.exists() else "does not exist"
         raise UserError(
-            f"{name}={path}: {kind}. Give a folder of masks (NIfTI, NRRD, MetaImage or PNG), or "
+            f"{name}={path}: {problem}. Give a folder of masks (NIfTI, NRRD, MetaImage or PNG), or "
             "one volume."
         )
     files = [
@@ -95,23 +95,26 @@ def find_masks(name: str, path: Path, values: frozenset[int] | None = None) -> M
     volumes = [file for file in files if is_volume_file(file)]
     pictures = [file for file in files if file.suffix.lower() == ".png"]
     if not volumes and not pictures:
-        raise UserError(f"{name}={path}: holds no NIfTI, NRRD, MetaImage or PNG file.")
+        raise UserError(
+            f"{name}={path}: holds no NIfTI, NRRD, MetaImage or PNG file. Give a folder of masks."
+        )
     by_patient: dict[str, list[Path]] = defaultdict(list)
     for file in volumes or pictures:
         by_patient[_patient_of(file, path)].append(file)
     if not volumes and ONE_PATIENT in by_patient and len(by_patient) > 1:
         raise UserError(
-            f"{name}={path}: holds PNG files beside folders of PNG files. Give each patient a "
-            "folder."
+            f"{name}={path}: holds PNG files beside folders of PNG files. Move the PNG files of "
+            "each patient into one folder."
         )
-    for patient, own in by_patient.items():
-        if volumes and len(own) > 1:
+    for patient, masks in by_patient.items():
+        if volumes and len(masks) > 1:
             raise UserError(
-                f"{name}={path}: {len(own)} masks of patient {patient} "
-                f"({_some([file.relative_to(path) for file in own])}). Give one volume a patient."
+                f"{name}={path}: holds {len(masks)} masks of patient {patient} "
+                f"({_some([file.relative_to(path) for file in masks])}). Keep one volume per "
+                "patient."
             )
     ordered = sorted(by_patient.items(), key=lambda item: natural_key(item[0]))
-    return MaskSet(name, path, {p: _in_order(own) for p, own in ordered}, values)
+    return MaskSet(name, path, {p: _in_order(masks) for p, masks in ordered}, values)
 
 
 def _patient_of(file: Path, root: Path) -> str:
@@ -128,38 +131,41 @@ def _in_order(files: Sequence[Path]) -> tuple[Path, ...]:
 def common_patients(sets: Sequence[MaskSet], only_common: bool) -> tuple[list[MaskSet], list[str]]:
     """Restrict all sets to the patients that all of them have.
 
-    If each set holds one patient, and one of them does not say which, they count as the same.
+    If each set holds a single patient, and at most one name is known, it is the same patient.
 
     Args:
-        sets: the truth first.
+        sets: the truth and the programs.
         only_common: leave out the other patients; otherwise they are an error.
 
     Returns:
-        The sets, and a line for each set about its patients that were left out.
+        The sets, and a line for each set that lacks patients.
 
     Raises:
-        UserError: a patient is missing in a set and ``only_common`` is not given, or no patient is
-            in all sets.
+        UserError: a set lacks a patient and ``only_common`` is false, or no patient is in all sets.
     """
-    if all(len(one.files) == 1 for one in sets) and any(ONE_PATIENT in s.files for s in sets):
-        named = [p for one in sets for p in one.files if p != ONE_PATIENT]
+    if all(len(s.files) == 1 for s in sets) and any(ONE_PATIENT in s.files for s in sets):
+        named = [patient for s in sets for patient in s.files if patient != ONE_PATIENT]
         if len(set(named)) < 2:
             patient = named[0] if named else ONE_PATIENT
             return [replace(s, files={patient: next(iter(s.files.values()))}) for s in sets], []
-    everyone = sorted({p for one in sets for p in one.files}, key=natural_key)
-    common = [patient for patient in everyone if all(patient in one.files for one in sets)]
+    patients = sorted({patient for s in sets for patient in s.files}, key=natural_key)
+    common = [patient for patient in patients if all(patient in s.files for s in sets)]
     lines = []
-    for one in sets:
-        lost = [patient for patient in everyone if patient not in one.files]
-        if lost:
-            lines.append(f"{one.name} has no mask of {len(lost)} patients: {_some(lost, 20)}")
+    for s in sets:
+        missing = [patient for patient in patients if patient not in s.files]
+        if missing:
+            number = f"{len(missing)} patient{'s' * (len(missing) != 1)}"
+            lines.append(f"{s.name} has no mask of {number}: {_some(missing, 20)}")
     if lines and not only_common:
         raise UserError(
             f"{'; '.join(lines)}. Add the masks (an empty one if nothing was found), or give "
-            "--common to compare the patients that all have."
+            "--common to compare only the patients that all sets have."
         )
     if not common:
-        raise UserError(f"no patient is in all sets of masks: {'; '.join(lines)}.")
+        raise UserError(
+            f"No patient is in all sets of masks: {'; '.join(lines)}. Name files or folders like "
+            "the patients, in all sets alike."
+        )
     return [replace(s, files={p: s.files[p] for p in common}) for s in sets], lines
 
 
@@ -167,7 +173,7 @@ def read_mask(masks: MaskSet, patient: str) -> LesionMask:
     """Read the lesions of a patient.
 
     Raises:
-        DatasetError: the mask is unreadable, or its values are not those of a label mask.
+        DatasetError: the mask is unreadable, or its values are not labels (0, 1, 2, ...).
     """
     files = masks.files[patient]
     if is_volume_file(files[0]):
@@ -175,28 +181,31 @@ def read_mask(masks: MaskSet, patient: str) -> LesionMask:
     slices = [_read_picture(file) for file in files]
     sizes = {pixels.shape for pixels in slices}
     if len(sizes) > 1:
-        raise DatasetError(f"{files[0].parent}: the slices differ in size: {_some(sorted(sizes))}.")
-    place, labels = files[0].parent, np.stack(slices)
-    voxels, found = _lesions(place, labels, masks)
+        raise DatasetError(
+            f"{files[0].parent}: the slices differ in size: {_some(sorted(sizes))}. Give the masks "
+            "of one scan per folder."
+        )
+    folder, labels = files[0].parent, np.stack(slices)
+    voxels, values = _lesions(folder, labels, masks)
     names = tuple(file.stem for file in files)
     grid = Geometry.without_position(labels.shape)
-    return LesionMask(place, voxels, grid, names, None, found)
+    return LesionMask(folder, voxels, grid, names, None, values)
 
 
 def _read_volume(path: Path, masks: MaskSet) -> LesionMask:
     volume = VolumeFile(path)
     labels = volume.geometry.to_internal(np.concatenate(list(volume.slabs())))
-    voxels, found = _lesions(path, labels, masks)
-    ml = float(np.prod(volume.geometry.spacing)) / _ML if volume.place.has_sizes else None
+    voxels, values = _lesions(path, labels, masks)
+    ml = float(np.prod(volume.geometry.spacing)) / _MM3_PER_ML if volume.place.has_sizes else None
     doubts = tuple(f"{path}: {finding.message}" for finding in volume.place.findings)
-    return LesionMask(path, voxels, volume.geometry, None, ml, found, doubts)
+    return LesionMask(path, voxels, volume.geometry, None, ml, values, doubts)
 
 
 def _read_picture(path: Path) -> np.ndarray:
     pixels = np.asarray(read_8_bit(path, advice="a mask has 8 bits"))
     if pixels.ndim == 3:  # a grey mask stored as colours
         if pixels.shape[2] != 3 or colour_spread(pixels):
-            raise DatasetError(f"{path}: a colour picture. Give masks with one value a pixel.")
+            raise DatasetError(f"{path}: is a colour picture. Give masks with one value per pixel.")
         pixels = pixels[..., 0]
     return pixels.astype(np.uint8)
 
@@ -205,15 +214,15 @@ def _lesions(path: Path, labels: np.ndarray, masks: MaskSet) -> tuple[np.ndarray
     values = np.unique(labels)
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values[0] < 0:
         raise DatasetError(
-            f"{path}: values from {values[0]:g} to {values[-1]:g} are not those of a mask (0, 1, "
-            "2, ...). Threshold probabilities first."
+            f"{path}: holds values from {values[0]:g} to {values[-1]:g}, but a mask holds 0, 1, 2, "
+            "... only. Threshold probabilities first."
         )
     if masks.values is not None:
         voxels = np.isin(labels, list(masks.values))
     elif len(values) > MOST_LABELS:
         raise DatasetError(
-            f"{path}: {len(values)} different values: a picture or probabilities, not a mask. "
-            f"Threshold it first, or say which values are lesions: --values {masks.name}=1,2."
+            f"{path}: holds {len(values)} different values, like a picture or probabilities. "
+            f"Threshold it first, or give the values of lesions: --values {masks.name}=1,2."
         )
     else:
         voxels = labels > 0
@@ -221,20 +230,21 @@ def _lesions(path: Path, labels: np.ndarray, masks: MaskSet) -> tuple[np.ndarray
 
 
 def check_fit(mask: LesionMask, truth: LesionMask) -> None:
-    """Refuse a mask of other slices, or of voxels elsewhere, than the truth.
+    """Refuse a mask whose slices or voxel grid differ from the truth's.
 
-    Slices of PNG files are the same if they have the same names. Without names or positions, which
-    PNG files have against a volume, the number and the size of the slices decide.
+    PNG files are compared by name, volumes by position. Between PNG files and a volume, only the
+    number and the size of the slices are compared.
 
     Raises:
-        DatasetError: with the difference.
+        DatasetError: says what differs.
     """
     if mask.slice_names and truth.slice_names and mask.slice_names != truth.slice_names:
-        own, true = set(mask.slice_names), set(truth.slice_names)
-        which = f"no {_some(sorted(true - own))}" if true - own else f"also {_some(own - true)}"
+        names, true = set(mask.slice_names), set(truth.slice_names)
+        missing, extra = sorted(true - names), sorted(names - true)
+        difference = f"lacks {_some(missing)}" if missing else f"also has {_some(extra)}"
         raise DatasetError(
-            f"{mask.path}: has other slices than the truth {truth.path}: {which}. Give a mask of "
-            "each slice, an empty one if nothing was found."
+            f"{mask.path}: has other slices than the truth {truth.path}: {difference}. Give a mask "
+            "of each slice, an empty one if nothing was found."
         )
     check_same_grid(mask.path, mask.geometry, truth.geometry, truth.path, "truth")
 

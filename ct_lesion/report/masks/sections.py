@@ -16,7 +16,6 @@ from ct_lesion.evaluation.patient_bootstrap import (
     describe_bootstrap,
     paired_difference,
 )
-from ct_lesion.json_files import without_nan
 from ct_lesion.pages.blocks import Block, Caution, Picture, Section
 from ct_lesion.pages.figures import plain_texts
 from ct_lesion.pages.palette import LINE_COLOURS
@@ -28,8 +27,8 @@ from .comparison import MaskComparison, Program
 from .counts import MEASURES, patient_statistic
 
 ONE_PATIENT_NOTE = (
-    "There is one patient, so there are no intervals: how far the numbers hold for other patients "
-    "is unknown."
+    "There is only one patient, so there are no intervals: how well the numbers apply to other "
+    "patients is unknown."
 )
 FEW_PATIENTS_NOTE = (
     "Only {count} patients: the intervals are far too narrow, and a difference whose interval "
@@ -47,9 +46,9 @@ def comparison_report(
     """The page of a comparison, for :func:`ct_lesion.report.page.write_report`.
 
     Args:
-        comparison: from :func:`compare_masks`.
+        comparison: result of :func:`compare_masks`.
         left_out: lines about patients that were left out.
-        resamples, seed: of the bootstrap.
+        resamples, seed: number of bootstrap resamples, and seed of the bootstrap.
     """
     cautions = [Caution(f"Left out: {line}.") for line in left_out]
     cautions += [Caution(line) for line in comparison.doubts]
@@ -57,11 +56,11 @@ def comparison_report(
         cautions.append(Caution(ONE_PATIENT_NOTE))
     elif len(comparison.patients) < FEW_PATIENTS:
         cautions.append(Caution(FEW_PATIENTS_NOTE.format(count=len(comparison.patients))))
-    drawn = {"resamples": resamples, "seed": seed}
-    results: list[Block] = [*cautions, *_score_tables(comparison, drawn)]
+    bootstrap = {"resamples": resamples, "seed": seed}
+    results: list[Block] = [*cautions, *_score_tables(comparison, bootstrap)]
     sections = [Section("results", "Results", results)]
     if len(comparison.programs) > 1:
-        tables = _difference_tables(comparison, drawn)
+        tables = _difference_tables(comparison, bootstrap)
         sections.append(Section("differences", "Differences between programs", tables))
     patients = [_figure(comparison), _patient_table(comparison)]
     sections.append(Section("patients", "Patients", patients))
@@ -69,16 +68,17 @@ def comparison_report(
     facts = {
         "Programs": ", ".join(program.name for program in comparison.programs),
         "Truth": f"{len(comparison.patients):,} patients, {slices:,} slices",
+        "Intervals": describe_bootstrap(resamples),
         "Date": date.today().isoformat(),
         "ct_lesion": __version__,
     }
     return Report("Lesion masks compared with the truth", sections, facts)
 
 
-def _score_tables(comparison: MaskComparison, drawn: dict) -> list[Table]:
-    of_program = {
+def _score_tables(comparison: MaskComparison, bootstrap: dict) -> list[Table]:
+    by_program = {
         program.name: bootstrap_intervals(
-            patient_statistic(program.patients), comparison.patients, **drawn
+            patient_statistic(program.patients), comparison.patients, **bootstrap
         )
         for program in comparison.programs
     }
@@ -86,25 +86,27 @@ def _score_tables(comparison: MaskComparison, drawn: dict) -> list[Table]:
         "A lesion is an 8-connected region of a slice"
         + (f" of at least {comparison.min_area} pixels." if comparison.min_area > 1 else ".")
         + " A slice or patient with a lesion in the truth and none predicted has Dice 0.",
-        "Each mask counts as a patient of its own: give only one scan of each patient.",
-        describe_bootstrap(drawn["resamples"]),
+        "Each mask counts as a separate patient: give only one scan of each patient.",
     ]
     rows = {
-        measure: [[measure, name, *_numbers(of[measure])] for name, of in of_program.items()]
+        measure: [
+            [measure, name, *_numbers(intervals[measure])] for name, intervals in by_program.items()
+        ]
         for measure in MEASURES
     }
     columns = ["measure", "program", "value", "from", "to"]
-    return [*_two_tables("scores", "Programs against the truth", columns, rows, comparison, notes)]
+    title = "Programs compared with the truth"
+    return [*_two_tables("scores", title, columns, rows, comparison, notes)]
 
 
-def _difference_tables(comparison: MaskComparison, drawn: dict) -> list[Table]:
+def _difference_tables(comparison: MaskComparison, bootstrap: dict) -> list[Table]:
     rows: dict[str, list] = {measure: [] for measure in MEASURES}
     for a, b in combinations(comparison.programs, 2):
         intervals = paired_difference(
             patient_statistic(a.patients),
             patient_statistic(b.patients),
             comparison.patients,
-            **drawn,
+            **bootstrap,
         )
         for measure, interval in intervals.items():
             excludes = None if np.isnan(interval.low) else not interval.low <= 0 <= interval.high
@@ -113,9 +115,9 @@ def _difference_tables(comparison: MaskComparison, drawn: dict) -> list[Table]:
     columns = ["measure", "programs", "difference", "from", "to", "interval without 0"]
     notes = [
         "Each resample draws the same patients for both programs. An interval without 0 is a "
-        "two-sided test at the level of 5 %; nothing corrects for several programs or measures."
+        "two-sided test at the level of 5 %, not corrected for several programs or measures."
     ]
-    title = "Paired differences, on the same patients"
+    title = "Paired differences"
     return [*_two_tables("differences", title, columns, rows, comparison, notes)]
 
 
@@ -127,31 +129,31 @@ def _two_tables(
     comparison: MaskComparison,
     notes: list[str],
 ) -> Iterator[Table]:
-    """The measures in 0..1 and counts, and those in ml or pixels.
+    """One table of ratios, and one of volumes.
 
     Args:
-        rows: of each measure.
+        rows: the rows of each measure.
+        notes: notes below the first table.
     """
     digits = ",.2f" if comparison.unit == "ml" else ",.0f"
     unit = comparison.unit
     if unit == "pixels":
         unit += ", because the spacing of a truth is unknown"
-    meanings = name == "scores"  # once on the page
-    for is_volume, suffix, more, form in (
+    for is_volume, suffix, title_end, form in (
         (False, "", "", ".3f"),
         (True, "_volume", f": volumes in {unit}", digits),
     ):
         chosen = [measure for measure in MEASURES if ("volume" in measure) == is_volume]
+        meanings = [f"{m[0].upper()}{m[1:]}: {MEASURES[m]}." for m in chosen if name == "scores"]
         yield Table(
             name + suffix,
-            title + more,
+            f"{title}{title_end}, with 95 % intervals",
             columns,
             [row for measure in chosen for row in rows[measure]],
             formats=dict.fromkeys(columns[2:5], form),
-            notes=[*(f"{m[0].upper()}{m[1:]}: {MEASURES[m]}." for m in chosen if meanings), *notes],
+            notes=[*meanings, *([] if is_volume else notes)],
             intervals={columns[2]: ("from", "to")},
         )
-        notes = []
 
 
 def _numbers(interval: Interval) -> list[float]:
@@ -178,7 +180,11 @@ def _patient_table(comparison: MaskComparison) -> Table:
 
 def _figure(comparison: MaskComparison) -> Picture:
     with plain_texts():
-        figure = Figure(figsize=(7, 3.6), layout="constrained")
+        longest = max(map(len, comparison.patients))
+        turned = len(comparison.patients) > 8 or longest > 8
+        width = min(max(7, 0.16 * len(comparison.patients)), 20)
+        height = 3.2 + (0.08 * longest if turned else 0.1)
+        figure = Figure(figsize=(width, height), layout="constrained")
         axis = figure.subplots()
         shift = 0.12 * (np.arange(len(comparison.programs)) - (len(comparison.programs) - 1) / 2)
         for place, program in enumerate(comparison.programs):
@@ -190,15 +196,14 @@ def _figure(comparison: MaskComparison) -> Picture:
                 label=program.name,
                 markersize=5,
             )
-        turned = len(comparison.patients) > 8 or max(map(len, comparison.patients)) > 8
         axis.set_xticks(range(len(comparison.patients)), comparison.patients)
         axis.tick_params("x", rotation=90 if turned else 0, labelsize=8)
         axis.set(ylim=(-0.03, 1.03), ylabel="Dice", xlabel="patient")
         axis.grid(axis="y", alpha=0.3)
         figure.legend(loc="outside upper center", ncols=min(len(comparison.programs), 4))
     caption = (
-        "Dice of each patient, of all pixels. Patients without a lesion in the truth have none. "
-        "report.json holds the counts of each slice below this figure."
+        "Dice of all pixels of each patient. Patients without a lesion in the truth have no Dice. "
+        "report.json holds the counts of each slice, with the numbers of this figure."
     )
     slices = {
         program.name: [*_slice_records(comparison, program)] for program in comparison.programs
@@ -208,6 +213,6 @@ def _figure(comparison: MaskComparison) -> Picture:
 
 def _slice_records(comparison: MaskComparison, program: Program) -> Iterator[dict]:
     for patient, counts in program.slices.items():
-        for name, one in zip(comparison.slice_names[patient], counts, strict=True):
-            dice = one.dice if one.truth else None
-            yield without_nan({"patient": patient, "slice": name, **one._asdict(), "dice": dice})
+        for name, counted in zip(comparison.slice_names[patient], counts, strict=True):
+            dice = counted.dice if counted.truth else None
+            yield {"patient": patient, "slice": name, **counted._asdict(), "dice": dice}

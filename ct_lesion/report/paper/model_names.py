@@ -14,7 +14,7 @@ from ct_lesion.modeling.backbone import STAGES
 
 # the paper's truncations by the last stage that is kept (Figure 1a)
 TRUNCATIONS = {"res5": "", "res4": "_T1", "res3": "_T2"}
-BASELINE_DEPTH = 50  # the paper names the masks, merged or separate, of this model only
+BASELINE_DEPTH = 50  # only for this depth does the paper distinguish merged and separate masks
 MASKS = {"merge": "merged masks", "both": "separate masks", "ggo": "GGO masks"}
 
 
@@ -25,9 +25,9 @@ def model_name(cfg: CfgNode, region_classes: Sequence[str] | None = None) -> str
     ``ResNet18_T1+FPN, 12 anchors per location``.
 
     Args:
-        cfg: of a segmentation model or a classifier.
+        cfg: config of a segmentation model or a classifier.
         region_classes: names of the lesion classes; default: those of the training data. The
-            config of a classifier has only their number and the folder of its weights.
+            config of a classifier tells only their number and the folder of its weights.
     """
     return ", ".join([paper_row(cfg, region_classes), *_differences(cfg)])
 
@@ -71,8 +71,9 @@ def _segmentation_classes(cfg: CfgNode) -> tuple[str, ...]:
     """Lesion classes of a segmentation model's training data; empty if unknown."""
     if is_classifier(cfg):
         return ()
-    found = [MetadataCatalog.get(name).get("thing_classes") for name in cfg.DATASETS.TRAIN]
-    return tuple(found[0]) if found and found[0] else ()
+    if not cfg.DATASETS.TRAIN:
+        return ()
+    return tuple(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") or ())
 
 
 # ---- differences from the paper's model ---------------------------------------------------------
@@ -81,7 +82,7 @@ def _anchors(cfg: CfgNode) -> str:
     return f"{len(generator.SIZES[0]) * len(generator.ASPECT_RATIOS[0])} anchors per location"
 
 
-# Parts of the network whose size or content a config sets, in words.
+# Descriptions of the parts of the network that a config can change.
 PARTS: tuple[Callable[[CfgNode], str], ...] = (
     lambda cfg: f"{cfg.MODEL.FPN.OUT_CHANNELS} FPN maps",
     _anchors,
@@ -102,9 +103,9 @@ CLASSIFIER_PARTS: tuple[Callable[[CfgNode], str], ...] = (
 def _differences(cfg: CfgNode) -> list[str]:
     """Differences from the shipped config of the paper's model on this backbone, in words."""
     parts = (*PARTS, *(CLASSIFIER_PARTS if is_classifier(cfg) else SEGMENTATION_PARTS))
-    theirs = _paper_parts(backbone_name(cfg), is_classifier(cfg))
-    ours = [part(cfg) for part in parts]
-    return [own for own, other in zip(ours, theirs, strict=True) if own != other] if theirs else []
+    shipped = _paper_parts(backbone_name(cfg), is_classifier(cfg))
+    own = [part(cfg) for part in parts] if shipped else []
+    return [text for text, usual in zip(own, shipped, strict=True) if text != usual]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1 to 5, which reports show beside those of a run.
+"""The values of the paper's Tables 1 to 5, which reports show beside those of a run.
 
 ``paper_results.json`` holds them as printed. Tables 1 to 3 are parsed into numbers; cells of
 Tables 4 and 5 stay text.
@@ -29,9 +29,9 @@ class PaperSize:
         total, trainable: parameters in millions; ``None`` where the cell is empty.
         training, validation, test, ratio: the splits in slices and test / train, as printed.
         released: parameters of the model in the paper's release; ``None`` for third parties.
-        background: how many of ``released`` are rows for the background of the box regressor and
-            mask predictor, which Detectron2's heads do not have.
-        explanation: why the printed figures differ from the release.
+        background: how many of ``released`` belong to the background rows of the box regressor
+            and mask predictor, which Detectron2's heads do not have.
+        explanation: why the printed values differ from the release.
     """
 
     task: str
@@ -51,7 +51,7 @@ class PaperSize:
     def splits(self) -> str:
         """Training / validation / test and the ratio in one cell."""
         parts = [part or "-" for part in (self.training, self.validation, self.test)]
-        return f"{' / '.join(parts)} ({self.ratio})"
+        return f"{'/'.join(parts)} ({self.ratio})"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class PaperResults:
         return [f"On the paper: {text}" for text in self.notes.get(what, ())]
 
     def reference(self, what: str) -> str:
-        """The citation of a table or figure, as a note below ours."""
+        """The citation of a table or figure, as a note below a table of the report."""
         return f"Paper: {self.citation['author']}, {self.citation['title']}, {what}."
 
 

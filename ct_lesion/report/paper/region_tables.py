@@ -9,13 +9,13 @@ from ct_lesion.pages.tables import Cell, Table
 from .paper import load_paper
 
 COPIES_NOTE = (
-    "Counted are the regions that passed MODEL.ROI_BATCH.SCORE_THRESH and NMS, at most "
-    "MODEL.ROI_BATCH.SIZE of a slice. Copies that pad an RoI batch are not counted."
+    "The counts include the regions that passed MODEL.ROI_BATCH.SCORE_THRESH and NMS, at most "
+    "MODEL.ROI_BATCH.SIZE per slice. Copies that pad an RoI batch are not counted."
 )
 
 
 def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
-    """The paper's Table 4: RoIs of a slice above a score, by class.
+    """The paper's Table 4: number of RoIs per slice above a score, by class.
 
     Args:
         results: by the name of the run, from
@@ -55,13 +55,13 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
     ]
     return Table(
         "table_4",
-        "Table 4: RoIs of a slice above a score",
+        "Table 4: number of RoIs per slice above a score, with 95 % intervals of the mean",
         columns,
         rows,
         dict.fromkeys(columns[7:], ".3f"),
         [
-            'The "±" of the paper appears to be 1.96 standard deviations of the counts, the spread '
-            "the slices. The confidence interval, by bootstrap over patients, is of the mean.",
+            'The "±" of the paper appears to be 1.96 standard deviations of the counts, i.e. the '
+            "spread of the slices.",
             COPIES_NOTE,
             paper.reference("Table 4"),
             *paper.notes_on("Table 4"),

@@ -28,11 +28,11 @@ class RunMetrics:
     """An evaluation of a run.
 
     Attributes:
-        name: of the run.
-        cfg: of its model.
+        name: name of the run.
+        cfg: config of its model.
         metrics: content of ``segmentation_metrics.json`` or ``classification_metrics.json``.
         minutes: training time; ``None`` if unknown.
-        dataset: the dataset of the evaluation.
+        dataset: name of the evaluated dataset.
         region_classes: names of the lesion classes, if known; see
             :func:`ct_lesion.report.paper.model_names.model_name`.
     """
@@ -48,8 +48,8 @@ class RunMetrics:
 def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
     """The paper's Table 2: mask AP in 0..1 and training time, paper and run side by side.
 
-    Runs have AP by COCO and by the rule of the paper's release, of detections above the score
-    threshold, and COCO AP of all detections. Rows of the paper without a run come last.
+    For detections above the score threshold, runs have COCO AP and AP as computed by the paper's
+    release; for all detections, COCO AP. Rows of the paper without a run come last.
     """
     paper = load_paper()
     kinds = ("paper", "run by COCO", "run as released")
@@ -58,13 +58,13 @@ def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
     columns = [*FIRST, *ap_columns, every, "lesions found", "false detections", *MINUTES]
     rows = []
     for run in runs:
-        theirs = _paper_scores(paper.segmentation, run)
+        printed = _paper_scores(paper.segmentation, run)
         table, lesions = run.metrics["paper_table_2"], run.metrics["lesions"]
         percent = run.metrics["segm"]["AP"]
         ap = [
             value
             for key in AP_KEYS
-            for value in (_value(theirs, key), table["coco"][key], table["release"][key])
+            for value in (_value(printed, key), table["coco"][key], table["release"][key])
         ]
         rows.append(
             [
@@ -73,7 +73,7 @@ def segmentation_table(runs: Sequence[RunMetrics]) -> Table:
                 None if percent is None else percent / 100,
                 f"{lesions['found']} of {lesions['lesions']}",
                 lesions["false"],
-                theirs.minutes if theirs else None,
+                printed.minutes if printed else None,
                 run.minutes,
             ]
         )
@@ -109,13 +109,13 @@ def classification_table(runs: Sequence[RunMetrics]) -> Table:
     keys["Overall"] = "accuracy"
     rows, notes = [], []
     for run in runs:
-        theirs, metrics = _paper_scores(paper.classification, run), run.metrics["metrics"]
+        printed, metrics = _paper_scores(paper.classification, run), run.metrics["metrics"]
         values = [
             value
             for key in ACCURACY_KEYS
-            for value in (_value(theirs, key), metrics.get(keys[key]))
+            for value in (_value(printed, key), metrics.get(keys[key]))
         ]
-        minutes = theirs.minutes if theirs else None
+        minutes = printed.minutes if printed else None
         rows.append([*_first(run), *values, minutes, run.minutes])
         other = [name for name in run.metrics["classes"] if name not in PAPER_COLUMNS]
         if other:
@@ -143,7 +143,7 @@ def class_metrics_table(runs: Sequence[RunMetrics]) -> Table:
             values = [metrics[f"{metric}/{name}"] for metric in PER_CLASS]
             rows.append([model_name(run.cfg, run.region_classes), run.name, name, *values])
         notes += [
-            f"{run.name}: {key} is undefined, as {reason}."
+            f"{run.name}: {key} is undefined, because {reason}."
             for key, reason in run.metrics["undefined"].items()
         ]
     return Table(

@@ -24,8 +24,8 @@ FORMATS = {  # by column, in order
     "run": "",
     "total, run (M)": ".3f",
     "total, release (M)": ".3f",
-    "run - release": "+d",
     "total, paper (M)": "",
+    "run - release": "+d",
     "trainable, run (M)": ".3f",
     "trainable, paper (M)": "",
     "FLOPs, run (G)": ".2f",
@@ -40,12 +40,12 @@ FORMATS = {  # by column, in order
 NOTE = (
     "In millions of parameters (M); splits in slices. BatchNorm's running statistics are not "
     "parameters. The release's counts were taken from the paper's public release, whose box "
-    "regressor and mask predictor have a row for the background; Detectron2's have none, so the "
-    "same architecture has 516 to 773 parameters fewer."
+    "regressor and mask predictor have a row for the background. Detectron2's do not, so the same "
+    "architecture has 516 to 773 parameters fewer."
 )
 FLOPS_NOTE = (
-    "FLOPs in billions (G) of one square slice of the side in the column input, that is the run's "
-    "INPUT.MIN_SIZE_TEST; a multiply-add is one FLOP, as fvcore counts. The box head is counted on "
+    "FLOPs in billions (G) for one square slice whose side is in the column input, the run's "
+    "INPUT.MIN_SIZE_TEST. A multiply-add is one FLOP, as in fvcore. The box head is counted on "
     "all proposals and the mask head on all detections that the config allows; most slices have "
     "fewer. Pooling of regions, NMS and element-wise operations are not counted."
 )
@@ -54,7 +54,7 @@ FLOPS_NOTE = (
 def size_table(runs: Sequence[RunMetrics]) -> Table:
     """The paper's Table 1 with the model and the data of each run.
 
-    Rows of the paper that no run stands in come last.
+    Rows of the paper without a run come last.
     """
     paper = load_paper()
     slices, flops = _SliceCounter(), _FlopCounter()
@@ -91,7 +91,7 @@ def size_table(runs: Sequence[RunMetrics]) -> Table:
 
 
 def measure_size(cfg: CfgNode) -> ParameterCounts:
-    """Count a model's parameters; it is built on the "meta" device, which allocates no memory.
+    """Count a model's parameters, on the "meta" device, which allocates no memory.
 
     Args:
         cfg: is not changed.
@@ -128,10 +128,10 @@ def _paper_cells(size: PaperSize) -> dict[str, Cell]:
 
 
 class _FlopCounter:
-    """Counts the FLOPs of runs; runs of one network are counted once.
+    """Counts the FLOPs of runs, once per network.
 
     Attributes:
-        notes: why a network could not be counted.
+        notes: networks that could not be counted, with the reason.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class _SliceCounter:
         self._test_as_val: set[str] = set()
 
     def splits(self, cfg: CfgNode) -> dict[str, Cell]:
-        """Cells with the sizes of the training data and of its validation and test data.
+        """Cells with the numbers of slices of the training data and its validation and test data.
 
         Datasets that are not on this machine are left out.
         """
@@ -170,7 +170,7 @@ class _SliceCounter:
             return {}
         stem = cfg.DATASETS.TRAIN[0].removesuffix("_train")
         train, val, test = (self._load(f"{stem}_{split}") for split in ("train", "val", "test"))
-        if val is not None and val == test:  # tools/prepare_cncb.py, without a validation split
+        if val is not None and val == test:  # by tools/prepare_cncb.py without a validation split
             self._test_as_val.add(stem)
             val = None
         named = {"train": train, "val": val, "test": test}
@@ -189,7 +189,7 @@ class _SliceCounter:
         return self._files[name]
 
     def notes(self) -> list[str]:
-        """Notes below the table: validation sets that are test sets, datasets not counted."""
+        """Notes on validation sets that are test sets, and on datasets that were not counted."""
         missing = sorted(name for name, files in self._files.items() if files is None)
         notes = [
             f"{stem} has no validation split; its val dataset is the test set."

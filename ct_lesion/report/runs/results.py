@@ -1,4 +1,4 @@
-"""The evaluations in a run's folder, read back for a report. Shapes: M slices, C classes."""
+"""Reads the evaluations in a run's folder. Shapes: M slices, C classes."""
 
 import contextlib
 import csv
@@ -43,8 +43,9 @@ class SegmentationResult:
     """An evaluation of a segmentation model.
 
     Attributes:
+        dataset: name of the dataset.
         truth: ground truth, with patients in the image records.
-        detections: COCO results that count, see ``TEST.DETECTIONS_PER_IMAGE``.
+        detections: COCO results, at most ``TEST.DETECTIONS_PER_IMAGE`` per image.
         metrics: content of ``segmentation_metrics.json``.
         record: content of ``evaluation.json``; empty without the file.
     """
@@ -65,6 +66,8 @@ class ClassificationResult:
     """An evaluation of a classifier; all arrays have the same order.
 
     Attributes:
+        dataset: name of the dataset.
+        class_names: names of the C classes.
         image_ids, files, patients, scans: (M,) strings.
         labels: (M,) true classes.
         logits: (M, C).
@@ -90,6 +93,15 @@ Result = TypeVar("Result", SegmentationResult, ClassificationResult)
 
 
 def read_segmentation(folder: Path) -> SegmentationResult:
+    """Read the evaluation of a segmentation model.
+
+    Args:
+        folder: ``inference/<dataset>`` of a run.
+
+    Raises:
+        DatasetError: the ground truth or the detections are damaged.
+        RunError: another file is missing or damaged, or the files do not fit each other.
+    """
     content = read_coco(folder / GROUND_TRUTH_FILE)
     check_coco_dataset(folder / GROUND_TRUTH_FILE, content)
     number_from_1(content)
@@ -122,6 +134,14 @@ def read_segmentation(folder: Path) -> SegmentationResult:
 
 
 def read_classification(folder: Path) -> ClassificationResult:
+    """Read the evaluation of a classifier.
+
+    Args:
+        folder: ``inference/<dataset>`` of a run.
+
+    Raises:
+        RunError: a file is missing or damaged, or the files do not fit each other.
+    """
     path = folder / PREDICTIONS_FILE
     try:
         check_regular(path)
@@ -169,38 +189,41 @@ def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
         raise RunError(f"{error} Evaluate the run again.") from None
     if batches.image_id.tolist() != list(image_ids):
         raise RunError(
-            f"{path}: holds other slices than {PREDICTIONS_FILE} beside it. Evaluate the run again."
+            f"{path}: holds other slices than {PREDICTIONS_FILE}. Evaluate the run again."
         )
     return batches
 
 
 def choose_test(results: Mapping[str, Result], wanted: str | None = None) -> Result | None:
-    """The evaluation on the wanted dataset, by default the dataset whose name ends in "_test".
+    """The evaluation to report.
 
-    If no name ends so, a single evaluation is taken.
+    Args:
+        results: evaluations by dataset.
+        wanted: name of the dataset; default: the dataset whose name ends in "_test", or the only
+            dataset.
 
     Returns:
-        ``None`` if the run has no evaluation, or not the wanted one.
+        ``None`` if there is no such evaluation.
 
     Raises:
-        RunError: the choice is ambiguous.
+        RunError: the default is ambiguous.
     """
     if wanted:
         return results.get(wanted)
-    named = [r for name, r in results.items() if name.endswith("_test")]
-    found = named if named else list(results.values())
-    if len(found) > 1:
+    tests = [r for name, r in results.items() if name.endswith("_test")]
+    candidates = tests or list(results.values())
+    if len(candidates) > 1:
         raise RunError(
-            f"Several datasets were evaluated: {', '.join(r.dataset for r in found)}. "
+            f"Several datasets were evaluated: {', '.join(r.dataset for r in candidates)}. "
             "Choose one with --dataset."
         )
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
 def choose_validation(
     results: Mapping[str, ClassificationResult], wanted: str | None = None
 ) -> ClassificationResult | None:
-    """The evaluation on the wanted dataset, by default the dataset whose name ends in "_val"."""
+    """The evaluation on the wanted dataset; default: the dataset whose name ends in "_val"."""
     if wanted:
         return results.get(wanted)
     return next((r for name, r in results.items() if name.endswith("_val")), None)

@@ -1,8 +1,7 @@
-"""Checks that the JSON files of a run have the parts that reports read."""
+"""Reads the JSON files of a run, and checks the parts that reports use."""
 
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
 from ct_lesion.errors import UserError
 from ct_lesion.folders import is_given
@@ -12,7 +11,7 @@ ADVICE = "Evaluate the run again with this version of ct_lesion."
 
 
 class RunError(UserError):
-    """A run's folder is incomplete or does not fit another run."""
+    """A run's folder is incomplete, or the run cannot be reported with the others."""
 
 
 _PROVENANCE = {
@@ -56,19 +55,18 @@ CLASSIFICATION = {
 
 
 def read_object(path: Path, schema: dict, optional: bool = False) -> dict:
+    """Read a JSON object and check it against a schema, see :func:`schema_problem`.
+
+    Args:
+        optional: return an empty object if the file is missing.
+
+    Raises:
+        RunError: the file is missing or damaged, or does not match the schema.
+    """
     if optional and not is_given(path):
         return {}
     content = read_json(path, dict, RunError, ADVICE)
-    check_schema(path, content, schema)
-    return content
-
-
-def check_schema(path: Path, content: Any, schema: Any) -> None:
-    """Check the content of a file against a schema, see :func:`schema_problem`.
-
-    Raises:
-        RunError: names the file and the first part that is missing or does not match.
-    """
     problem = schema_problem(content, schema)
     if problem:
         raise RunError(f"{path}: is damaged ({problem}). {ADVICE}")
+    return content

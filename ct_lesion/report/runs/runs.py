@@ -1,4 +1,4 @@
-"""The runs of a report, read back from the folders that training and evaluation left.
+"""Reads runs from the folders that training and evaluation wrote.
 
 A run's folder is ``OUTPUT_DIR`` of ``tools/train_net.py``; its evaluations are in
 ``inference/<dataset>``.
@@ -32,7 +32,7 @@ from .results import (
 )
 from .run_checks import TRAINING, RunError, read_object
 
-LARGEST_NUMBER = 1e30  # of a curve
+LARGEST_NUMBER = 1e30  # larger values of a curve are not drawn
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Run:
     """A run.
 
     Attributes:
-        folder: of the run.
-        name: short and unique among the runs of the report.
-        cfg: of the last training or evaluation in the folder.
+        folder: folder of the run.
+        name: short name, unique among the runs of the report.
+        cfg: config of the last training or evaluation in the folder.
         training: content of ``training.json``; empty without the file.
         curves: the numbers in the lines of ``metrics.json``, the oldest first.
-        notes: what was left out while the run was read.
+        notes: sentences about unreadable values that were left out.
         segmentation, classification: evaluations by dataset.
     """
 
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def training_cfg(self) -> CfgNode | None:
-        """The config of the training; ``None`` without a training record.
+        """The config of the training; ``None`` without ``training.json``.
 
         Raises:
             RunError: the config in ``training.json`` cannot be read.
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def minutes(self) -> float | None:
-        """Training time with its preparation (cached RoI batches); ``None`` without a record."""
+        """Minutes of training and its preparation (RoI batches); ``None`` if unknown."""
         if not self.training:
             return None
         return (self.training["seconds"] + self.training.get("preparation_seconds", 0)) / 60
@@ -88,7 +88,7 @@ class Run:
         """The files in the folder that hold the weights of an evaluation, at least one.
 
         Args:
-            record: of the evaluation.
+            record: ``evaluation.json`` of the evaluation.
 
         Raises:
             RunError: no file holds them.
@@ -107,31 +107,32 @@ class Run:
 
 
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read the runs in folders, which also name them.
+    """Read the runs in folders; a run is named by the shortest unique end of its path.
 
     Raises:
         RunError: a folder is given twice, is not a run, or holds no complete evaluation.
     """
     paths = [Path(folder).resolve() for folder in folders]
     if len(set(paths)) < len(paths):
-        raise RunError("A run is given twice. Name each folder once.")
+        raise RunError("A run is given twice. Give each folder once.")
     return [_load_run(path, name) for path, name in zip(paths, _short_names(paths), strict=True)]
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest tails of the paths that are unique."""
+    """The shortest ends of the paths that are unique."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
             break
-    # one line each, also in a figure's title
+    # titles of figures need names without line breaks
     return [printable(" ".join(name.splitlines())) for name in names]
 
 
 def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
-        raise RunError(f"{folder}: is not a run of tools/train_net.py; it holds no config.yaml.")
+        problem = "holds no config.yaml" if folder.exists() else "does not exist"
+        raise RunError(f"{folder}: {problem}. Give an OUTPUT_DIR of tools/train_net.py.")
     cfg = read_config(str(config), [])
     if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
         raise RunError(
@@ -161,9 +162,10 @@ def _load_run(folder: Path, name: str) -> Run:
 
 
 def _read_curves(path: Path) -> tuple[list[dict[str, float]], int]:
-    """The numbers in lines of JSON, and how many values are none; infinity becomes NaN.
+    """The numbers in lines of JSON, and the count of values that are not numbers.
 
-    A line that a killed process left incomplete, or without an iteration, is skipped.
+    Infinity becomes NaN. Incomplete lines, which a killed process leaves, and lines without an
+    iteration are skipped.
     """
     curves, unusable = [], 0
     if is_given(path):
@@ -184,5 +186,5 @@ def _is_number(value: object) -> bool:
 
 
 def _number(value: float) -> float:
-    """NaN in place of infinity and of numbers that no figure can show."""
+    """The value, or NaN if it is too large for a figure."""
     return value if abs(value) < LARGEST_NUMBER else math.nan

@@ -24,33 +24,35 @@ MAY_DIFFER = ("SEED", "OUTPUT_DIR")  # config keys that may differ between the r
 MOST_KEYS = 5  # named in a message
 CONFIDENCE = 0.95
 UNITS = (
-    "Numbers as the evaluations left them: COCO AP and a classifier's metrics in percent, those in "
-    "the form of the paper's Table 2 from 0 to 1, lesions as counts."
+    "Units as in the evaluation files: COCO AP and metrics of classifiers are in percent, metrics "
+    "in paper_table_2 are from 0 to 1, lesions are counts."
 )
 
 
 def summarize(runs: Sequence[Run], may_differ: Sequence[str] = ()) -> Table:
-    """Mean, standard deviation, range and interval of each metric that all runs have.
+    """Mean, standard deviation, range and interval of each metric, by dataset.
 
     Args:
-        runs: of one config, with their training records.
-        may_differ: config keys that may differ beside SEED and OUTPUT_DIR.
+        runs: runs of one config, with training records.
+        may_differ: config keys that may differ, in addition to SEED and OUTPUT_DIR.
 
     Raises:
         RunError: fewer than two runs, a run without a training record, two runs with the same
-            seed, configs or test data that differ, or no dataset on which all were evaluated.
+            seed, different configs or test data, or no dataset on which all were evaluated.
     """
     _check(runs, (*MAY_DIFFER, *may_differ))
     evaluated = [run.segmentation | run.classification for run in runs]
     shared = [d for d in evaluated[0] if all(d in results for results in evaluated)]
     if not shared:
-        raise RunError("The runs have no test set in common; evaluate them on the same dataset.")
+        raise RunError("The runs have no test set in common. Evaluate them on the same dataset.")
     rows = []
     for dataset in shared:
         results = [of_run[dataset] for of_run in evaluated]
         hashes = {r.record.get("dataset_sha256", {}).get(dataset) for r in results} - {None}
         if len(hashes) > 1:
-            raise RunError(f"The runs were evaluated on different versions of {dataset}.")
+            raise RunError(
+                f"The runs were evaluated on different versions of {dataset}. Evaluate them again."
+            )
         metrics = [dict(_test_set_metrics(result.metrics)) for result in results]
         rows += [
             (dataset, name, *_spread([of_run.get(name, math.nan) for of_run in metrics]))
@@ -59,7 +61,7 @@ def summarize(runs: Sequence[Run], may_differ: Sequence[str] = ()) -> Table:
     left_out = sorted({d for results in evaluated for d in results} - set(shared))
     notes = [UNITS, f"Seeds: {', '.join(_seed(run) for run in runs)}."]
     if left_out:
-        notes.append(f"Left out, because not all runs have it: {', '.join(left_out)}.")
+        notes.append(f"Left out, because not all runs were evaluated on it: {', '.join(left_out)}.")
     columns = ["dataset", "metric", "n", "mean", "SD", "min", "max"]
     interval = [f"{CONFIDENCE:.0%} low", f"{CONFIDENCE:.0%} high"]
     formats = dict.fromkeys([*columns[3:], *interval], ".4g")
@@ -69,7 +71,7 @@ def summarize(runs: Sequence[Run], may_differ: Sequence[str] = ()) -> Table:
 
 
 def _test_set_metrics(content: Mapping) -> Iterator[tuple[str, float]]:
-    """Metrics of the whole test set by their path, e.g. "segm/AP"; null is NaN."""
+    """Names, e.g. "segm/AP", and values of the metrics of the whole test set; null is NaN."""
     if "segm" in content:
         table = {k: v for k, v in content["paper_table_2"].items() if k != "score_threshold"}
         content = {k: v for k, v in content.items() if k != "patients"} | {"paper_table_2": table}
@@ -103,18 +105,21 @@ def _spread(values: Sequence[float]) -> tuple[int | float, ...]:
 
 
 def _check(runs: Sequence[Run], may_differ: Sequence[str]) -> None:
-    """Refuse runs that differ in more, or in less, than their seed."""
+    """Refuse runs with the same seed, and runs that differ in more than the seed."""
     if len(runs) < 2:
-        raise RunError("A spread needs at least two runs; name their folders.")
+        raise RunError("A spread needs at least two runs. Give their folders.")
     for run in runs:
         if not run.training:
-            raise RunError(f"{run.folder}: holds no training record (training.json).")
+            raise RunError(
+                f"{run.folder}: holds no training record (training.json). Train the run again with "
+                "this version of ct_lesion."
+            )
     counts = Counter(run.training.get("seed") for run in runs)
     for seed, count in counts.items():
         if count > 1 and seed is not None:
             same = [str(run.folder) for run in runs if run.training.get("seed") == seed]
             raise RunError(
-                f"{' and '.join(same)} have the same SEED, {seed}, and so say nothing about the "
+                f"{' and '.join(same)} have the same SEED, {seed}, so they say nothing about the "
                 "spread. Leave one out, or train it with another SEED."
             )
     configs = [dict(_flat(run.training_cfg, ".")) for run in runs]
@@ -131,7 +136,7 @@ def _check(runs: Sequence[Run], may_differ: Sequence[str]) -> None:
             more = f"; and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
             raise RunError(
                 f"{runs[0].folder} and {run.folder} differ in more than their seed: {shown}{more}. "
-                "If they may, name the keys with --may-differ."
+                "If that is intended, allow the keys with --may-differ."
             )
 
 
@@ -141,7 +146,7 @@ def _seed(run: Run) -> str:
 
 
 def write_summary(table: Table, runs: Sequence[Run], folder: str | Path) -> list[Path]:
-    """Write ``seeds.json``, ``seeds.csv`` and ``seeds.md``; returns their paths."""
+    """Write ``seeds.json``, ``seeds.csv`` and ``seeds.md``, and return their paths."""
     stem = Path(folder) / table.name
     content = {
         **table.to_json(),

@@ -1,4 +1,4 @@
-"""Calibration: reliability plots and errors, with and without a temperature."""
+"""Calibration: reliability plots and calibration errors, with and without a temperature."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ PLOTTED = ("edges", "slices", "confidence", "accuracy")  # attributes of Reliabi
 def calibration_blocks(
     results: Mapping[str, tuple[ClassificationResult, ClassificationResult | None]],
 ) -> list[Block]:
-    """Reliability plots and table, before and after the temperature.
+    """Reliability plots and a table of calibration errors, with and without a temperature.
 
     Args:
         results: test and validation evaluation, by the name of the run. No temperature is fitted
@@ -38,7 +38,7 @@ def calibration_blocks(
         panels[f"{name}, as trained"] = before.reliability
         if validation is None or set(validation.image_ids) & set(test.image_ids):
             notes.append(
-                f"{name}: no temperature, because only slices of the test set were evaluated. "
+                f"{name}: no temperature, because no slices outside the test set were evaluated. "
                 "Evaluate the validation set too."
             )
             continue
@@ -48,7 +48,7 @@ def calibration_blocks(
         panels[f"{name}, T = {temperature:.2f}"] = after.reliability
         if at_limit(temperature):
             notes.append(
-                f"{name}: the temperature is at the limit of the search range and so says little "
+                f"{name}: the temperature is at the limit of its search range, so it says little "
                 "about the model."
             )
     table = Table(
@@ -69,14 +69,14 @@ def calibration_blocks(
         reliability_figure(panels),
         "Reliability: accuracy of the slices in each bin of confidence. On the diagonal, "
         "probabilities are calibrated; below it, the model is overconfident. The number at the "
-        "foot of a bar counts its slices.",
+        "foot of a bar is the number of slices in the bin.",
         {label: {key: getattr(panel, key) for key in PLOTTED} for label, panel in panels.items()},
     )
     return [picture, table]
 
 
-def _measures(found: Calibration) -> tuple[float, float, float]:
-    return found.ece, found.brier, found.nll
+def _measures(result: Calibration) -> tuple[float, float, float]:
+    return result.ece, result.brier, result.nll
 
 
 def reliability_figure(panels: Mapping[str, Reliability]) -> Figure:

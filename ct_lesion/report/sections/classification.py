@@ -8,7 +8,7 @@ import numpy as np
 from ct_lesion.evaluation.aggregation import RULE, aggregate, scan_units
 from ct_lesion.evaluation.classification_intervals import classification_intervals
 from ct_lesion.evaluation.classification_metrics import confusion_matrix
-from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
+from ct_lesion.evaluation.patient_bootstrap import Interval
 from ct_lesion.evaluation.run_comparison import MCNEMAR_NOTE, check_same_slices, compare_runs
 from ct_lesion.evaluation.subgroups import read_metadata, subgroup_metrics, subgroup_names
 from ct_lesion.pages.blocks import Block, Caution, Picture
@@ -34,7 +34,7 @@ def at_level(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """Labels (U,), logits (U, C) and patients (U,) of U slices, scans or patients.
 
-    Also returns the names of the scans or patients that are left out, because their slices have
+    The last value names the scans or patients that are left out, because their slices have
     several true classes.
     """
     if level == "slices":
@@ -48,9 +48,10 @@ def at_level(
 
 def level_table(results: Results, options: ReportOptions) -> Table:
     """All metrics with intervals by slice, scan and patient."""
-    rows, notes = [], [RULE, describe_bootstrap(options.resamples)]
+    rows, notes = [], [RULE]
     for name, result in results.items():
         levels: dict[str, dict[str, Interval]] = {}
+        sizes, left_out = [], []
         for level in LEVELS:
             labels, logits, patients, mixed = at_level(result, level)
             levels[level] = classification_intervals(
@@ -61,12 +62,13 @@ def level_table(results: Results, options: ReportOptions) -> Table:
                 resamples=options.resamples,
                 seed=options.seed,
             )
-            notes.append(f"{name}: {len(labels)} {level} of {len(np.unique(patients))} patients.")
+            sizes.append(f"{len(labels):,} {level}")
             if mixed:
-                notes.append(
+                left_out.append(
                     f"{name}: {len(mixed)} {level} are left out, because their slices have several "
                     f"true classes, e.g. {mixed[0]}."
                 )
+        notes += [f"{name}: {', '.join(sizes)}.", *left_out]
         for metric in levels["slices"]:
             values = [_percent(levels[level][metric]) for level in LEVELS]
             rows.append([name, metric, *(number for triple in values for number in triple)])
@@ -99,49 +101,53 @@ def confusion_table(results: Results) -> Table:
 
 
 def cautions(results: Results) -> list[Caution]:
-    """Warnings about test sets that lack a class, or have a single patient."""
+    """Warnings about test sets that lack a class or hold a single patient."""
     texts = []
-    for name, result in results.items():
+    for result in results.values():
         missing = [c for i, c in enumerate(result.class_names) if not (result.labels == i).any()]
         if missing:
             texts.append(
-                f"{name}: {result.dataset} holds no slice of {' or '.join(missing)}, so "
-                "sensitivity and AUC of that class are undefined."
+                f"{result.dataset} holds no slice of {' or '.join(missing)}, so the "
+                f"sensitivity and AUC of {'these classes' if missing[1:] else 'this class'} are "
+                "undefined."
             )
         patients = len(np.unique(result.patients))
         if patients < 2:
-            texts.append(f"{name}: {result.dataset} holds only one patient, so no intervals.")
-    return [Caution(text) for text in texts]
+            texts.append(f"{result.dataset} holds only one patient, so there are no intervals.")
+    return [Caution(text) for text in dict.fromkeys(texts)]
 
 
 def check_comparable(results: Results) -> None:
     """Refuse runs that were evaluated on different slices or with different numbers of regions.
 
     Raises:
-        SliceMismatch: the slices differ; says how many and names one.
+        SliceMismatch: the slices differ.
         RunError: the true classes or MODEL.ROI_BATCH.SIZE differ.
     """
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         order = check_same_slices(a.image_ids, b.image_ids, name_a, name_b)
         if a.class_names != b.class_names or (a.labels != b.labels[order]).any():
-            raise RunError(f"{name_a} and {name_b} differ in the true classes of the same slices.")
+            raise RunError(
+                f"{name_a} and {name_b} have different true classes for the same slices. Evaluate "
+                "both on the same version of the dataset."
+            )
         sizes = {
             name: r.roi_batches.roi_batch.shape[1]
             for name, r in ((name_a, a), (name_b, b))
             if r.roi_batches is not None
         }
         if len(set(sizes.values())) > 1:
-            said = " and ".join(
+            both = " and ".join(
                 f"{size} regions per slice in {name}" for name, size in sizes.items()
             )
             raise RunError(
-                f"MODEL.ROI_BATCH.SIZE differs ({said}), so counts of regions cannot be compared. "
+                f"MODEL.ROI_BATCH.SIZE differs ({both}), so counts of regions cannot be compared. "
                 "Report the runs separately."
             )
 
 
 def comparison_table(results: Results, options: ReportOptions) -> Table | None:
-    """One row per pair of comparable runs; ``None`` for a single run."""
+    """One row per pair of runs; ``None`` for a single run."""
     rows = []
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         order = check_same_slices(a.image_ids, b.image_ids, name_a, name_b)
@@ -166,11 +172,11 @@ def comparison_table(results: Results, options: ReportOptions) -> Table | None:
     counted = ["both right", "only A right", "only B right", "neither right"]
     return Table(
         "comparison",
-        "Runs compared on the same slices",
+        "Accuracy of runs on the same slices, with 95 % intervals",
         ["A", "B", *percent, *counted, "McNemar p"],
         rows,
         {**dict.fromkeys(percent, ".1f"), "McNemar p": ".2g"},
-        [MCNEMAR_NOTE, describe_bootstrap(options.resamples)],
+        [MCNEMAR_NOTE],
         {"A - B": ("A - B: low", "A - B: high")},
     )
 
@@ -205,19 +211,18 @@ def subgroup_tables(results: Results, options: ReportOptions) -> list[Table]:
         tables.append(
             Table(
                 f"subgroups_{len(tables) + 1}",
-                f"By {column}",
+                f"By {column}, in percent, with 95 % intervals",
                 ["run", column, "slices", "patients", "metric", *shown, "warning"],
                 rows,
                 dict.fromkeys(shown, ".1f"),
-                [describe_bootstrap(options.resamples)],
-                {"%": ("low", "high")},
+                intervals={"%": ("low", "high")},
             )
         )
     return tables
 
 
 def worst_blocks(results: Results) -> list[Block]:
-    """The slices that each run classified wrongly with most confidence: pictures and tables."""
+    """Pictures and tables of the slices that each run misclassifies with most confidence."""
     blocks: list[Block] = []
     for number, (name, result) in enumerate(results.items(), start=1):
         worst = worst_classified(result.labels, result.logits, WORST)
@@ -228,7 +233,7 @@ def worst_blocks(results: Results) -> list[Block]:
         blocks.append(
             worst_classified_table(
                 f"worst_slices_{number}",
-                f"{name}: the worst classified slices",
+                f"{name}: misclassified slices, the most confident first",
                 worst,
                 files=result.files,
                 patients=result.patients,
@@ -245,14 +250,12 @@ def _worst_picture(
 ) -> list[Block]:
     drawn = [(i, image) for i in worst if (image := read_grey(result.files[i])) is not None]
     if not drawn:
-        return [
-            f"The images of {result.dataset} were moved or deleted; no slice of {name} is drawn."
-        ]
+        return [f"{name}: the images of {result.dataset} were moved or deleted; no slice is drawn."]
     predicted = result.logits.argmax(axis=1)
     titles = [
         f"{result.class_names[result.labels[i]]}\npredicted {result.class_names[predicted[i]]}"
         for i, _ in drawn
     ]
     figure = classified_slices_figure([image for _, image in drawn], titles)
-    caption = f"{name}: wrongly classified slices, the most confident first."
+    caption = f"{name}: misclassified slices, the most confident first."
     return [Picture(f"worst_slices_{number}", figure, caption)]

@@ -43,11 +43,14 @@ def explanation_blocks(
     """One slice of each class with its important regions, and a deletion test.
 
     Args:
-        name: of the run.
-        number: of the run on the page; part of file names.
-        run: its checkpoint is loaded.
+        name: name of the run.
+        number: number of the run on the page, which is part of file names.
+        run: the run, whose checkpoint is loaded.
         result: an evaluation with RoI batches.
         options: size and seed of the sample for the deletion test.
+
+    Returns:
+        Figures and a table, or a paragraph if no checkpoint has the evaluated weights.
     """
     try:
         weights = run.weights_files(result.record)[0]
@@ -67,11 +70,11 @@ def explanation_blocks(
     sample = balanced_sample(result.labels, min(CHECKED, options.per_class), options.seed)
     curves = {}
     for index, class_name in enumerate(result.class_names):
-        own = sample[result.labels[sample] == index]
-        if len(own):
-            importance = occlusion(classifier, batch[own], index, baseline)
+        rows = batch[sample[result.labels[sample] == index]]
+        if len(rows):
+            importance = occlusion(classifier, rows, index, baseline)
             curves[class_name] = deletion_curve(
-                classifier, batch[own], importance, index, baseline, seed=options.seed
+                classifier, rows, importance, index, baseline, seed=options.seed
             )
     caption = f"{name}, at most {CHECKED} slices per class. {DELETION_CAPTION}"
     blocks.append(Picture(f"deletion_{number}", deletion_figure(curves), caption))
@@ -117,5 +120,5 @@ def _deletion_table(number: int, name: str, curves: dict[str, DeletionCurves]) -
         ["class", "rows deleted", *columns],
         rows,
         dict.fromkeys(columns, ".2f"),
-        ["The importance is right if deleting the most important rows lowers the logit most."],
+        ["The importance is valid if deleting the most important rows lowers the logit most."],
     )

@@ -1,4 +1,4 @@
-"""Figure 2: the choice of slices, and the predictions of both models for them.
+"""Figure 2: chooses slices, and draws what both models predict for them.
 
 This section loads checkpoints and images; most others read only the files of the evaluation.
 """
@@ -22,7 +22,7 @@ from ..runs.run_checks import RunError
 from ..runs.runs import Run
 from .worst_slices import read_grey
 
-PAIR = 2  # slices with lesions, and as many without
+PAIR = 2  # number of slices with lesions, and of slices without
 COVID, CONTROL = "COVID-19", "Control"
 
 
@@ -41,22 +41,22 @@ def figure_2_blocks(
     segmentation: tuple[Run, SegmentationResult],
     classification: tuple[Run, ClassificationResult] | None,
 ) -> list[Block]:
-    """Two slices with lesions and two without; a sentence for each that cannot be drawn.
+    """Two slices with lesions and two without; a paragraph for each slice that cannot be drawn.
 
-    Slices with lesions come from the segmentation test set, whose patients have COVID-19; Control
-    slices from the classification test set. Without a classifier, slices without lesions from the
-    segmentation test set take their place.
+    Slices with lesions are from the segmentation test set, whose patients have COVID-19. Slices
+    without lesions are Control slices of the classification test set, or without a classifier,
+    from the segmentation test set.
     """
     run, result = segmentation
     wanted = [*_with_lesions(result), *_controls(result, classification)]
     chosen = [c for c in wanted if c.file.is_file()]
-    gone = [
+    missing = [
         f"{c.title} is left out, because {c.file} is missing."
         for c in wanted
         if not c.file.is_file()
     ]
     if not chosen:
-        return gone
+        return missing
     try:
         detector = _load(run, result.record)
         classifier = _load(classification[0], classification[1].record) if classification else None
@@ -65,22 +65,15 @@ def figure_2_blocks(
     names = classification[1].class_names if classification else ()
     lesion_names = [c["name"] for c in result.truth.loadCats(sorted(result.truth.getCatIds()))]
     slices = [_scored(c, detector, classifier, names, lesion_names) for c in chosen]
-    numbers = [
-        {
-            "slice": s.title,
-            "scores": s.regions.scores,
-            "logits": s.logits,
-        }
-        for s in slices
-    ]
-    return [Picture("figure_2", figure_2(slices), CAPTION, numbers), *gone]
+    numbers = [{"slice": s.title, "scores": s.regions.scores, "logits": s.logits} for s in slices]
+    return [Picture("figure_2", figure_2(slices), CAPTION, numbers), *missing]
 
 
 def _with_lesions(result: SegmentationResult) -> list[ChosenSlice]:
-    return [_lesion_slice(result, i, COVID) for i in _of_patients_in_turn(result, lesions=True)]
+    return [_lesion_slice(result, i, COVID) for i in _choose(result, lesions=True)]
 
 
-def _of_patients_in_turn(result: SegmentationResult, lesions: bool) -> list[int]:
+def _choose(result: SegmentationResult, lesions: bool) -> list[int]:
     order = choose_slices(result.truth, len(result.truth.imgs))
     return [i for i in order if bool(result.truth.imgToAnns[i]) == lesions][:PAIR]
 
@@ -104,25 +97,25 @@ def _controls(
     result: SegmentationResult, classification: tuple[Run, ClassificationResult] | None
 ) -> list[ChosenSlice]:
     if classification is None or CONTROL not in classification[1].class_names:
-        return [_lesion_slice(result, i, None) for i in _of_patients_in_turn(result, lesions=False)]
-    found = classification[1]
-    own = np.flatnonzero(found.labels == found.class_names.index(CONTROL))
-    # the middle slice of the first patients, neither the apex nor the base of the lungs
-    patients = dict.fromkeys(found.patients[own].tolist())
-    middles = [own[found.patients[own] == p] for p in patients]
+        return [_lesion_slice(result, i, None) for i in _choose(result, lesions=False)]
+    classified = classification[1]
+    controls = np.flatnonzero(classified.labels == classified.class_names.index(CONTROL))
+    patients = list(dict.fromkeys(classified.patients[controls].tolist()))[:PAIR]
+    by_patient = [controls[classified.patients[controls] == patient] for patient in patients]
     return [
         ChosenSlice(
-            f"patient {found.patients[i]}, {Path(found.files[i]).stem}",
-            Path(found.files[i]),
+            f"patient {classified.patients[i]}, {Path(classified.files[i]).stem}",
+            Path(classified.files[i]),
             CONTROL,
         )
-        for i in (m[len(m) // 2] for m in middles[:PAIR])
+        # the middle slice shows neither the apex nor the base of the lungs
+        for i in (slices[len(slices) // 2] for slices in by_patient)
     ]
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A network with the mapper that prepares its input."""
+    """A network and the mapper that prepares its input."""
 
     mapper: Callable[[dict], dict]
     network: torch.nn.Module

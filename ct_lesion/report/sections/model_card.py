@@ -1,4 +1,4 @@
-"""A model card of the runs, and the CLAIM checklist with the answers that runs can give.
+"""A model card of the runs, and the CLAIM checklist, answered as far as the runs allow.
 
 ``claim_checklist.json`` holds the items of the checklist and their source.
 """
@@ -39,15 +39,16 @@ LIMITS = (
 
 
 def model_card_table(runs: list[Run], options: ReportOptions) -> Table:
-    """One row per fact, one column per run."""
-    facts = [_facts(run, options) for run in runs]
-    names = list(dict.fromkeys(name for one in facts for name in one))
-    rows = [[name, *(one.get(name, "") for one in facts)] for name in names]
-    return Table("model_card", "Model card", ["", *(run.name for run in runs)], rows)
+    """One row per fact that is known of a run, one column per run."""
+    by_run = [_facts(run, options) for run in runs]
+    names = dict.fromkeys(name for facts in by_run for name in facts)
+    rows = [[name, *(facts.get(name, "") for facts in by_run)] for name in names]
+    columns = ["", *(run.name for run in runs)]
+    return Table("model_card", "Model card", columns, [row for row in rows if any(row[1:])])
 
 
 def shared_patient_cautions(runs: list[Run]) -> list[Caution]:
-    """Warnings about runs that were trained on patients of a test set."""
+    """Warnings about runs that share patients between training and test."""
     return [
         Caution(
             f"{run.name}: {describe_overlap(run.training['patients'])}. Results on these patients "
@@ -59,7 +60,7 @@ def shared_patient_cautions(runs: list[Run]) -> list[Caution]:
 
 
 def claim_table(runs: list[Run], options: ReportOptions) -> Table:
-    """The CLAIM checklist; items that runs cannot answer are left to the authors."""
+    """The CLAIM checklist; items that the runs cannot answer are left to the authors."""
     checklist = json.loads(CHECKLIST.read_text(encoding="utf-8"))
     answers = [(run.name, _answers(run, options)) for run in runs]
     rows = []
@@ -117,12 +118,11 @@ def _facts(run: Run, options: ReportOptions) -> dict[str, str]:
         "config, SHA-256": _text(record.get("config_sha256")),
     }
     hashes = {**training.get("dataset_sha256", {}), **record.get("dataset_sha256", {})}
-    facts |= {f"{name}, SHA-256": value for name, value in hashes.items()}
-    return {name: value for name, value in facts.items() if value}
+    return facts | {f"{name}, SHA-256": value for name, value in hashes.items()}
 
 
 def _changes(changes: Sequence[Mapping]) -> str:
-    """The keys that were given other values when the run was resumed."""
+    """The config keys that changed when the run was resumed, with old and new values."""
     return "; ".join(
         f"from iteration {change['iteration']:,} on: "
         + ", ".join(f"{key} {' -> '.join(map(str, pair))}" for key, pair in change["keys"].items())
@@ -201,11 +201,11 @@ def _training(cfg: CfgNode) -> str:
 
 def _selection(cfg: CfgNode, reported: str) -> str:
     if not cfg.DATASETS.TEST:
-        return "the last weights are kept; nothing is evaluated while the model trains"
+        return "the last weights are kept; nothing is evaluated during training"
     dataset = cfg.DATASETS.TEST[0]
-    text = f"the best by {cfg.TEST.BEST_METRIC} on {dataset} and the last are kept"
+    text = f"the weights with the best {cfg.TEST.BEST_METRIC} on {dataset} and the last are kept"
     if dataset == reported and 0 < cfg.TEST.EVAL_PERIOD < cfg.SOLVER.MAX_ITER:
-        text += "; the best was chosen on the reported slices, so its results are too optimistic"
+        text += "; the best were chosen on the reported slices, so their results are too optimistic"
     return text
 
 

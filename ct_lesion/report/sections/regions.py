@@ -25,7 +25,7 @@ from ..options import ReportOptions
 from ..paper.region_tables import region_count_table, region_test_table
 from ..runs.results import ClassificationResult
 
-MANY_COPIES = 0.1  # share of copied rows from which the reader is warned
+MANY_COPIES = 0.1  # a share of copied rows that needs a warning
 
 
 def region_blocks(
@@ -74,7 +74,7 @@ def _describe_sample(name: str, result: ClassificationResult, labels: np.ndarray
 
 
 def _caution_about_copies(name: str, is_copy: np.ndarray) -> list[Block]:
-    """How many slices are padded; a warning from a share of :data:`MANY_COPIES` of the rows."""
+    """How many slices are padded; a warning if :data:`MANY_COPIES` of the rows are copies."""
     slices, rows = is_copy.shape
     padded = int(is_copy.any(axis=1).sum())
     if not padded:

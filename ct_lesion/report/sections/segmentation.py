@@ -20,7 +20,7 @@ from ct_lesion.evaluation.mask_ap import (
     ap_intervals,
     patients_of,
 )
-from ct_lesion.evaluation.patient_bootstrap import Interval, describe_bootstrap
+from ct_lesion.evaluation.patient_bootstrap import Interval
 from ct_lesion.pages.blocks import Block, Caution, Picture
 from ct_lesion.pages.tables import Table
 
@@ -42,14 +42,15 @@ def check_same_truth(results: Results) -> None:
     """Refuse runs that were evaluated on different slices of one dataset.
 
     Raises:
-        RunError: names the runs and a slice that only one of them was evaluated on.
+        RunError: names both runs and a slice that only one of them was evaluated on.
     """
     for (name_a, a), (name_b, b) in combinations(results.items(), 2):
         different = _files(a) ^ _files(b)
         if a.dataset == b.dataset and different:
             raise RunError(
                 f"{name_a} and {name_b} were not evaluated on the same slices of {a.dataset}: "
-                f"{len(different)} are in one of them only, e.g. {min(different)}."
+                f"{len(different)} are in only one of them, e.g. {min(different)}. Evaluate both "
+                "on the same version of the dataset."
             )
 
 
@@ -58,7 +59,7 @@ def _files(result: SegmentationResult) -> set[str]:
 
 
 def segmentation_blocks(results: Results, options: ReportOptions) -> list[Block]:
-    """Tables, figures and warnings that follow Table 2."""
+    """The tables, figures and warnings below Table 2."""
     dice = {
         name: dice_scores(r.truth, r.detections, options.score_threshold)
         for name, r in results.items()
@@ -78,22 +79,18 @@ def segmentation_blocks(results: Results, options: ReportOptions) -> list[Block]
 
 
 def _cautions(results: Results) -> list[Caution]:
-    cautions = []
-    for name, result in results.items():
+    texts = []
+    for result in results.values():
         patients = len(set(patients_of(result.truth)))
         if not result.truth.dataset["annotations"]:
-            cautions.append(
-                Caution(f"{name}: {result.dataset} holds no lesion, so AP is undefined.")
-            )
+            texts.append(f"{result.dataset} holds no lesion, so AP is undefined.")
         if patients < FEW_PATIENTS:
-            cautions.append(
-                Caution(
-                    f"{name}: {result.dataset} holds {patients} patient{'s' * (patients != 1)}. "
-                    "Bootstrap intervals over so few patients are too narrow, and the result says "
-                    "little about other patients."
-                )
+            texts.append(
+                f"{result.dataset} holds {patients} patient{'s' * (patients != 1)}. Bootstrap "
+                "intervals over so few patients are too narrow, and the result says little about "
+                "other patients."
             )
-    return cautions
+    return [Caution(text) for text in dict.fromkeys(texts)]
 
 
 def _three(interval: Interval) -> tuple[float, float, float]:
@@ -114,8 +111,7 @@ def _interval_table(results: Results, options: ReportOptions) -> Table:
         ["run", "slices", "patients", *columns],
         rows,
         dict.fromkeys(columns, ".3f"),
-        [describe_bootstrap(options.resamples)],
-        intervals,
+        intervals=intervals,
     )
 
 
@@ -139,11 +135,11 @@ def _comparison_table(results: Results, options: ReportOptions) -> Table | None:
         return None
     return Table(
         "ap_comparison",
-        "Mask AP compared on the same lesions",
+        "Mask AP compared on the same lesions, with 95 % intervals",
         ["A", "B", *columns],
         rows,
         dict.fromkeys(columns, ".3f"),
-        [describe_bootstrap(options.resamples), "The same patients are drawn for both runs."],
+        ["Each resample draws the same patients for both runs."],
         intervals,
     )
 
@@ -192,11 +188,11 @@ def _froc_blocks(results: Results) -> list[Block]:
     ]
     table = Table(
         "froc",
-        "Lesion sensitivity at a number of false detections per slice",
+        "Lesion sensitivity by number of false detections per slice",
         ["run", "found at IoU above", "lesions", *columns],
         rows,
         dict.fromkeys(columns, ".3f"),
-        ["Highest sensitivity at or below each rate. Slices without lesions are included."],
+        ["The highest sensitivity at or below each number. Slices without lesions are included."],
     )
     caption = (
         "Free-response ROC: lesions found against false detections per slice, over all scores. A "
@@ -217,7 +213,7 @@ def _precision_recall(results: Results) -> Picture:
     numbers = {
         name: {str(iou): e.precision_at(iou) for iou in PR_IOUS} for name, e in evaluations.items()
     }
-    caption = "COCO's interpolated precision against recall, of all detections."
+    caption = "COCO's interpolated precision of all detections against recall."
     figure = precision_recall_figure(evaluations)
     return Picture("precision_recall", figure, caption, numbers)
 
@@ -251,9 +247,9 @@ def _dice_table(dice: Mapping[str, DiceScores], options: ReportOptions) -> Table
         rows,
         {"mean over slices": ".3f", "mean over patients": ".3f"},
         [
-            "Of the union of detections with the union of lesions. A slice with neither has no "
-            "Dice and is left out; a slice with only one of them has 0. The Dice of a patient "
-            "pools the pixels of all slices."
+            "Dice compares the union of detections with the union of lesions. A slice with "
+            "neither has no Dice and is left out; a slice with only one of them has Dice 0. The "
+            "Dice of a patient pools the pixels of all slices."
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The lines above the first table: what was evaluated, the main numbers, and what to doubt."""
+"""The summary above the first table: what was evaluated, the main numbers, the warnings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,9 +10,9 @@ from ct_lesion.pages.tables import Table
 
 from ..runs.results import ClassificationResult, SegmentationResult
 
-MOST_RUNS = 3  # in a line
-LEVELS = ("slices", "scans", "patients")
-NO_DOUBT = "no check gave a warning; for the limits of the method see the model card."
+MOST_RUNS = 3  # runs per result of the summary
+LEVELS = {"slices": "slice", "scans": "scan", "patients": "patient"}
+NO_DOUBT = "no check gave a warning; the model card lists the limits of the method."
 
 
 def summary_facts(
@@ -21,12 +21,12 @@ def summary_facts(
     classification: Mapping[str, ClassificationResult],
     sections: Sequence[Section],
 ) -> dict[str, str]:
-    """Five lines, by their names; a line without results is left out.
+    """The five facts of the summary, by their labels; a fact without results is left out.
 
     Args:
-        runs: names of all runs.
+        runs: names of all runs of the report.
         segmentation, classification: the evaluations, by the name of the run.
-        sections: of the report, with the tables that the numbers are taken from.
+        sections: sections of the report, whose tables hold the numbers.
     """
     tables = {table.name: table for section in sections for table in section.of(Table)}
     sizes = dict(_sizes(segmentation, classification))
@@ -57,9 +57,9 @@ def _size(slices: int, patients: int) -> str:
 
 
 def _masks(tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
-    found = {row["run"]: row for row in tables["table_2"].records()}
+    table_2 = {row["run"]: row for row in tables["table_2"].records()}
     for row in _displayed(tables["ap_intervals"]):
-        lesions = found[row["run"]]
+        lesions = table_2[row["run"]]
         yield (
             row["run"],
             f"mask AP {row['AP']}, AP50 {row['AP50']}; {lesions['lesions found']} lesions found "
@@ -70,8 +70,8 @@ def _masks(tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
 def _classes(tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
     for row in _displayed(tables["classification_levels"]):
         if row["metric"] == "accuracy":
-            levels = (f"{row[f'{level}, %']} % of {level}" for level in LEVELS)
-            yield row["run"], f"right in {', '.join(levels)}"
+            levels = (f"{row[f'{many}, %']} % by {one}" for many, one in LEVELS.items())
+            yield row["run"], f"accuracy {', '.join(levels)}"
 
 
 def _displayed(table: Table) -> Iterator[dict[str, str]]:
@@ -85,4 +85,4 @@ def _joined(texts: Mapping[str, str]) -> str:
         return f"{next(iter(texts.values()))}."
     parts = [f"{run}: {text}." for run, text in texts.items()]
     more = len(parts) - MOST_RUNS
-    return " ".join(parts[:MOST_RUNS]) + (f" {more} more in the tables." if more > 0 else "")
+    return "\n".join(parts[:MOST_RUNS] + ([f"{more} more in the tables."] if more > 0 else []))

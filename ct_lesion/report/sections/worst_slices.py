@@ -21,7 +21,7 @@ def classification_losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def worst_classified(labels: np.ndarray, logits: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` wrongly classified slices of largest loss, the worst first."""
+    """Indices of the ``count`` misclassified slices of largest loss, the worst first."""
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     losses = classification_losses(labels, logits)[wrong]
     return wrong[np.argsort(-losses, kind="stable")][:count]
@@ -38,7 +38,10 @@ def worst_classified_table(
     logits: np.ndarray,
     class_names: Sequence[str],
 ) -> Table:
-    """File, patient, true and predicted class, and logits of slices; arrays are (M, ...)."""
+    """File, patient, true and predicted class, and logits of the slices at ``indices``.
+
+    All arrays are (M, ...).
+    """
     rows = [
         [
             Path(files[i]).name,
@@ -60,7 +63,7 @@ def worst_classified_table(
 
 
 def worst_dice(dice_by_image: Mapping[int, float], count: int) -> list[int]:
-    """Image ids of the ``count`` lowest Dice, the worst first; undefined Dice is left out."""
+    """Ids of the ``count`` images with the lowest Dice, the worst first; NaN is left out."""
     known = [(value, i) for i, value in dice_by_image.items() if not np.isnan(value)]
     return [i for _, i in sorted(known)[:count]]
 
@@ -70,7 +73,7 @@ def classified_slices_figure(images: Sequence[np.ndarray], titles: Sequence[str]
 
     Args:
         images: (H, W) uint8 each.
-        titles: true and predicted class.
+        titles: one above each slice, e.g. its true and predicted class.
     """
     rows = max(-(-len(images) // 4), 1)
     figure = Figure(figsize=(10.4, 2.95 * rows), layout="constrained")

@@ -16,22 +16,22 @@ def people(label: str, numbers: range, slices: int = 1) -> list[tuple]:
 
 
 def test_classes_are_counted_in_patients_scans_and_slices(make_input):
-    one = make_input(
+    dataset = make_input(
         "train", [("1", "a", "0", "CP"), ("1", "b", "0", "CP"), ("2", "a", "0", "NCP")]
     )
-    (cp, ncp) = count_classes([one])
+    (cp, ncp) = count_classes([dataset])
     assert (cp.patients, cp.scans, cp.slices) == (1, 2, 2)
     assert (ncp.patients, ncp.scans, ncp.slices) == (1, 1, 1)
 
 
 def test_few_patients_and_imbalance_are_reported_despite_many_slices(make_input):
     slices = people("CP", range(60)) + people("NCP", range(9), slices=50)
-    found = {f.code: f for f in find_imbalance(count_classes([make_input("train", slices)]))}
-    assert found["few_patients_of_a_class"].where == ["NCP: 9 patients"]
-    assert found["unbalanced_classes"].what == (
+    findings = {f.code: f for f in find_imbalance(count_classes([make_input("train", slices)]))}
+    assert findings["few_patients_of_a_class"].where == ["NCP: 9 patients"]
+    assert findings["unbalanced_classes"].what == (
         "train: the classes are unbalanced: 60 patients of CP, 9 of NCP."
     )
-    assert "slices_and_patients_disagree" in found
+    assert "slices_and_patients_disagree" in findings
 
 
 def test_balanced_classes_and_slices_without_patients_have_no_findings(make_input):
@@ -52,14 +52,14 @@ def test_a_class_from_a_single_origin_is_reported(make_input):
         make_input("train", people("CP", range(12)), source="here", name="a"),
         make_input("train", people("NCP", range(12)), source="there", name="b"),
     ]
-    found, skipped = associations(apart)
-    (finding,) = find_associations(found)
+    measured, skipped = associations(apart)
+    (finding,) = find_associations(measured)
     assert finding.code == "class_goes_with_origin"
     assert finding.where == [
         "CP patients: 12 in here, 0 in there",
         "NCP patients: 0 in here, 12 in there",
     ]
-    assert found[0].cramers_v == pytest.approx(1)
+    assert measured[0].cramers_v == pytest.approx(1)
     assert skipped == []
 
 
@@ -70,10 +70,10 @@ def test_equal_class_frequencies_in_two_groups_have_no_findings(make_input):
         )
         for group, start in (("train", 0), ("test", 100))
     ]
-    found, skipped = associations(inputs)
-    assert [a.with_what for a in found] == ["group"]
-    assert found[0].cramers_v == 0
-    assert list(find_associations(found)) == []
+    measured, skipped = associations(inputs)
+    assert [a.with_what for a in measured] == ["group"]
+    assert measured[0].cramers_v == 0
+    assert list(find_associations(measured)) == []
     assert all("only one origin" in item.why for item in skipped)
 
 

@@ -21,7 +21,7 @@ def _fewer_resamples(monkeypatch):
 def cohort(**of_covid: object) -> tuple[AuditInput, list[SliceImage]]:
     """A slice of each patient; the given facts replace those of patients with COVID-19."""
     rng = np.random.default_rng(0)
-    one = AuditInput("train", "mine", "json", "here")
+    dataset = AuditInput("train", "mine", "json", "here")
     images = []
     for number in range(PATIENTS):
         label = "COVID-19" if number % 2 else "Control"
@@ -31,9 +31,9 @@ def cohort(**of_covid: object) -> tuple[AuditInput, list[SliceImage]]:
         if label == "COVID-19":
             facts |= of_covid
         path = Path(f"{number}.png")
-        one.slices.append(AuditSlice(str(number), path, patient=str(number), label=label))
-        images.append(SliceImage(one, one.slices[-1], path, ImageFacts(path, **facts)))
-    return one, images
+        dataset.slices.append(AuditSlice(str(number), path, patient=str(number), label=label))
+        images.append(SliceImage(dataset, dataset.slices[-1], path, ImageFacts(path, **facts)))
+    return dataset, images
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def cohort(**of_covid: object) -> tuple[AuditInput, list[SliceImage]]:
     ],
 )
 def test_a_format_size_or_border_that_predicts_the_class_is_named(of_covid, feature):
-    one, images = cohort(**of_covid)
-    results, unchecked = probe_groups([one], images)
+    dataset, images = cohort(**of_covid)
+    results, unchecked = probe_groups([dataset], images)
     assert unchecked == []
     (finding,) = find_shortcuts(results)
     assert "COVID-19 or Control (AUC 1.00) can be predicted from file properties" in finding.what
@@ -55,33 +55,33 @@ def test_a_format_size_or_border_that_predicts_the_class_is_named(of_covid, feat
 
 
 def test_equal_file_properties_are_not_a_shortcut():
-    one, images = cohort()
-    results, _ = probe_groups([one], images)
+    dataset, images = cohort()
+    results, _ = probe_groups([dataset], images)
     assert set(results) == {"train"}
     assert find_shortcuts(results) == []
 
 
 def test_lists_without_images_are_probed_by_their_body_boxes():
-    one, _ = cohort()
+    dataset, _ = cohort()
     rng = np.random.default_rng(0)
-    one.slices = [
+    dataset.slices = [
         AuditSlice(
             s.key,
             patient=s.patient,
             label=s.label,
             body_box=(0, int(rng.integers(100)), 512 if s.label == "Control" else 450, 400),
         )
-        for s in one.slices
+        for s in dataset.slices
     ]
-    results, unchecked = probe_groups([one], [])
+    results, unchecked = probe_groups([dataset], [])
     (finding,) = find_shortcuts(results)
     assert "from body box of the list alone" in finding.what
     assert "only the body boxes" in unchecked[0].why
 
 
 def test_groups_that_cannot_be_probed_have_a_reason():
-    one, images = cohort()
-    few = AuditInput("few", "few", "json", "here", one.slices[:6])
+    dataset, images = cohort()
+    few = AuditInput("few", "few", "json", "here", dataset.slices[:6])
     names_only = AuditInput(
         "names", "names", "list", "here", [AuditSlice("a", patient="1", label="Control")]
     )

@@ -13,8 +13,8 @@ def _fewer_resamples(monkeypatch):
 
 def cohort(patients: int = 20, slices: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Labels and patients of slices; the patients alternate between two classes."""
-    who = np.repeat(np.arange(2 * patients), slices)
-    return np.where(who % 2, "NCP", "CP"), who.astype(str)
+    patient_of = np.repeat(np.arange(2 * patients), slices)
+    return np.where(patient_of % 2, "NCP", "CP"), patient_of.astype(str)
 
 
 def test_a_property_that_predicts_the_class_is_named():
@@ -26,19 +26,19 @@ def test_a_property_that_predicts_the_class_is_named():
     }
     results, why = probe_classes(features, labels, patients)
     assert why == ""
-    found = {r.features: r for r in results}
-    assert found["file format"].auc.estimate == 1
-    assert found["file format"].is_shortcut
-    assert found[ALL].is_shortcut
-    assert not found["border"].is_shortcut
+    by_features = {r.features: r for r in results}
+    assert by_features["file format"].auc.estimate == 1
+    assert by_features["file format"].is_shortcut
+    assert by_features[ALL].is_shortcut
+    assert not by_features["border"].is_shortcut
     assert {r.label for r in results} == {"CP or NCP"}
 
 
 def test_properties_of_patients_unrelated_to_the_class_do_not_predict_it():
     labels, patients = cohort(slices=8)
-    # a size for each patient: only cross-validation by patient prevents memorising them
-    own = np.random.default_rng(1).normal(size=(40, 2))[patients.astype(int)]
-    (result,), _ = probe_classes({"image size": own}, labels, patients)
+    # each patient has a size: only cross-validation by patient prevents memorising it
+    sizes = np.random.default_rng(1).normal(size=(40, 2))[patients.astype(int)]
+    (result,), _ = probe_classes({"image size": sizes}, labels, patients)
     assert not result.is_shortcut
     assert result.auc.low < 0.5
 
@@ -57,8 +57,8 @@ def test_of_three_classes_only_the_predictable_class_is_a_shortcut():
     [(["CP"] * 40, "there is only one class"), (["CP"] * 31 + ["NCP"] * 9, "9 patients of NCP")],
 )
 def test_classes_that_cannot_be_measured_have_a_reason(labels, reason):
-    who = np.arange(40).astype(str)
-    results, why = probe_classes({"x": np.arange(40.0)[:, None]}, np.array(labels), who)
+    patient_of = np.arange(40).astype(str)
+    results, why = probe_classes({"x": np.arange(40.0)[:, None]}, np.array(labels), patient_of)
     assert results == []
     assert reason in why
 

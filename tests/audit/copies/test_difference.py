@@ -54,17 +54,17 @@ def test_a_displacement_is_measured_in_thumbnail_pixels() -> None:
     waves = 110 + 45 * np.sin(12 * rows) + 45 * np.sin(9 * columns)
     for pixels in (0.2, 0.4):
         moved = shift(waves, pixels * 256 / SIDE, order=3, mode="nearest")
-        # moved by ``pixels`` along both axes: the residual is that times the slope; half as much at
-        # half the resolution; the result is the geometric mean of the two
-        found = apart(waves.astype(np.uint8), moved.astype(np.uint8))
-        assert found == pytest.approx(pixels / np.sqrt(2), rel=0.1)
+        # moved by ``pixels`` along both axes; at half resolution it is half as many pixels, and the
+        # result is the geometric mean of both
+        measured = apart(waves.astype(np.uint8), moved.astype(np.uint8))
+        assert measured == pytest.approx(pixels / np.sqrt(2), rel=0.1)
 
 
 def test_copies_are_closer_than_neighbouring_slices() -> None:
     one, neighbour = thin_slices()[:2]
     between = apart(one, neighbour)
     assert apart(one, jpeg(75)(one)) < 0.5 * between
-    # pixels that the window clips, most of the chest wall, are ignored
+    # the window clips most of the chest wall; clipped pixels are ignored
     assert apart(one, rewindow(-600, 1200)(one)) < 0.5 * between
 
 

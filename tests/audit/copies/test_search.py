@@ -18,21 +18,21 @@ def pairs(copies: list[Copy]) -> list[tuple[int, int]]:
 def test_neighbouring_slices_and_other_stacks_are_not_copies() -> None:
     facts = facts_of(thin_slices())
     assert find_copies(facts) == []
-    # also if every second slice is in another split
+    # nor if every second slice is in another split
     assert find_copies(facts, [n % 2 for n in range(len(facts))]) == []
 
 
 def test_each_kind_of_copy_is_found_among_neighbours() -> None:
     images = thin_slices()
     originals = facts_of(images)
-    # at most one copy of each original
+    # one copy per original
     sources = range(len(COPY_KINDS))
     made = [kind.copy(images[n]) for kind, n in zip(COPY_KINDS, sources, strict=True)]
     copies = find_copies(originals + facts_of(made))
     assert pairs(copies) == [(n, len(images) + k) for k, n in enumerate(sources)]
-    found = {COPY_KINDS[c.j - len(images)].name: c for c in copies}
-    assert found["flipped left-right"].orientation == "flipped left-right"
-    turned = found["turned by 90 degrees, JPEG quality 75"]
+    by_kind = {COPY_KINDS[c.j - len(images)].name: c for c in copies}
+    assert by_kind["flipped left-right"].orientation == "flipped left-right"
+    turned = by_kind["turned by 90 degrees, JPEG quality 75"]
     assert turned.orientation == "turned by 90 degrees" and turned.kind == "near copy"
     assert 0.8 < turned.similarity < 1
 
@@ -54,7 +54,7 @@ def test_with_groups_only_images_of_different_groups_are_linked() -> None:
     image, other = thin_slices()[0], thin_slices()[-1]
     facts = facts_of([image, image, jpeg(75)(image), other, turn(1)(other)])
     assert find_copies(facts, ["a"] * 5) == []
-    # both equal images are linked, but not with each other within their group
+    # both equal images are linked to the third, but not to each other within their group
     assert pairs(find_copies(facts, ["a", "a", "b", "c", "c"])) == [(0, 2), (1, 2)]
     assert pairs(find_copies(facts, ["a", "b", "b", "c", "d"])) == [(0, 1), (0, 2), (3, 4)]
     with pytest.raises(ValueError, match="2 groups for 5 images"):
@@ -96,7 +96,7 @@ def test_constant_and_unreadable_images_are_skipped() -> None:
 
 
 def test_work_grows_about_linearly() -> None:
-    # counts candidates per image, not time: other patients add hardly any
+    # candidates per image instead of time: other patients add hardly any
     few, many = (
         np.stack([f.fingerprint for seed in seeds for f in facts_of(thin_slices(seed, 12, 4, 64))])
         for seeds in ((3,), (3, 4, 5, 6))

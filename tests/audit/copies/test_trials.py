@@ -1,4 +1,4 @@
-"""Tests of the copy search on copies of given images."""
+"""The trial makes copies of given images and measures the search on them."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_links_are_counted_by_hand() -> None:
     ]
     assert rows[2:] == [TrialRow(kind.name, 0, 0, 0) for kind in COPY_KINDS[2:]]
     assert (rows[0].recall, rows[0].precision) == (0.5, 0.5)
-    # if original 0 is itself a copy of 1, a copy of either is a copy of both
+    # if originals 0 and 1 are copies, a copy of either is a copy of both
     rows = count_links(links, made, [0, 0, 2, 3])
     assert (rows[0].found, rows[0].wrong) == (1, 0)
 
@@ -46,7 +46,7 @@ def test_copies_that_lose_the_image_are_not_found(monkeypatch: pytest.MonkeyPatc
     lost = CopyKind("replaced by noise", (lambda _: noise,))
     monkeypatch.setattr(trials, "COPY_KINDS", [lost])
     (row,) = trial_on(thin_slices()[:12]).rows
-    # the copies are all the same image: links between them join different originals
+    # all copies are the same image, so links between them join different originals
     assert row.found == 0 and row.recall == 0 and row.precision == 0 and row.wrong > 0
 
 

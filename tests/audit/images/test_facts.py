@@ -124,7 +124,7 @@ def test_files_that_are_not_images_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_decompression_bomb_is_rejected_by_its_header(tmp_path: Path) -> None:
-    # decoding the data behind the header would give another error
+    # the data after the header is invalid: decoding it would give another error
     path = tmp_path / "bomb.png"
     data = png_chunk(b"IDAT", b"no pixels") + png_chunk(b"IEND", b"")
     path.write_bytes(png_header(10_000, 10_000) + data)

@@ -1,4 +1,4 @@
-"""Many processes read files, and some of the files end their process."""
+"""Several processes read files, some of which end their process."""
 
 import pytest
 from deadly_reader import name_or_die

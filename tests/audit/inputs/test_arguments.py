@@ -59,18 +59,18 @@ def test_an_input_that_cannot_be_audited_gives_a_one_line_error(tmp_path, text, 
 
 
 def test_a_registered_dataset_is_read_with_patients_and_annotations(datasets):
-    one = read("train=cncb_lesion_train")
-    assert (one.group, one.kind, one.source) == ("train", "COCO json", LESION_SOURCE)
-    assert {s.patient for s in one.slices} == {"0", "1"}
-    assert len(one.slices) == 6
-    assert len(one.coco["annotations"]) == 8
-    assert one.findings == []
+    dataset = read("train=cncb_lesion_train")
+    assert (dataset.group, dataset.kind, dataset.source) == ("train", "COCO json", LESION_SOURCE)
+    assert {s.patient for s in dataset.slices} == {"0", "1"}
+    assert len(dataset.slices) == 6
+    assert len(dataset.coco["annotations"]) == 8
+    assert dataset.findings == []
 
 
 def test_a_lesion_archive_is_read_with_its_label_masks(lesion_archive):
-    one = read(lesion_archive)
-    assert (one.kind, len(one.slices)) == ("lesion archive", 12)
-    assert sorted(np.unique(one.slices[0].labels())) == [0, 1, 2, 3]
+    dataset = read(lesion_archive)
+    assert (dataset.kind, len(dataset.slices)) == ("lesion archive", 12)
+    assert sorted(np.unique(dataset.slices[0].labels())) == [0, 1, 2, 3]
 
 
 def test_an_image_without_a_mask_is_reported(tmp_path, write_pictures):
@@ -99,12 +99,12 @@ LINES = {
 def test_the_format_of_a_list_is_recognised_by_its_lines(tmp_path, form, kind, source, keys):
     path = tmp_path / "list.txt"
     path.write_text(LINES[form])
-    one = read(path)
-    assert (one.kind, one.source) == (kind, source)
-    assert [s.key for s in one.slices] == keys
-    assert [s.patient for s in one.slices] == ["96", "7"]
-    assert not any(s.has_image for s in one.slices)
-    assert one.not_checked[0].check == "images of list.txt"
+    dataset = read(path)
+    assert (dataset.kind, dataset.source) == (kind, source)
+    assert [s.key for s in dataset.slices] == keys
+    assert [s.patient for s in dataset.slices] == ["96", "7"]
+    assert not any(s.has_image for s in dataset.slices)
+    assert dataset.not_checked[0].check == "images of list.txt"
 
 
 def test_patient_ids_may_be_unique_within_a_class_only(tmp_path):
@@ -118,10 +118,10 @@ def test_faulty_and_repeated_lines_are_findings_and_the_others_are_read(tmp_path
     path = tmp_path / "list.txt"
     first = LINES["covidx"].splitlines()[0]
     path.write_text(f"{first}\n{first}\nNCP_1_2_3.png 0 1 2 3 4\n")
-    one = read(path)
-    assert len(one.slices) == 1
-    assert {f.code for f in one.findings} == {"listed_twice", "faulty_list"}
-    assert any("class 0 contradicts the name" in f.where[0] for f in one.findings)
+    dataset = read(path)
+    assert len(dataset.slices) == 1
+    assert {f.code for f in dataset.findings} == {"listed_twice", "faulty_list"}
+    assert any("class 0 contradicts the name" in f.where[0] for f in dataset.findings)
 
 
 @pytest.mark.parametrize(
@@ -138,32 +138,34 @@ def test_a_list_finds_its_images_and_reports_missing_ones(tmp_path, write_pictur
     path = tmp_path / "list.txt"
     path.write_text(LINES[form])
     folder = write_pictures("images", {name: textured(seed) for name, seed in names.items()})
-    one = read(f"{path}:{folder}")
-    assert [s.image for s in one.slices] == [folder / next(iter(names)), None]
-    (finding,) = one.findings
+    dataset = read(f"{path}:{folder}")
+    assert [s.image for s in dataset.slices] == [folder / next(iter(names)), None]
+    (finding,) = dataset.findings
     assert finding.code == "missing_files"
-    assert finding.where == [one.slices[1].key]
+    assert finding.where == [dataset.slices[1].key]
 
 
 def test_class_folders(tmp_path, write_pictures):
-    names = ("NCP/1/2/0003.png", "Normal/4/5/0006.png", "NCP/odd.png")
+    names = ("NCP/1/2/0003.png", "NCP/1/2/0003.jpg", "Normal/4/5/0006.png", "NCP/odd.png")
     folder = write_pictures("tree", {name: textured(0) for name in names})
-    one = read(folder)
-    assert [(s.key, s.label) for s in one.slices] == [
+    dataset = read(folder)
+    assert [(s.key, s.label) for s in dataset.slices] == [
         ("NCP_1_2_0003", "COVID-19"),
         ("Normal_4_5_0006", "Control"),
     ]
-    assert one.findings[0].where == ["NCP/odd.png"]
+    findings = {f.code: f for f in dataset.findings}
+    assert findings["listed_twice"].what == "tree: two files of one slice: 1."
+    assert findings["unknown_names"].where == ["NCP/odd.png"]
 
 
 def test_the_folder_of_a_picture_names_its_patient(write_pictures):
     names = ("ann/1.png", "ann/2.png", "bob/first/1.png", "3.png")
-    one = read(write_pictures("scans", {name: textured(0) for name in names}))
-    who = {s.key: (s.patient, s.scan) for s in one.slices}
-    assert who["ann/1.png"] == ("ann", "ann")
-    assert who["bob/first/1.png"] == ("bob", "first")
-    assert who["3.png"] == (None, None)
-    assert one.not_checked[0].check == f"patients of {one.name}"
+    dataset = read(write_pictures("scans", {name: textured(0) for name in names}))
+    patients = {s.key: (s.patient, s.scan) for s in dataset.slices}
+    assert patients["ann/1.png"] == ("ann", "ann")
+    assert patients["bob/first/1.png"] == ("bob", "first")
+    assert patients["3.png"] == (None, None)
+    assert dataset.not_checked[0].check == f"patients of {dataset.name}"
 
 
 def test_volumes_are_read_slice_by_slice_and_a_damaged_one_is_a_finding(tmp_path):
@@ -180,11 +182,11 @@ def test_volumes_are_read_slice_by_slice_and_a_damaged_one_is_a_finding(tmp_path
 
 def test_a_coco_json_without_patients_or_files(write_coco, tmp_path):
     images = [{"id": 1, "file_name": "gone.png", "width": 4, "height": 4}, {"id": 2}, "x"]
-    one = read(write_coco(good_annotation(), images=images))
-    found = {f.code: f for f in one.findings}
-    assert found["missing_files"].where == [str(tmp_path / "gone.png")]
-    assert [s.key for s in one.slices] == ["gone.png"]
-    assert one.not_checked[0].why == "1 of 1 records has no patient"
+    dataset = read(write_coco(good_annotation(), images=images))
+    findings = {f.code: f for f in dataset.findings}
+    assert findings["missing_files"].where == [str(tmp_path / "gone.png")]
+    assert [s.key for s in dataset.slices] == ["gone.png"]
+    assert dataset.not_checked[0].why == "1 of 1 records has no patient"
 
 
 def test_a_classification_json(tmp_path, write_pictures):

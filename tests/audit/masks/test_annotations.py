@@ -12,8 +12,8 @@ from ct_lesion.data.datasets.coco_checks import WARNINGS
 
 
 def check(argument):
-    (one,) = read_inputs([str(argument)])
-    return one, check_annotations(one)
+    (dataset,) = read_inputs([str(argument)])
+    return dataset, check_annotations(dataset)
 
 
 def test_a_sound_file_has_no_findings_and_its_masks_can_be_used(write_coco):
@@ -66,7 +66,7 @@ def registered(write_coco, tmp_path):
 
 def test_a_registered_dataset_and_its_file_have_the_same_faults(registered):
     name, path = registered
-    one, by_name = check(name)
+    dataset, by_name = check(name)
     _, by_file = check(path)
     assert [(f.code, f.where) for f in by_name.findings] == [
         (f.code, f.where) for f in by_file.findings
@@ -77,7 +77,7 @@ def test_a_registered_dataset_and_its_file_have_the_same_faults(registered):
         "annotation_of_no_image",
         "area_not_of_mask",
     }
-    (finding,) = one.findings  # that the dataset cannot be loaded, with the first error
+    (finding,) = dataset.findings  # that the dataset cannot be loaded, with the first error
     assert finding.code == "cannot_be_loaded"
     assert "annotation 1: category 5 is not listed" in finding.what
 

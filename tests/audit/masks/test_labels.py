@@ -65,7 +65,7 @@ def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(c
     _, findings, _ = check_archive(
         below=pair(BELOW), moved=pair(INSIDE, shift=25), lost=lost, small=small, wrong=wrong
     )
-    assert findings["lesion_apart_from_lung"].where == ["1/below: 100 px"]
+    assert findings["lesion_apart_from_lung"].where == ["1/below: lesion of 100 px"]
     assert findings["mask_beside_lung"].where[0].startswith("1/moved: darker with probability 0.")
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
@@ -80,7 +80,15 @@ def test_a_lesion_that_touches_the_lung_but_lies_outside_is_reported(check_archi
     assert summary.outside_area == 240
     assert "lesion_outside_lung" not in findings  # consolidation may extend this far
     _, findings, _ = check_archive(b=pair((slice(77, 99), slice(20, 40))))
-    assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px"]
+    assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px outside"]
+
+
+def test_lesions_without_a_lung_field_do_not_dilute_the_share_outside(check_archive):
+    no_lung = np.where(labels(INSIDE) == 2, 2, 0).astype(np.uint8)
+    outward = pair((slice(40, 60), slice(85, 100)))
+    summary, *_ = check_archive(a=outward, b=(image_of(no_lung), no_lung))
+    assert (summary.lesion_area, summary.compared_area, summary.fitted) == (300 + 100, 300, 1)
+    assert summary.outside_share == 240 / 300
 
 
 @pytest.mark.parametrize("with_lung", [True, False])
@@ -99,8 +107,8 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
         "categories": [{"id": 1, "name": "Lesion"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    (one,) = read_inputs([str(tmp_path / "a.json")])
-    _, findings, unchecked = check_masks(one, check_annotations(one))
+    (dataset,) = read_inputs([str(tmp_path / "a.json")])
+    _, findings, unchecked = check_masks(dataset, check_annotations(dataset))
     assert [f.code for f in findings] == (["lesion_apart_from_lung"] if with_lung else [])
     assert len(unchecked) == (0 if with_lung else 1)
     assert all("there is no lung field" in item.why for item in unchecked)
@@ -108,8 +116,8 @@ def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_
 
 def test_masks_of_an_impossible_size_are_not_decoded(write_coco):
     image = {"id": 1, "file_name": "7/1.png", "width": 10**6, "height": 10**6, "patient": 7}
-    (one,) = read_inputs([str(write_coco(images=[image]))])
-    summary, findings, _ = check_masks(one, check_annotations(one))
+    (dataset,) = read_inputs([str(write_coco(images=[image]))])
+    summary, findings, _ = check_masks(dataset, check_annotations(dataset))
     assert (summary.slices, findings) == (0, [])
 
 

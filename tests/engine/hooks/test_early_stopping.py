@@ -1,4 +1,4 @@
-"""``TEST.PATIENCE``: when a training stops, what it leaves, and that a resume changes neither."""
+"""``TEST.PATIENCE``: when a training stops and which files it leaves, also if it is resumed."""
 
 import json
 import logging
@@ -22,14 +22,14 @@ PATIENT = {
     "TEST.PATIENCE": 2,
     "TEST.EVAL_LOSS": True,
 }
-# the first value is the best, an undefined one does not count, the fourth is the second no better
+# the first value is the best; NaN is ignored; the fourth is the second without improvement
 RATES = {1: 30.0, 2: float("nan"), 3: 20.0, 4: 30.0, 5: 25.0}
 STOPS_AFTER = 4
 
 
 @pytest.fixture
 def rated(monkeypatch) -> list[int]:
-    """Evaluations of ``RATES``; the iterations that were evaluated."""
+    """Makes evaluations return ``RATES``, and records the evaluated iterations."""
     evaluated = []
 
     def rate(self: LesionTrainer) -> dict:
@@ -48,7 +48,7 @@ def run(cfg, resume: bool = False) -> LesionTrainer:
     return trainer
 
 
-def test_it_stops_and_a_resumed_run_stops_alike(toy_cfg, tmp_path, rated, caplog) -> None:
+def test_a_resumed_run_stops_where_the_whole_run_does(toy_cfg, tmp_path, rated, caplog) -> None:
     folder = tmp_path / "run"
     with caplog.at_level(logging.INFO, "ct_lesion.engine.trainer"):
         whole = run(toy_cfg(**PATIENT))
@@ -82,7 +82,7 @@ def test_it_stops_and_a_resumed_run_stops_alike(toy_cfg, tmp_path, rated, caplog
     for name, tensor in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=0, atol=1e-6)
 
-    # a stopped run stays stopped; with more patience it goes on
+    # a stopped run stays stopped; with more patience it trains further
     assert run(toy_cfg(**PATIENT, OUTPUT_DIR=str(killed)), resume=True).iter == STOPS_AFTER
     more = {**PATIENT, "TEST.PATIENCE": 4, "TEST.EVAL_LOSS": False}
     longer = run(toy_cfg(**more, OUTPUT_DIR=str(killed)), resume=True)
@@ -91,7 +91,7 @@ def test_it_stops_and_a_resumed_run_stops_alike(toy_cfg, tmp_path, rated, caplog
     assert (record["iterations"], record["stopped_early"]) == (5, None)
 
 
-def test_a_metric_that_no_evaluation_has(toy_cfg, rated) -> None:
+def test_an_unknown_metric_is_refused(toy_cfg, rated) -> None:
     cfg = toy_cfg(**{**PATIENT, "TEST.BEST_METRIC": "segm/AQ", "TEST.EVAL_LOSS": False})
     with pytest.raises(ConfigError, match=r"BEST_METRIC segm/AQ, .* of the evaluation: .*segm/AP"):
         run(cfg)

@@ -1,4 +1,4 @@
-"""``TEST.EVAL_LOSS``: means worked out by hand, and a training that does not notice it."""
+"""``TEST.EVAL_LOSS``: means worked out by hand; the state of the training does not change."""
 
 import copy
 import random
@@ -14,7 +14,7 @@ from ct_lesion.engine.hooks.validation_loss import validation_loss, without_augm
 
 
 class Losses(nn.Module):
-    """The brightness of a slice after BatchNorm by its running statistics, and a random draw."""
+    """Two losses: brightness of a slice after BatchNorm in test mode, and a random number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def test_the_mean_over_slices_of_each_part() -> None:
     losses = validation_loss(model, slices)
     assert losses["loss_cls"] == ((12 - 10) / 2 + (20 - 10) / 2) / 2
     assert losses["total"] == losses["loss_cls"] + losses["loss_mask"]
-    # the draw of a slice does not depend on its place or on the state of the training
+    # a slice's draw depends neither on its position nor on the random state
     torch.rand(3)
     again = validation_loss(model, slices[::-1])
     assert again["loss_mask"] == losses["loss_mask"]

@@ -1,4 +1,4 @@
-"""The fast path computes what the plain one does: random weights, all kinds of model and input."""
+"""The fast path gives the plain path's results, for all kinds of models and inputs."""
 
 import copy
 
@@ -27,7 +27,7 @@ MIXED = ((64, 64), (96, 60), (64, 64), (61, 64))
 
 
 def make(name: str, *overrides: object) -> tuple[CfgNode, nn.Module]:
-    """A model in test mode whose random weights make regions differ and BatchNorm count."""
+    """A model in test mode, with random weights for which regions and BatchNorm layers differ."""
     cfg = load_config(name, [*SMALL, *overrides])
     torch.manual_seed(0)
     model = build_model(cfg).eval()
@@ -53,10 +53,13 @@ def make_inputs(*sizes: tuple[int, int]) -> list[dict]:
 
 @torch.no_grad()
 def assert_same(cfg: CfgNode, model: nn.Module, inputs: list[dict]) -> list[dict]:
-    """Compare a batch with the plain path's slices one by one; returns the latter's outputs.
+    """Compare the fast path on a batch with the plain path on single slices.
 
-    One by one, since the plain segmenter pads the slices of a batch to one size, which changes
-    what it finds near their borders.
+    The plain segmenter pads the slices of a batch to one size, which changes the detections near
+    their borders.
+
+    Returns:
+        The plain path's outputs.
     """
     plain = [model([item])[0] for item in inputs]
     fast = fast_inference(model, cfg)(inputs)
@@ -156,7 +159,7 @@ def test_near_ties_may_change_their_order_and_nothing_else() -> None:
         torch.testing.assert_close(logits, plain["logits"], atol=1e-4, rtol=0)
 
 
-def test_no_detection_at_all() -> None:
+def test_no_detection() -> None:
     cfg, model = make("segmentation/resnet18_t2.yaml", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.0)
     plain = assert_same(cfg, model, make_inputs(*MIXED))
     assert not any(len(output["instances"]) for output in plain)
@@ -200,7 +203,7 @@ def test_the_model_itself_is_untouched() -> None:
     assert not any(parameter.requires_grad for parameter in fast.parameters())
 
 
-def test_it_is_made_of_the_weights_as_they_are_now() -> None:
+def test_it_copies_the_current_weights() -> None:
     cfg, model = make("classification/resnet18_t2.yaml")
     inputs = make_inputs((64, 64))
     (before,) = assert_same(cfg, model, inputs)
@@ -210,7 +213,7 @@ def test_it_is_made_of_the_weights_as_they_are_now() -> None:
     assert not torch.allclose(before["roi_batch"], after["roi_batch"], atol=1e-3)
 
 
-def test_a_model_that_is_training_on_the_fast_path() -> None:
+def test_a_model_that_trains_on_the_fast_path() -> None:
     cfg, model = make("segmentation/resnet18_t2.yaml")
     assert use_fast_training(model, cfg)
     assert_same(cfg, model, make_inputs((64, 64)))
@@ -219,7 +222,7 @@ def test_a_model_that_is_training_on_the_fast_path() -> None:
 
 
 def inside(model: nn.Module) -> nn.Module:
-    """The model that passes one slice, without what spreads a batch over the cores."""
+    """The model for a single slice, without the wrapper that spreads a batch over the cores."""
     return model.model if isinstance(model, ParallelSlices) else model
 
 
@@ -231,7 +234,7 @@ def pooler_types(model: nn.Module) -> set[type]:
 
 @torch.no_grad()
 def test_outputs_do_not_change_with_the_next_slice() -> None:
-    """The regions' memory is used again."""
+    """The memory of the regions is reused."""
     cfg, model = make("segmentation/resnet18_t2.yaml")
     fast = fast_inference(model, cfg)
     first, second = make_inputs((64, 64), (64, 64))
@@ -249,7 +252,7 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(isinstance(module, InferenceROIAlign) for module in fast.modules())
 
 
-def test_the_key() -> None:
+def test_off_and_unknown_values_of_the_key() -> None:
     cfg, model = make("classification/resnet18_t2.yaml", "MODEL.FAST_PATH", "off")
     assert fast_inference(model, cfg) is model
     cfg.MODEL.FAST_PATH = "fast"
@@ -257,8 +260,7 @@ def test_the_key() -> None:
         fast_inference(model, cfg)
 
 
-def test_half_precision_is_for_a_gpu() -> None:
-    """On a CPU "half" is "auto": the numbers are the same."""
+def test_half_precision_is_ignored_on_a_cpu() -> None:
     assert_same(
         *make("classification/resnet18_t2.yaml", "MODEL.FAST_PATH", "half"), make_inputs((64, 64))
     )
@@ -266,7 +268,7 @@ def test_half_precision_is_for_a_gpu() -> None:
 
 @torch.no_grad()
 def test_half_precision_is_close() -> None:
-    """Autocast works on a CPU as well, slowly: the way is there, not the speed."""
+    """Tests the numbers only: autocast also works on a CPU, but is slow."""
     cfg, model = make("classification/resnet18_t2.yaml")
     inputs = make_inputs((64, 64))
     half = HalfPrecision(inside(fast_inference(model, cfg)))
@@ -281,6 +283,6 @@ def test_half_precision_is_close() -> None:
     )
 
 
-def test_another_kind_of_model_is_used_as_it_is() -> None:
+def test_other_models_are_returned_unchanged() -> None:
     model = nn.Linear(2, 2)
     assert fast_inference(model, load_config("segmentation/resnet18_t2.yaml")) is model

@@ -9,7 +9,7 @@ from ct_lesion.modeling.fast.parallel_slices import ParallelSlices, map_on_cores
 
 
 class Doubler(nn.Module):
-    """Knows on which threads, with how many of torch's, and with which copy it was called."""
+    """Records each call: thread, torch's number of threads, gradient mode, copy of the model."""
 
     calls: ClassVar[list[tuple[str, int, bool, int]]] = []
 
@@ -36,17 +36,17 @@ def batch(count: int) -> list[dict]:
     return [{"image": torch.tensor([float(i)])} for i in range(count)]
 
 
-def test_a_batch_passes_slice_by_slice_in_order(doubler):
+def test_slices_pass_one_by_one_and_keep_their_order(doubler):
     outputs = ParallelSlices(doubler, 2)(batch(9))
     assert [o["value"].item() for o in outputs] == [2.0 * i for i in range(9)]
     assert not any(o["value"].requires_grad for o in outputs)
     assert len(doubler.calls) == 9
-    assert {threads for _, threads, _, _ in doubler.calls} == {1}, "one of torch's threads each"
-    assert id(doubler) not in {model for *_, model in doubler.calls}, "a copy each"
+    assert {threads for _, threads, _, _ in doubler.calls} == {1}
+    assert id(doubler) not in {model for *_, model in doubler.calls}, "only copies are called"
 
 
 @pytest.mark.parametrize("slices", [1, 2])
-def test_threads_are_as_before(doubler, slices):
+def test_the_number_of_threads_is_restored(doubler, slices):
     before = torch.get_num_threads()
     ParallelSlices(doubler, 2)(batch(slices))
     assert [call[1] for call in doubler.calls] == [1] * slices
@@ -55,10 +55,10 @@ def test_threads_are_as_before(doubler, slices):
     thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
     thread.start()
     thread.join()
-    assert fresh == [before], "new threads start as before"
+    assert fresh == [before], "the default of new threads is restored"
 
 
-def test_a_process_with_one_core_does_the_same_in_its_own_thread(doubler):
+def test_with_one_core_the_slices_run_in_the_calling_thread(doubler):
     outputs = ParallelSlices(doubler, 1)(batch(3))
     assert [o["value"].item() for o in outputs] == [0.0, 2.0, 4.0]
     assert [call[0] for call in doubler.calls] == [threading.current_thread().name] * 3
@@ -72,7 +72,7 @@ def test_copies_share_their_weights(doubler):
     assert [name for name, _ in parallel.named_parameters()] == ["model.layer.weight"]
 
 
-def test_a_fault_in_a_slice_is_raised_and_the_model_goes_on(doubler):
+def test_an_error_in_a_slice_is_raised_and_the_model_stays_usable(doubler):
     parallel = ParallelSlices(doubler, 2)
     with pytest.raises(ValueError, match="a bad slice"):
         parallel([*batch(2), {"image": torch.zeros(1), "bad": True}])

@@ -1,6 +1,6 @@
-"""Numba's RoIAlign against torchvision's.
+"""RoIAlign on Numba kernels against torchvision's.
 
-Shapes: N images, C channels, H x W pixels of a map, R regions, P x P bins a region.
+Shapes: N images, C channels, H x W pixels of a map, R regions, P x P bins per region.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ WAYS = [(2, False), (2, True), (0, False), (0, True)]
 
 def regions(count: int = 40) -> torch.Tensor:
     """Regions of all sizes, some without height or area, at and beyond the border."""
-    drawn = np.random.default_rng(0)
-    corners = drawn.uniform(-20, 120, (count, 2)).astype(np.float32)
-    sides = drawn.choice([0, 1, 5, 30, 90], (count, 2)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-20, 120, (count, 2)).astype(np.float32)
+    sides = rng.choice([0, 1, 5, 30, 90], (count, 2)).astype(np.float32)
     images = np.arange(count, dtype=np.float32)[:, None] % N
     return torch.from_numpy(np.concatenate([images, corners, corners + sides], axis=1))
 
@@ -73,7 +73,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     assert torch.equal(results[0], results[2])
 
 
-def test_no_region_and_no_number() -> None:
+def test_no_region_and_a_region_of_nan_and_infinity() -> None:
     _, fast = layers(7, 0, True)
     features = torch.randn(N, C, H, W, requires_grad=True)
     none = fast(features, torch.zeros(0, 5))
@@ -84,7 +84,7 @@ def test_no_region_and_no_number() -> None:
     assert torch.equal(fast(features, broken), torch.zeros(1, C, 7, 7))
 
 
-def test_what_the_kernels_are_not_for_goes_to_detectron2() -> None:
+def test_bins_that_are_not_square_fall_back_to_detectron2() -> None:
     plain = ROIAlign((7, 3), 1 / STRIDE, 2, False)
     features = torch.randn(N, C, H, W)
     actual = FastROIAlign(plain)(features, regions())

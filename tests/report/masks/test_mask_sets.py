@@ -1,4 +1,4 @@
-"""Finding masks of patients, reading them, and refusing what cannot be compared."""
+"""Finding and reading masks of patients, and refusing masks that cannot be compared."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ct_lesion.report.masks.mask_sets import (
 
 
 def labels(seed: int = 0) -> np.ndarray:
-    """(3, 8, 8) values 0 to 2, no slice or side like another."""
+    """(3, 8, 8) values 0 to 2, asymmetric along all axes."""
     return np.random.default_rng(seed).integers(0, 3, (3, 8, 8)).astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ def test_folders_of_volumes_of_predictions_and_of_pictures(tmp_path):
 
 
 def test_masks_that_cannot_be_assigned_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file or folder"):
+    with pytest.raises(UserError, match="does not exist"):
         find_masks("x", tmp_path / "nothing")
     with pytest.raises(UserError, match="holds no NIfTI"):
         find_masks("x", tmp_path)
@@ -57,16 +57,16 @@ def test_patients_that_are_missing_or_extra(tmp_path):
         for patient in patients:
             write_pictures(tmp_path / name / patient, labels())
     sets = [find_masks(name, tmp_path / name) for name in ("truth", "one", "other")]
-    with pytest.raises(UserError, match=r"truth has no mask of 1 patients: d; one has no .*: c, d"):
+    with pytest.raises(UserError, match=r"truth has no mask of 1 patient: d; one has no .*: c, d"):
         common_patients(sets, only_common=False)
     common, lines = common_patients(sets, only_common=True)
     assert all([*one.files] == ["a", "b"] for one in common)
     assert len(lines) == 2
     write_pictures(tmp_path / "third/z", labels())
     third = find_masks("third", tmp_path / "third")
-    with pytest.raises(UserError, match="no patient is in all"):
+    with pytest.raises(UserError, match="No patient is in all"):
         common_patients([sets[1], third], only_common=True)
-    with pytest.raises(UserError, match="no mask"):  # both say which patient
+    with pytest.raises(UserError, match="no mask"):  # both sets name their patient
         common_patients([third, find_masks("y", _one(tmp_path / "y/a"))], only_common=False)
     pair, _ = common_patients([third, find_masks("y", tmp_path / "y/a")], only_common=False)
     assert [[*one.files] for one in pair] == [["z"], ["z"]]
@@ -82,7 +82,7 @@ def test_volumes_are_compared_in_space(tmp_path):
     write_volume(tmp_path / "truth.nii", voxels)
     truth = read_mask(find_masks("truth", tmp_path / "truth.nii", frozenset({2})), ONE_PATIENT)
     assert truth.voxel_ml == pytest.approx(0.7 * 0.8 * 2.5 / 1000)
-    assert truth.found == {1, 2}
+    assert truth.values == {1, 2}
     assert (truth.voxels == (voxels == 2)).all()
     import SimpleITK as sitk
 
@@ -92,7 +92,7 @@ def test_volumes_are_compared_in_space(tmp_path):
     other = read_mask(find_masks("x", tmp_path / "turned.nii"), ONE_PATIENT)
     check_fit(other, truth)
     assert (other.voxels == (voxels > 0)).all()
-    write_volume(tmp_path / "moved.nii", voxels, turned)  # the same origin, the other way
+    write_volume(tmp_path / "moved.nii", voxels, turned)  # the same origin, opposite direction
     moved = read_mask(find_masks("x", tmp_path / "moved.nii"), ONE_PATIENT)
     with pytest.raises(DatasetError, match="does not fit its truth"):
         check_fit(moved, truth)
@@ -107,7 +107,7 @@ def test_slices_of_pictures_must_have_the_same_names(tmp_path):
         for name in ("truth", "other", "fewer")
     )
     assert truth.voxel_ml is None
-    for mask, message in ((other, "no 0"), (fewer, "no 2")):
+    for mask, message in ((other, "lacks 0"), (fewer, "lacks 2")):
         with pytest.raises(DatasetError, match=message):
             check_fit(mask, truth)
     image = np.zeros((8, 8, 8), np.float32)
@@ -122,7 +122,7 @@ def test_slices_of_pictures_must_have_the_same_names(tmp_path):
     [
         (np.arange(64, dtype=np.uint8).reshape(8, 8), "64 different values"),
         (np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8), "Threshold probabilities"),
-        (np.full((8, 8), -1, np.int16), "not those of a mask"),
+        (np.full((8, 8), -1, np.int16), "a mask holds 0, 1, 2"),
     ],
 )
 def test_what_is_not_a_mask_is_refused(pixels, message, tmp_path):

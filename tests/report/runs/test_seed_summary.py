@@ -95,4 +95,4 @@ def test_only_datasets_that_all_runs_have_are_summarized(runs):
     both = replace(runs[1], segmentation={DATASET: result, "other": result})
     table = summarize([runs[0], both])
     assert len(table.rows) == 3
-    assert "Left out, because not all runs have it: other." in table.notes
+    assert "Left out, because not all runs were evaluated on it: other." in table.notes

@@ -32,7 +32,7 @@ def load(classification_run):
     return make
 
 
-def test_a_patient_is_the_mean_of_its_slices(load):
+def test_the_logits_of_a_patient_are_the_mean_of_its_slices(load):
     result = load()["run"]
     labels, logits, patients, mixed = at_level(result, "patients")
     assert patients.tolist() == ["0", "1", "2", "3", "4", "5"]
@@ -41,7 +41,7 @@ def test_a_patient_is_the_mean_of_its_slices(load):
     assert mixed == ()
 
 
-def test_metrics_of_each_level_are_those_of_scikit_learn(load):
+def test_metrics_of_each_level_match_scikit_learn(load):
     results = load()
     table = level_table(results, OPTIONS)
     accuracy = dict(zip(table.columns, table.rows[0], strict=True))
@@ -120,5 +120,5 @@ def test_different_numbers_of_regions_are_refused(classification_run):
 
 def test_different_true_classes_are_refused(classification_run):
     other = [{**s, "label": 2 - s["label"]} for s in toy_slices()]
-    with pytest.raises(RunError, match="differ in the true classes"):
+    with pytest.raises(RunError, match="have different true classes"):
         check_comparable(results_of(classification_run("a"), classification_run("b", slices=other)))

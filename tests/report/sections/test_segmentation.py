@@ -44,7 +44,8 @@ def test_tables_figures_and_a_comparison(result):
     assert {r["patient"] for r in tables["ap_patients"]} == {"2", "3"}
     pictures = {block.name for block in blocks if isinstance(block, Picture)}
     assert pictures == {"froc", "precision_recall", "worst_segmented_1", "worst_segmented_2"}
-    assert sum("so few patients" in b.text for b in blocks if isinstance(b, Caution)) == 2
+    (caution,) = (block for block in blocks if isinstance(block, Caution))  # once per dataset
+    assert "so few patients" in caution.text
 
 
 def test_a_test_set_without_any_lesion_is_reported(result):

@@ -53,7 +53,7 @@ def test_same_numbers_as_single_files(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
-def test_compressed_frames_and_frames_with_rescalings_of_their_own(tmp_path, syntax):
+def test_compressed_frames_with_different_rescalings(tmp_path, syntax):
     made = slices()
     for z, ds in enumerate(made):
         ds.RescaleIntercept = -1024 - z % 3
@@ -98,7 +98,7 @@ def test_a_phantom_scan_as_an_enhanced_file(tmp_path):
     assert np.array_equal(all_values(open_scan(path)), hu)
 
 
-def test_temporal_positions_and_stacks_are_scans_of_their_own(tmp_path):
+def test_temporal_positions_and_stacks_are_separate_scans(tmp_path):
     phases = [toy_phase(toy_hu(seed=seed), None) for seed in (1, 2)]
     content = [{"StackID": "1", "TemporalPositionIndex": t + 1} for t in (0, 1) for _ in range(12)]
     write_enhanced(tmp_path / "time/e.dcm", [*phases[0], *phases[1]], contents=content)

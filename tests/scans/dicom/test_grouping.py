@@ -110,7 +110,7 @@ def test_the_advice_to_separate_folders_works(tmp_path):
 
 
 def rotations(ds, z):
-    """Step and shoot: an acquisition for each of four slices, its numbers beginning anew."""
+    """Step and shoot: an acquisition per four slices, with InstanceNumbers from 0."""
     ds.AcquisitionNumber, ds.InstanceNumber = z // 4, z % 4
 
 
@@ -156,7 +156,7 @@ def unchanged(ds):
 @pytest.mark.parametrize("edit", [unchanged, without_uid, empty_identity])
 @pytest.mark.parametrize("apart", [True, False])
 def test_two_patients_are_two_scans(tmp_path, edit, apart):
-    """In one folder and in two, as one argument and as two."""
+    """They are in one folder or two, which are given as one input or two."""
     slices = {"P1": toy_phase(A, 1, PatientID="P1"), "P2": toy_phase(B, 1, PatientID="P2")}
     for name, series in slices.items():
         for ds in series:
@@ -228,7 +228,7 @@ def test_phases_of_another_range_are_not_mixed(tmp_path):
     np.testing.assert_array_equal(all_values(second), B[:8])
 
 
-def test_a_reformat_with_many_slices_is_a_scan_of_its_own(tmp_path):
+def test_a_reformat_with_many_slices_is_a_separate_scan(tmp_path):
     slices = toy_phase(A, 1) + toy_phase(B[:8], 1, first_number=50)
     for z, ds in enumerate(slices[16:]):
         ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]  # coronal

@@ -1,4 +1,4 @@
-"""DICOM files that change or are padded while they are read."""
+"""DICOM files that are truncated while they are read, or too large."""
 
 from pathlib import Path
 

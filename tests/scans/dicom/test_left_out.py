@@ -1,4 +1,4 @@
-"""Files of a DICOM folder that are no slices of a scan: foreign images, lost slices, an index."""
+"""Files of a DICOM folder that are not slices of a scan: foreign images, lost slices, an index."""
 
 import os
 
@@ -126,7 +126,7 @@ def test_lost_slices_are_named_with_the_scan(tmp_path, damage, ending):
                 source.open()
 
 
-def test_files_of_other_kinds_are_no_lost_slices(tmp_path):
+def test_files_of_other_kinds_are_not_lost_slices(tmp_path):
     folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
     (folder / "empty.txt").touch()
     (folder / ".hidden").touch()
@@ -161,7 +161,7 @@ def test_a_replaced_sop_class_is_named(tmp_path):
 
 
 def test_each_header_is_read_twice(tmp_path, monkeypatch):
-    """Once for sorting and once for checking: large archives are slow to open."""
+    """Once for grouping and once for checking; more reads would be slow in large archives."""
     folder = write_slices(tmp_path / "ct", toy_phase(A, 1))
     read = []
     original = pydicom.dcmread

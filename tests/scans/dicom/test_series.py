@@ -78,7 +78,7 @@ def test_every_orientation_matches_simpleitk(tmp_path, name):
 
 
 def compress_with_simpleitk(ds: pydicom.Dataset, folder) -> None:
-    """JPEG 2000, for which pydicom has no encoder here: GDCM's pixels in the slice's own file."""
+    """Compress a slice with GDCM: pydicom has no encoder for JPEG 2000 here."""
     stored = np.frombuffer(ds.PixelData, np.uint16).reshape(1, ds.Rows, ds.Columns)
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(folder / "j2k.dcm"))
@@ -134,7 +134,7 @@ def test_missing_slices_are_counted(tmp_path):
     assert scan.incomplete
     assert scan.spacing_mm[0] == 2.5
     assert scan.z_mm[4] == pytest.approx(-33 + 2.5 * 5), "each slice stays where it is"
-    # the written grid is straight: its step is the mean, as SimpleITK's own reader has it
+    # the written grid has equal steps of the mean, as in SimpleITK's reader
     assert scan.mask_image(np.zeros(scan.shape, np.uint8)).GetSpacing()[2] == pytest.approx(
         14 * 2.5 / 11
     )

@@ -1,4 +1,4 @@
-"""The thickness that each slice counts with, where steps differ."""
+"""The thickness of each slice where steps differ."""
 
 import numpy as np
 import pydicom
@@ -80,7 +80,7 @@ def test_one_slice_without_thickness_has_no_millilitres(tmp_path, thickness):
 
 
 def test_uneven_sagittal_slices_have_no_sizes(tmp_path):
-    """Their steps lie within the axial slices, where pixels then differ in size."""
+    """The uneven steps are within the axial slices, so their pixels differ in size."""
 
     def place(ds, z):
         ds.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
@@ -91,7 +91,7 @@ def test_uneven_sagittal_slices_have_no_sizes(tmp_path):
     assert "uneven_slices" in {finding.code for finding in scan.qc}
 
 
-def test_a_thickness_that_is_no_number_counts_as_missing(tmp_path):
+def test_a_thickness_of_text_counts_as_missing(tmp_path):
     """Only a single slice needs it; with several, the steps count."""
 
     def edit(ds, z):

@@ -1,4 +1,4 @@
-"""What headers leave open or say twice: orientation and voxel size of NIfTI, NRRD, MetaImage."""
+"""Missing and contradicting orientations and voxel sizes of NIfTI, NRRD and MetaImage."""
 
 import gzip
 import struct
@@ -96,7 +96,7 @@ def test_an_impossible_voxel_size_is_refused(volume, side):
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_relatives_of_nifti_are_refused(volume, fields, message, packed):
+def test_nifti_2_and_analyze_are_refused(volume, fields, message, packed):
     path = edited(volume, **fields)
     if packed:
         path = path.with_suffix(".nii.gz")
@@ -107,7 +107,7 @@ def test_relatives_of_nifti_are_refused(volume, fields, message, packed):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("codes", [(1, 2), (0, 0), (3, 0)])
-def test_the_header_of_labels_places_them_twice_like_the_input(volume, tmp_path, codes, order):
+def test_the_header_of_labels_has_both_forms_of_the_input(volume, tmp_path, codes, order):
     edited(volume, codes=codes, sform=UPSIDE_DOWN, descrip=(b"Jane Doe",), scaling=(2, -1024))
     if order == ">":
         volume.write_bytes(big_endian(volume.read_bytes()))
@@ -127,7 +127,7 @@ def test_the_header_of_labels_places_them_twice_like_the_input(volume, tmp_path,
 
 
 def big_endian(content: bytes) -> bytes:
-    """The header's fields that are read, and the voxels, with their bytes swapped."""
+    """Swap the bytes of the voxels and of the header fields that are read."""
     swapped = bytearray(content)
     for offset, code in [
         (0, "i"), (40, "8h"), (70, "2h"), (76, "8f"), (108, "3f"), (252, "2h"), (256, "18f")
@@ -140,7 +140,7 @@ def big_endian(content: bytes) -> bytes:
 
 
 def test_a_mask_must_store_its_voxels_like_an_image_of_uncertain_orientation(volume, tmp_path):
-    """In space it fits by its qform, but by its sform the slices are the other way up."""
+    """The mask fits the image's qform, but by the sform, the slices are in reverse order."""
     edited(volume, codes=(1, 2), sform=UPSIDE_DOWN)
     labels = LabelMap(["1=lesion"])
     mask = np.ones((12, 32, 32), np.uint8)
@@ -175,8 +175,8 @@ SPACE = "space: left-posterior-superior\nspace directions: {}\n"
         ("nrrd", SPACE.format("none (0,0.8,0) (0,0,2.5)"), None, True),
     ],
 )
-def test_sizes_and_axes_that_are_not_given(tmp_path, ending, lines, spacing, axes):
-    """ITK reads them as 1 mm, and as LPS."""
+def test_missing_sizes_and_axes(tmp_path, ending, lines, spacing, axes):
+    """ITK assumes 1 mm and LPS."""
     path = tmp_path / f"a.{ending}"
     header = {"mha": META, "nrrd": NRRD}[ending].format(lines)
     path.write_bytes(header.encode() + toy_hu().tobytes())
