@@ -233,7 +233,7 @@ def test_report_groups_what_was_dropped_fresh_and_misshapen(
     report = checkpointer.last_report
     assert report.path == str(path)
     assert {name.split(".")[0] for name in report.missing} == {"classifier"}
-    assert "fresh (not in the checkpoint): classifier (6 tensors)" in caplog.text
+    assert "newly initialised (not in the checkpoint): classifier (6 tensors)" in caplog.text
     assert "dropped (not in the model): roi_heads.mask_head (6 tensors)" in caplog.text
     assert len(report.summary().splitlines()) == 3
     two = build_model(
