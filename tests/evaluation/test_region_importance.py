@@ -1,4 +1,4 @@
-"""Importance of rows: exact for a linear S, plausible for a trained one."""
+"""Importance of rows: exact for a linear S, plausible for a trained S."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def linear() -> tuple[nn.Module, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
-def test_importance_for_a_linear_s_is_the_rows_part_of_the_logit(linear, target):
+def test_importance_for_a_linear_s_is_the_rows_term_of_the_logit(linear, target):
     classifier, weight, batch = linear
     baseline = np.random.default_rng(1).normal(size=(N, 5))
     expected = (weight[target] * (batch - baseline)).sum(axis=2)

@@ -1,4 +1,4 @@
-"""Metrics by a column of a metadata file, and files that cannot be used."""
+"""Metrics by a column of a metadata file, and unusable files."""
 
 import math
 

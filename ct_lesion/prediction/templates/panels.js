@@ -89,7 +89,8 @@ function scanRemarks(summary) {
     ? element("ul", attributes, texts.map((text) => element("li", {}, text))) : null;
   return [
     list({ class: "caution", "aria-label": "Warnings about this scan" }, warnings(summary)),
-    list({ class: "notes", "aria-label": "Notes on this scan" }, summary.notes),
+    list({ class: "notes", "aria-label": "Notes on this scan" },
+      summary.notes.map((note) => `Note: ${note}`)),
   ].filter((made) => made !== null);
 }
 
