@@ -144,7 +144,7 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
             write_together(texts)
     except OSError as error:
         raise DatasetError(
-            f"{folder}: cannot be written to ({reason(error)}). Choose another --output."
+            f"{folder} cannot be written to ({reason(error)}). Choose another --output."
         ) from None
     return Prepared(list(texts), count_rows(datasets, source.ids_per_class), notes)
 
@@ -159,7 +159,7 @@ def _find_slices(
         what = "is not a folder" if root.exists() else "does not exist"
         problems.add(
             "unusable image folders",
-            f"{root}: {what}; give the folder of the slices as --image-root, archives unpacked",
+            f"{root} {what}; give the folder of the slices as --image-root, archives unpacked",
         )
         return splits, {}
     wanted = {s.image_id for slices in splits.values() for s in slices} if splits else None
@@ -167,7 +167,7 @@ def _find_slices(
     forms = "<Normal|CP|NCP>_<patient>_<scan>_<slice>.png or NCP/<patient>/<scan>/<slice>.png"
     if not found:
         which = "no listed slice" if splits else "no slice"
-        problems.add("unusable image folders", f"{root}: has {which} {forms} at any depth")
+        problems.add("unusable image folders", f"{root} has {which} {forms} at any depth")
         return splits, {}
     if not splits:
         if unknown:
