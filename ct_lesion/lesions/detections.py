@@ -98,7 +98,7 @@ def measure_detections(
     """Measure the detections of a slice.
 
     Args:
-        masks: in COCO run-length encoding, by decreasing score; none is empty.
+        masks: in COCO run-length encoding, by decreasing score; not empty.
         scores, class_indices: of the masks.
         spacing_yx: of the pixels in mm; by default lengths are in pixels.
         hu: (H, W); by default there is no density.

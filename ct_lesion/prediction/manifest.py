@@ -92,7 +92,7 @@ def made_from(
     Args:
         files: of the scan.
         models: segmenter and classifier.
-        options: those that the results depend on.
+        options: the options that change the results.
         lost: messages about unreadable files, which make the scan incomplete.
 
     Raises:
