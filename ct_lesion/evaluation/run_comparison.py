@@ -101,7 +101,7 @@ def compare_runs(
         logits_a, logits_b: (M, C) of the same slices in the same order; see
             :func:`check_same_slices`.
         patients: (M,) the patient of each slice.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
 
     Raises:
         ValueError: there are no slices, or the arrays have different lengths.

@@ -26,7 +26,7 @@ class DetectionMeasures:
 
     Attributes:
         score: 0..1.
-        class_index: from 0.
+        class_index: counts from 0.
         area_px: pixels that belong to it; 0 if others hide it.
         diameters: longest diameter of the whole mask, and the extent perpendicular to it; see
             :func:`diameters`.
@@ -50,7 +50,7 @@ def owner_of_pixels(masks: Sequence[dict], height: int, width: int) -> np.ndarra
     """The detection that each pixel belongs to, (H, W) int16: 0 background, else 1, 2, ...
 
     Args:
-        masks: of the detections, in COCO run-length encoding, by decreasing score.
+        masks: masks of the detections in COCO run-length encoding, by decreasing score.
     """
     owner = np.zeros((height, width), np.int16)
     for number in range(len(masks), 0, -1):
@@ -67,7 +67,7 @@ def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tup
 
     Args:
         mask: (H, W) bool, not empty.
-        spacing_yx: of the pixels in mm; by default lengths are in pixels.
+        spacing_yx: size of the pixels in mm; by default lengths are in pixels.
     """
     rows = np.flatnonzero(mask.any(1))
     left = mask[rows].argmax(1)
@@ -98,9 +98,9 @@ def measure_detections(
     """Measure the detections of a slice.
 
     Args:
-        masks: in COCO run-length encoding, by decreasing score; not empty.
-        scores, class_indices: of the masks.
-        spacing_yx: of the pixels in mm; by default lengths are in pixels.
+        masks: masks in COCO run-length encoding, not empty, by decreasing score.
+        scores, class_indices: a score and class index for each mask.
+        spacing_yx: size of the pixels in mm; by default lengths are in pixels.
         hu: (H, W); by default there is no density.
         lungs: (H, W), see :data:`LUNGS`; other labels are lungs whose side is unknown.
 
@@ -134,7 +134,7 @@ def measure_detections(
 
 
 def _depths(lungs: np.ndarray, spacing: tuple) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By label, the lung with its holes filled, and each pixel's distance to its outermost pixels.
+    """For each label, the lung with holes filled, and the distances to its outermost pixels.
 
     Holes, e.g. vessels and lesions, are filled because their borders are not pleura.
     """

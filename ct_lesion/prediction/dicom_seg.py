@@ -55,7 +55,7 @@ def write_dicom_seg(
         path: the new file.
         scan: read from a DICOM series.
         labels: (S, H, W) uint8, 0 background; not all 0.
-        names: of the labels 1, 2, ...: classes or lesions.
+        names: names of the labels 1, 2, ...: classes or lesions.
         tracked: whether segments are lesions, which get tracking identifiers.
 
     Returns:
