@@ -114,20 +114,20 @@ def measure_detections(
     depths = {} if lungs is None else _depths(np.asarray(lungs), spacing)
     found = []
     for number, rle in enumerate(masks, start=1):
-        mine = owner == number
-        values = None if hu is None else hu[mine]
-        lung_px = {label: int((mine & lung).sum()) for label, (lung, _) in depths.items()}
+        region = owner == number
+        values = None if hu is None else hu[region]
+        lung_px = {label: int((region & lung).sum()) for label, (lung, _) in depths.items()}
         lung_px = {label: pixels for label, pixels in lung_px.items() if pixels}
         found.append(
             DetectionMeasures(
                 score=scores[number - 1],
                 class_index=class_indices[number - 1],
-                area_px=int(mine.sum()),
+                area_px=int(region.sum()),
                 diameters=diameters(coco_mask.decode(rle) > 0, spacing),
                 hu_sum=None if values is None else float(values.sum(dtype=float)),
                 dense_px=None if values is None else int((values > DENSE_HU).sum()),
                 lung_px=lung_px,
-                to_pleura={label: float(depths[label][1][mine].min()) for label in lung_px},
+                to_pleura={label: float(depths[label][1][region].min()) for label in lung_px},
             )
         )
     return found

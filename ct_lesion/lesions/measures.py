@@ -109,8 +109,8 @@ def lung_ranges(labels: Sequence[Collection[int]]) -> dict[int, tuple[int, int]]
         labels: for each slice, the labels of the lungs in it.
     """
     ranges: dict[int, tuple[int, int]] = {}
-    for index, here in enumerate(labels):
-        for label in here:
+    for index, slice_labels in enumerate(labels):
+        for label in slice_labels:
             ranges[label] = ranges.get(label, (index,))[0], index
     return ranges
 
