@@ -117,9 +117,7 @@ def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_p
     ):
         message = refused(source, tmp_path / "out")
         assert "unusable image folders (1):" in message and "NCP/<patient>/<scan>" in message
-        assert (
-            "too few" not in message and "not below" not in message
-        )  # these would be consequences
+        assert "too few" not in message and "not below" not in message
     message = refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
     assert "nowhere: does not exist; give the folder of the slices as --image-root" in message
 
