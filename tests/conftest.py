@@ -21,8 +21,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 SIZE = 64  # pixels, both sides of a toy slice
 
-# the tests' small models run slower on more threads
-torch.set_num_threads(2)
+# With more, the threads of small models and of pytest-xdist's workers wait for each other.
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

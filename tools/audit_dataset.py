@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check datasets for leaks between splits, damaged files, wrong masks and shortcuts.
+"""Find leaks between splits, damaged files, wrong masks and shortcuts in data.
 
 INPUT is a registered dataset (cncb_lesion_train, covidx_ct_test, ...), a json file (COCO, or
 written by tools/prepare_covidx_ct.py), a list of slices (COVIDx-CT list, training sample or lesion

@@ -189,8 +189,7 @@ def _mask_table(audit: Audit) -> Iterator[Table]:
         return
     rows = []
     for m in audit.masks:
-        outside = m.outside_area / m.lesion_area if m.fitted and m.lesion_area else None
-        rows.append([m.input, m.slices, m.lesion_free, m.fitted, m.lesion_area, outside])
+        rows.append([m.input, m.slices, m.lesion_free, m.fitted, m.lesion_area, m.outside_share])
     yield Table(
         "mask_table",
         "Slices with a readable mask",
@@ -206,7 +205,7 @@ def _mask_table(audit: Audit) -> Iterator[Table]:
         formats={"slices": ",", "lesion area (px)": ",", "outside lung": ".2%"},
         notes=[
             "Outside lung: share of the lesion area outside the convex hull of the remaining lung "
-            "plus LUNG_TOLERANCE (see Thresholds)."
+            "plus LUNG_TOLERANCE (see Thresholds), in slices with a lung field."
         ],
     )
 

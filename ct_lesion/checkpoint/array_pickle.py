@@ -1,7 +1,8 @@
 """Reads Detectron2's ``.pkl`` checkpoints: pickled dicts of NumPy arrays.
 
-Nothing that the pickle names is imported or run; see :mod:`.restricted_pickle`. The arrays of NumPy
-1 and 2 are read in pickle protocols 2 to 5, also as Python 2 wrote them (Caffe2's ImageNet models).
+Nothing that the pickle names is imported or run; see :mod:`.restricted_pickle`. Arrays of NumPy 1
+and 2 are supported in pickle protocols 2 to 5, including pickles written by Python 2 (Caffe2's
+ImageNet models).
 """
 
 import math
@@ -26,34 +27,34 @@ from .restricted_pickle import (
 )
 from .torch_files import refusing_unsafe
 
-# NumPy's codes of the types that torch has as well; all are read as little-endian
+# NumPy's codes of the types that torch has, too; all are read as little-endian
 TYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
 BYTES_OPERATIONS = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE8")
-SHORTEST_DATA = 256  # bytes; longer strings are an array's numbers, not the pickle's structure
+SHORTEST_DATA = 256  # bytes; strings from this length on count as array data, not as structure
 
 
 def read_array_pickle(path: Path) -> dict:
-    """Read a dict of NumPy arrays, nested in dicts at will.
+    """Read a dict of NumPy arrays, or of dicts of NumPy arrays.
 
     Args:
-        path: the file.
+        path: of the file.
 
     Returns:
-        The dict; its arrays, and scalars of NumPy, are tensors on the CPU.
+        The dict; arrays and NumPy scalars become tensors on the CPU.
 
     Raises:
-        CheckpointError: the file is missing or damaged; its pickle needs anything else than arrays
-            and plain data; it holds no dict; or its arrays are larger than the file explains.
+        CheckpointError: the file is missing or damaged, its pickle needs more than arrays and plain
+            data, it holds no dict, or its arrays are larger than the file.
     """
     with refusing_unsafe(path):
         data = path.read_bytes()
         content = ArrayUnpickler(ArrayStream(data), len(data)).load()
         if type(content) is not dict:
             raise TypeError(f"it holds a {type(content).__name__}, not a dict of weights")
-        return {name: _finished(value) for name, value in content.items()}
+        return {name: _with_tensors(value) for name, value in content.items()}
 
 
-def _finished(value: Any) -> Any:
+def _with_tensors(value: Any) -> Any:
     if type(value) is dict:  # the weights, below "model" or "blobs"
         return {name: _tensor_of(entry) for name, entry in value.items()}
     return _tensor_of(value)
@@ -68,9 +69,9 @@ def _tensor_of(value: Any) -> Any:
 
 
 class ArrayStream(PickleStream):
-    """Bytes of a pickle with arrays: the arrays are as long as the file, the rest is limited."""
+    """Bytes of a pickle with arrays; limits everything but the arrays' data."""
 
-    left = LARGEST_PICKLE
+    left = LARGEST_PICKLE  # bytes that may still be read
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
@@ -89,7 +90,7 @@ class ArrayStream(PickleStream):
 
 
 class _Array:
-    """An array whose pickle sets its numbers after it is made."""
+    """An array; a pickle creates it empty and sets its data later."""
 
     def __init__(self, tensor: torch.Tensor | None = None) -> None:
         self.tensor = tensor
@@ -109,14 +110,14 @@ class ArrayUnpickler(Unpickler):
 
     def __init__(self, stream: PickleStream, size: int) -> None:
         super().__init__(stream, size)
-        self.encoding = "latin1"  # Python 2 has the numbers of an array as text
+        self.encoding = "latin1"  # Python 2 stores array data as text
         self.functions = ARRAY_FUNCTIONS
         self.text_bytes = MOST_SHARED * size
 
     def bytes_of(self, data: Any) -> bytes:
-        """The bytes of an array's numbers, which old protocols hold as text."""
+        """The bytes of an array's data, which old protocols store as text."""
         if type(data) is str:
-            self.text_bytes -= len(data)  # the same text could be encoded many times over
+            self.text_bytes -= len(data)  # the same text could be encoded many times
             if self.text_bytes < 0:
                 raise ValueError("its arrays are larger than the file")
             return data.encode("latin1")
@@ -129,7 +130,7 @@ class ArrayUnpickler(Unpickler):
         numbers = self.bytes_of(data)
         check_size(shape)
         if type(kind) is not _Type or len(numbers) != math.prod(shape) * kind.numpy.itemsize:
-            raise ValueError("an array has no valid type, or another length than its shape")
+            raise ValueError("an array has an invalid type, or another length than its shape")
         self.tensor_bytes -= len(numbers)
         if self.tensor_bytes < 0:
             raise ValueError("its arrays are larger than the file")
@@ -152,10 +153,10 @@ class ArrayUnpickler(Unpickler):
             super()._build()
 
     def _frame(self) -> None:
-        self.read(8)  # a frame's length; its bytes are read, and counted, as those outside it
+        self.read(8)  # skip the frame's length; bytes in a frame are read and counted like others
 
     def _bytearray(self) -> None:
-        # pickle would make an array of any length before it reads
+        # pickle would allocate the declared length before reading
         self.append(self.read(struct.unpack("<Q", self.read(8))[0]))
 
     for _name in BYTES_OPERATIONS:
@@ -208,6 +209,6 @@ ARRAY_FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f"numpy.{core}.numeric._frombuffer": _frombuffer for core in ("core", "_core")},
     "numpy.ndarray": _ndarray,
     "numpy.dtype": _dtype,
-    "_codecs.encode": _encode,  # of bytes in protocol 2, which has none
+    "_codecs.encode": _encode,  # protocol 2 has no bytes and encodes them from text
     "__builtin__.bytes": _no_bytes,
 }

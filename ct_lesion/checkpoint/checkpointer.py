@@ -1,4 +1,4 @@
-"""A Detectron2 checkpointer that reads files safely and writes a description into each file."""
+"""A Detectron2 checkpointer that reads files safely and writes a description into each of them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -30,6 +30,7 @@ from .weight_files import (
     cannot_write,
     read_checkpoint,
     refuse_unsafe,
+    require_file,
     write_torch,
     write_weights,
 )
@@ -63,12 +64,12 @@ class LesionCheckpointer(DetectionCheckpointer):
         Args:
             model: may be wrapped in ``DistributedDataParallel``.
             save_dir: a local folder.
-            description: written into each file; a function is called at each save, so that the
-                metrics are the latest. See :func:`ct_lesion.checkpoint.describe`.
+            description: written into each file; a function is called at each save, so that the file
+                has the latest metrics. See :func:`ct_lesion.checkpoint.describe`.
             cfg: checkpoints are compared with this config before they are loaded; see
                 :func:`check_compatible`.
-            strict: of :func:`check_compatible`; ``True`` for evaluation.
-            save_to_disk: default: in the main process only.
+            strict: for :func:`check_compatible`; ``True`` for evaluation.
+            save_to_disk: whether this process writes files; default: only the main process.
             checkpointables: further content of a ``.pth``, e.g. ``optimizer=optimizer``.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
@@ -76,7 +77,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         self.description = description
         self.cfg = cfg
         self.strict = strict
-        self.run: str | None = None  # name of the run to resume, if it has a name
+        self.run: str | None = None  # name of the run to resume, if it is known
         self.resumed_from: Path | None = None
         self.last_report: LoadReport | None = None
         self.last_description: dict[str, str] | None = None
@@ -88,10 +89,10 @@ class LesionCheckpointer(DetectionCheckpointer):
 
         Args:
             name: of the file, without suffix.
-            kwargs: extra data, e.g. ``iteration=...``.
+            kwargs: extra content, e.g. ``iteration=...``.
 
         Raises:
-            CheckpointError: the file could not be written; earlier files and the tag are unchanged.
+            CheckpointError: the file cannot be written; earlier files and the tag are unchanged.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -102,7 +103,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         path = self._file(name, ".pth")
         self.logger.info("Saving checkpoint to %s", path)
         write_torch(path, content)
-        flush_folder(path.parent)  # the file must be on the disk before the tag that names it
+        flush_folder(path.parent)  # the file must be on disk before the tag that names it
         self.tag_last_checkpoint(path.name)
 
     def save_weights(self, name: str) -> Path | None:
@@ -165,11 +166,11 @@ class LesionCheckpointer(DetectionCheckpointer):
         ``resumed_from`` is the checkpoint's path, or ``None`` if no run was resumed.
 
         Args:
-            path: of the model to start from, if there is no checkpoint.
+            path: of the model to start from if there is no checkpoint.
             resume: whether to look for a checkpoint.
 
         Returns:
-            The file's content beside model and checkpointables, e.g. ``iteration``.
+            The file's content other than model and checkpointables, e.g. ``iteration``.
 
         Raises:
             CheckpointError: see :meth:`load`; or there are checkpoints, but none is complete.
@@ -187,21 +188,21 @@ class LesionCheckpointer(DetectionCheckpointer):
         """Load a model, and the checkpointables that the file contains.
 
         Args:
-            path: a local file, a URL that Detectron2 can fetch, or ``torchvision://resnet18``
-                or ``ct_lesion://NAME``; if it is empty, nothing is loaded.
+            path: a local file, a URL that Detectron2 can fetch, ``torchvision://resnet18`` or
+                ``ct_lesion://NAME``; if it is empty, nothing is loaded.
             checkpointables: names to load; default: all.
 
         Returns:
-            The file's content beside model and checkpointables, e.g. ``iteration``.
+            The file's content other than model and checkpointables, e.g. ``iteration``.
 
         Raises:
-            CheckpointError: the file cannot be read, or does not fit the model.
+            CheckpointError: the file cannot be read or does not fit the model.
         """
         self.last_report = self.last_description = None
         try:
             rest = super().load(self._locate(str(path or "")), checkpointables=[])
         finally:
-            # Detectron2 does not reset it after an error, and the next load asserts that it is None
+            # Detectron2 does not reset it after an error, but the next load asserts that it is None
             self._parsed_url_during_load = None
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in rest:
@@ -227,8 +228,7 @@ class LesionCheckpointer(DetectionCheckpointer):
             return fetch(path, self.path_manager)
         if not path:
             return path
-        if not Path(path).is_file():
-            raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
+        require_file(Path(path))
         if has_hash_in_name(Path(path)):
             check_hash(Path(path))
         return path
@@ -244,12 +244,12 @@ class LesionCheckpointer(DetectionCheckpointer):
         elif checkpoint.match_names:
             checkpoint.model = match_names(checkpoint.path, checkpoint.model, self.model)
             check_stride(filename, checkpoint.rest[AUTHOR_KEY], self.model)
-        # with this key, a file would make Detectron2 match tensors by similar names
+        # this key would make Detectron2 match tensors by similar names
         rest = {k: v for k, v in checkpoint.rest.items() if k != "matching_heuristics"}
         return {**rest, "model": checkpoint.model}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        given = list(checkpoint["model"])  # in the file's order, which the report follows
+        given = list(checkpoint["model"])  # in the order of the file, for the report
         incompatible = super()._load_model(checkpoint)
         misshapen = {name for name, _, _ in incompatible.incorrect_shapes}
         missing = set(incompatible.missing_keys) - misshapen
@@ -271,6 +271,6 @@ class LesionCheckpointer(DetectionCheckpointer):
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         report = self.last_report
-        # fine-tuning starts with a new head; a different shape is more often a mistake
+        # fine-tuning starts with missing tensors of a new head; a wrong shape is often a mistake
         level = logging.WARNING if report.wrong_shape else logging.INFO
         self.logger.log(level, "%s", report.summary())

@@ -18,12 +18,12 @@ from .torchvision_resnet import from_torchvision, is_torchvision_resnet, resnet_
 from .weight_files import Checkpoint
 
 DETECTOR_MODULES = ("backbone.", "proposal_generator.", "roi_heads.")
-ROI_BATCH_ROW = 5  # numbers of a region in the classifier's input
+ROI_BATCH_ROW = 5  # numbers per region in the classifier's input
 
 DEPTH_KEY = "MODEL.RESNETS.DEPTH"
 # Keys that change a detector's results but not the shapes of its weights. A detector in training
 # adapts to other values; the frozen detector of a classifier cannot.
-UNSEEN_KEYS = (
+KEYS_WITHOUT_SHAPE = (
     "INPUT.FORMAT",
     "MODEL.PIXEL_MEAN",
     "MODEL.PIXEL_STD",
@@ -39,11 +39,10 @@ UNSEEN_KEYS = (
 
 
 def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Values of config keys, inferred from the shapes of a state dict in Detectron2's names.
+    """Infer config values from the shapes of a state dict with Detectron2's names.
 
     Returns:
-        Values by full key name, e.g. ``MODEL.RESNETS.DEPTH``, for the modules that the state dict
-        contains.
+        Values by full key, e.g. ``MODEL.RESNETS.DEPTH``, for the modules in the state dict.
     """
     keys: dict[str, Any] = {
         DEPTH_KEY: resnet_depth(state_dict, resnet_prefix(state_dict) or ""),
@@ -55,7 +54,7 @@ def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         return tensor.shape[dim] if tensor is not None and tensor.dim() > dim else None
 
     num_scores = size("roi_heads.box_predictor.cls_score.weight", 0)
-    keys["MODEL.ROI_HEADS.NUM_CLASSES"] = num_scores and num_scores - 1  # without background
+    keys["MODEL.ROI_HEADS.NUM_CLASSES"] = num_scores and num_scores - 1  # minus background
     keys["MODEL.ROI_BOX_HEAD.FC_DIM"] = size("roi_heads.box_head.fc1.weight", 0)
     if mask_convs := _count(state_dict, r"roi_heads\.mask_head\.mask_fcn\d+\.weight"):
         keys["MODEL.ROI_MASK_HEAD.NUM_CONV"] = mask_convs
@@ -68,14 +67,14 @@ def keys_from_shapes(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | None = None) -> None:
-    """Compare a config with the shapes in a checkpoint, and with its description if it has one.
+    """Compare a config with the shapes in a checkpoint and with its description, if it has one.
 
     Args:
         cfg: of the model that will load the checkpoint.
         checkpoint: from :func:`read_checkpoint`.
         strict: compare all keys that the detector's results depend on; otherwise only the depth of
-            the backbone, because a training may start from parts of another model. Default: strict
-            for the classifier, whose detector is frozen.
+            the backbone, because training may start from parts of another model. Default: strict
+            for a classifier, whose detector is frozen.
 
     Raises:
         CheckpointError: lists each key that differs, with both values.
@@ -86,13 +85,13 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     if not cfg.MODEL.MASK_ON:
         theirs = {k: v for k, v in theirs.items() if not k.startswith("MODEL.ROI_MASK_HEAD")}
     if not is_classifier(cfg):
-        own = ("MODEL.ROI_BATCH", "MODEL.CLASSIFIER")
-        theirs = {k: v for k, v in theirs.items() if not k.startswith(own)}
+        of_classifier = ("MODEL.ROI_BATCH", "MODEL.CLASSIFIER")
+        theirs = {k: v for k, v in theirs.items() if not k.startswith(of_classifier)}
     if not strict:
         theirs = {k: v for k, v in theirs.items() if k == DEPTH_KEY}
     elif checkpoint.description and "config" in checkpoint.description:
         described = config_from_description(checkpoint.description)
-        theirs |= {key: get_key(described, key) for key in UNSEEN_KEYS}
+        theirs |= {key: get_key(described, key) for key in KEYS_WITHOUT_SHAPE}
     problems = [
         f"{key} is {get_key(cfg, key)} here and {value} in the checkpoint"
         for key, value in theirs.items()
@@ -106,14 +105,14 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
 
 
 def check_size(cfg: CfgNode, path: str | Path) -> None:
-    """Refuse the config of a checkpoint if its model has more numbers than the file has bytes.
+    """Refuse a checkpoint if the model of its config has more weights than the file has bytes.
 
     Args:
         cfg: from the checkpoint's description.
         path: of the checkpoint.
 
     Raises:
-        CheckpointError: states both sizes; or no model can be built from this config.
+        CheckpointError: the file is too small, or no model can be built from the config.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -127,9 +126,9 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
             f"{reason(error)}). Give the config that it was trained with."
         ) from error
     size = Path(path).stat().st_size
-    if needed > size:  # each number takes at least one byte
+    if needed > size:  # each weight takes at least one byte
         raise CheckpointError(
-            f"{path}: has {size:,} bytes, but the model of its config has {needed:,} numbers. Get "
+            f"{path}: has {size:,} bytes, but the model of its config has {needed:,} weights. Get "
             "the file again."
         )
 
@@ -139,7 +138,7 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
 
     Args:
         cfg: of the model; only classifiers are checked.
-        report: of the loaded weights; ``None`` if ``MODEL.WEIGHTS`` was empty.
+        report: on the loaded weights; ``None`` if ``MODEL.WEIGHTS`` was empty.
 
     Raises:
         CheckpointError: a part of the detector was not loaded.
@@ -150,16 +149,16 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
     fresh = [n for m in DETECTOR_MODULES for n in _starting(report.fresh if report else [], m)]
     if len(found) == len(DETECTOR_MODULES) and not fresh:
         return
-    where = report.path if report else "MODEL.WEIGHTS is empty: it"
     lacks = group_names(fresh) if fresh else "the whole detector"
+    what = f"{report.path} lacks {lacks}" if report else "MODEL.WEIGHTS is empty"
     raise CheckpointError(
-        "The classifier cannot be trained from scratch, because its detector is frozen: "
-        f"{where} lacks {lacks}. Set MODEL.WEIGHTS to a trained segmentation model."
+        f"The classifier cannot be trained from scratch, because its detector is frozen: {what}. "
+        "Set MODEL.WEIGHTS to a trained segmentation model."
     )
 
 
 def get_key(cfg: CfgNode, key: str) -> Any:
-    """A config's value by its full name, e.g. ``MODEL.RESNETS.DEPTH``."""
+    """A config's value by its full key, e.g. ``MODEL.RESNETS.DEPTH``."""
     value: Any = cfg
     for part in key.split("."):
         value = value[part]

@@ -37,8 +37,11 @@ def describe(
         cfg: the config that builds the model.
         class_names: in the order of the model's outputs; for a classifier, which has two lists,
             ``{"regions": [...], "images": [...]}``.
-        dataset_hashes: a hash of each split that the model was trained or selected on.
+        dataset_hashes: hash of each split that the model was trained or selected on, by name.
         metrics: of the model's last evaluation.
+
+    Returns:
+        Strings by key; see the top of this module.
     """
     names = class_names if isinstance(class_names, Mapping) else list(class_names)
     return {
@@ -52,13 +55,15 @@ def describe(
 
 
 def description_value(description: Mapping[str, str], key: str) -> Any:
-    """The parsed value of an entry that is JSON.
+    """Parse an entry that holds JSON.
 
     Args:
-        key: ``class_names``, ``dataset_hashes``, ``metrics``, ``versions`` or ``temperature``.
+        description: of a checkpoint.
+        key: ``class_names``, ``dataset_hashes``, ``metrics``, ``versions``, ``temperature`` or
+            ``model``.
 
     Returns:
-        ``None`` if the description has no such key.
+        The value; ``None`` if the description does not have the key.
 
     Raises:
         CheckpointError: the entry is not JSON.
@@ -76,13 +81,13 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
 
 
 def config_from_description(description: Mapping[str, str]) -> CfgNode:
-    """The config in a description, merged into Detectron2's and ct_lesion's defaults.
+    """The config in a description, merged into the defaults of Detectron2 and ct_lesion.
 
-    Unknown keys, e.g. of a newer version, are dropped with a warning.
+    Unknown keys, e.g. from a newer version, are dropped with a warning.
 
     Raises:
         CheckpointError: there is no config, it is not yaml, or a value has a wrong type or is out
-            of its range (see :mod:`ct_lesion.config_values`).
+            of range (see :mod:`ct_lesion.config_values`).
     """
     if not description.get("config"):
         raise CheckpointError(
@@ -107,15 +112,15 @@ def config_from_description(description: Mapping[str, str]) -> CfgNode:
         ) from error
     if unknown:
         logger.warning(
-            "The checkpoint's config has keys that this version does not know, which were ignored: "
-            "%s.",
+            "Ignored keys of the checkpoint's config that this version does not have: %s. If the "
+            "results differ, update ct_lesion.",
             ", ".join(unknown),
         )
     return cfg
 
 
 def _remove_unknown(values: dict, known: CfgNode, parent: str = "") -> list[str]:
-    """Delete keys that a config does not have, in place; return their full names."""
+    """Delete keys that ``known`` does not have, in place; return their full names."""
     unknown = []
     for key in list(values):
         name = f"{parent}{key}"

@@ -12,26 +12,26 @@ WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def refuse_not_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors that were saved after a training diverged.
+    """Refuse tensors with NaN or infinite values, as a diverged training saves.
 
     Raises:
-        CheckpointError: a value is NaN or infinite.
+        CheckpointError: names the first such tensor.
     """
     broken = {name: count for name, t in tensors.items() if (count := _count_not_finite(t))}
     if broken:
         name, count = next(iter(broken.items()))
         raise CheckpointError(
-            f"{path} holds NaN or infinite values in {len(broken)} tensors, the first is {name} "
-            f"({count} of {tensors[name].numel()} values): the training diverged, or the file is "
+            f"{path} holds NaN or infinite values in {len(broken)} tensors, e.g. in {name} "
+            f"({count} of {tensors[name].numel()} values): training diverged, or the file is "
             "damaged. Use an earlier checkpoint."
         )
 
 
 def require_floats(weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that a model would load silently and compute wrong results with.
+    """Refuse types that a model would load silently but that give wrong results.
 
     Raises:
-        ValueError: a weight is complex, boolean, an integer or a float of 8 bits. Single integers,
+        ValueError: a weight is complex, boolean, an integer or an 8-bit float. Single integers,
             such as BatchNorm's ``num_batches_tracked``, are allowed.
     """
     for name, tensor in weights.items():
@@ -39,12 +39,17 @@ def require_floats(weights: Mapping[str, torch.Tensor]) -> None:
         if tensor.dtype not in WEIGHT_DTYPES and not is_counter:
             raise ValueError(
                 f"the tensor {name[:80]} is of {str(tensor.dtype).removeprefix('torch.')}, but "
-                "weights must be floats of 16 bits or more"
+                "weights must be floats of at least 16 bits"
             )
 
 
 def named_tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint's content, e.g. ``optimizer.state.0.exp_avg``."""
+    """All tensors in a checkpoint's content by name, e.g. ``optimizer.state.0.exp_avg``.
+
+    Args:
+        content: tensors in mappings, lists and tuples at any depth.
+        name: of the content, which names inside it begin with.
+    """
     if isinstance(content, torch.Tensor):
         return {name: content}
     if isinstance(content, Mapping):

@@ -4,23 +4,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# deeper names are counted together: roi_heads.mask_head (6 tensors)
+# number of name parts by which tensors are grouped: roi_heads.mask_head (6 tensors)
 GROUP_DEPTH = {"backbone": 3, "roi_heads": 2, "proposal_generator": 1}
 MAX_GROUPS = 12
-# counts batches seen in training, which nothing reads at a fixed momentum; old files have none
+# BatchNorm's counter is unused with a fixed momentum, and pixel statistics come from the config
 UNIMPORTANT = ("num_batches_tracked", "pixel_mean", "pixel_std")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Names in the model and in a checkpoint, compared.
+    """Comparison of the tensor names in a model and in a checkpoint.
 
     Attributes:
-        path: the checkpoint.
-        loaded: loaded names.
+        path: of the checkpoint.
+        loaded: names of loaded tensors.
         missing: names in the model only; newly initialised.
         unexpected: names in the checkpoint only; dropped.
-        wrong_shape: name, shape in the checkpoint, shape in the model; newly initialised as well.
+        wrong_shape: name, shape in the checkpoint, shape in the model; newly initialised, too.
     """
 
     path: str
@@ -31,14 +31,14 @@ class LoadReport:
 
     @property
     def fresh(self) -> list[str]:
-        """Names in the model that did not get the checkpoint's values."""
+        """Names of newly initialised tensors: missing in the checkpoint or of another shape."""
         return [*self.missing, *(name for name, _, _ in self.wrong_shape)]
 
     def summary(self) -> str:
         """Lines for the log: tensors loaded, newly initialised, dropped or of another shape."""
         lines = [f"loaded {self.path}: {_count(len(self.loaded))}"]
         if self.missing:
-            lines.append(f"fresh (not in the checkpoint): {group_names(self.missing)}")
+            lines.append(f"newly initialised (not in the checkpoint): {group_names(self.missing)}")
         if self.unexpected:
             lines.append(f"dropped (not in the model): {group_names(self.unexpected)}")
         if self.wrong_shape:
@@ -48,7 +48,9 @@ class LoadReport:
             ]
             more = len(self.wrong_shape) - len(listed)
             listed += [f"and {more} more"] if more else []
-            lines.append(f"fresh (another shape in the checkpoint): {'; '.join(listed)}")
+            lines.append(
+                f"newly initialised (another shape in the checkpoint): {'; '.join(listed)}"
+            )
         return "\n  ".join(lines)
 
 
@@ -65,7 +67,7 @@ def group_names(names: Iterable[str]) -> str:
 
 
 def is_important(name: str) -> bool:
-    """Whether it is worth a line if a tensor of this name was not in the checkpoint."""
+    """Whether the report should mention a tensor of this name if it was not loaded."""
     return not name.endswith(UNIMPORTANT)
 
 

@@ -1,7 +1,7 @@
 """Converts checkpoints of the published implementation.
 
-The network is recognised by the shapes of its weights. Weights are renamed to Detectron2's names,
-and outputs of classes are put into Detectron2's order, in which the background is last.
+The network is recognised by the shapes of its weights. Weights get Detectron2's names, and class
+outputs are reordered as in Detectron2, where the background is last.
 """
 
 import re
@@ -23,17 +23,18 @@ from .load_report import group_names, is_important
 from .restricted_pickle import StandIn
 from .torch_files import damaged, read_torch_file
 from .torchvision_resnet import from_torchvision
-from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint
+from .weight_files import RELEASED_CLASS, RELEASED_WEIGHTS_KEY, Checkpoint, require_file
 
-LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # in the names of the shipped configs
-# of a segmentation model of GGO and consolidation whose truncation no shipped config has
+LAST_STAGES = {"res5": "", "res4": "_t1", "res3": "_t2"}  # endings of the shipped configs' names
+# for segmentation models of GGO and consolidation without a shipped *_both.yaml
 TWO_CLASS_DATASETS = {
     "DATASETS.TRAIN": ["cncb_ggo_consolidation_train"],
     "DATASETS.TEST": ["cncb_ggo_consolidation_val"],
 }
 BOX_CODES = 4  # dx, dy, dw, dh
 
-# A current torchvision wraps convolutions in blocks: its inner_blocks.0.0 is 0.3's inner_blocks.0.
+# Current torchvision wraps convolutions in blocks: inner_blocks.0 of version 0.3 became
+# inner_blocks.0.0.
 _RULES = (
     (r"rpn\.head\.conv\.(0\.0\.)?", "proposal_generator.rpn_head.conv."),
     (r"rpn\.head\.cls_logits\.", "proposal_generator.rpn_head.objectness_logits."),
@@ -54,13 +55,13 @@ _FPN_BLOCK = re.compile(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?:0\.)?(we
 
 @dataclass(frozen=True)
 class ReleasedCheckpoint:
-    """Content of a published checkpoint, unchanged.
+    """Content of a published checkpoint.
 
     Attributes:
-        path: the file.
-        weights: the state dict, in the published names.
+        path: of the file.
+        weights: the state dict, with the published names.
         anchor_sizes, anchor_ratios: of one level; empty if the file does not record them.
-        epoch, model_name: as recorded in the file.
+        epoch, model_name: as recorded in the file; may be empty.
     """
 
     path: Path
@@ -73,14 +74,15 @@ class ReleasedCheckpoint:
 
 @dataclass(frozen=True)
 class ConvertedCheckpoint:
-    """A published checkpoint in Detectron2's names.
+    """A published checkpoint with Detectron2's names.
 
     Attributes:
         model: the state dict.
-        config_name: the recognised config, or the given one.
-        overrides: keys and values that differ from this config, inferred from the shapes.
+        config_name: the recognised or given config.
+        overrides: alternating keys and values that differ from this config, inferred from the
+            shapes.
         cfg: the config with these overrides.
-        unused: tensors of the file that the model does not have.
+        unused: names of tensors in the file that the model does not have.
     """
 
     model: dict[str, torch.Tensor]
@@ -96,27 +98,27 @@ class ConvertedCheckpoint:
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable weights: all but BatchNorm's statistics."""
+        """Number of weights without BatchNorm's statistics."""
         statistics = ("running_mean", "running_var", "num_batches_tracked")
         return sum(t.numel() for name, t in self.model.items() if not name.endswith(statistics))
 
 
 def read_released(path: str | Path) -> ReleasedCheckpoint:
-    """Read a published checkpoint without executing code in it; optimizer states are not read.
+    """Read a published checkpoint without executing code in it; optimizer states are ignored.
 
     Raises:
-        CheckpointError: the file is missing, damaged or of another kind, a weight is unusable, or
-            the pickle contains more than tensors, plain containers and the anchor generator.
+        CheckpointError: the file is missing, damaged or of another kind, a weight is NaN, infinite
+            or not a float, or the pickle contains more than tensors, plain containers and the
+            anchor generator.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist.")
+    require_file(path, "Give the path of a published .pth file.")
     content = read_torch_file(path, foreign_class=RELEASED_CLASS)
     weights = content.get(RELEASED_WEIGHTS_KEY) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(
             f"{path} is not a checkpoint of the published implementation: it has no "
-            f"'{RELEASED_WEIGHTS_KEY}'. Detectron2 checkpoints need no conversion."
+            f"'{RELEASED_WEIGHTS_KEY}'. Detectron2's checkpoints need no conversion."
         )
     for name, tensor in weights.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
@@ -140,14 +142,15 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
 def convert_released(
     released: ReleasedCheckpoint, config_file: str | None = None
 ) -> ConvertedCheckpoint:
-    """Rename a published checkpoint's weights and choose the config that builds their model.
+    """Rename a published checkpoint's weights and find the config of their model.
 
     Args:
         released: from :func:`read_released`.
         config_file: path or name of a config to use instead of the recognised one.
 
     Raises:
-        CheckpointError: weights are missing, of an unknown network, or do not fit ``config_file``.
+        CheckpointError: weights are missing, belong to an unknown network or do not fit
+            ``config_file``.
     """
     model, unused = rename_released(released.weights)
     keys = _recognise(released, model)
@@ -161,7 +164,7 @@ def convert_released(
         cfg = load_config(name)
         overrides = [x for k, v in keys.items() if _plain(get_key(cfg, k)) != v for x in (k, v)]
         cfg.merge_from_list(overrides)
-    cfg.MODEL.WEIGHTS = ""  # the initial weights of that config's training do not apply
+    cfg.MODEL.WEIGHTS = ""  # the config's weights for the start of training do not apply
     _check_complete(released, model, cfg)
     return ConvertedCheckpoint(model, name, overrides, cfg, unused)
 
@@ -180,8 +183,8 @@ def _check_complete(
     lines = [f"{what} {group_names(names)}" for what, names in problems.items() if names]
     if lines:
         raise CheckpointError(
-            f"{released.path} does not fit the model of its config: it {'; it '.join(lines)}. The "
-            "file is damaged, or needs another --config-file."
+            f"{released.path} does not fit the model of its config: it {'; it '.join(lines)}. Get "
+            "the file again, or give another --config-file."
         )
 
 
@@ -199,7 +202,7 @@ def _recognise(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> 
     if lacking:
         raise CheckpointError(
             f"{released.path} is not a published segmentation or classification checkpoint: it "
-            f"lacks {' and '.join(lacking)}."
+            f"lacks {' and '.join(lacking)}. Choose another file."
         )
     stages = keys["MODEL.RESNETS.OUT_FEATURES"]
     levels = [stage.replace("res", "p") for stage in stages]
@@ -212,7 +215,11 @@ def _recognise(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> 
 
 
 def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """The recorded anchors, if any; their number must be that of the RPN's outputs."""
+    """Config keys of the recorded anchors, if any.
+
+    Raises:
+        CheckpointError: the RPN has another number of anchors.
+    """
     sizes, ratios = released.anchor_sizes, released.anchor_ratios
     if not sizes or not ratios:
         return {}
@@ -220,7 +227,8 @@ def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -
     if logits is None or len(logits) != len(sizes) * len(ratios):
         raise CheckpointError(
             f"{released.path} is damaged: its anchor generator has {len(sizes)} x {len(ratios)} "
-            f"anchors per location, its RPN {0 if logits is None else len(logits)}."
+            f"anchors per location, its RPN {0 if logits is None else len(logits)}. Get the file "
+            "again."
         )
     return {
         "MODEL.ANCHOR_GENERATOR.SIZES": [list(sizes)],
@@ -229,7 +237,7 @@ def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -
 
 
 def _shipped_config(keys: Mapping[str, Any]) -> str:
-    """Name of the most similar shipped config; other values become overrides."""
+    """Name of the most similar shipped config; values that differ become overrides."""
     depth = keys["MODEL.RESNETS.DEPTH"]
     last_stage = keys["MODEL.RESNETS.OUT_FEATURES"][-1]
     folder = "classification" if "MODEL.ROI_BATCH.SIZE" in keys else "segmentation"
@@ -249,7 +257,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
 
 
 def _first_level(anchors: Any, attribute: str) -> tuple[float, ...]:
-    """Anchor sizes or ratios of the first level, which all levels share, if they are numbers."""
+    """Anchor sizes or ratios of the first level; all levels have the same."""
     levels = anchors.attributes.get(attribute) if isinstance(anchors, StandIn) else None
     if not isinstance(levels, (tuple, list)) or not levels:
         return ()
@@ -270,17 +278,17 @@ def _plain(value: Any) -> Any:
 def rename_released(
     weights: Mapping[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """A published state dict in Detectron2's names and order of classes.
+    """Convert a published state dict to Detectron2's names and order of classes.
 
     Returns:
-        The state dict, and the published names that it does not have.
+        The state dict, and the published names without an equivalent.
     """
     levels = _fpn_levels(weights)
     model, unused = {}, []
     for name, tensor in weights.items():
         renamed = _new_name(name, levels)
         if renamed:
-            model[renamed] = _without_background(renamed, tensor)
+            model[renamed] = _in_detectron2_order(renamed, tensor)
         else:
             unused.append(name)
     return model, unused
@@ -301,7 +309,7 @@ def _new_name(name: str, levels: Sequence[int]) -> str | None:
 
 
 def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
-    """Stage of each FPN level, finest first: the last stages of the ResNet."""
+    """ResNet stage of each FPN level, finest first; the FPN is on the last stages."""
     layers = {int(m[1]) for n in names if (m := re.match(r"backbone\.body\.layer(\d)\.", n))}
     stages = [layer + 1 for layer in sorted(layers)]
     blocks = [match for name in names if (match := _FPN_BLOCK.fullmatch(name))]
@@ -309,9 +317,9 @@ def _fpn_levels(names: Mapping[str, Any]) -> list[int]:
     return stages[len(stages) - count :] if 0 < count <= len(stages) else []
 
 
-def _without_background(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Reorder class outputs as in Detectron2; in ``tensor`` the background is first."""
-    if tensor.dim() == 0:  # invalid; its shape is reported later
+def _in_detectron2_order(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Reorder class outputs, in which the background is first, as in Detectron2."""
+    if tensor.dim() == 0:  # invalid; reported later by its shape
         return tensor
     if name.startswith("roi_heads.box_predictor.cls_score."):
         return tensor.roll(-1, dims=0)

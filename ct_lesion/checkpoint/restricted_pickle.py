@@ -2,8 +2,8 @@
 
 ``torch.load(weights_only=True)`` cannot read the published checkpoints, whose pickle holds an
 object of a foreign class. The standard library's C unpickler cannot be restricted by operation, and
-hashes a key that is nested a million tuples deep, which overflows the interpreter's stack: so this
-is a subclass of the one in Python.
+it hashes keys of deeply nested tuples, which overflows the stack. This module therefore extends the
+Python implementation.
 """
 
 import functools
@@ -23,7 +23,7 @@ STORAGES = {
     **{"CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool},
     **{"BFloat16Storage": torch.bfloat16},
 }
-# the operations that a saved dict of tensors needs; REDUCE, BUILD etc. are redefined below
+# operations that a saved dict of tensors needs; REDUCE, BUILD etc. are redefined below
 OPERATIONS = (
     *("PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT"),
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4"),
@@ -32,21 +32,21 @@ OPERATIONS = (
     *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL"),
     *("EMPTY_DICT", "BINPERSID"),
 )
-LARGEST_PICKLE = 2**21  # bytes; a ResNet50 with its optimizer has 200,000; 1 can take 64 of memory
-MOST_SHARED = 2  # tensors may share a storage (tied weights), but not many times over
+LARGEST_PICKLE = 2**21  # bytes, each up to 64 in memory; a ResNet50 with its optimizer has 200,000
+MOST_SHARED = 2  # tensors may share storages (tied weights): together at most twice the file's size
 MOST_DIMENSIONS = 64  # torch's own limit
-LARGEST_KEY = 2**60  # larger integers can have equal hashes, which makes a dict quadratic
+LARGEST_KEY = 2**60  # larger integers can collide, which makes a dict's run time quadratic
 
 
 class StandIn:
-    """Stands for an object of the foreign class; its attributes are plain data."""
+    """Replaces an object of the foreign class; its attributes are plain data."""
 
     def __init__(self, *_: object) -> None:
         self.attributes: dict = {}
 
 
 class UnsafeError(Exception):
-    """A pickle needs more than data; the text continues "its pickle ..."."""
+    """A pickle needs more than data; the message completes the sentence "its pickle ..."."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Storage:
 
 
 class PickleStream(io.BytesIO):
-    """Bytes of a pickle; reading beyond their end is an error, which pickle does not check."""
+    """Bytes of a pickle; unlike in pickle, reading beyond their end is an error."""
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
@@ -105,10 +105,10 @@ class Unpickler(pickle._Unpickler):
     ) -> None:
         """
         Args:
-            stream: left behind the end of the pickle.
-            size: bytes of the whole file, which bound those of its tensors.
+            stream: of the pickle; :meth:`load` leaves it at the pickle's end.
+            size: of the whole file in bytes, which limits the size of its tensors.
             device, foreign_class: see :func:`ct_lesion.checkpoint.torch_files.read_torch_file`.
-            fill: reads the numbers of the storage with a key, when the pickle first refers to it.
+            fill: reads the data of a storage by its key when the pickle first refers to it.
         """
         super().__init__(stream, encoding="utf-8")
         self.device = device
@@ -121,7 +121,7 @@ class Unpickler(pickle._Unpickler):
         self.functions = FUNCTIONS
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name; the name itself is never imported."""
+        """Our replacement for a name; the name itself is never imported."""
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if name and name == self.foreign_class:
@@ -135,10 +135,10 @@ class Unpickler(pickle._Unpickler):
         """The storage that a tensor refers to."""
         kind, *rest = reference
         if kind == "module" and rest[0] is StandIn:
-            return StandIn  # legacy files add the source of the class, which is not needed
+            return StandIn  # legacy files include the source of the class, which is not needed
         if kind != "storage":
             raise UnsafeError("refers to an object outside the file")
-        # the location is a device; only legacy files have views: their key, offset and length
+        # the location is a device; only legacy files have views: a key, offset and length
         dtype, key, _location, numel, *view = rest
         if type(dtype) is not torch.dtype or type(key) is not str or not _are_sizes(numel):
             raise TypeError("a storage has no valid type, key or length")
@@ -162,9 +162,9 @@ class Unpickler(pickle._Unpickler):
         return numbers
 
     def keeps(self, key: Any) -> bool:
-        """Whether a dict keeps an entry, or a set an item: only numbers and text are hashed.
+        """Whether to keep a dict's entry or a set's item; only numbers and text are hashed.
 
-        Each counts: the same long list could be made into a dict many times over.
+        Items are counted, because a pickle can make the same long list into many dicts.
         """
         self.items -= 1
         if self.items < 0:
@@ -179,7 +179,7 @@ class Unpickler(pickle._Unpickler):
     def _call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(arguments) is not tuple or not callable(function):
-            raise UnsafeError("calls what is not a function")
+            raise UnsafeError("calls something that is not a function")
         self.append(function(*arguments))
 
     def _build(self) -> None:
@@ -199,7 +199,7 @@ class Unpickler(pickle._Unpickler):
     def _update(self, items: list) -> None:
         target = self.stack[-1]
         if type(target) is not dict:
-            raise TypeError("items are set on what is not a dict")
+            raise TypeError("items are set on something that is not a dict")
         target.update((k, v) for k, v in zip(items[::2], items[1::2], strict=True) if self.keeps(k))
 
     dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = _call
@@ -222,10 +222,10 @@ def _size(_: Unpickler, sizes: tuple = ()) -> tuple:
 
 
 def check_size(sizes: Any) -> tuple:
-    """The shape of a tensor, or its strides.
+    """Check the shape or the strides of a tensor, and return them.
 
     Raises:
-        TypeError: it is not a tuple of numbers.
+        TypeError: they are not a tuple of non-negative numbers, or too many.
     """
     if type(sizes) is not tuple or len(sizes) > MOST_DIMENSIONS or not _are_sizes(*sizes):
         raise TypeError("a size is not a tuple of numbers")
@@ -241,7 +241,7 @@ def _tensor(
         raise TypeError("a tensor has no valid storage or offset")
     numbers, numel = storage.numbers, math.prod(size)
     last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # more elements than the storage has would repeat numbers: a small file, a huge tensor
+    # a tensor with more elements than its storage would make a small file huge in memory
     if numel > numbers.numel() or (numel and offset + last >= numbers.numel()):
         raise ValueError("a tensor is larger than its storage")
     unpickler.tensor_bytes -= numel * numbers.itemsize
@@ -254,7 +254,7 @@ def _tensor(
 
 def _listed(items: Any) -> list | tuple:
     if type(items) not in (list, tuple):
-        raise TypeError("a container is made of what is not a list")
+        raise TypeError("a container is made from something that is not a list")
     return items
 
 
@@ -262,7 +262,7 @@ def _are_sizes(*numbers: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**63 for n in numbers)
 
 
-# Every function that a file of torch.save may name; array_pickle.py has those of NumPy's arrays.
+# Replacements for all functions that a file of torch.save may name (array_pickle.py has NumPy's).
 # Each checks its arguments and builds plain data.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,

@@ -17,9 +17,9 @@ from .finite import named_tensors, refuse_not_finite
 from .weight_files import read_checkpoint
 
 LAST_CHECKPOINT = "last_checkpoint"
-_WHERE_A_RUN_IS = (
+_MAY_CHANGE = (
     *("OUTPUT_DIR", "SEED", "VERSION", "MODEL.WEIGHTS", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"),
-    "SOLVER.REFERENCE_WORLD_SIZE",  # what it changes are keys of their own
+    "SOLVER.REFERENCE_WORLD_SIZE",  # its effects are in other keys
 )
 _PERIODIC = re.compile(r"model_(\d+)\.pth")
 _FINAL = "model_final.pth"
@@ -31,14 +31,14 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
 
     Args:
         folder: of the run.
-        run: name of the run, if it is known; checkpoints of other runs in the folder are skipped.
+        run: name of the run, if known; checkpoints of other runs in the folder are skipped.
 
     Returns:
         ``None`` if the run has no checkpoint.
 
     Raises:
-        CheckpointError: there are checkpoints of the run, but none that can be resumed from; or
-            ``last_checkpoint`` does not name a file beside it.
+        CheckpointError: the run has checkpoints, but none can be resumed from; or the content of
+            ``last_checkpoint`` is not a file name.
     """
     named = read_tag(folder)
     last = folder / named
@@ -53,21 +53,21 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
         if run and writer and writer != run:
             continue
         if path != last:
-            logger.warning("Resuming from %s, the newest checkpoint that is complete.", path)
+            logger.warning("Resuming from %s, the newest complete checkpoint.", path)
         return path
     if problems:
         raise CheckpointError(
-            f"No checkpoint in {folder} can be resumed from; the last one: {problems[0]} Start "
-            "anew without --resume, or from a file of weights in MODEL.WEIGHTS."
+            f"No checkpoint in {folder} can be resumed from. The last one: {problems[0]} Start "
+            "again without --resume, or from other weights in MODEL.WEIGHTS."
         )
     return None
 
 
 def read_tag(folder: Path) -> str:
-    """The name in ``last_checkpoint``; empty if there is no such file, or nothing in it.
+    """The name in ``last_checkpoint``; empty if the file is missing or empty.
 
     Raises:
-        CheckpointError: it is not the name of a file in the folder.
+        CheckpointError: the file cannot be read, or its content is not a file name.
     """
     path = folder / LAST_CHECKPOINT
     try:
@@ -76,17 +76,20 @@ def read_tag(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({reason(error)}).") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({reason(error)}). Write the name of a checkpoint in this "
+            "folder into it, or delete it."
+        ) from None
     if name and (Path(name).name != name or "\0" in name):
         raise CheckpointError(
-            f"{path} should hold the name of a checkpoint in this folder, not {name[:80]!r}: "
-            "write one into it, e.g. model_0000999.pth."
+            f"{path} must contain the name of a checkpoint in this folder, not {name[:80]!r}. "
+            "Write it into the file, e.g. model_0000999.pth."
         )
     return name
 
 
 def _earlier(folder: Path, named: str) -> list[Path]:
-    """Checkpoints of the folder before the named one, the newest first."""
+    """Checkpoints in the folder from before the named one, newest first."""
     limit = _PERIODIC.fullmatch(named)
     numbered = [(int(m[1]), p) for p in folder.glob("*.pth") if (m := _PERIODIC.fullmatch(p.name))]
     before = sorted((n, p) for n, p in numbered if limit is None or n < int(limit[1]))
@@ -97,7 +100,7 @@ def _earlier(folder: Path, named: str) -> list[Path]:
 
 
 def _run_of(path: Path) -> str | None:
-    """Name of the run that wrote a checkpoint, which is read whole to see that it is complete.
+    """Name of the run that wrote a checkpoint; reads all of it to check that it is complete.
 
     Raises:
         CheckpointError: the file is missing or damaged, or a tensor has NaN or infinite values.
@@ -126,32 +129,40 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
             check_optimizer(target)
     except CheckpointError:
         raise
-    except Exception as error:  # each class fails in its own way on another's state
+    except Exception as error:  # each class raises other exceptions for a wrong state
         raise CheckpointError(
             f"{path}: cannot resume, because its {key!r} does not fit "
-            f"({type(error).__name__}: {reason(error)}). Remove last_checkpoint, or write an "
-            "earlier checkpoint's name into it."
+            f"({type(error).__name__}: {reason(error)}). Delete last_checkpoint, or write the name "
+            "of an earlier checkpoint into it."
         ) from error
 
 
 def changed_keys(cfg: CfgNode, checkpoints: CfgNode) -> dict[str, tuple[Any, Any]]:
-    """Keys that a resumed run sets otherwise than its checkpoint: the checkpoint's value, and ours.
+    """Keys whose values differ between a resumed run and its checkpoint.
 
-    Keys that say where a run computes and writes are left out, and ``SEED``, which a run keeps.
+    Keys about where a run computes and writes are ignored, and so is ``SEED``, because a resumed
+    run keeps its seed.
+
+    Args:
+        cfg: of the resumed run.
+        checkpoints: the config in its checkpoint.
+
+    Returns:
+        The checkpoint's value and the run's value, by key.
     """
     theirs = _flat(checkpoints)
     return {
         key: (theirs.get(key), value)
         for key, value in _flat(cfg).items()
-        if not key.startswith(_WHERE_A_RUN_IS) and not same_value(value, theirs.get(key))
+        if not key.startswith(_MAY_CHANGE) and not same_value(value, theirs.get(key))
     }
 
 
 def _flat(node: CfgNode, parent: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in node.items():
-        values |= _flat(value, f"{parent}{key}.") if isinstance(value, CfgNode) else {}
-        values |= {} if isinstance(value, CfgNode) else {f"{parent}{key}": value}
+        name = f"{parent}{key}"
+        values |= _flat(value, f"{name}.") if isinstance(value, CfgNode) else {name: value}
     return values
 
 
@@ -161,13 +172,13 @@ def with_hyperparameters_of(
     """A checkpoint's optimizer state with this run's momenta, weight decays etc.
 
     Args:
-        optimizer: as it is built for this run.
+        optimizer: as built for this run.
         state: of the checkpoint's optimizer.
-        rates: whether the learning rates are this run's, too.
+        rates: whether to use this run's learning rates instead of the checkpoint's.
 
     Raises:
-        ValueError: the state is of another kind of optimizer or of other parameters; or the rates
-            are the checkpoint's, and those of this run begin at another rate.
+        ValueError: the state belongs to another kind of optimizer or to other parameters; or the
+            checkpoint's rates are to be used, but this run has another initial rate.
     """
     ours, theirs = optimizer.state_dict()["param_groups"], state["param_groups"]
     if {"betas", "momentum"} & set(ours[0]) != {"betas", "momentum"} & set(theirs[0]):
@@ -175,7 +186,7 @@ def with_hyperparameters_of(
     sizes = [[len(group["params"]) for group in groups] for groups in (ours, theirs)]
     if sizes[0] != sizes[1]:
         raise ValueError(
-            f"its optimizer has groups of {sizes[1]} parameters, and this run's has {sizes[0]}"
+            f"its optimizer has groups of {sizes[1]} parameters, but this run's has {sizes[0]}"
         )
     first = [[g.get("initial_lr", g["lr"]) for g in groups] for groups in (ours, theirs)]
     if not rates and first[0] != first[1]:
@@ -189,9 +200,10 @@ def with_hyperparameters_of(
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """
+    """Check the rates and states of an optimizer.
+
     Raises:
-        ValueError: a rate or state is NaN or infinite, or a state has another shape.
+        ValueError: one is NaN or infinite, or the shape of a state differs from its parameter's.
     """
     for group in optimizer.param_groups:
         for name, value in group.items():

@@ -1,8 +1,8 @@
-"""Reads ``.safetensors`` files: a header of JSON, then the numbers of each tensor.
+"""Reads ``.safetensors`` files: a JSON header, then the data of each tensor.
 
-The file is read, not mapped into memory as the safetensors library does: a process that maps a file
-dies without a message when the file is truncated meanwhile. The library's reader is also quadratic
-in the number of tensors.
+The safetensors library maps the file into memory, so the process crashes without a message if the
+file is truncated meanwhile; here it is read. The library's reader is also quadratic in the number
+of tensors.
 """
 
 import json
@@ -15,8 +15,8 @@ import torch
 
 from .torch_files import read_numbers
 
-LARGEST_HEADER = 2**25  # bytes; names and shapes take some 60 kB, a config some 10 kB
-MOST_TENSORS = 10_000  # a ResNet50 with heads has some 400
+LARGEST_HEADER = 2**25  # bytes; names and shapes take about 60 kB, a config about 10 kB
+MOST_TENSORS = 10_000  # a ResNet50 with heads has about 400
 METADATA = "__metadata__"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8}
@@ -30,18 +30,22 @@ def read_safetensors(
     """Read the tensors and the metadata of a file.
 
     Args:
-        weights: read the tensors; otherwise only the header is read.
+        path: of the file.
+        weights: whether to read the tensors; if not, only the header is read.
+
+    Returns:
+        The tensors on the CPU and the metadata, both by name.
 
     Raises:
         ValueError: the header is damaged, too long, or does not fit the file.
         EOFError: the file ends too early.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         header, data_size = _read_header(file, path.stat().st_size)
         metadata = header.pop(METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-            raise ValueError("its metadata hold more than text")
+            raise ValueError("its metadata contain values that are not text")
         if len(header) > MOST_TENSORS:
             raise ValueError(f"it has {len(header):,} tensors, more than {MOST_TENSORS:,}")
         entries = sorted(_entries(header), key=lambda entry: entry[-1])
@@ -54,7 +58,7 @@ def read_safetensors(
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    """The header, and the number of bytes behind it."""
+    """The header, and the number of bytes after it."""
     start = file.read(8)
     if len(start) < 8:
         raise EOFError("its header is cut off")
@@ -62,7 +66,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     if length > min(LARGEST_HEADER, size - 8):
         raise ValueError(f"its header has a length of {length:,} bytes, in a file of {size:,}")
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+        header = json.loads(file.read(length), object_pairs_hook=_unique_names)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its header is not JSON: {error}") from None
     if not isinstance(header, dict):
@@ -70,7 +74,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     return header, size - 8 - length
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("two entries have the same name")
@@ -78,7 +82,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 Entry = tuple[str, torch.dtype, list[int], tuple[int, int]]
-"""Name, type and shape of a tensor, and where its numbers begin and end."""
+"""Name, type and shape of a tensor, and the offsets where its data begin and end."""
 
 
 def _entries(header: dict[str, Any]) -> list[Entry]:
@@ -98,11 +102,11 @@ def _are_sizes(value: Any) -> bool:
 
 
 def _check_offsets(entries: list[Entry], data_size: int) -> None:
-    """The numbers of the tensors must fill the file, one behind the other."""
+    """Check that the tensors' data fill the file without gaps or overlaps."""
     end = 0
     for name, dtype, shape, offsets in entries:
         if offsets != (end, end + prod(shape) * dtype.itemsize):
             raise ValueError(f"its header has offsets of {name[:80]} that do not fit its shape")
         end = offsets[1]
     if end != data_size:
-        raise ValueError(f"its header describes {end:,} bytes of numbers, it has {data_size:,}")
+        raise ValueError(f"its header describes {end:,} bytes of data, but it has {data_size:,}")

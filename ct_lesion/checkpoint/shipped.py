@@ -1,7 +1,7 @@
 """The trained models that ship with ct_lesion, as ``ct_lesion://NAME``.
 
-Each is a pair of files in ``ct_lesion/weights/``: ``NAME.safetensors``, whose description also has
-an entry ``model``, and ``NAME.md``, its model card. ``docs/model_zoo.md`` compares the models.
+Each is a pair of files in ``ct_lesion/weights/``: ``NAME.safetensors``, whose description has an
+additional entry ``model``, and ``NAME.md``, its model card. ``docs/model_zoo.md`` compares them.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from .weight_files import read_description
 SHIPPED_SCHEME = "ct_lesion://"
 DEFAULT_MODEL = f"{SHIPPED_SCHEME}public_ct_resnet18_t1"
 FOLDER = Path(__file__).parents[1] / "weights"
-LONGEST_TEXT = 300  # characters of a text about a model; more is a damaged or hostile file
+LONGEST_TEXT = 300  # characters of a text about a model; longer texts are cut
 
 
 @dataclass(frozen=True)
 class AboutModel:
-    """What a checkpoint says about its origin, in its description's entry ``model``.
+    """The origin of a checkpoint, from the entry ``model`` of its description.
 
     Attributes:
         name: of the model.
@@ -36,7 +36,7 @@ class AboutModel:
 
     @classmethod
     def of(cls, description: Mapping[str, str]) -> Self | None:
-        """The entry of a description; ``None`` if it is missing or not three printable texts.
+        """Read the entry of a description; ``None`` if it is missing or not three printable texts.
 
         Raises:
             CheckpointError: the entry is not JSON.
@@ -49,27 +49,27 @@ class AboutModel:
 
 
 def shipped_models() -> dict[str, Path]:
-    """The weights of each model that ships with ct_lesion, by its name."""
+    """Paths of the models that ship with ct_lesion, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
 def locate_shipped(path: str | Path) -> str:
-    """The file of ``ct_lesion://NAME``; any other path is returned as it is.
+    """The file of ``ct_lesion://NAME``; any other path is returned unchanged.
 
     Raises:
-        CheckpointError: there is no model of this name.
+        CheckpointError: no shipped model has this name.
     """
     if not str(path).startswith(SHIPPED_SCHEME):
         return str(path)
     name, models = str(path).removeprefix(SHIPPED_SCHEME), shipped_models()
     if name not in models:
         known = ", ".join(SHIPPED_SCHEME + name for name in models) or "none"
-        raise CheckpointError(f"{path} does not exist. Models that ship with ct_lesion: {known}.")
+        raise CheckpointError(f"{path} does not exist. The shipped models are: {known}.")
     return str(models[name])
 
 
 def list_shipped() -> list[dict[str, object]]:
-    """The models that ship with ct_lesion: file, :class:`AboutModel` and metrics of each."""
+    """The shipped models: ``path``, ``about`` (an :class:`AboutModel`) and ``metrics`` of each."""
     rows = []
     for path in shipped_models().values():
         description = read_description(path)

@@ -1,9 +1,10 @@
-"""Reads files of ``torch.save``, in either of their formats, as plain data.
+"""Reads files of ``torch.save`` as plain data.
 
-PyTorch writes a zip archive since version 1.6; before, it wrote a sequence of pickles followed by
-the numbers ("legacy"). The records of an archive are checked with :mod:`zipfile` and must be read
-with it, too: ``torch.load`` has a zip reader of its own. A file with two central directories can
-show harmless records to the one and TorchScript, which ``torch.load`` runs, to the other.
+PyTorch writes zip archives since version 1.6; earlier versions wrote a sequence of pickles followed
+by the tensors' data ("legacy"). The records of an archive are both checked and read with
+:mod:`zipfile`, because ``torch.load`` uses a different zip reader: a file with two central
+directories could show harmless records to one reader and TorchScript, which ``torch.load`` runs, to
+the other.
 """
 
 import struct
@@ -19,21 +20,21 @@ from ct_lesion.errors import CheckpointError, reason
 
 from .restricted_pickle import LARGEST_PICKLE, PickleStream, Unpickler, UnsafeError
 
-ARRAY_SUFFIX = ".pkl"  # Detectron2's, of NumPy arrays; array_pickle.py reads them
+ARRAY_SUFFIX = ".pkl"  # Detectron2's files of NumPy arrays, which array_pickle.py reads
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
 
 def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu") -> Any:
-    """Read a file of ``torch.save``, in either of its formats.
+    """Read a file of ``torch.save``, as a zip archive or in the legacy format.
 
     Args:
-        path: the file.
-        foreign_class: objects of any class of this name, whatever its module, become a
-            :class:`StandIn`. Entries of dicts and sets whose keys are not numbers or strings, such
-            as the foreign object's caches, are then left out instead of refused.
-        device: ``"cpu"``, or ``"meta"`` to read names and shapes without the numbers.
+        path: of the file.
+        foreign_class: objects of classes with this name, in any module, become a :class:`StandIn`.
+            Entries of dicts and sets whose keys are not numbers or strings, such as the caches of
+            such an object, are then left out instead of refused.
+        device: ``"cpu"``, or ``"meta"`` to read only names and shapes of the tensors.
 
     Returns:
         Numbers, strings, tuples, lists, dicts, sets, tensors and stand-ins. A parameter becomes a
@@ -41,8 +42,8 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
 
     Raises:
         CheckpointError: the file is missing, damaged or not written by ``torch.save``; its pickle
-            needs anything else; a record is compressed or repeated; a tensor lies outside its
-            storage; or all tensors together are larger than the file explains.
+            needs more than these types; a record is compressed or repeated; a tensor exceeds its
+            storage; or all tensors together are too large for the file.
     """
     with refusing_unsafe(path), path.open("rb") as file:
         is_zip = file.read(len(ZIP_START)) == ZIP_START
@@ -53,7 +54,7 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
 
 @contextmanager
 def refusing_unsafe(path: Path) -> Iterator[None]:
-    """Turns what reading a file raises into one line.
+    """Convert exceptions from reading a checkpoint to a one-line error.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or needs more than data.
@@ -61,25 +62,30 @@ def refusing_unsafe(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"Cannot read {path}: {reason(error)}.") from error
+        raise CheckpointError(f"Cannot read {path}: {reason(error)}. Check the file.") from error
     except UnsafeError as error:
         raise CheckpointError(
             f"{path} was not loaded: its pickle {error}, which weights do not need and which could "
-            "run a program. If you trust the file, load it where it was written and torch.save "
-            "only its weights, a dict of tensors."
+            "run code. If you trust the file, load it where it was written and torch.save only its "
+            "weights, as a dict of tensors."
         ) from error
     except (EOFError, struct.error) as error:
         raise damaged(path, "it ends too early") from error
-    except Exception as error:  # damaged bytes fail anywhere, in any way
+    except Exception as error:  # damaged bytes can raise anything
         raise damaged(path, reason(error)) from error
 
 
 def damaged(path: Path, what: str) -> CheckpointError:
-    """The error of a checkpoint whose bytes or content cannot be used."""
+    """The error for a checkpoint with unusable bytes or content.
+
+    Args:
+        path: of the checkpoint.
+        what: is wrong with it, for the message.
+    """
     kind = "Detectron2" if path.suffix.lower() == ARRAY_SUFFIX else "PyTorch"
     return CheckpointError(
-        f"{path} is truncated, damaged or not a {kind} checkpoint ({what}): get the file again, "
-        "or use an earlier one."
+        f"{path} is truncated, damaged or not a {kind} checkpoint ({what}). Get the file again, or "
+        "use another one."
     )
 
 
@@ -99,17 +105,17 @@ def _read_zip(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any
 
 
 def _check_records(archive: zipfile.ZipFile) -> str:
-    """Refuse records that torch.save does not write; return the folder that they are in."""
+    """Refuse records that torch.save does not write; return the folder of the records."""
     names = archive.namelist()
     if len(set(names)) != len(names):
         raise ValueError("two records have the same name")
     for info in archive.infolist():
-        # torch.save never compresses, and a compressed record could unfold to any size
+        # torch.save never compresses, and a compressed record could expand to any size
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise ValueError(f"record {info.filename[:80]} is compressed")
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError("a zip file, but not of torch.save")
+        raise ValueError("it is a zip file, but not of torch.save")
     folder = pickles[0].partition("/")[0]
     if f"{folder}/byteorder" in names and archive.read(f"{folder}/byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
@@ -119,19 +125,19 @@ def _check_records(archive: zipfile.ZipFile) -> str:
 
 
 def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> Any:
-    # from memory, because a damaged pickle asks a file for any length
+    # from memory, because a damaged pickle may request any length from a file
     stream = PickleStream(file.read(LARGEST_PICKLE))
     if Unpickler(stream, size).load() != LEGACY_MAGIC:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin like one")
     if Unpickler(stream, size).load() != LEGACY_PROTOCOL:
-        raise ValueError("unknown version of the format")
+        raise ValueError("the version of its format is unknown")
     if not Unpickler(stream, size).load().get("little_endian", True):
         raise ValueError("its numbers are big-endian")
     unpickler = Unpickler(stream, size, device, foreign_class)
     content = unpickler.load()
     keys = Unpickler(stream, size).load()
     if sorted(keys) != sorted(unpickler.storages):
-        raise ValueError("storages are missing")
+        raise ValueError("its storages are incomplete")
     file.seek(stream.tell())
     for key in keys if device == "cpu" else ():
         (count,) = struct.unpack("<q", file.read(8))
@@ -142,7 +148,7 @@ def _read_legacy(file: BinaryIO, size: int, device: str, foreign_class: str) -> 
 
 
 def read_numbers(file: IO[bytes], numbers: torch.Tensor) -> None:
-    """Fill a tensor of one dimension with the next bytes of a file.
+    """Fill a one-dimensional tensor with the next bytes of a file.
 
     Raises:
         EOFError: the file ends too early.

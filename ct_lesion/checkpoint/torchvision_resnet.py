@@ -1,4 +1,4 @@
-"""ImageNet weights as torchvision publishes them: ``torchvision://resnet18``, ``34`` or ``50``."""
+"""ImageNet weights of torchvision: ``torchvision://resnet18``, ``resnet34`` and ``resnet50``."""
 
 import hashlib
 import re
@@ -12,13 +12,13 @@ from torchvision import models
 from ct_lesion.errors import CheckpointError, reason
 
 SCHEME = "torchvision://"
-# the ImageNet-1k weights of torchvision's reference training, whose recipe all depths share
+# ImageNet-1k weights of torchvision's reference training, the same recipe for all depths
 WEIGHTS = {
     "resnet18": models.ResNet18_Weights.IMAGENET1K_V1,
     "resnet34": models.ResNet34_Weights.IMAGENET1K_V1,
     "resnet50": models.ResNet50_Weights.IMAGENET1K_V1,
 }
-# convolutions in a block, and blocks in res2, res3, res4, res5
+# number of convolutions in a block, and of blocks in res2, res3, res4, res5
 DEPTHS = {
     18: (2, (2, 2, 2, 2)),
     34: (2, (3, 4, 6, 3)),
@@ -26,7 +26,7 @@ DEPTHS = {
     101: (3, (3, 4, 23, 3)),
     152: (3, (3, 8, 36, 3)),
 }
-# where a ResNet is in a model's state dict: below an FPN, or as the backbone itself
+# prefixes of a ResNet in a model's state dict: below an FPN, or as the backbone itself
 PREFIXES = ("backbone.bottom_up.", "backbone.")
 
 _TORCHVISION_RULES = (
@@ -40,17 +40,17 @@ _TORCHVISION_RULES = (
 
 
 def fetch_torchvision(name: str) -> Path:
-    """The file of ``torchvision://<name>``, downloaded into PyTorch's cache if it is not there.
+    """The file of ``torchvision://<name>`` in PyTorch's cache; it is downloaded if missing.
 
-    The hash that is part of its name is checked whether it was downloaded now or before.
+    The hash in its name is checked in both cases.
 
     Raises:
-        CheckpointError: unknown name, no network, or a file whose hash is not the one in its name.
+        CheckpointError: the name is unknown, the download fails, or the hash differs.
     """
     model = name.removeprefix(SCHEME).strip("/")
     if model not in WEIGHTS:
         raise CheckpointError(
-            f"{SCHEME}{model} is not known: there are {', '.join(SCHEME + m for m in WEIGHTS)}."
+            f"{SCHEME}{model} is unknown. Use {' or '.join(SCHEME + m for m in WEIGHTS)}."
         )
     url = WEIGHTS[model].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
@@ -61,12 +61,12 @@ def fetch_torchvision(name: str) -> Path:
 
 
 def has_hash_in_name(path: Path) -> bool:
-    """Whether a file is named as torchvision's ResNets are, e.g. ``resnet18-f37072fd.pth``."""
+    """Whether a file has a name like torchvision's ResNets, e.g. ``resnet18-f37072fd.pth``."""
     return re.fullmatch(r"resnet\d+-[0-9a-f]{8}\.pth", path.name) is not None
 
 
 def check_hash(path: Path) -> None:
-    """Compare a file with the SHA-256 prefix in its name, e.g. ``resnet18-f37072fd.pth``.
+    """Check the SHA-256 of a file against the prefix in its name, e.g. ``resnet18-f37072fd.pth``.
 
     Raises:
         CheckpointError: they differ.
@@ -77,19 +77,18 @@ def check_hash(path: Path) -> None:
     if not actual.startswith(expected):
         raise CheckpointError(
             f"{path} is damaged: its SHA-256 begins with {actual[: len(expected)]}, not "
-            f"{expected}. Delete it and download it again ({SCHEME}<name> does so by itself)."
+            f"{expected}. Delete it and download it again ({SCHEME}<name> does so automatically)."
         )
 
 
 def _download(url: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # it downloads to a temporary file, so that several processes may do so at once
+        # this writes a temporary file first, so several processes may download at the same time
         torch.hub.download_url_to_file(url, str(path))
     except OSError as error:  # includes urllib's and socket's errors
         raise CheckpointError(
-            f"Cannot download {url} ({reason(error)}): download it elsewhere and place it as "
-            f"{path}."
+            f"Cannot download {url} ({reason(error)}): download it elsewhere and save it as {path}."
         ) from error
 
 
@@ -99,7 +98,7 @@ def is_torchvision_resnet(names: Iterable[str]) -> bool:
 
 
 def from_torchvision(name: str) -> str:
-    """Detectron2's name of a parameter of torchvision's ResNet; ``fc.*`` stays as it is.
+    """Detectron2's name of a parameter of torchvision's ResNet; ``fc.*`` is unchanged.
 
     >>> from_torchvision("layer2.0.downsample.1.running_mean")
     'res3.0.shortcut.norm.running_mean'
@@ -110,16 +109,16 @@ def from_torchvision(name: str) -> str:
 
 
 def resnet_prefix(names: Iterable[str]) -> str | None:
-    """What stands before ``stem.conv1.weight`` in a Detectron2 state dict, if it has a ResNet."""
+    """Prefix of ``stem.conv1.weight`` in a Detectron2 state dict; ``None`` without a ResNet."""
     names = set(names)
     return next((p for p in PREFIXES if f"{p}stem.conv1.weight" in names), None)
 
 
 def resnet_depth(state_dict: Mapping[str, torch.Tensor], prefix: str = "") -> int | None:
-    """Depth of a ResNet in Detectron2's names, from the blocks that it has.
+    """Depth of a ResNet with Detectron2's names, inferred from its blocks.
 
-    A truncated ResNet has fewer stages than the full one. Where the stages that are left fit more
-    than one depth (50 and 101 up to res3), the smaller is returned.
+    A truncated ResNet has fewer stages than the full one. If its stages fit several depths (50 and
+    101 up to res3), the smallest is returned; if they fit none, ``None``.
     """
     found = (
         re.match(r"res(\d)\.(\d+)\.conv(\d)\.weight$", n.removeprefix(prefix)) for n in state_dict
@@ -143,21 +142,26 @@ def resnet_depth(state_dict: Mapping[str, torch.Tensor], prefix: str = "") -> in
 def rename_torchvision(
     path: str, weights: Mapping[str, torch.Tensor], model: torch.nn.Module
 ) -> dict[str, torch.Tensor]:
-    """Rename the weights of torchvision's ResNet to those of a model with Detectron2's ResNet.
+    """Rename the weights of torchvision's ResNet for a model with Detectron2's ResNet.
+
+    Args:
+        path: of the weights, for messages.
+        weights: torchvision's state dict.
+        model: that the weights are for.
 
     Raises:
-        CheckpointError: the model has no such ResNet, one of another depth, or one that halves the
-            resolution in its 1x1 convolutions.
+        CheckpointError: the model has no Detectron2 ResNet, one of another depth, or one with the
+            stride in its 1x1 convolutions.
     """
-    own = model.state_dict()
-    prefix = resnet_prefix(own)
+    state_dict = model.state_dict()
+    prefix = resnet_prefix(state_dict)
     if prefix is None:
         raise CheckpointError(
             f"{path} is a ResNet of torchvision, but this model has no Detectron2 ResNet. "
             "Choose other weights in MODEL.WEIGHTS."
         )
     renamed = {from_torchvision(name): tensor for name, tensor in weights.items()}
-    ours, theirs = resnet_depth(own, prefix), resnet_depth(renamed)
+    ours, theirs = resnet_depth(state_dict, prefix), resnet_depth(renamed)
     if ours != theirs:
         raise CheckpointError(
             f"{path} is {_resnet(theirs)}, but this model's backbone is {_resnet(ours)}. Set "
@@ -168,14 +172,15 @@ def rename_torchvision(
 
 
 def refuse_stride_in_1x1(path: str, model: torch.nn.Module) -> None:
-    """
+    """Refuse torchvision's weights if the model has the stride one convolution earlier.
+
     Raises:
-        CheckpointError: the model's ResNet halves the resolution one convolution earlier than
-            torchvision's.
+        CheckpointError: the model's ResNet has the stride in its 1x1 convolutions.
     """
     if has_stride_in_1x1(model):
         raise CheckpointError(
-            f"{path} is a ResNet of torchvision, which needs MODEL.RESNETS.STRIDE_IN_1X1 False."
+            f"{path} is a ResNet of torchvision, which needs MODEL.RESNETS.STRIDE_IN_1X1 False. "
+            "Set this key."
         )
 
 

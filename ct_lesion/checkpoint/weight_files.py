@@ -24,9 +24,9 @@ from .zoo_weights import AUTHOR_KEY, read_zoo_weights
 
 DESCRIPTION_KEY = "ct_lesion"
 ITERATION_KEY = "iteration"
-# pickles of arbitrary Python objects, which can run any program when they are read
+# pickles of arbitrary Python objects, which can run any code when they are read
 UNSAFE_SUFFIXES = (".pickle", ".pyth")
-# the published implementation's key of the weights, and the class that it pickles beside them
+# in files of the published implementation: key of the weights, and the class it pickles with them
 RELEASED_WEIGHTS_KEY = "model_weights"
 RELEASED_CLASS = "AnchorGenerator"
 
@@ -36,12 +36,12 @@ class Checkpoint:
     """Content of a checkpoint file.
 
     Attributes:
-        path: the file.
+        path: of the file.
         model: the state dict, on the CPU.
         description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in files that ct_lesion
             did not write.
-        rest: further content of a ``.pth``: optimizer, iteration, ...
-        match_names: the names lack the model's prefixes; see :func:`.zoo_weights.match_names`.
+        rest: other content of a ``.pth``: optimizer, iteration, ...
+        match_names: whether the names lack prefixes; see :func:`.zoo_weights.match_names`.
     """
 
     path: Path
@@ -52,22 +52,34 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read ``.safetensors``, Detectron2's ``.pkl``, or else a file of ``torch.save``.
+    """Read ``.safetensors``, Detectron2's ``.pkl``, or any other file of ``torch.save``.
 
     A bare state dict, as in torchvision's files, becomes ``model`` without a description.
 
     Raises:
         CheckpointError: the file is missing, of an unsafe format, damaged or not a checkpoint, or
-            a weight is NaN, infinite or of a type that weights do not have.
+            a weight is NaN, infinite or not a float.
     """
     path = Path(path)
     refuse_unsafe(path)
-    if not path.is_file():
-        raise CheckpointError(f"Checkpoint {path} does not exist: correct MODEL.WEIGHTS.")
+    require_file(path)
     readers = {".safetensors": _read_safetensors, ARRAY_SUFFIX: _read_zoo}
     checkpoint = readers.get(path.suffix.lower(), _read_torch)(path)
     refuse_not_finite(path, checkpoint.model)
     return checkpoint
+
+
+def require_file(
+    path: Path, advice: str = "Correct the path, or train the model that writes this file first."
+) -> None:
+    """Check that a checkpoint exists and is a file.
+
+    Raises:
+        CheckpointError: it does not; the message ends with ``advice``.
+    """
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise CheckpointError(f"Checkpoint {path} {what}. {advice}")
 
 
 def read_description(path: str | Path) -> dict[str, str]:
@@ -83,8 +95,8 @@ def read_description(path: str | Path) -> dict[str, str]:
         description = read_checkpoint(path).description
     if not description:
         raise CheckpointError(
-            f"{path} has no description (it was not written by ct_lesion): give the config that it "
-            "was trained with."
+            f"{path} has no description, because ct_lesion did not write it: give the config that "
+            "it was trained with."
         )
     return description
 
@@ -96,7 +108,7 @@ def write_weights(
 
     Raises:
         CheckpointError: the path has another suffix, a weight is NaN or infinite, or the file
-            cannot be written; an earlier file of this name is then unchanged.
+            cannot be written; an existing file is then unchanged.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".pth"):
@@ -111,9 +123,9 @@ def write_weights(
     try:
         with atomic_write(path) as temporary:
             temporary.touch()
-            mode = temporary.stat().st_mode  # by the user's umask
+            mode = temporary.stat().st_mode  # from the user's umask
             save_file(tensors, temporary, metadata=metadata)
-            temporary.chmod(mode)  # safetensors makes its files readable by the owner only
+            temporary.chmod(mode)  # safetensors lets only the owner read its files
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
 
@@ -130,12 +142,12 @@ def update_description(path: str | Path, values: Mapping[str, str]) -> None:
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of ``torch.save`` atomically, if a resumed run can read it.
+    """Write a file of ``torch.save`` atomically, after a check that it can be read again.
 
     Raises:
-        CheckpointError: the file cannot be written, or :func:`read_checkpoint` or a resumed run
-            would refuse it: it has objects other than plain data, no weights, weights that are not
-            floats, an iteration that is not a whole number, or NaN or infinite values.
+        CheckpointError: the file cannot be written, or could not be read again: it has objects
+            other than plain data, no weights, weights that are not floats, an iteration that is
+            not a whole number, or NaN or infinite values.
     """
     refuse_not_finite(path, named_tensors(content))
     try:
@@ -147,7 +159,7 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` that raises the OS error if the file cannot be written.
+    """Call ``torch.save``, and raise the system's error if the file cannot be written.
 
     Raises:
         OSError: e.g. the disk is full, which torch reports as "unexpected pos".
@@ -156,16 +168,16 @@ def _save(content: Mapping[str, Any], path: Path) -> None:
     try:
         torch.save(dict(content), path)
     except RuntimeError:
-        with path.open("ab") as file:  # provokes the OS error that torch hides
+        with path.open("ab") as file:  # provokes the system's error that torch hides
             file.write(bytes(1 << 20))
         raise
 
 
 def _check_readable(path: Path, written: Path) -> None:
-    """Read back the names and shapes of what was written for ``path``.
+    """Read back names and shapes from ``written``, the temporary file for ``path``.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         _parse(path, read_torch_file(written, device="meta"))
@@ -173,8 +185,8 @@ def _check_readable(path: Path, written: Path) -> None:
         cause = reason(error.__cause__ or error)
         what = f"its pickle {cause}" if isinstance(error.__cause__, UnsafeError) else cause
         raise CheckpointError(
-            f"{path} was not written, because it could not be read back: {what}. Save a dict with "
-            "the model's weights as 'model', and numbers, strings, containers and tensors."
+            f"{path} was not written, because it could not be read back: {what}. Save a dict of "
+            "the weights ('model') and of numbers, strings, containers and tensors only."
         ) from error
     except ValueError as error:
         raise CheckpointError(
@@ -183,16 +195,16 @@ def _check_readable(path: Path, written: Path) -> None:
 
 
 def refuse_unsafe(path: str | Path) -> None:
-    """Refuse files that would have to be unpickled, by their suffix.
+    """Refuse pickles of arbitrary objects by their suffix.
 
     Raises:
         CheckpointError: the message says how to convert the file.
     """
     if str(path).lower().endswith(UNSAFE_SUFFIXES):
         raise CheckpointError(
-            f"{path} is a pickle, which can run any program when it is read, so it is not loaded. "
-            "Convert it on a machine where you trust it: torch.save its weights as a dict of "
-            "tensors to a .pth file. ImageNet weights are available as torchvision://resnet18."
+            f"{path} is a pickle, which can run any code when it is read, so it was not loaded. "
+            "Convert it where you trust it: torch.save its weights as a dict of tensors to a .pth "
+            "file. ImageNet weights are available as torchvision://resnet18."
         )
 
 
@@ -219,10 +231,10 @@ def _read_torch(path: Path) -> Checkpoint:
         content = read_torch_file(path)
     except CheckpointError as error:
         if _is_released(path):
-            raise _released(path) from error
+            raise _needs_conversion(path) from error
         raise
     if isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content:
-        raise _released(path)
+        raise _needs_conversion(path)
     try:
         return _parse(path, content)
     except ValueError as error:
@@ -230,9 +242,10 @@ def _read_torch(path: Path) -> Checkpoint:
 
 
 def _parse(path: Path, content: Any) -> Checkpoint:
-    """
+    """Check the content of a checkpoint file.
+
     Raises:
-        ValueError: the content is not that of a checkpoint; the text says why.
+        ValueError: the content is not that of a checkpoint; the message says why.
     """
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, not a dict of weights")
@@ -248,7 +261,7 @@ def _parse(path: Path, content: Any) -> Checkpoint:
     require_floats(model)
     iteration = rest.get(ITERATION_KEY, 0)
     if type(iteration) is not int or iteration < -1:
-        raise ValueError("its iteration is not a whole number from -1")
+        raise ValueError("its iteration is not a whole number of at least -1")
     description = rest.pop(DESCRIPTION_KEY, None)
     if not isinstance(description, dict):
         description = None
@@ -271,7 +284,7 @@ def _is_released(path: Path) -> bool:
     return isinstance(content, dict) and RELEASED_WEIGHTS_KEY in content
 
 
-def _released(path: Path) -> CheckpointError:
+def _needs_conversion(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is a checkpoint of the published implementation. Convert it first: "
         f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
@@ -280,8 +293,7 @@ def _released(path: Path) -> CheckpointError:
 
 def cannot_write(path: Path, error: Exception) -> CheckpointError:
     """The error for a file that could not be written, e.g. because the disk is full."""
-    why = getattr(error, "strerror", None) or reason(error)
     return CheckpointError(
-        f"Cannot write {path} ({why}): check the folder and the free disk space. An "
-        "earlier file of this name is unchanged."
+        f"Cannot write {path} ({reason(error)}): check the folder and the free disk space. An "
+        "existing file of this name is unchanged."
     )

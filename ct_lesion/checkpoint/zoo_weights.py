@@ -1,4 +1,4 @@
-"""Weights of Detectron2's model zoo: what its ``.pkl`` files hold, under which names."""
+"""Weights of Detectron2's model zoo: contents and names of its ``.pkl`` files."""
 
 import logging
 from collections.abc import Mapping
@@ -21,36 +21,40 @@ from .torchvision_resnet import has_stride_in_1x1, refuse_stride_in_1x1, resnet_
 AUTHOR_KEY = "__author__"
 CAFFE2, TORCHVISION = "Caffe2", "torchvision"
 logger = logging.getLogger(__name__)
-MOST_MATCHED = 10_000  # names; Detectron2 compares each with each of the model's
+MOST_MATCHED = 10_000  # weights; Detectron2 compares each name with each name in the model
 
 
 def fetch(url: str, paths: PathManager) -> str:
-    """The local copy of weights from the network, e.g. ``detectron2://...``; the log names it.
+    """Download weights, e.g. ``detectron2://...``, unless they are cached; logs their path.
 
     Args:
-        paths: fetches the file into its cache, if it is not there.
+        url: of the weights.
+        paths: downloads files into its cache.
+
+    Returns:
+        Path of the local copy.
 
     Raises:
-        CheckpointError: it cannot be fetched.
+        CheckpointError: the weights cannot be downloaded.
     """
     advice = "Download it elsewhere, and give the file in MODEL.WEIGHTS."
     try:
         path = paths.get_local_path(url)
-    except Exception as error:  # of any handler, e.g. of the network or of an unknown name
+    except Exception as error:  # each handler raises its own, e.g. for an unknown name
         raise CheckpointError(f"{url}: cannot be fetched ({reason(error)}). {advice}") from error
-    if not Path(path).is_file():  # what no handler knows counts as a path
+    if not Path(path).is_file():  # an unknown scheme is taken for a local path
         raise CheckpointError(f"{url}: is not an address of weights. {advice}")
-    # a warning is shown by tools that keep no log, too
+    # a warning, because it is shown by tools without a log, too
     logger.warning("Weights of %s are cached as %s", url, path)
     return path
 
 
 def read_zoo_weights(path: Path) -> tuple[Any, str, bool]:
-    """Read a ``.pkl`` by Detectron2's rules: without ``model`` and an author it is Caffe2's.
+    """Read a ``.pkl`` by Detectron2's rules: a file without ``model`` and author is Caffe2's.
 
     Returns:
-        The weights by name, Caffe2's renamed as Detectron2 names them; who made them; and whether
-        the names lack the model's prefixes, so that :func:`match_names` must complete them.
+        The weights by Detectron2's names; their author; and whether the names lack the model's
+        prefixes, which :func:`match_names` then adds.
 
     Raises:
         CheckpointError: see :func:`read_array_pickle`; or Caffe2's weights cannot be renamed.
@@ -74,13 +78,18 @@ def read_zoo_weights(path: Path) -> tuple[Any, str, bool]:
 def match_names(
     path: Path, weights: Mapping[str, torch.Tensor], model: torch.nn.Module
 ) -> dict[str, torch.Tensor]:
-    """Rename weights to the model's names that end alike, e.g. ``backbone.bottom_up.stem...``.
+    """Rename weights to names of the model with the same ending, e.g. ``backbone.bottom_up.*``.
+
+    Args:
+        path: of the weights, for messages.
+        weights: names without the model's prefixes.
+        model: that the weights are for.
 
     Returns:
-        The weights whose name and shape fit; the others keep their names.
+        All weights; those without a match in name and shape keep their names.
 
     Raises:
-        CheckpointError: the names fit several of the model's, or are too many.
+        CheckpointError: a name matches several of the model's, or there are too many weights.
     """
     if len(weights) > MOST_MATCHED:
         raise damaged(path, f"it holds {len(weights)} weights")
@@ -94,19 +103,25 @@ def match_names(
 
 
 def check_stride(path: str, author: str, model: torch.nn.Module) -> None:
-    """Compare where a ResNet's bottlenecks have their stride, which no shape shows.
+    """Check the position of the stride in a ResNet's bottlenecks, which shapes do not reveal.
 
-    Caffe2's ResNets of MSRA have it in the 1x1 convolutions, its ResNeXts do not, so that this is
-    only a warning.
+    Caffe2's ResNets of MSRA have it in the 1x1 convolutions, but its ResNeXts do not, so for Caffe2
+    this only logs a warning.
+
+    Args:
+        path: of the weights, for messages.
+        author: of the weights, from :func:`read_zoo_weights`.
+        model: that the weights are for.
 
     Raises:
-        CheckpointError: torchvision's weights for a model that has it in the 1x1 convolutions.
+        CheckpointError: the weights are torchvision's, but the model has its stride in the 1x1
+            convolutions.
     """
     if author == TORCHVISION:
         refuse_stride_in_1x1(path, model)
     elif author == CAFFE2 and resnet_prefix(model.state_dict()) and not has_stride_in_1x1(model):
         logger.warning(
-            f"{path} holds Caffe2's weights. If they are a ResNet50 or 101 of MSRA, set "
+            f"{path} holds Caffe2's weights. For MSRA's ResNet50 or 101, set "
             "MODEL.RESNETS.STRIDE_IN_1X1 True, and MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and "
-            "INPUT.FORMAT as the zoo's configs do."
+            "INPUT.FORMAT as in the zoo's configs."
         )

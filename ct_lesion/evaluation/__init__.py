@@ -1,4 +1,4 @@
-"""Detectron2 evaluators for lesions and classes, and the statistics behind them."""
+"""Detectron2 evaluators for segmentation and classification, and the statistics that they use."""
 
 from .classification import ClassificationEvaluator
 from .lesion_evaluator import LesionEvaluator

@@ -1,8 +1,8 @@
 """Aggregation of slices to scans and patients.
 
-The logits of a scan or a patient are the mean of the logits of its slices, all with the same
-weight; the predicted class has the largest mean. In a mean of logits a confident slice counts more
-than a doubtful one, and no threshold is needed.
+The logits of a scan or patient are the unweighted mean of its slices' logits; the predicted class
+has the largest mean. A mean of logits gives confident slices more influence than doubtful ones, and
+needs no threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Aggregated:
-    """U units, which are scans or patients, sorted by name; C classes.
+    """U units (scans or patients), sorted by name; C classes.
 
     Attributes:
         units: (U,) names.
@@ -28,8 +28,7 @@ class Aggregated:
         logits: (U, C) mean logits of the slices.
         slices: (U,) number of slices.
         first: (U,) index of the first slice of each unit, e.g. to look up its patient.
-        mixed: names of the units that are left out because their slices have different true
-            classes.
+        mixed: names of units that are left out, because their slices have different true classes.
     """
 
     units: np.ndarray
@@ -43,8 +42,8 @@ class Aggregated:
 def scan_units(patients: Sequence[str], scans: Sequence[str]) -> np.ndarray:
     """Names ``<patient>/<scan>`` of the scans of M slices, (M,).
 
-    Scan ids are unique within a patient only. Slices of a patient without a scan id (an empty
-    text) count as one scan.
+    Scan ids are unique only within a patient. A patient's slices without a scan id (an empty text)
+    count as one scan.
     """
     pairs = zip(patients, scans, strict=True)
     return np.array([f"{patient}/{scan}" for patient, scan in pairs], dtype=str)
@@ -65,7 +64,10 @@ def aggregate(
     """
     labels, logits, units = np.asarray(labels), np.asarray(logits, dtype=float), np.asarray(units)
     if not len(labels) == len(logits) == len(units):
-        raise ValueError(f"{len(labels)} labels, {len(logits)} logits and {len(units)} units")
+        raise ValueError(
+            f"expected equal numbers of labels, logits and units, got {len(labels)}, {len(logits)} "
+            f"and {len(units)}"
+        )
     names, first, group, slices = np.unique(
         units, return_index=True, return_inverse=True, return_counts=True
     )

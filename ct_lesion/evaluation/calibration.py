@@ -20,7 +20,7 @@ TEMPERATURE_LIMITS = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence and accuracy in B bins of the confidence, of equal width.
+    """Confidence and accuracy in B bins of the confidence with equal widths.
 
     Attributes:
         edges: (B + 1,) from 0 to 1; a bin contains its upper edge, not its lower edge.
@@ -48,15 +48,18 @@ class Calibration:
 
     Attributes:
         reliability: the bins of a reliability diagram.
-        ece: expected calibration error, 0..1.
         brier: Brier score, 0..2.
         nll: negative log-likelihood, in nats.
     """
 
     reliability: Reliability
-    ece: float
     brier: float
     nll: float
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 0..1."""
+        return self.reliability.ece
 
 
 def calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
@@ -65,14 +68,13 @@ def calibration(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     Raises:
         ValueError: there are no slices, or the shapes do not match.
     """
-    reliability = reliability_bins(labels, logits)
     return Calibration(
-        reliability, reliability.ece, brier_score(labels, logits), log_loss(labels, logits)
+        reliability_bins(labels, logits), brier_score(labels, logits), log_loss(labels, logits)
     )
 
 
 def reliability_bins(labels: np.ndarray, logits: np.ndarray) -> Reliability:
-    """Confidence and accuracy in 15 bins of the confidence.
+    """Confidence and accuracy in :data:`BINS` bins of the confidence.
 
     Raises:
         ValueError: there are no slices, or the shapes do not match.
@@ -114,11 +116,11 @@ def log_loss(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Fit the temperature T in 0.05..20 that minimises the log loss of ``logits / T``.
+    """Fit the temperature T, 0.05..20, that minimises the log loss of ``logits / T``.
 
-    Fit it on validation slices and apply it to test slices; the predicted classes stay the same.
-    The search is on a log scale. If all slices are predicted correctly, the log loss has no minimum
-    and T is the lower limit; see :func:`at_limit`.
+    Fit it on validation slices and apply it to test slices; it does not change the predicted
+    classes. The search is on a log scale. If all slices are predicted correctly, the log loss has
+    no minimum and T is the lower limit; see :func:`at_limit`.
 
     Raises:
         ValueError: there are no slices, or the shapes do not match.
@@ -139,12 +141,12 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def at_limit(temperature: float) -> bool:
-    """Whether a temperature is a limit of the search, i.e. the log loss has no minimum inside."""
+    """Whether a fitted temperature is a limit of the search: the log loss has no minimum inside."""
     return temperature in TEMPERATURE_LIMITS
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """``logits / temperature``; above 1 the probabilities become less confident."""
+    """``logits / temperature``; a temperature above 1 makes the probabilities less confident."""
     return np.asarray(logits, dtype=float) / temperature
 
 

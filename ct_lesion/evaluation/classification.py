@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClassifiedSlice(NamedTuple):
-    """A slice with its true class and the model's logits, as plain values that can be pickled."""
+    """A slice with its true class and the model's logits, as plain values for pickling."""
 
     file_name: str
     image_id: str
@@ -56,7 +56,7 @@ class ClassificationEvaluator(DatasetEvaluator):
     """Sensitivity, specificity, PPV, F1 and AUC of each class, accuracy and confusion matrix.
 
     The model's output for an image is a dict with ``logits``, a tensor (C,). The predictions of
-    several processes are gathered; a slice that several of them evaluated counts once.
+    several processes are gathered; a slice evaluated by several of them counts once.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class ClassificationEvaluator(DatasetEvaluator):
         self._regions: dict[str, dict[str, np.ndarray]] = {}  # by image id
 
     def reset(self) -> None:
-        """Forget all predictions."""
+        """Discard all predictions."""
         self._predictions = []
         self._regions = {}
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[Mapping]) -> None:
-        """Store the outputs for a batch.
+        """Store the predictions for a batch.
 
         Args:
             inputs: records of :class:`ct_lesion.data.loading.mapper.ClassificationMapper`.
@@ -115,18 +115,21 @@ class ClassificationEvaluator(DatasetEvaluator):
 
         Returns:
             ``{"classification": {"accuracy": ..., "sensitivity/COVID-19": ..., ...}}``; empty
-            without predictions, and in all processes but the first.
+            without predictions, and in all processes except the main one.
         """
         comm.synchronize()
         predictions = list(chain.from_iterable(comm.gather(self._predictions, dst=0)))
         regions = dict(ChainMap(*comm.gather(self._regions, dst=0)))
         if not comm.is_main_process():
             return {}
-        # sorted by id, so that the result does not depend on how processes shared the slices
+        # sorted by id, because the gathered order depends on the number of processes
         distinct = {p.image_id: p for p in reversed(predictions)}
         predictions = [distinct[key] for key in sorted(distinct, key=str)]
         if not predictions:
-            logger.warning("%s: there are no predictions to evaluate.", self._dataset_name)
+            logger.warning(
+                "%s: there are no predictions to evaluate. Is the dataset empty?",
+                self._dataset_name,
+            )
             return {}
         metrics = classification_metrics(
             np.array([p.label for p in predictions]),
@@ -147,8 +150,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         name, count = record["file_name"], len(self._class_names)
         if not 0 <= record.get("label", -1) < count:
             raise DatasetError(
-                f"{name}: the label is {record.get('label')}, expected 0 to {count - 1}. A slice "
-                "without its true class cannot be evaluated."
+                f"{name}: the label is {record.get('label')}, expected 0 to {count - 1}. Register "
+                "the dataset with the true class of each slice."
             )
         if logits.shape != (count,):
             raise ValueError(
@@ -157,7 +160,10 @@ class ClassificationEvaluator(DatasetEvaluator):
             )
         values = tuple(logits.detach().float().cpu().tolist())
         if not all(map(math.isfinite, values)):
-            raise FloatingPointError(f"{name}: the model's logits are not finite: {values}")
+            raise FloatingPointError(
+                f"{name}: the model's logits are not finite: {values}. Evaluate an earlier "
+                "checkpoint."
+            )
         ids = (str(record.get(key, "")) for key in ("patient", "scan"))
         image_id = str(record.get("image_id", name))
         return ClassifiedSlice(name, image_id, *ids, int(record["label"]), values)
@@ -197,7 +203,7 @@ class ClassificationEvaluator(DatasetEvaluator):
 
 
 def predictions_csv(predictions: Sequence[ClassifiedSlice], class_names: Sequence[str]) -> str:
-    """Predictions as CSV with a line per slice; logits have the nine digits of a float32."""
+    """Predictions as CSV, a row per slice; nine significant digits preserve the float32 logits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     logit_names = [f"logit_{index} {name}" for index, name in enumerate(class_names)]
@@ -215,7 +221,7 @@ def format_metrics(metrics: ClassificationMetrics) -> str:
     """Tables for the log: the paper's Table 3, all metrics of each class, the confusion matrix."""
     values = {name: f"{100 * value:.2f}" for name, value in metrics.as_dict().items()}
     names = metrics.class_names
-    # other classes keep their names, in reverse order like the paper's
+    # the paper lists its classes in reverse order, so other classes are reversed too
     columns = list(PAPER_COLUMNS) if set(names) == set(PAPER_COLUMNS) else list(reversed(names))
     headings = [*(PAPER_COLUMNS.get(name, name) for name in columns), "Overall"]
     table_3 = [[*(values[f"sensitivity/{name}"] for name in columns), values["accuracy"]]]

@@ -18,12 +18,13 @@ def auc_of_ranks(positive: np.ndarray, ranks: np.ndarray, num_ranks: int) -> flo
     """Area under the ROC curve from ranks of scores; NaN without positives or negatives.
 
     It is the fraction of (positive, negative) pairs in which the positive has the higher rank; ties
-    count as half (the Mann-Whitney U statistic). With ranks, a bootstrap sorts the scores once and
-    only counts in each resample.
+    count as half (the Mann-Whitney U statistic). With ranks, a bootstrap sorts the scores only
+    once.
 
     Args:
         positive: (K,) bool.
         ranks: (K,) int in 0..num_ranks - 1, equal for equal scores.
+        num_ranks: number of possible ranks.
     """
     positives = np.bincount(ranks[positive], minlength=num_ranks)
     negatives = np.bincount(ranks[~positive], minlength=num_ranks)
@@ -40,7 +41,7 @@ def classification_statistic(
 ) -> Statistic:
     """A statistic for the bootstrap, with the names of ``ClassificationMetrics.as_dict``.
 
-    It takes about a millisecond for 20,000 slices.
+    A call takes about a millisecond for 20,000 slices.
 
     Args:
         labels: (M,) true class indices.
@@ -49,10 +50,10 @@ def classification_statistic(
         metrics: which of ``PER_CLASS`` to compute; the accuracy is always computed.
 
     Raises:
-        ValueError: as :func:`classification_metrics`, or a metric is unknown.
+        ValueError: see :func:`classification_metrics`; or a metric is unknown.
     """
     if not set(metrics) <= set(PER_CLASS):
-        raise ValueError(f"metrics {list(metrics)} are not all in {list(PER_CLASS)}")
+        raise ValueError(f"expected metrics among {list(PER_CLASS)}, got {list(metrics)}")
     classification_metrics(labels, logits, class_names)  # checks the shapes and values
     count = len(class_names)
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits).reshape(-1, count)
@@ -97,10 +98,11 @@ def classification_intervals(
         labels, logits, class_names, metrics: see :func:`classification_statistic`.
         patients: (M,) the patient of each slice.
         resamples: number of bootstrap resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Raises:
-        ValueError: as :func:`classification_statistic`, or the patients do not match the labels.
+        ValueError: see :func:`classification_statistic`; or the number of patients differs from the
+            number of labels.
     """
     if len(patients) != len(labels):
         raise ValueError(f"got {len(patients)} patients for {len(labels)} labels")

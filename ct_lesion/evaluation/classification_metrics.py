@@ -16,10 +16,10 @@ PER_CLASS = ("sensitivity", "specificity", "PPV", "F1", "AUC")
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """Classification metrics; metrics of classes are (C,), in class order.
+    """Classification metrics; those of the classes are arrays (C,), in class order.
 
     Attributes:
-        class_names: of the classes 0 to C - 1.
+        class_names: names of the classes 0 to C - 1.
         confusion: (C, C) counts, rows are true classes, columns predicted classes.
         accuracy: fraction of all images that are predicted correctly.
         sensitivity: fraction of the images of a class that are predicted as it (recall).
@@ -56,7 +56,7 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     classes = np.arange(num_classes)
     if len(labels) == 0:  # scikit-learn raises an error
         return np.zeros((num_classes, num_classes), dtype=int)
-    # imported where it is used: it takes a second, which most commands save
+    # not at the top: the import takes a second, and most commands do not need it
     from sklearn import metrics
 
     return metrics.confusion_matrix(labels, predicted, labels=classes)
@@ -83,8 +83,8 @@ def rates_from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
 def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Area under each class's ROC curve, (C,); NaN if all or no images belong to the class.
 
-    The score of a class is its logit: the logits are trained separately, by binary cross-entropy,
-    and a softmax over the classes would reorder the images.
+    The score of a class is its logit. A softmax over the classes would reorder the images, because
+    the logits are trained separately, by binary cross-entropy.
     """
     from sklearn import metrics
 
@@ -99,7 +99,7 @@ def one_vs_rest_auc(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def classification_metrics(
     labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]
 ) -> ClassificationMetrics:
-    """All metrics; the predicted class has the largest logit, the first of tied classes counts.
+    """All metrics; the predicted class has the largest logit, and is the first of tied classes.
 
     Sensitivity, F1 and AUC are undefined for a class without images, PPV for a class that is never
     predicted, specificity and AUC for a class that all images belong to.
@@ -147,7 +147,7 @@ def classification_metrics(
 
 
 def _reasons(result: ClassificationMetrics) -> dict[str, str]:
-    """Why values are NaN, by their names."""
+    """Why values are NaN, by the value's name."""
     values, of_class = result.as_dict(), result.confusion.sum(axis=1)
     if not of_class.sum():
         return dict.fromkeys(values, "there are no images")

@@ -33,18 +33,18 @@ GROUND_TRUTH_FILE = "ground_truth.json"
 class LesionEvaluator(COCOEvaluator):
     """COCO AP of boxes and masks, and the paper's metrics from the same detections.
 
-    Without detections AP is 0, not NaN; without lesions (of a class or a size) it is NaN. In
-    addition to Detectron2's files, it writes ``segmentation_metrics.json`` into the output folder:
+    AP is 0, not NaN, without detections, and NaN without lesions of a class or size. In addition to
+    Detectron2's files, the evaluator writes ``segmentation_metrics.json``:
 
     - ``bbox``, ``segm``: COCO metrics in percent, of all detections.
     - ``paper_table_2``: mask AP in [0, 1] of the detections above ``score_threshold``, by COCO's
       rules (``coco``) and averaged over images as in the published implementation (``release``).
     - ``lesions``: lesions found and false detections above that score, IoU > 0.5.
     - ``patients``: mask AP in [0, 1] of each patient.
-    - ``max_detections``: number of detections per image and class that count in all of these.
+    - ``max_detections``: largest number of detections per image and class that count.
 
-    It also writes the ground truth, with what :func:`read_coco` fills in, as ``ground_truth.json``,
-    so that reports do not need the dataset.
+    It also writes ``ground_truth.json``, the ground truth as completed by :func:`read_coco`, so
+    that reports do not need the dataset.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class LesionEvaluator(COCOEvaluator):
         """
         Args:
             dataset_name: a registered dataset in COCO json.
-            output_dir: where predictions and metrics are written.
-            max_dets_per_image: number of detections per image and class that count.
-            score_threshold: for the paper's table.
+            output_dir: folder for predictions and metrics.
+            max_dets_per_image: largest number of detections per image and class that count.
+            score_threshold: detections above it count in the paper's metrics.
 
         Raises:
             DatasetError: see :func:`read_coco`.
@@ -74,7 +74,7 @@ class LesionEvaluator(COCOEvaluator):
         )
         truth = number_from_1(read_coco(self._metadata.json_file))
         self._ground_truth = json.dumps(truth)  # before pycocotools changes its masks in place
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its steps
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
             self._coco_api.dataset = truth
             self._coco_api.createIndex()
         self._name = dataset_name
@@ -101,12 +101,15 @@ class LesionEvaluator(COCOEvaluator):
         detections = json.loads((self._folder / RESULTS_FILE).read_text(encoding="utf-8"))
         if not detections:
             self._log.warning(
-                f"The model has no detections in {self._name}, so AP is 0. It may need more "
-                "training, or MODEL.ROI_HEADS.SCORE_THRESH_TEST is too high."
+                f"The model has no detections in {self._name}, so AP is 0. Train it longer, or "
+                "lower MODEL.ROI_HEADS.SCORE_THRESH_TEST."
             )
             results = {task: self._without_detections(task, img_ids) for task in results}
         if not self._coco_api.anns:
-            self._log.warning(f"{self._name} holds no lesion, so AP is undefined (NaN).")
+            self._log.warning(
+                f"{self._name} has no lesions, so AP is undefined (NaN). Evaluate on slices with "
+                "lesions."
+            )
         detections = best_of_each_image(detections, self._max_detections)
         metrics = {**results, **self._paper_metrics(detections)}
         path = self._folder / SEGMENTATION_METRICS_FILE
@@ -121,9 +124,10 @@ class LesionEvaluator(COCOEvaluator):
         return results
 
     def _without_detections(self, task: str, img_ids: list[int] | None) -> dict[str, float]:
-        """Metrics of a run without detections: 0 where there are lesions, NaN elsewhere.
+        """Metrics without detections: 0, or NaN for classes and sizes without lesions.
 
-        Detectron2 reports NaN for all of them."""
+        Detectron2 reports NaN for all of them.
+        """
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
             evaluation = COCOeval(self._coco_api, no_results(self._coco_api), task)
             if img_ids is not None:

@@ -22,8 +22,8 @@ class DiceScores:
     """Dice, 0..1; NaN if there are neither lesions nor detections.
 
     Attributes:
-        by_image: by image id.
-        by_patient: by patient, pooled over the pixels of the patient's slices.
+        by_image: Dice of each image, by image id.
+        by_patient: Dice of all pixels of each patient's slices, by patient.
     """
 
     by_image: Mapping[int, float]
@@ -32,13 +32,13 @@ class DiceScores:
 
 @dataclass(frozen=True)
 class FrocCurve:
-    """Free-response ROC: a point for each score, of the detections with at least that score.
+    """Free-response ROC; each point counts the detections that reach its threshold.
 
     Attributes:
         thresholds: (K,) scores, decreasing.
         sensitivity: (K,) fraction of the lesions that are found; NaN without lesions.
         false_per_slice: (K,) false detections per slice.
-        lesions, slices: their numbers.
+        lesions, slices: number of lesions and slices.
     """
 
     thresholds: np.ndarray
@@ -52,9 +52,9 @@ def dice_scores(truth: COCO, detections: Iterable[dict], score_threshold: float)
     """Dice of the union of the detections with the union of the lesions, regardless of class.
 
     Args:
-        truth: ground truth; patients come from its images.
+        truth: ground truth, with the patients of its images.
         detections: COCO results with ``segmentation``.
-        score_threshold: detections with a score above it count.
+        score_threshold: only detections with a score above it count.
     """
     masks = defaultdict(list)
     for detection in above_score(detections, score_threshold):
@@ -73,7 +73,7 @@ def dice_scores(truth: COCO, detections: Iterable[dict], score_threshold: float)
 
 
 def _overlap(lesions: list[dict], detections: list[dict]) -> np.ndarray:
-    """Pixels of the intersection, and the sum of the pixels of both unions; (2,)."""
+    """Pixels of the intersection of the unions, and the sum of the unions' pixels; (2,)."""
     if not lesions and not detections:
         return np.zeros(2)
     unions = [coco_mask.merge(masks) for masks in (lesions, detections) if masks]
@@ -91,20 +91,20 @@ def _dice(counts: np.ndarray) -> float:
 def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = FOUND_IOU) -> FrocCurve:
     """Sensitivity and false detections per slice at every score.
 
-    A lesion is found if the IoU with a detection of its class is above ``iou``; a detection is
+    A lesion is found if its IoU with a detection of its class is above ``iou``; a detection is
     false if its IoU is not above ``iou`` with any lesion of its class. Slices without lesions count
-    in the denominator.
+    too.
 
     Args:
         truth: ground truth.
         detections: COCO results with ``segmentation``.
-        iou: mask IoU, 0..1.
+        iou: threshold of the mask IoU, 0..1.
     """
     matches = match_images(truth, detections).values()
     of_lesions, of_false, of_all = [np.empty(0)], [np.empty(0)], [np.empty(0)]
     for match in matches:
         hits = match.ious > iou  # (detections, lesions)
-        # the score up to which a lesion is found
+        # a lesion is found at thresholds up to its best hit's score
         best = np.where(hits, match.scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
         of_lesions.append(best)
         of_false.append(match.scores[~hits.any(axis=1)])
@@ -122,12 +122,12 @@ def lesion_froc(truth: COCO, detections: Iterable[dict], iou: float = FOUND_IOU)
 
 
 def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many scores reach each threshold, (K,), without a table of thresholds x scores."""
+    """Number of scores that reach each threshold, (K,)."""
     return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
 
 
 def sensitivity_at_rates(curve: FrocCurve) -> list[float]:
-    """The highest sensitivity with at most each of ``FROC_RATES`` false detections per slice.
+    """The highest sensitivity at each of ``FROC_RATES`` false detections per slice, or fewer.
 
     The values are NaN without lesions.
     """

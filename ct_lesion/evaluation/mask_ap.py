@@ -1,6 +1,6 @@
-"""COCO mask AP of any selection of images, with repetition, from one matching by pycocotools.
+"""COCO mask AP of any selection of images, which may repeat, after one matching by pycocotools.
 
-Shapes: I images in the order of their ids.
+Shapes: I images, sorted by id.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ class SizeGroup:
 
     Attributes:
         name: "small", "medium" or "large".
-        low, high: smallest and largest area in px; NaN without lesions.
-        lesions: their number.
+        low, high: smallest and largest area in pixels; NaN without lesions.
+        lesions: number of lesions.
         ap, ap50: mask AP in [0, 1]; NaN without lesions.
     """
 
@@ -49,8 +49,8 @@ class SizeGroup:
 class MaskAP:
     """Mask AP, AP50 and AP75 over all classes, in [0, 1], by pycocotools.
 
-    Detections and ground truth are matched once. AP of any selection of images then takes
-    milliseconds, as a bootstrap over patients needs.
+    Detections and ground truth are matched once; the AP of a selection of images then takes
+    milliseconds, fast enough for a bootstrap over patients.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class MaskAP:
                 all of them count, see
                 :func:`ct_lesion.evaluation.segmentation_metrics.best_of_each_image`.
             image_ids: images to evaluate; default: all.
-            area_range: smallest and largest area of the lesions in px. As in COCO, other lesions
-                are ignored, and so are unmatched detections of other sizes.
+            area_range: smallest and largest area of the lesions in pixels. As in COCO, lesions of
+                other sizes are ignored, and so are unmatched detections of other sizes.
         """
         self.image_ids = sorted(truth.getImgIds() if image_ids is None else image_ids)
         wanted = set(self.image_ids)
@@ -87,10 +87,10 @@ class MaskAP:
         ]
 
     def of(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, float]:
-        """AP, AP50 and AP75, by these names; 0 without detections, NaN without ground truth.
+        """``AP``, ``AP50`` and ``AP75``; 0 without detections, NaN without ground truth.
 
         Args:
-            indices: into ``image_ids``, with repetition; default: each image once.
+            indices: into ``image_ids``, may repeat; default: each image once.
         """
         precision = self.precision(indices)
         thresholds = self._evaluation.params.iouThrs
@@ -108,7 +108,7 @@ class MaskAP:
         """
         indices = range(len(self.image_ids)) if indices is None else indices
         drawn = copy.copy(self._evaluation)
-        drawn.evalImgs = [own[i] for own in self._by_class for i in indices]
+        drawn.evalImgs = [images[i] for images in self._by_class for i in indices]
         drawn.params = copy.copy(self._evaluation.params)
         drawn.params.imgIds = list(range(len(indices)))  # a repeated image counts as a new image
         drawn._paramsEval = drawn.params
@@ -122,7 +122,7 @@ class MaskAP:
         return self._evaluation.params.recThrs
 
     def precision_at(self, iou: float) -> np.ndarray:
-        """Precision at each recall for an IoU threshold, mean over classes; NaN if undefined."""
+        """Precision at each of :attr:`recalls` for an IoU threshold, mean over classes, or NaN."""
         chosen = np.isclose(self._evaluation.params.iouThrs, iou)
         precision = np.where((p := self.precision()[chosen][0]) > -1, p, np.nan)
         known = ~np.isnan(precision).all(axis=0)
@@ -142,12 +142,12 @@ def no_results(truth: COCO) -> COCO:
 
 
 def _mean_precision(precision: np.ndarray) -> float:
-    known = precision[precision > -1]  # pycocotools marks classes without ground truth by -1
+    known = precision[precision > -1]  # -1 marks classes without ground truth
     return float(known.mean()) if known.size else float("nan")
 
 
 def patients_of(truth: COCO) -> np.ndarray:
-    """The patient of each image, (I,), by image id; an image without patient counts as its own."""
+    """The patient of each image, (I,); an image without a patient counts as a separate patient."""
     return np.array(
         [str(truth.imgs[i].get("patient", f"image {i}")) for i in sorted(truth.getImgIds())]
     )
@@ -156,7 +156,7 @@ def patients_of(truth: COCO) -> np.ndarray:
 def ap_intervals(
     truth: COCO, detections: Sequence[dict], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Mask AP, AP50 and AP75 with 95 % intervals by bootstrap over patients."""
+    """Mask AP, AP50 and AP75 with 95 % intervals, by bootstrap over patients."""
     statistic: Statistic = MaskAP(truth, detections).of
     return bootstrap_intervals(statistic, patients_of(truth), resamples=resamples, seed=seed)
 
@@ -169,7 +169,7 @@ def ap_difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Mask AP of A minus that of B, with intervals; the same patients are drawn for both."""
+    """Mask AP of A minus mask AP of B, with intervals; both use the same resamples of patients."""
     first, second = MaskAP(truth, detections_a), MaskAP(truth, detections_b)
     return paired_difference(
         first.of, second.of, patients_of(truth), resamples=resamples, seed=seed
@@ -177,10 +177,11 @@ def ap_difference(
 
 
 def ap_by_size(truth: COCO, detections: Sequence[dict]) -> list[SizeGroup]:
-    """Mask AP of the small, medium and large lesions, each a third as far as ties allow.
+    """Mask AP of the small, medium and large lesions, each a third of all as far as ties allow.
 
     Returns:
-        Three groups, which may be empty if lesions are few or equal; an empty list without lesions.
+        Three groups, some of them empty if there are few lesions or equal areas; an empty list
+        without lesions.
     """
     areas = np.array([a["area"] for a in truth.dataset["annotations"]], dtype=float)
     if not len(areas):

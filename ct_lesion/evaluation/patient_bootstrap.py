@@ -1,11 +1,11 @@
 """Confidence intervals of any statistic of slices, by bootstrap over patients.
 
-The slices of a patient resemble each other, so 1,000 slices of ten patients hold far less
+The slices of a patient resemble each other, so 1,000 slices of ten patients contain far less
 information than 1,000 slices of 1,000 patients. Therefore whole patients are drawn with
-replacement, each with all of their slices (a cluster bootstrap); drawing single slices gives
+replacement, each with all of their slices (a cluster bootstrap); drawing single slices would give
 intervals that are too narrow.
 
-A *statistic* is a function of slice indices (K,), with repetition, that returns named numbers: the
+A *statistic* is a function of slice indices (K,), which may repeat, that returns named numbers: the
 same names in every call, NaN for undefined numbers.
 """
 
@@ -31,7 +31,7 @@ class Interval:
     """A number and its confidence interval, in the unit of the number.
 
     Attributes:
-        estimate: of all slices; NaN if undefined.
+        estimate: the number for all slices; NaN if undefined.
         low, high: ends of the interval; NaN without an interval.
     """
 
@@ -58,14 +58,14 @@ def describe_bootstrap(resamples: int = RESAMPLES) -> str:
 def patient_resamples(
     patients: Sequence[str] | np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield slice indices of patients drawn with replacement, as many as there are.
+    """Yield the slice indices of as many patients as there are, drawn with replacement.
 
     The same patients and seed give the same resamples.
 
     Args:
         patients: (M,) the patient of each slice, M > 0.
         resamples: number of resamples.
-        seed: of the random generator.
+        seed: seed of the random generator.
     """
     _, group = np.unique(np.asarray(patients), return_inverse=True)
     ends = np.cumsum(np.bincount(group))
@@ -84,17 +84,17 @@ def bootstrap_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile intervals of a statistic, of the resamples in which it is finite.
+    """Percentile intervals of a statistic over the resamples in which it is finite.
 
     There is no interval (NaN) with fewer than 2 patients, or if the number is undefined in more
-    than a tenth of the resamples (``MAX_UNDEFINED``).
+    than the fraction ``MAX_UNDEFINED`` of the resamples.
 
     Args:
-        statistic: of slice indices, e.g. ``lambda i: {"accuracy": correct[i].mean()}``.
+        statistic: function of slice indices, e.g. ``lambda i: {"accuracy": correct[i].mean()}``.
         patients: (M,) the patient of each slice.
         resamples: number of resamples, > 0.
-        confidence: of the intervals, between 0 and 1.
-        seed: of the resamples.
+        confidence: level of the intervals, between 0 and 1.
+        seed: seed of the resamples.
 
     Returns:
         An interval for each name of the statistic; the estimate is the statistic of all slices.
@@ -131,7 +131,8 @@ def paired_difference(
 ) -> dict[str, Interval]:
     """Intervals of a - b, both computed on the same resamples of the same slices.
 
-    An interval without 0 is a two-sided test at the level 1 - ``CONFIDENCE``; there is no p-value.
+    An interval that excludes 0 corresponds to a significant two-sided test at the level
+    1 - ``CONFIDENCE``; there is no p-value.
 
     Args:
         statistic_a, statistic_b: statistics of slice indices; b has all names of a.

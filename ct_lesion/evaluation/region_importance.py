@@ -1,13 +1,12 @@
-"""How much each row of the RoI batch contributes to the class of a slice.
+"""Importance of each row of the RoI batch for the class of a slice.
 
-Importance is measured by occlusion: the fall of a class's logit when a row is replaced by a
+Importance is measured by occlusion: the decrease of a class's logit when a row is replaced by a
 baseline row. A deletion test checks it: deleting the most important rows must lower the logit
 faster than deleting random rows.
 
-The baseline is :func:`mean_rows`, the mean row of each rank, not zeros. Module S reads 5 N numbers
-at fixed places, and no trained batch has a zero row among real ones (score 0 in rank 1, a box
-without offset): zeros would measure the reaction of S to impossible input, the mean row stands for
-a typical region of the rank.
+The baseline is :func:`mean_rows`, the mean row of each rank, i.e. a typical region. Zeros would
+measure the reaction of S to impossible input: S reads 5 N numbers at fixed positions, and in
+training no real region has score 0 in rank 1 or a box without offset.
 
 Shapes: B slices, N rows (RoIs) per slice, C classes. A row is [score, dx, dy, dw, dh]. Importance
 is in units of the logit, positive where a row supports the class.
@@ -45,14 +44,14 @@ def mean_rows(roi_batch: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def occlusion(
     classifier: nn.Module, roi_batch: np.ndarray, target: int, baseline: np.ndarray
 ) -> np.ndarray:
-    """Importance of each row, (B, N): the fall of the target logit without the row.
+    """Importance of each row, (B, N): the decrease of the target logit without the row.
 
     It takes N + 1 forward passes of S per slice, in batches of bounded memory.
 
     Args:
         classifier: module S, (B, N, 5) to logits (B, C).
         roi_batch: (B, N, 5).
-        target: class whose logit is explained.
+        target: index of the class whose logit is explained.
         baseline: (N, 5), replaces the deleted rows.
 
     Raises:
@@ -73,9 +72,9 @@ def occlusion(
 
 
 def merge_copies(importance: np.ndarray, is_copy: np.ndarray) -> np.ndarray:
-    """Importance per region, (B, N): copies are added to the row that they repeat and become NaN.
+    """Importance per region, (B, N): copies are added to the row that they repeat, and set to NaN.
 
-    A slice without any region, whose rows are all copies, is NaN throughout.
+    All values of a slice are NaN if all its rows are copies, i.e. it has no region.
 
     Args:
         importance: (B, N).
@@ -96,9 +95,9 @@ class DeletionCurves:
 
     Attributes:
         steps: number of replaced rows.
-        most: in decreasing order of importance.
-        random: in random order, the mean of several orders.
-        least: in increasing order of importance, so rows against the class go first.
+        most: curve of deletion in decreasing order of importance.
+        random: mean curve of deletion in several random orders.
+        least: curve of deletion in increasing order of importance, rows against the class first.
     """
 
     steps: np.ndarray
@@ -118,13 +117,13 @@ def deletion_curve(
 ) -> DeletionCurves:
     """Deletion test of an importance: if it is valid, ``most`` falls faster than ``random``.
 
-    Rows are deleted in the numbers of ``STEPS`` up to N; the random curve is the mean of
+    The numbers of deleted rows are those of ``STEPS`` up to N; the random curve is the mean over
     ``RANDOM_ORDERS`` orders.
 
     Args:
         classifier, roi_batch, target, baseline: see :func:`occlusion`.
-        importance: (B, N); of rows with equal values the upper row comes first.
-        seed: of the random orders.
+        importance: (B, N), finite; of equal values, the upper row comes first.
+        seed: seed of the random orders.
 
     Raises:
         ValueError: the shapes do not match, there are no slices, or importance is not finite.
@@ -132,8 +131,8 @@ def deletion_curve(
     batch, baseline = _checked(roi_batch, baseline)
     if importance.shape != batch.shape[:2] or not np.isfinite(importance).all():
         raise ValueError(
-            f"importance of shape {importance.shape} must be finite and have a value for each row "
-            f"of the RoI batches, {batch.shape}"
+            f"expected finite importance of shape {batch.shape[:2]}, a value for each row of the "
+            f"RoI batches, got shape {importance.shape}"
         )
     if not len(batch):
         raise ValueError("the mean logit needs one or more slices")

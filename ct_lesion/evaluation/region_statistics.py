@@ -1,7 +1,7 @@
 """Numbers of regions (RoIs) per slice above a score, by class: the paper's section 3.2.
 
-They are the data of the paper's Figure 4, Table 4 (mean counts) and Table 5 (Kolmogorov-Smirnov
-tests on the counts). Shapes: M slices with N RoIs each, C classes. Counts are given as
+These are the data of the paper's Figure 4, Table 4 (mean counts) and Table 5 (Kolmogorov-Smirnov
+tests of the counts). Shapes: M slices with N RoIs each, C classes. Counts are given as
 ``{threshold: (M,) counts}``.
 """
 
@@ -32,11 +32,11 @@ class CountSummary:
     """A cell of the paper's Table 4.
 
     Attributes:
-        slices, patients: their numbers.
+        slices, patients: number of slices and patients.
         padded: number of slices whose RoI batch is padded with copies.
-        spread: 1.96 standard deviations of the counts (divisor n - 1), which the paper's "±"
-            appears to be; NaN for fewer than 2 slices. It describes the variation between slices,
-            not the uncertainty of the mean.
+        spread: 1.96 standard deviations of the counts (divisor n - 1), apparently the paper's "±";
+            NaN for fewer than 2 slices. It measures the variation between slices, not the
+            uncertainty of the mean.
         mean: mean count, with its bootstrap interval over patients; NaN without slices.
     """
 
@@ -55,13 +55,13 @@ class KSTest:
 
     Attributes:
         first, second: the compared classes.
-        alternative: the alternative hypothesis in words.
-        statistic: largest height of the second's distribution function above the first's, 0..1.
+        alternative: the alternative hypothesis as a text.
+        statistic: largest difference of the second's distribution function minus the first's, 0..1.
         p: one-sided p-value.
         p_holm: p-value with Holm's correction for all tests of the table.
         significant: ``p`` is below ``ALPHA``, as in the paper; ``None`` without a test.
         significant_holm: ``p_holm`` is below ``ALPHA``; ``None`` without a test.
-        reason: why there is no test and the numbers are NaN; empty for a test.
+        reason: why there is no test, so that the numbers are NaN; empty if there is one.
     """
 
     threshold: float
@@ -77,10 +77,10 @@ class KSTest:
 
 
 def count_above(scores: np.ndarray, is_copy: np.ndarray, threshold: float) -> np.ndarray:
-    """Number of RoIs of each slice with a score above the threshold, (M,).
+    """Number of RoIs with a score above the threshold in each slice, (M,).
 
-    Copies that pad an RoI batch do not count: a slice with one confident region would otherwise
-    count N of them.
+    Copies that pad an RoI batch do not count; otherwise a slice with one confident region would
+    have N of them.
 
     Args:
         scores: (M, N), 0..1.
@@ -92,15 +92,15 @@ def count_above(scores: np.ndarray, is_copy: np.ndarray, threshold: float) -> np
 def balanced_sample(
     labels: np.ndarray, per_class: int = PER_CLASS_SLICES, seed: int = 0
 ) -> np.ndarray:
-    """Draw the same number of slices of each class, without replacement.
+    """Draw equally many slices of each class, without replacement.
 
-    The number is ``per_class`` or the size of the smallest class, whichever is smaller. Classes
+    The number is ``per_class``, or the size of the smallest class if that is smaller. Classes
     without slices are left out.
 
     Args:
         labels: (M,) true classes.
         per_class: slices to draw of each class.
-        seed: of the random generator.
+        seed: seed of the random generator.
 
     Returns:
         Indices of the drawn slices, ascending.
@@ -131,7 +131,7 @@ def describe_counts(
         class_names: C names.
         patients: (M,) the patient of each slice.
         padded: (M,) bool, whether the slice's RoI batch is padded with copies.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
     """
     labels, patients = np.asarray(labels), np.asarray(patients)
     result = []
@@ -160,7 +160,8 @@ def describe_counts(
 def paper_pairs(class_names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of classes in the order of Table 5: each class with each earlier one, last class first.
 
-    For the paper: COVID-19 / Common Pneumonia, COVID-19 / Control, Common Pneumonia / Control.
+    For the paper's classes: COVID-19 / Common Pneumonia, COVID-19 / Control, Common Pneumonia /
+    Control.
     """
     return [
         (class_names[later], class_names[earlier])
@@ -182,8 +183,8 @@ def ks_tests(
     """The paper's Table 5: one-sided two-sample Kolmogorov-Smirnov tests of all pairs of classes.
 
     The tests are SciPy's ``ks_2samp(first, second, alternative="less")``: under the alternative,
-    the first's distribution function lies below the second's, i.e. its counts are larger. There is
-    no test ("N/A") for constant samples, as in the paper, and for classes without slices.
+    the first's distribution function lies below the second's, i.e. its counts are larger. Constant
+    samples, as in the paper, and classes without slices have no test ("N/A").
 
     Args:
         counts: (M,) for each threshold, from :func:`count_above`.

@@ -1,6 +1,6 @@
-"""The average precision of the paper's Table 2, which differs from COCO's.
+"""The average precision (AP) of the paper's Table 2, which differs from COCO's.
 
-The published implementation computes the AP of each image and averages over images.
+The published implementation averages the AP of single images.
 Shapes: G ground-truth lesions and D detections of one image, T IoU thresholds.
 """
 
@@ -17,7 +17,7 @@ class ImageMatches:
     """The detections of an image, compared with its ground truth.
 
     Attributes:
-        ious: (D, G) mask IoU, 0 where detection and ground truth differ in class.
+        ious: (D, G) mask IoU, 0 where the classes differ.
         scores: (D,) of the detections.
     """
 

@@ -14,8 +14,8 @@ from ct_lesion.errors import UserError
 from .patient_bootstrap import RESAMPLES, Interval, Statistic, paired_difference
 
 MCNEMAR_NOTE = (
-    "McNemar's exact test treats slices as independent. Slices of a patient are not, so its p is "
-    "too small; the interval of the difference is a bootstrap over patients and is not affected."
+    "McNemar's exact test treats slices as independent. A patient's slices are not, so its p is "
+    "too small; the interval of the difference, a bootstrap over patients, is not affected."
 )
 
 
@@ -28,8 +28,8 @@ class RunComparison:
     """Runs A and B on the same slices.
 
     Attributes:
-        both, only_a, only_b, neither: number of slices that both runs, only A, only B or neither
-            predict correctly.
+        both, only_a, only_b, neither: number of slices predicted correctly by both runs, by A only,
+            by B only and by neither.
         mcnemar_p: p-value of McNemar's exact two-sided test; 1 if the runs are correct on the same
             slices. See ``MCNEMAR_NOTE``.
         accuracy_a, accuracy_b: fractions in 0..1.
@@ -66,9 +66,11 @@ def check_same_slices(
     """
     first, second = (np.asarray(f).tolist() for f in (files_a, files_b))
     for files, name in ((first, name_a), (second, name_b)):
-        twice = [file for file, count in Counter(files).items() if count > 1]
-        if twice:
-            raise SliceMismatch(f"{name} has repeated slices, e.g. {twice[0]}.")
+        repeated = [file for file, count in Counter(files).items() if count > 1]
+        if repeated:
+            raise SliceMismatch(
+                f"{name} has repeated slices, e.g. {repeated[0]}. Evaluate it on distinct slices."
+            )
     missing = [
         f"{len(extra)} {'is' if len(extra) == 1 else 'are'} only in {name}, e.g. {min(extra)}"
         for extra, name in ((set(first) - set(second), name_a), (set(second) - set(first), name_b))
@@ -76,7 +78,8 @@ def check_same_slices(
     ]
     if missing:
         raise SliceMismatch(
-            f"{name_a} and {name_b} were not evaluated on the same slices: {'; '.join(missing)}."
+            f"{name_a} and {name_b} were not evaluated on the same slices: {'; '.join(missing)}. "
+            "Evaluate both on the same dataset."
         )
     place = {file: index for index, file in enumerate(second)}
     return np.array([place[file] for file in first], dtype=int)
@@ -98,7 +101,7 @@ def compare_runs(
         logits_a, logits_b: (M, C) of the same slices in the same order; see
             :func:`check_same_slices`.
         patients: (M,) the patient of each slice.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
 
     Raises:
         ValueError: there are no slices, or the arrays have different lengths.

@@ -22,22 +22,22 @@ def above_score(detections: Iterable[dict], threshold: float) -> list[dict]:
 
 
 def best_of_each_image(detections: Sequence[dict], limit: int) -> list[dict]:
-    """The ``limit`` detections of each image and class with the highest scores, as COCO counts.
+    """The ``limit`` detections with the highest scores of each image and class, COCO's maxDets.
 
     Args:
         detections: COCO results.
         limit: ``TEST.DETECTIONS_PER_IMAGE``.
     """
     groups = defaultdict(list)
-    for place, detection in enumerate(detections):
+    for index, detection in enumerate(detections):
         key = detection["image_id"], detection["category_id"]
-        groups[key].append((-detection["score"], place))
-    kept = {place for group in groups.values() for _, place in sorted(group)[:limit]}
-    return [d for place, d in enumerate(detections) if place in kept]
+        groups[key].append((-detection["score"], index))
+    kept = {index for group in groups.values() for _, index in sorted(group)[:limit]}
+    return [d for index, d in enumerate(detections) if index in kept]
 
 
 def match_images(truth: COCO, detections: Iterable[dict]) -> dict[int, ImageMatches]:
-    """Mask IoU of detections and lesions of the same class, for each image of the ground truth."""
+    """Mask IoU of detections and true lesions of the same class, by image id."""
     by_image = defaultdict(list)
     for detection in detections:
         by_image[detection["image_id"]].append(detection)
@@ -53,7 +53,7 @@ def _match(truth: COCO, lesions: Sequence[dict], detections: Sequence[dict]) -> 
         return ImageMatches(np.zeros((len(detections), len(lesions))), scores)
     ious = coco_mask.iou(
         [d["segmentation"] for d in detections],
-        [truth.annToRLE(lesion) for lesion in lesions],  # they may be polygons
+        [truth.annToRLE(lesion) for lesion in lesions],  # annotations may be polygons
         [0] * len(lesions),
     )
     same_class = np.equal.outer(
@@ -63,9 +63,9 @@ def _match(truth: COCO, lesions: Sequence[dict], detections: Sequence[dict]) -> 
 
 
 def release_ap(truth: COCO, detections: Iterable[dict], score_threshold: float) -> dict[str, float]:
-    """AP averaged over images as in the published implementation, of detections above a score.
+    """``AP50``, ``AP75`` and ``AP`` averaged over images, as in the published implementation.
 
-    NaN if no image has a lesion.
+    Only detections above the score count. The values are NaN if no image has a lesion.
     """
     matches = match_images(truth, above_score(detections, score_threshold))
     return mean_image_ap(matches.values())
@@ -95,7 +95,10 @@ def lesion_counts(
 
 
 def ap_by_patient(truth: COCO, detections: Sequence[dict]) -> dict[str, dict[str, float]]:
-    """COCO mask AP of each patient's slices, and their number; AP is NaN without lesions."""
+    """Number of slices and COCO mask AP of each patient; AP is NaN for patients without lesions.
+
+    Images without a patient are left out.
+    """
     images = defaultdict(list)
     for image in truth.loadImgs(truth.getImgIds()):
         if "patient" in image:

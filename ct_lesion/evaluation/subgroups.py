@@ -33,10 +33,10 @@ class Metadata:
     """A column of a metadata file.
 
     Attributes:
-        path: of the file, for messages.
-        key: the column of ``KEYS`` that identifies slices, scans or patients.
+        path: the file, for messages.
+        key: which of ``KEYS`` identifies the rows: slices, scans or patients.
         column: name of the column.
-        values: text of the column by key; lines without key or value are left out.
+        values: values of the column by key; rows without a key or value are left out.
     """
 
     path: Path
@@ -51,10 +51,10 @@ class Subgroup:
 
     Attributes:
         name: the value, or "unknown".
-        slices, patients: their numbers.
+        slices, patients: number of slices and patients.
         metrics: "accuracy", then "sensitivity/<class>", "specificity/<class>" and "AUC/<class>",
             as fractions, with bootstrap intervals over patients.
-        warning: why numbers are missing or unreliable; empty without a warning.
+        warning: why metrics are missing or unreliable; empty without a warning.
     """
 
     name: str
@@ -67,11 +67,11 @@ class Subgroup:
 def read_metadata(path: str | Path, column: str) -> Metadata:
     """Read a column of a CSV file (comma-separated, with headings, UTF-8).
 
-    The lines describe slices, scans or patients, by the first of the columns ``file``, ``scan`` and
-    ``patient`` that the file has; :func:`subgroup_names` matches their values.
+    Each row describes a slice, scan or patient, identified by the first of the columns ``file``,
+    ``scan`` and ``patient`` that exists; see :func:`subgroup_names` for the matching.
 
     Raises:
-        MetadataError: the file cannot be read, is not CSV, lacks a column, or has different values
+        MetadataError: the file cannot be read, is not CSV, lacks a column, or has several values
             for the same key.
     """
     path = Path(path)
@@ -80,37 +80,45 @@ def read_metadata(path: str | Path, column: str) -> Metadata:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
     except OSError as error:
-        raise MetadataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        why = error.strerror or error
+        raise MetadataError(f"{path}: cannot be read ({why}). Check the path.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise MetadataError(f"{path}: is not a CSV file in UTF-8 ({error}).") from None
+        raise MetadataError(
+            f"{path}: is not a CSV file in UTF-8 ({error}). Save it as comma-separated UTF-8."
+        ) from None
     headings, rows = (lines[0], lines[1:]) if lines else ([], [])
     key = next((name for name in KEYS if name in headings), None)
     columns = f"its columns are: {', '.join(headings) or 'none'}"
     if key is None:
-        raise MetadataError(f"{path}: has no column file, scan or patient; {columns}.")
+        raise MetadataError(
+            f"{path}: has no column file, scan or patient; {columns}. Add a column that names the "
+            "slices, scans or patients."
+        )
     if column not in headings:
-        raise MetadataError(f"{path}: has no column {column}; {columns}.")
+        raise MetadataError(f"{path}: has no column {column}; {columns}. Name one of them.")
     values: dict[str, str] = {}
     for row in rows:
-        cells = dict(zip(headings, row, strict=False))  # lines may be short
+        cells = dict(zip(headings, row, strict=False))  # rows may be short
         name, value = cells.get(key), cells.get(column)
         if name and value and values.setdefault(name, value) != value:
             both = f"{values[name]} and {value}"
-            raise MetadataError(f"{path}: {key} {name} has different values of {column}: {both}.")
+            raise MetadataError(
+                f"{path}: {key} {name} has several values of {column}: {both}. Keep one."
+            )
     return Metadata(path, key, column, values)
 
 
 def subgroup_names(
     metadata: Metadata, files: Sequence[str], scans: Sequence[str], patients: Sequence[str]
 ) -> np.ndarray:
-    """The value of each slice, (M,) text, "unknown" for slices without metadata.
+    """The value of the column for each slice, (M,) text; "unknown" for slices without metadata.
 
-    A ``patient`` must be the patient's id. A ``scan`` is "<patient>/<scan>", or the scan id alone
-    if only one patient has it. A ``file`` is the path of a slice or the end of it, e.g.
-    "NCP_1_2_3.png" or "12/0.png", if only one slice has this ending.
+    A ``patient`` is a patient's id. A ``scan`` is "<patient>/<scan>", or the scan id alone if only
+    one patient has it. A ``file`` is a slice's path or its last parts, e.g. "NCP_1_2_3.png" or
+    "12/0.png", if no other slice's path ends like this.
 
     Args:
-        metadata: from :func:`read_metadata`.
+        metadata: the result of :func:`read_metadata`.
         files, scans, patients: (M,) of the slices.
 
     Raises:
@@ -140,8 +148,8 @@ def subgroup_names(
         example = next(iter(metadata.values), "nothing")
         seen = candidates[0][0] if candidates else "nothing"
         raise MetadataError(
-            f"{metadata.path}: matches none of the {len(names)} slices. Its column "
-            f"{metadata.key} has e.g. {example}, the run has e.g. {seen}."
+            f"{metadata.path}: matches none of the {len(names)} slices: its column {metadata.key} "
+            f"has e.g. {example}, the run e.g. {seen}. Use the run's names."
         )
     return np.array(names, dtype=str)
 
@@ -156,7 +164,7 @@ def subgroup_metrics(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Subgroup]:
-    """Metrics of each subgroup, sorted: numbers first, then text, "unknown" last.
+    """Metrics of each subgroup, sorted: numeric values, then texts, then "unknown".
 
     Args:
         labels: (M,) true classes.
@@ -164,7 +172,7 @@ def subgroup_metrics(
         class_names: C names.
         patients: (M,) the patient of each slice.
         groups: (M,) from :func:`subgroup_names`.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
     """
     labels, logits, patients, groups = map(np.asarray, (labels, logits, patients, groups))
     result = []
@@ -186,7 +194,7 @@ def subgroup_metrics(
 
 
 def _endings(file: str) -> tuple[str, ...]:
-    """A path and its endings after each slash, the longest first."""
+    """A path and what follows each of its slashes, the longest first."""
     parts = file.split("/")
     return tuple("/".join(parts[start:]) for start in range(len(parts)))
 

@@ -1,4 +1,4 @@
-"""Texts in figures."""
+"""Text in figures."""
 
 from contextlib import AbstractContextManager
 

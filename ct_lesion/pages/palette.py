@@ -15,7 +15,7 @@ TRUTH, PREDICTION = "#ffd92f", "#56c8ff"  # outlines on a grey slice
 
 # a scan's lesions on its slices, by lesion number; the colours repeat
 LESION_COLOURS = (SKY_BLUE, YELLOW, ORANGE, PURPLE, "#3DDC97", "#FF7F50", "#B39DFF")
-HIDDEN = "#B8C0C8"  # a detection without a lesion, hidden by others
+HIDDEN = "#B8C0C8"  # a detection whose pixels all belong to others of higher scores
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,7 @@ class ScanPrediction:
         """The content of the ``summary.json`` of ``tools/predict.py``.
 
         Args:
-            lungs: where the lungs come from, ``LungSource()`` as in the tool; default: the lungs
-                are unknown.
+            lungs: where the lungs come from, ``LungSource()`` as in the tool; default: unknown.
         """
         found = LungResults(self.scan, lungs and lungs.of(self.scan), lungs)
         slices = [found.without_outside(s) for s in self.slices]
@@ -95,8 +94,8 @@ class LesionPredictor:
         Args:
             segmenter, classifier: see :mod:`ct_lesion.prediction.models`; default: the segmenter
                 shipped with ct_lesion, and no classifier.
-            batch_size: slices per batch, which the cores share on a CPU. It changes memory and
-                speed, not the results. Default: the number of CPU threads, at least 4.
+            batch_size: slices per batch, which the cores share on a CPU; results do not depend on
+                it. Default: the number of CPU threads, at least 4.
             top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.
 
         Raises:
@@ -173,9 +172,9 @@ class LesionPredictor:
     def predict_slices(self, scan: Scan) -> Iterator[tuple[SlicePrediction, np.ndarray]]:
         """Yield each slice's prediction and the segmenter's grey image, (H, W) uint8, in order.
 
-        Each model gets slices made with its :func:`input_window`. Images, masks and boxes have the
-        scan's size even if the window shrinks slices for the network. A thread reads the next batch
-        while the network computes.
+        Each model gets slices made with its :func:`input_window`; if that shrinks them, images,
+        masks and boxes still have the scan's size. A thread reads the next batch while the network
+        computes.
 
         Raises:
             UserError: a batch does not fit into the GPU's memory.
@@ -209,7 +208,7 @@ class LesionPredictor:
         windows: Sequence[Window | None],
     ) -> list[SlicePrediction]:
         inputs = [
-            self._inputs(model, greys[window], window)
+            [self._mappers[id(model)](grey, window) for grey in greys[window]]
             for model, window in zip(self.models, windows, strict=True)
         ]
         outputs = self.segmenter.network(inputs[0])
@@ -226,11 +225,6 @@ class LesionPredictor:
             )
             for index, found, output in zip(indices, detections, outputs, strict=True)
         ]
-
-    def _inputs(
-        self, model: TrainedModel, greys: Sequence[np.ndarray], window: Window | None
-    ) -> list[dict]:
-        return [self._mappers[id(model)](grey, window) for grey in greys]
 
     def summarise(
         self,
@@ -258,7 +252,7 @@ class LesionPredictor:
         window = input_window(scan, self.segmenter)
         regions = detect_with_mask_logits(
             self.segmenter.model,
-            self._inputs(self.segmenter, [grey], window)[0]["image"],
+            self._mappers[id(self.segmenter)](grey, window)["image"],
             height,
             width,
             max_regions=self.segmenter.cfg.TEST.DETECTIONS_PER_IMAGE,

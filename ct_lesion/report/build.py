@@ -61,7 +61,7 @@ class Report:
 
 
 class _Material:
-    """The runs and the evaluation to report of each; prints notes on what is left out."""
+    """The runs, each with its evaluation to report; prints notes on what is left out."""
 
     def __init__(self, runs: list[Run], options: ReportOptions) -> None:
         self.runs = runs

@@ -65,7 +65,9 @@ class ScanSource:
             scan.qc = [*self.findings, *scan.qc, *check_scan(scan)]
         except OSError as error:
             why = error.strerror or error
-            raise DatasetError(f"{self.files[0]}: cannot be read ({why}).") from None
+            raise DatasetError(
+                f"{self.files[0]}: cannot be read ({why}). Check the file."
+            ) from None
         return scan
 
     def _open(self) -> Scan:

@@ -174,19 +174,28 @@ class VolumeFile:
         image = self._execute()
         if self._added:
             image = image - float(self._added)
-        voxels = sitk.GetArrayViewFromImage(image)
+        voxels = np.asarray(_Voxels(image))
         voxels = voxels.reshape(voxels.shape[-3:])
         whole = _as_int16(voxels) if voxels.dtype == np.float32 else None
-        if whole is not None:
-            return whole
-        self._image = image  # owns the memory of the view
-        return voxels
+        return voxels if whole is None else whole
 
     def _execute(self) -> sitk.Image:
         try:
             return self._reader.Execute()
         except RuntimeError as error:
-            raise DatasetError(f"{self.path}: cannot be read ({reason(error)}).") from None
+            why = reason(error)
+            raise DatasetError(f"{self.path}: cannot be read ({why}). Get it again.") from None
+
+
+class _Voxels:
+    """An image's voxels for ``np.asarray``: the array, and views of it, keep the image alive.
+
+    SimpleITK's own view does not, so it would refer to freed memory after the image.
+    """
+
+    def __init__(self, image: sitk.Image) -> None:
+        self._image = image
+        self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
 
 
 def _unpack(path: Path) -> IO[bytes] | None:

@@ -149,7 +149,7 @@ def test_a_damaged_or_missing_last_checkpoint(toy_cfg, two_checkpoints, caplog) 
     last.write_bytes(last.read_bytes()[:-100])
     assert resumed(toy_cfg()).start_iter == 1
     assert f"{last} is truncated, damaged or not a PyTorch checkpoint" in caplog.text
-    assert "model_0000000.pth, the newest checkpoint that is complete" in caplog.text
+    assert "model_0000000.pth, the newest complete checkpoint" in caplog.text
     last.unlink()
     assert resumed(toy_cfg()).start_iter == 1
     (two_checkpoints / "model_0000000.pth").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""From slices to scans and patients, by hand."""
+"""Aggregation of slices to scans and patients, against numbers by hand."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_mean_logits_by_hand():
     assert classification_metrics(labels, logits, "xy").accuracy == 3 / 5
 
 
-def test_unit_of_several_classes_is_left_out_and_named():
+def test_unit_with_several_classes_is_left_out_and_named():
     labels = np.array([0, 1, 2, 2, 0])
     found = aggregate(labels, np.eye(3)[labels], ["m", "m", "p", "p", "q"])
     assert found.mixed == ("m",)
@@ -49,5 +49,5 @@ def test_all_mixed_leaves_nothing():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="2 labels, 2 logits and 1 units"):
+    with pytest.raises(ValueError, match="got 2, 2 and 1"):
         aggregate([0, 1], np.zeros((2, 2)), ["p"])

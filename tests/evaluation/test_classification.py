@@ -19,7 +19,7 @@ SLICES = [(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 2)]
 
 
 def batch(indices) -> tuple[list[dict], list[dict]]:
-    """Inputs and outputs of a model for some of the slices; two slices a patient."""
+    """A model's inputs and outputs for some of the slices; two slices per patient."""
     inputs = [
         {
             "file_name": f"images/{i}.png",
@@ -185,8 +185,8 @@ def test_dataset_without_class_names_is_refused():
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path, monkeypatch):
-    """Both ranks in turn, with the gathering of two processes; tests/engine has a true pair."""
-    # unequal shares, out of order, and slice 3 on both
+    """Both ranks run in turn with a simulated gather; tests/engine starts two processes."""
+    # unequal shares, out of order, and slice 3 in both
     ranks = [ClassificationEvaluator("covidx_ct_val", output_dir=tmp_path / "two") for _ in "01"]
     ranks[0].process(*batch([7, 3, 0]))
     ranks[1].process(*batch([6, 5, 4, 3, 2, 1]))

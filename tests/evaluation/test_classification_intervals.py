@@ -29,7 +29,7 @@ def toy(count: int, seed: int = 0):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), values=st.sampled_from([2, 5, 1000]))
-def test_area_agrees_with_scikit_learns_weighted_one(seed, values):
+def test_area_agrees_with_scikit_learns_weighted_area(seed, values):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, values, 40) / values
     positive = rng.random(40) < 0.4
@@ -78,7 +78,7 @@ def test_absent_class_is_nan_without_a_warning():
     absent = {"sensitivity/COVID-19", "F1/COVID-19", "AUC/COVID-19"}
     assert {name for name, v in found.items() if math.isnan(v.estimate)} == absent
     assert {name for name, v in found.items() if math.isnan(v.low)} == absent
-    assert found["PPV/COVID-19"].estimate == 0  # predicted, and never right
+    assert found["PPV/COVID-19"].estimate == 0  # predicted, but never correctly
 
 
 def test_metrics_can_be_chosen():

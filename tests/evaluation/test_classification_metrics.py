@@ -22,7 +22,7 @@ def one_hot(predicted, scale: float = 1.0) -> np.ndarray:
 
 
 def test_numbers_worked_out_by_hand():
-    # true 0: 3 of 4 right, one taken for 1; true 1: 1 of 2 right, one for 2; true 2: all 2 right
+    # class 0: 3 of 4 correct, one predicted as 1; class 1: 1 of 2, one as 2; class 2: 2 of 2
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2])
     predicted = np.array([0, 0, 0, 1, 1, 2, 2, 2])
     metrics = classification_metrics(labels, one_hot(predicted), NAMES)
@@ -53,7 +53,7 @@ def test_auc_counts_ordered_pairs():
 
 
 def test_auc_uses_the_logit_not_the_softmax():
-    # adding a number to all logits of an image changes no softmax, but the order of the logits
+    # adding a number to an image's logits changes the order of images, but not the softmax
     labels = np.array([1, 0])
     assert one_vs_rest_auc(labels, np.array([[0.0, 1.0], [0.0, 0.0]]))[1] == 1
     assert one_vs_rest_auc(labels, np.array([[0.0, 1.0], [5.0, 5.0]]))[1] == 0
@@ -70,7 +70,7 @@ def test_agrees_with_scikit_learn(seed, count):
     rng = np.random.default_rng(seed)
     labels = np.concatenate([[0, 1, 2], rng.integers(0, 3, count)])
     logits = rng.normal(size=(len(labels), 3)) + 0.8 * np.eye(3)[labels]
-    logits[:3] = 5 * np.eye(3)  # each class is there and is predicted
+    logits[:3] = 5 * np.eye(3)  # each class occurs and is predicted
     predicted = logits.argmax(axis=1)
     metrics = classification_metrics(labels, logits, NAMES)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(labels, predicted)
@@ -96,7 +96,7 @@ def test_absent_class_is_nan_with_a_reason_and_no_warning():
     undefined = {name for name, value in values.items() if np.isnan(value)}
     assert undefined == {"sensitivity/COVID-19", "F1/COVID-19", "AUC/COVID-19"}
     assert metrics.undefined == dict.fromkeys(undefined, "no image is COVID-19")
-    assert values["PPV/COVID-19"] == 0  # the one image predicted as it is not
+    assert values["PPV/COVID-19"] == 0  # one image is predicted as COVID-19, wrongly
     assert values["specificity/COVID-19"] == 3 / 4
 
 

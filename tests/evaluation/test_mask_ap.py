@@ -29,7 +29,7 @@ def pycocotools_ap(truth, detections) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_all_images_once_give_the_ap_of_pycocotools(seed):
+def test_ap_of_all_images_is_that_of_pycocotools(seed):
     truth, detections = random_case(seed)
     found = MaskAP(truth, detections).of()  # no image has 100 detections
     assert list(found.values()) == pytest.approx(pycocotools_ap(truth, detections))
@@ -37,7 +37,7 @@ def test_all_images_once_give_the_ap_of_pycocotools(seed):
 
 def test_repeated_images_count_as_further_images():
     truth, detections = random_case(0)
-    # the same case with every image, lesion and detection written down twice
+    # the same case with each image, lesion and detection duplicated
     copies = {i: i + 100 for i in truth.imgs}
     double = make_truth(
         {
@@ -53,7 +53,7 @@ def test_repeated_images_count_as_further_images():
     assert MaskAP(truth, detections).of(indices) == pytest.approx(expected)
 
 
-def test_some_images_are_evaluated_as_if_there_were_no_others():
+def test_selected_images_are_evaluated_as_if_there_were_no_others():
     truth, detections = random_case(1)
     evaluation = MaskAP(truth, detections)
     chosen = [2, 5, 6]
@@ -61,7 +61,7 @@ def test_some_images_are_evaluated_as_if_there_were_no_others():
     assert evaluation.of(chosen) == pytest.approx(MaskAP(truth, detections, image_ids=ids).of())
 
 
-def test_nothing_detected_is_0_and_no_lesion_is_nan():
+def test_ap_is_0_without_detections_and_nan_without_lesions():
     truth, _ = random_case(0)
     assert MaskAP(truth, []).of() == {"AP": 0, "AP50": 0, "AP75": 0}
     healthy = make_truth({1: []}, {1: "a"})
@@ -87,7 +87,7 @@ def test_intervals_enclose_the_estimate_and_need_two_patients():
     assert np.isnan(alone["AP"].low)
 
 
-def test_a_run_differs_from_itself_by_nothing_and_from_a_worse_one_by_its_ap():
+def test_difference_from_itself_is_0_and_from_a_run_without_detections_its_ap():
     truth, detections = random_case(4)
     same = ap_difference(truth, detections, detections, resamples=10)["AP"]
     assert (same.estimate, same.low, same.high) == (0, 0, 0)
@@ -95,7 +95,7 @@ def test_a_run_differs_from_itself_by_nothing_and_from_a_worse_one_by_its_ap():
     assert worse.estimate == MaskAP(truth, detections).of()["AP"]
 
 
-def test_an_image_without_patient_is_its_own():
+def test_an_image_without_a_patient_is_a_separate_patient():
     truth = make_truth({1: [], 2: []}, {1: "a", 2: "a"})
     del truth.imgs[2]["patient"]
     assert patients_of(truth).tolist() == ["a", "image 2"]

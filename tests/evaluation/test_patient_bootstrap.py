@@ -1,4 +1,4 @@
-"""Bootstrap over patients: known coverage, and where there is no interval."""
+"""Bootstrap over patients: known coverage, and cases without an interval."""
 
 import math
 

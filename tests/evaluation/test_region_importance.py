@@ -1,4 +1,4 @@
-"""Importance of rows: exact for a linear S, plausible for a trained one."""
+"""Importance of rows: exact for a linear S, plausible for a trained S."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def linear() -> tuple[nn.Module, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
-def test_importance_for_a_linear_s_is_the_rows_part_of_the_logit(linear, target):
+def test_importance_for_a_linear_s_is_the_rows_term_of_the_logit(linear, target):
     classifier, weight, batch = linear
     baseline = np.random.default_rng(1).normal(size=(N, 5))
     expected = (weight[target] * (batch - baseline)).sum(axis=2)
@@ -157,7 +157,7 @@ def test_shapes_that_do_not_match_are_named(linear):
 def test_deletion_needs_a_finite_importance_and_slices(linear):
     classifier, _, batch = linear
     baseline = np.zeros((N, 5))
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="expected finite importance"):
         deletion_curve(classifier, batch, np.full((4, N), np.nan), 0, baseline)
     with pytest.raises(ValueError, match="one or more slices"):
         deletion_curve(classifier, batch[:0], np.zeros((0, N)), 0, baseline)

@@ -87,7 +87,7 @@ def test_pairs_in_the_papers_order():
 def test_direction_and_statistic_by_hand():
     counts = {0.5: np.array([0, 1, 2, 5, 3, 4, 5, 6])}
     (test,) = ks_tests(counts, np.repeat([0, 1], 4), ("healthy", "ill"))
-    # at 2, three of four healthy slices have been passed and no ill one
+    # up to the count 2, there are three of four healthy slices and no ill slice
     assert test.statistic == 0.75
     assert test.alternative == "ill slices have more such RoIs than healthy slices"
     assert test.alternative == alternative_in_words(test.first, test.second)
@@ -113,7 +113,7 @@ def test_agrees_with_scipy_and_statsmodels():
     assert [t.p_holm for t in tests] == holm[1].tolist()
     assert [t.significant for t in tests] == [e.pvalue < 0.01 for e in expected]
     assert [t.significant_holm for t in tests] == holm[0].tolist()
-    # the two differ in this sample, so neither can stand for the other
+    # the two differ in this sample, so one is not mistaken for the other
     assert [t.significant for t in tests] != [t.significant_holm for t in tests]
     assert [t.threshold for t in tests] == [0.2] * 3 + [0.9] * 3
 

@@ -1,4 +1,4 @@
-"""Cases worked out by hand."""
+"""AP of the published implementation, against numbers by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_without_any_lesion_the_mean_is_undefined():
     assert mean_image_ap([found, empty, false])["AP50"] == pytest.approx(2 / 3)
 
 
-def test_an_empty_image_scores_one_and_a_half_empty_one_zero():
+def test_without_lesions_and_detections_ap_is_1_and_without_either_0():
     assert image_ap(ImageMatches(np.zeros((0, 0)), np.zeros(0)), 0.5) == 1
     assert image_ap(ImageMatches(np.zeros((2, 0)), np.array([0.9, 0.8])), 0.5) == 0
     assert image_ap(ImageMatches(np.zeros((0, 3)), np.zeros(0)), 0.5) == 0
@@ -37,7 +37,7 @@ def test_envelope_takes_the_best_precision_to_the_right():
     assert image_ap(case, 0.5) == pytest.approx(5 / 9)
 
 
-def test_a_detection_that_serves_two_lesions_counts_once():
+def test_a_detection_that_matches_two_lesions_counts_once():
     # one true detection of two lesions: precision 1, recall 1/2
     assert image_ap(matches([[0.6, 0.6]], [0.9]), 0.5) == pytest.approx(0.5)
 

@@ -1,4 +1,4 @@
-"""Metrics by a column of a metadata file, and files that cannot be used."""
+"""Metrics by a column of a metadata file, and unusable files."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_values_are_matched_by_patient_scan_or_file(names_by, text, expected):
         ("patient,age\n7,50\n", "has no column site; its columns are: patient, age."),
         ("id,site\n7,A\n", "has no column file, scan or patient; its columns are: id, site."),
         ("", "its columns are: none."),
-        ("patient,site\n7,A\n7,B\n", "patient 7 has different values of site: A and B."),
+        ("patient,site\n7,A\n7,B\n", "patient 7 has several values of site: A and B."),
         ("patient,site\n70,A\n", "none of the 4 slices. .* patient has e.g. 70, .* e.g. 7."),
         ("patient,site\n", "none of the 4 slices. .* e.g. nothing"),
         ("scan,site\n1,A\n", "scan 1 is ambiguous, it matches e.g. 7/1 and 8/1. Use a longer"),

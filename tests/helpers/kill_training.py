@@ -65,16 +65,16 @@ class Tally:
 class Training:
     """A process of tools/train_net.py; its output is in ``<folder>.log``."""
 
-    def __init__(self, folder: Path, datasets: Path, overrides: Sequence[str]) -> None:
+    def __init__(self, folder: Path, datasets: Path, arguments: Sequence[str]) -> None:
         self.folder = folder
         self.log = folder.with_suffix(".log")
         self.began = time.time()
         command = [sys.executable, "-W", "ignore", str(REPOSITORY / "tools/train_net.py")]
-        command += ["--config-file", "segmentation/resnet18_t2.yaml", "--resume", *OVERRIDES]
+        command += ["--config-file", "segmentation/resnet18_t2.yaml", "--resume"]
         environment = {"PYTHONPATH": str(REPOSITORY), "DETECTRON2_DATASETS": str(datasets)}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*command, *overrides, "OUTPUT_DIR", str(folder)],
+                [*command, *arguments, "OUTPUT_DIR", str(folder)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
@@ -115,6 +115,7 @@ def kill_many(
     seed: int,
     overrides: Sequence[str],
     longest: float = 1.0,
+    deterministic: bool = False,
 ) -> Tally:
     """Kill and resume a training ``kills`` times, let it finish, and compare it.
 
@@ -125,19 +126,21 @@ def kill_many(
         seed: of the random moments.
         overrides: further config overrides.
         longest: most seconds that a process trains before it is killed.
+        deterministic: train with ``--deterministic``.
     """
     work.mkdir(parents=True, exist_ok=True)
     moments, tally = random.Random(seed), Tally()
-    undisturbed = Training(work / "alone", datasets, overrides)
+    arguments = [*(["--deterministic"] if deterministic else []), *OVERRIDES, *overrides]
+    undisturbed = Training(work / "alone", datasets, arguments)
     if undisturbed.process.wait() != 0:
         tally.faults.append(f"the undisturbed run failed: {undisturbed.log}")
         return tally
     folder = work / "killed"
     finished = False
     while tally.kills < kills and not tally.faults and not finished:
-        finished = _train_until_killed(folder, datasets, overrides, moments, longest, tally)
+        finished = _train_until_killed(folder, datasets, arguments, moments, longest, tally)
     if not tally.faults and not finished:
-        _finish(Training(folder, datasets, overrides), tally)
+        _finish(Training(folder, datasets, arguments), tally)
     if not tally.faults:
         _compare(undisturbed.folder, folder, tally)
     return tally
@@ -146,14 +149,14 @@ def kill_many(
 def _train_until_killed(
     folder: Path,
     datasets: Path,
-    overrides: Sequence[str],
+    arguments: Sequence[str],
     moments: random.Random,
     longest: float,
     tally: Tally,
 ) -> bool:
     """Start or resume the run and kill it; returns whether it finished first."""
     expected = checkpoint_iteration(folder) + 1
-    training = Training(folder, datasets, overrides)
+    training = Training(folder, datasets, arguments)
     if moments.random() < STARTUP_KILLS:
         time.sleep(moments.uniform(0, LONGEST_STARTUP))
     else:

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from detectron2.utils.logger import setup_logger
 
 from ct_lesion import command_line
 
@@ -27,13 +27,6 @@ class Outcome(NamedTuple):
 def script(name: str, *arguments: object) -> list[str]:
     """The command that runs ``tools/<name>`` as a process."""
     return [sys.executable, "-W", "ignore", str(TOOLS / name), *map(str, arguments)]
-
-
-def run_as_script(
-    name: str, *arguments: object, cwd: Path, env: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    command = script(name, *arguments)
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
 
 
 def load_tool(name: str) -> ModuleType:
@@ -70,6 +63,7 @@ def loggers_restored() -> Iterator[None]:
         for name, log in _loggers([None, *logging.root.manager.loggerDict]):
             log.handlers[:], level, log.propagate = before.get(name, ([], logging.NOTSET, True))
             log.setLevel(level)
+        setup_logger.cache_clear()  # else Detectron2 sets a folder's handlers only once
 
 
 def _loggers(names: list[str | None]) -> list[tuple[str | None, logging.Logger]]:

@@ -64,8 +64,8 @@ def _image(**values: Any) -> Callable[[dict], object]:
 AREA = SIDE * SIDE
 MASKS = {
     "runs beyond the mask": (_rle([0, 10 * AREA]), "add up to"),
-    "a run of 4 GB": (_rle([0, 2**32 - 1]), "longer than|add up"),
-    "a run of 2**80": (_rle([2**80]), "longer than"),
+    "a run of 4 GB": (_rle([0, 2**32 - 1]), "more than|add up"),
+    "a run of 2**80": (_rle([2**80]), "more than"),
     "runs that are too short": (_rle([10, 10]), "add up to"),
     "negative runs": (_rle([AREA + 10, -10]), "negative"),
     "runs of text": (_rle(["a", "b"]), "neither text nor"),

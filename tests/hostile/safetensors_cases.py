@@ -167,7 +167,7 @@ CASES = [
         _described(SEGMENTER + "ROI_BOX_HEAD: {FC_DIM: 60000, NUM_FC: 9}}"),
         "FC_DIM is 60000",
     ),
-    Case("a model larger than its file", "segmenter", _described(SEGMENTER + "}"), "[0-9] numbers"),
+    Case("a model larger than its file", "segmenter", _described(SEGMENTER + "}"), "[0-9] weights"),
     *(
         Case(f"config with {key} {value}", "segmenter", _described(_yaml(key, value)), key)
         for key, value in {
@@ -189,7 +189,7 @@ CASES = [
         "nested literal",
         "segmenter",
         _described(f'MODEL: {{WEIGHTS: "{"(" * 5000}"}}'),
-        "numbers",
+        "weights",
     ),
     Case(
         "unknown architecture",

@@ -1,4 +1,4 @@
-"""Detections linked across slices, on stacks of rectangles."""
+"""Linking of detections across slices, on stacks of rectangles."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def rle(box: tuple[int, int, int, int]) -> dict:
 
 
 def lesions(stack: list[list[tuple]], z: list[float] | None = None) -> list[list[int]]:
-    """Lesion numbers in the order in which they occur; the same for all mirrored stacks."""
+    """Lesion indices in order of occurrence, after checks that mirroring does not change them."""
 
     def linked(boxes: list[list[tuple]], positions: list[float] | None) -> list[list[int]]:
         return link_detections([[rle(box) for box in here] for here in boxes], positions)
@@ -51,10 +51,10 @@ def lesions(stack: list[list[tuple]], z: list[float] | None = None) -> list[list
         ([[WIDE], [LEFT, RIGHT], [LEFT, RIGHT]], [[0], [0, 0], [0, 0]]),
         ([[LEFT, RIGHT], [LEFT, RIGHT], [WIDE]], [[0, 0], [0, 0], [0]]),
         ([[WIDE], [LEFT, RIGHT], [WIDE]], [[0], [0, 0], [0]]),
-        # across one slice that missed the lesion, not across two
+        # across one slice without a detection, not across two
         ([[WIDE], [], [WIDE]], [[0], [], [0]]),
         ([[WIDE], [], [], [WIDE]], [[0], [], [], [1]]),
-        # another lesion in that slice
+        # the same, with another lesion in that slice
         ([[LEFT, RIGHT], [RIGHT], [LEFT, RIGHT]], [[0, 1], [1], [0, 1]]),
         # apart in space
         ([[LEFT], [RIGHT]], [[0], [1]]),
@@ -63,7 +63,7 @@ def lesions(stack: list[list[tuple]], z: list[float] | None = None) -> list[list
         ([[(0, 0, 8, 8)], [(6, 0, 14, 8)]], [[0], [0]]),
         # a small tip on a large lesion
         ([[(0, 0, 20, 20)], [(9, 9, 11, 11)]], [[0], [0]]),
-        # twice in one slice; touching and slightly overlapping are two
+        # found twice in one slice; touching or slightly overlapping ones are two lesions
         ([[WIDE, (4, 4, 12, 13)]], [[0, 0]]),
         ([[(4, 4, 12, 12), (4, 12, 12, 20)]], [[0, 1]]),
         ([[(4, 4, 12, 13), (4, 10, 12, 20)]], [[0, 1]]),
@@ -73,7 +73,7 @@ def test_lesions_of_a_stack(stack: list, expected: list) -> None:
     assert lesions(stack) == expected
 
 
-def test_touching_lesions_stay_apart_where_their_border_moves() -> None:
+def test_touching_lesions_stay_apart_although_their_border_moves() -> None:
     stack = [[(4, 2, 12, border), (4, border, 12, 22)] for border in (10, 14, 10, 12)]
     assert lesions(stack) == [[0, 1]] * 4
 
@@ -88,11 +88,11 @@ def test_touching_lesions_stay_apart_where_their_border_moves() -> None:
         ([0, 0.7, 1.6, 2.2, 3.1], [0, 0, 0, 0, 0]),
     ],
 )
-def test_the_steps_decide_what_is_a_neighbour(z: list[float], expected: list[int]) -> None:
+def test_the_steps_between_slices_limit_links(z: list[float], expected: list[int]) -> None:
     assert lesions([[WIDE]] * len(z), z) == [[group] for group in expected]
 
 
-def test_a_missing_slice_and_a_missed_one_are_too_much() -> None:
+def test_a_missing_slice_beside_a_missed_detection_is_too_far() -> None:
     assert lesions([[WIDE], [WIDE], [], [WIDE], [WIDE]], [0, 1, 2, 3, 4]) == [
         [0],
         [0],

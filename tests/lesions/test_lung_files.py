@@ -1,4 +1,4 @@
-"""Lung masks: found by name, and read onto the scan's grid from any order of voxels."""
+"""Lung masks: matched by name, and read onto the scan's grid from any voxel order."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_mask_of_a_converter_fits_a_dicom_scan(tmp_path, order):
     np.testing.assert_array_equal(LungMasks(path, (scan.name,)).read(scan), toy_lung() > 0)
 
 
-def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
+def test_a_mask_with_another_geometry_is_refused(tmp_path):
     scan = open_scan(write_series(tmp_path / "ct", toy_hu()))
     path = write_volume(tmp_path / "lung.nii", toy_lung(), (1, 0, 0, 0, -1, 0, 0, 0, 1))
     # rows up instead of down from the same first voxel: 31 rows of 0.8 mm above it

@@ -1,4 +1,4 @@
-"""Lesion as a share of lungs and their parts, by hand."""
+"""Lesion as a share of lungs and their parts, against numbers by hand."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_shares_of_a_lung_and_its_thirds():
     assert counts.thirds(1, [1.0] * 8) == pytest.approx(
         {"lower": 3 / 20, "middle": 7 / 20, "upper": 11 / 20}
     )
-    # the lowest slice alone reaches a third: 4 of 4 + 5 x 1.6 mm
+    # the lowest slice alone fills the lower third: 4 of 4 + 5 x 1.6 mm
     thick = [1.0, 4.0, *[1.6] * 5, 1.0]
     assert counts.thirds(1, thick)["lower"] == pytest.approx(1 / 10)
     assert counts.thirds(2, [1.0] * 8) == {"lower": None, "middle": 0, "upper": None}
@@ -38,7 +38,7 @@ def test_the_severity_score_of_a_lobe(percent, score):
     assert severity_score(percent / 100) == score
 
 
-def test_what_the_options_choose(tmp_path):
+def test_the_options_choose_the_source(tmp_path):
     file = tmp_path / "lobes.nii.gz"
     file.touch()
     chosen = {
@@ -55,7 +55,7 @@ def test_what_the_options_choose(tmp_path):
         LungSource.of_options(str(file), file, False, ["a"])
 
 
-def test_no_lungs_have_a_note_only_where_they_were_looked_for():
+def test_unknown_lungs_have_a_note_only_if_they_were_searched_for():
     hu, _, spacing = volume()
     scan = as_scan(hu[:4], spacing)
     assert LungSource(auto=False).of(scan).notes == ()

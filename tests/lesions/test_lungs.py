@@ -1,4 +1,4 @@
-"""Lungs of a synthetic chest against its truth, and what is not certain."""
+"""Lungs found in a synthetic chest, against its truth, and inputs whose lungs stay unknown."""
 
 import numpy as np
 import pytest
@@ -25,13 +25,13 @@ def plain() -> Lungs:
 def test_both_lungs_are_found_on_their_sides(plain):
     _, truth, _ = volume()
     assert dice(plain.labels > 0, truth) >= ENOUGH
-    right, left = np.split(plain.labels, 2, axis=2)  # the phantom parts its lungs near the middle
+    right, left = np.split(plain.labels, 2, axis=2)  # the phantom's lungs meet near the middle
     assert (right == RIGHT).sum() > 0.97 * (plain.labels == RIGHT).sum()
     assert (left == LEFT).sum() > 0.97 * (plain.labels == LEFT).sum()
     assert 0.7 < plain.facts.symmetry <= 1
 
 
-def test_the_trachea_and_what_is_outside_are_left_out(plain):
+def test_the_trachea_and_the_air_outside_are_left_out(plain):
     hu, truth, _ = volume()
     air = (hu < -900) & ~truth
     assert air.sum() > 10_000
@@ -94,13 +94,13 @@ def test_an_abdomen(bubbles):
     assert lungs.labels is None and lungs.doubt
 
 
-def test_the_lower_end_of_a_chest_is_too_little():
+def test_the_lower_end_of_a_chest_is_not_enough():
     hu, _, spacing = volume()
     lungs = find_lungs(as_scan(hu[:24], spacing))
     assert lungs.labels is None and "ends where the lungs are widest" in lungs.doubt
 
 
-def test_a_cut_scan_says_so(plain):
+def test_a_cut_scan_has_a_note(plain):
     hu, truth, spacing = volume()
     lungs = found_in(hu[12:54], spacing)
     assert dice(lungs.labels > 0, truth[12:54]) >= ENOUGH
@@ -148,7 +148,17 @@ def test_a_mask_gets_its_sides():
     assert "two parts of similar size" in one.notes[0]
 
 
-def test_the_hull_holds_the_lungs_and_not_the_table(plain):
+def test_a_mask_of_one_slice_has_a_hull():
+    hu, truth, spacing = volume()
+    lungs = lungs_of_mask(truth[30:31], as_scan(hu[30:31], spacing))
+    assert set(np.unique(lungs.labels)) == {0, RIGHT, LEFT}
+    assert lungs.hull.contains_part_of(truth[30], 0)
+    table = np.zeros_like(truth[30])
+    table[90:, 40:60] = True
+    assert not lungs.hull.contains_part_of(table, 0)
+
+
+def test_the_hull_contains_the_lungs_and_not_the_table(plain):
     _, truth, _ = volume()
     inside = np.zeros(truth.shape[1:], bool)
     inside[np.nonzero(truth[30])[0][0], np.nonzero(truth[30])[1][0]] = True

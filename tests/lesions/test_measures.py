@@ -1,4 +1,4 @@
-"""Measures of lesions: numbers worked out by hand, and the same in every orientation."""
+"""Measures of lesions: numbers by hand, and independence of the orientation."""
 
 from dataclasses import asdict
 
@@ -48,7 +48,7 @@ def test_a_lesion_in_numbers() -> None:
     hu[1, 4:8, 10:20], hu[2, 4:8, 10:16] = -600, 0
     lungs = np.zeros((4, *SHAPE), int)
     lungs[:, 2:22, 7:25] = 2
-    lungs[:, 5:7, 12:14] = 0  # a vessel is not the pleura
+    lungs[:, 5:7, 12:14] = 0  # a vessel, whose border is not pleura
     places = SliceStack((2.0, 0.5), [5, 5, 3, 3], [0, 5, 9, 12], {2: (0, 3)})
     stack = [[], [(box(4, 10, 8, 20), 0.7, 0)], [(box(4, 10, 8, 16), 0.9, 1)], []]
     (lesion,), numbers = measured(stack, places, hu, lungs)
@@ -131,7 +131,7 @@ def test_diameters(mask: np.ndarray, spacing: tuple, expected: tuple) -> None:
     assert diameters(mask, spacing) == pytest.approx(expected)
 
 
-def test_of_equal_diameters_the_widest_counts() -> None:
+def test_of_equal_diameters_the_largest_extent_counts() -> None:
     """An L whose two long diagonals are equal, mirrored about the diagonal and left to right."""
     mask = box(3, 3, 13, 7) | box(9, 3, 13, 13)
     wanted = diameters(mask)

@@ -1,11 +1,11 @@
-"""Projections: what lies where, and which lesion is in front."""
+"""Projections: orientation, positions of lesions, and which lesion covers others."""
 
 import numpy as np
 
 from ct_lesion.lesions.projections import Projections
 
 
-def test_lesions_lie_where_they_are_and_the_head_is_above() -> None:
+def test_lesions_are_at_their_positions_and_the_head_at_the_top() -> None:
     hu = np.full((4, 6, 8), -1000.0)
     hu[3, 1:3] = 400  # near the head, in front
     numbers = np.zeros((4, 6, 8), np.uint8)

@@ -18,7 +18,7 @@ def table() -> Table:
     )
 
 
-def test_numbers_are_rounded_for_readers_only(table):
+def test_numbers_are_rounded_for_display_only(table):
     assert table.shown() == [["a, b", "0.333", "12,000", "yes"], ["c", "-", "-", "no"]]
     assert table.records()[0]["AP"] == 1 / 3
     assert float(list(csv.reader(io.StringIO(table.to_csv())))[1][1]) == 1 / 3
@@ -49,7 +49,7 @@ def test_a_row_of_wrong_length_is_refused():
 def test_columns_with_numbers_are_numeric(table):
     # text, numbers and NaN, numbers and None, booleans
     assert table.numeric() == [False, True, True, False]
-    assert Table("t", "", ["a", "b"], []).numeric() == [False, False]
+    assert Table("t", "", ["a", "b"], [], {"b": "d"}).numeric() == [False, True]
 
 
 def test_html_and_bars_are_escaped_in_markdown():
@@ -66,7 +66,7 @@ def test_formulas_are_quoted_in_csv():
     assert list(csv.reader(io.StringIO(table.to_csv()))) == [["'=a", "n"], ["'=1+1", "-2.5"]]
 
 
-def test_an_interval_is_one_column_for_readers_and_three_in_files():
+def test_an_interval_is_one_displayed_column_and_three_in_files():
     table = Table(
         "t",
         "",

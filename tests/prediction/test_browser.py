@@ -60,9 +60,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory):
 def page(driver, output):
     driver.get_log("browser")
     yield Page(driver, output)
-    # a missing view.js is one test's point; everything else the console says is a fault
-    said = [entry["message"] for entry in driver.get_log("browser")]
-    assert not [text for text in said if "lost/view" not in text]
+    # one test expects a missing view.js; any other console message is an error
+    messages = [entry["message"] for entry in driver.get_log("browser")]
+    assert not [text for text in messages if "lost/view" not in text]
 
 
 def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
@@ -72,7 +72,7 @@ def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
         *("Scan", "Status", "Class", "Probability", "Slices", "Lesion volume (ml)"),
         *("Lesions", "Slices with lesion", "Share of lung", "Notes"),
     ]
-    # as a person sorts them, 9 before 10
+    # natural order: 9 before 10
     assert page.names() == [HOSTILE, LONG, "lost", "scan 9", "scan 10"]
     assert page.texts("#scans td:nth-child(2)") == ["–", "–", "–", "incomplete", "–"]
     buttons = page.driver.find_elements(By.CSS_SELECTOR, ".scans thead button")
@@ -81,7 +81,7 @@ def test_the_table_lists_and_sorts_scans_by_any_column(page, output):
     assert page.find(".scans th:nth-child(5)").get_attribute("aria-sort") == "descending"
     buttons[heads.index("Slices")].click()
     assert page.texts("#scans td:nth-child(5)") == ["1", "2", "3", "7", "300"]
-    for _ in range(2):  # what has no value stays below, up or down
+    for _ in range(2):  # rows without a value stay at the bottom in both directions
         buttons[heads.index("Lesion volume (ml)")].click()
         assert page.names()[0] == LONG
     page.find("#filter").send_keys("SCAN 1")
@@ -104,12 +104,12 @@ def test_a_row_opens_the_scan_and_the_back_button_the_table(page):
 
 
 def test_numbers_are_those_of_the_summary(page, output):
-    said = json.loads((output / LONG / "summary.json").read_text())
+    summary = json.loads((output / LONG / "summary.json").read_text())
     page.open_scan(LONG)
     facts = page.facts()
     name, certainty = facts["Class"].split(", probability ")
-    assert name == said["class"] and float(certainty) == said["probabilities"][name]
-    assert facts["Lesion volume"] == f"{said['lesion_volume_ml']:.1f} ml"
+    assert name == summary["class"] and float(certainty) == summary["probabilities"][name]
+    assert facts["Lesion volume"] == f"{summary['lesion_volume_ml']:.1f} ml"
     assert facts["Share of lung"] == "12.3 %"
     assert page.find("#headline").text == (
         f"{name} ({certainty}) · 2 lesions · {facts['Lesion volume']} · 12.3 % of the lungs"
@@ -184,11 +184,11 @@ def test_contours_are_toggled_and_scores_shown_by_mouse_and_keyboard(page):
     assert page.find("#contours").get_attribute("aria-pressed") == "false"
     page.press(Keys.ARROW_LEFT)
     page.wait_for_slice(139)
-    assert not page.find(".stage .line").is_displayed()  # hidden stays hidden
+    assert not page.find(".stage .line").is_displayed()  # hidden in other slices too
     page.press("c")
     assert page.find(".stage .line").is_displayed()
 
-    # the table of lesions: a click goes to the largest slice and marks the lesion everywhere
+    # the table of lesions: a click goes to the largest slice and marks the lesion in all slices
     row = "#lesions tbody tr"
     assert page.texts("#lesions thead th")[:4] == ["No.", "Class", "Vol. ml", "Size mm"]
     assert page.texts(f"{row} td:nth-child(4)") == ["26 × 13"] * 2
@@ -217,13 +217,13 @@ def test_only_needed_images_of_300_slices_are_loaded(page):
     page.wait_for_slice(140)
     asked = page.requested()
     images = {int(Path(url).stem) for url in asked if url.endswith(".jpg")}
-    assert {140, 141} <= images <= set(range(130, 150)), "those shown and a few around them"
+    assert {140, 141} <= images <= set(range(130, 150)), "the slices shown and a few around them"
     assert {url for url in asked if not url.endswith(".jpg")} == {
         "index.html",
         f"{LONG}/view/view.js",
     }
     assert all(url.startswith(f"{LONG}/view/lung/") for url in asked if url.endswith(".jpg"))
-    page.run(  # a slider pulled through all slices at once
+    page.run(  # the slider moves through all slices at once
         "const slider = document.getElementById('slice');"
         "for (let i = 1; i <= 300; i++) {"
         " slider.value = i; slider.dispatchEvent(new Event('input')); }"
@@ -258,7 +258,7 @@ def test_one_slice_without_lesion_spacing_or_classifier_and_a_hostile_name(page)
     page.find("#scans a").click()
     page.wait_for_slice(1)
     assert page.find("h1").text == HOSTILE
-    assert page.texts(".notes li") == [MARKUP]
+    assert page.texts(".notes li") == [f"Note: {MARKUP}"]
     facts = page.facts()
     assert facts["Source"] == MARKUP and facts["Voxel"] == "size unknown"
     assert page.find("#headline").text == "no lesion"
@@ -290,7 +290,7 @@ def test_a_finger_moves_through_slices_and_taps_on_lesions(page):
     assert 142 <= page.shown_slice() <= 145
 
 
-def test_a_missing_scan_is_said(page):
+def test_a_missing_scan_is_reported(page):
     page.open("#scan=lost")
     page.wait_until(lambda: page.texts("[role=alert]"))
     assert "Cannot read lost/view/view.js" in page.find("[role=alert]").text

@@ -85,7 +85,7 @@ def test_segments_are_numbered_without_gaps(scan, tmp_path):
     assert seg.get_segment_description(1).segment_label == "Consolidation"
 
 
-def test_lesions_are_segments_that_can_be_tracked(scan, tmp_path):
+def test_lesions_are_segments_with_tracking_identifiers(scan, tmp_path):
     names = ["GGO 1", "Consolidation 2"]
     write_dicom_seg(tmp_path / "lesions.dcm", scan, toy_labels(scan), names, tracked=True)
     seg = hd.seg.segread(tmp_path / "lesions.dcm")
@@ -125,7 +125,7 @@ GBK, LATIN = "测试^模体".encode("gbk"), "Müller^Test".encode("latin-1")
         (LATIN, b" ISO_IR 100 ", "Müller^Test".encode(), "ISO_IR 192"),
         (GBK, b"GB18030", "测试^模体".encode(), "ISO_IR 192"),
         (b"Plain^Name", b"Not Supplied", b"Plain^Name", "ISO_IR 192"),
-        # of an unknown encoding: the bytes of the source
+        # unknown encoding: the source's bytes are kept
         (GBK, None, GBK, None),
         (LATIN, b"Not Supplied", LATIN, None),
         (LATIN, b"ISO 2022 IR 6\\IS", LATIN, None),
@@ -171,7 +171,7 @@ def test_bad_text_tags_do_not_prevent_the_file(tmp_path, tags, expected):
 
 
 def test_optional_tags_may_all_be_missing(tmp_path):
-    """The slices are 2.5 mm apart, which stands in for their thickness."""
+    """The slices are 2.5 mm apart, which is used as their thickness."""
     needed = {*NEEDED, "Modality", "ImageType", "Rows", "Columns", "PixelData"}
 
     def strip(ds, z):
@@ -200,7 +200,7 @@ def test_frames_of_an_enhanced_file_are_referred_to_by_number(tmp_path, orientat
     for ds in made:
         ds.ImageOrientationPatient = orientation
     order = shuffled(12)
-    made[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]  # of no slice
+    made[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]  # not a slice
     source = write_enhanced(tmp_path / "e/e.dcm", [made[i] for i in order])
     scan = open_scan(source)
     path, labels = tmp_path / "lesions.dcm", toy_labels(scan)

@@ -1,4 +1,4 @@
-"""Models get slices that were made as their training images were, and the user is told."""
+"""Models get slices made like their training images; doubts are reported."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def trained_on(predictor: LesionPredictor, *windows: Window) -> LesionPredictor:
 
 
 def equalised(hu: np.ndarray) -> np.ndarray:
-    """By OpenCV's calls: -1024 to 3071 HU to 0..255, then CLAHE."""
+    """-1024 to 3071 HU mapped to 0..255, then CLAHE, with OpenCV directly."""
     grey = np.rint((hu.astype(float).clip(-1024) + 1024) * 255 / 4095).astype(np.uint8)
     return np.stack([cv2.createCLAHE(7, (8, 8)).apply(z) for z in grey])
 
@@ -100,7 +100,7 @@ def test_a_score_map_is_of_shrunk_slices_in_pixels_of_the_scan(predictor, hu):
         (UNKNOWN, None, False, "does not record .* made in the same way", False),
     ],
 )
-def test_remarks_say_how_slices_are_made(predictor, hu, trained, given, is_hu, text, is_warning):
+def test_remarks_about_the_window(predictor, hu, trained, given, is_hu, text, is_warning):
     values = hu if is_hu else WINDOWS["lung"].grey(hu)
     scan = scan_from_array(values, is_hu=is_hu or None, window=given)
     models = trained_on(predictor, trained, trained).models

@@ -1,4 +1,4 @@
-"""What lungs add to the results of a scan, on a synthetic chest."""
+"""Results that need the lungs, on a synthetic chest."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Class names and temperature of checkpoints from outside."""
+"""Class names and temperature of checkpoints of other origin."""
 
 import json
 from pathlib import Path
@@ -21,12 +21,12 @@ from ct_lesion.prediction.models import _class_names, _temperature
         ("ab", ("class 1", "class 2")),
     ],
 )
-def test_class_names_are_different_lines_that_can_be_printed(names, expected):
+def test_class_names_are_unique_printable_lines(names, expected):
     assert _class_names({"class_names": json.dumps(names)}, ["x", "y"], 2) == expected
 
 
 @pytest.mark.parametrize("value", [5e-324, 0, -1, 1e300, float("nan"), "2", None, True])
-def test_a_temperature_that_no_fit_gives_is_refused(value):
+def test_a_temperature_outside_the_limits_of_the_fit_is_refused(value):
     description = {"temperature": json.dumps({"value": value})}
     with pytest.raises(CheckpointError, match=r"a.pth: its temperature is .* from 0.05 to 20"):
         _temperature(Path("a.pth"), description)

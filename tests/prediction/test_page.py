@@ -25,9 +25,9 @@ def test_the_page_holds_the_summaries_and_loads_nothing_from_elsewhere(tmp_path)
     page = write(tmp_path / "new folder", scan, segmentation="best.pth")
     data = embedded(page)
     assert data["scans"] == [scan]
-    assert list(data["scans"][0]["probabilities"]) == ["Z", "A"], "the classes' own order"
+    assert list(data["scans"][0]["probabilities"]) == ["Z", "A"], "the order of the classes"
     assert "best.pth" in page and "2026-11-24 12:00" in page and "Not for clinical use" in page
-    # (that a browser asks for nothing else is seen in test_browser.py)
+    # test_browser.py checks which files a browser requests
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|@import|https?://(?!www.w3.org)""", page)
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["index.html"]
 
@@ -36,7 +36,7 @@ def test_markup_in_names_stays_text(tmp_path):
     name = "</script><b>\u2028&amp;{{ 1 }}"
     page = write(tmp_path, {"scan": "a", "notes": [name]}, **{name: name})
     assert embedded(page)["scans"][0]["notes"] == [name]
-    assert page.count("</script>") == 2  # the data's and the program's own
+    assert page.count("</script>") == 2  # of the data and of the code
     assert "<b>" not in page
 
 

@@ -1,4 +1,4 @@
-"""Runs over several scans: what is written, skipped, refused and reported."""
+"""Runs over several scans: files written, scans skipped, refused and reported."""
 
 import csv
 import json
@@ -49,16 +49,16 @@ def test_all_files_of_a_scan_agree(predicted_folder, volume, hu):
     summary = read(folder / "summary.json")
     image, mask = sitk.ReadImage(str(volume)), sitk.ReadImage(str(folder / "lesions.nii.gz"))
     assert mask.GetSize() == image.GetSize()
-    for of in ("GetSpacing", "GetOrigin", "GetDirection"):
-        assert getattr(mask, of)() == pytest.approx(getattr(image, of)(), abs=1e-5)
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(mask, name)() == pytest.approx(getattr(image, name)(), abs=1e-5)
     labels = sitk.GetArrayFromImage(mask)
     assert (labels > 0).sum() * 0.8 * 0.7 * 5 / 1000 == pytest.approx(summary["lesion_volume_ml"])
     # the input's axes all run against the internal ones
     coco = read(folder / "instances.json")
     for image_record in coco["images"]:
-        own = [a for a in coco["annotations"] if a["image_id"] == image_record["id"]]
+        annotations = [a for a in coco["annotations"] if a["image_id"] == image_record["id"]]
         union = np.zeros(hu.shape[1:], bool)
-        for annotation in own:
+        for annotation in annotations:
             union |= coco_mask.decode(annotation["segmentation"]).astype(bool)
         assert np.array_equal(labels[5 - image_record["slice"], ::-1, ::-1] > 0, union)
     rows = list(csv.DictReader((folder / "slices.csv").open()))
@@ -107,7 +107,7 @@ def check_lesions(folder: Path, summary: dict, coco: dict, labels: np.ndarray) -
 def test_a_rerun_skips_finished_scans(output, volume, write_volume, predictor, hu):
     written = (output / "volume/manifest.json").stat().st_mtime_ns
     second = write_volume("second.nii.gz", hu[:1])
-    (output / f".partial-{short_hash('second')}").mkdir()  # as a killed process leaves it
+    (output / f".partial-{short_hash('second')}").mkdir()  # left by a killed process
     result = run([volume, second], predictor, output, save_score_maps=True)
     assert (result.skipped, result.done) == (["volume"], ["second"])
     assert (output / "volume/manifest.json").stat().st_mtime_ns == written
@@ -161,7 +161,7 @@ def test_a_broken_scan_is_reported_and_the_run_goes_on(
     assert not (tmp_path / "out/broken").exists()
 
 
-def test_a_header_that_contradicts_itself_is_named_and_copied(
+def test_a_contradictory_header_is_reported_and_copied(
     tmp_path, write_volume, predictor, hu, capsys
 ):
     path = write_volume("a.nii", hu)
@@ -210,7 +210,7 @@ def test_a_second_run_into_the_same_folder_is_refused(output, volume, predictor)
 def test_files_that_change_between_hashing_and_reading_are_noticed(
     tmp_path, volume, write_volume, predictor, monkeypatch, hu, same
 ):
-    """A file that is replaced by an equal one changes nothing."""
+    """Replacing a file by an identical one is not a change."""
     changed = write_volume("changed.nii.gz", hu[::-1])
     content = changed.read_bytes()
     shutil.copy(volume, changed)
@@ -263,7 +263,7 @@ def test_the_page_takes_a_small_share_of_a_run(monkeypatch: pytest.MonkeyPatch) 
 
     def write(*_: object) -> None:
         written.append(clock[0])
-        clock[0] += 0.001 * len(written)  # longer, the more scans there are
+        clock[0] += 0.001 * len(written)  # longer with each scan
 
     monkeypatch.setattr(prediction_run, "_write_page", write)
     monkeypatch.setattr(prediction_run.time, "monotonic", lambda: clock[0])
@@ -277,19 +277,19 @@ def test_the_page_takes_a_small_share_of_a_run(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(KeyboardInterrupt):
         work(5000)
-    assert clock[0] < 5.0 * 1.07  # seconds: at most 5% more than the scans, and the last page
+    assert clock[0] < 5.0 * 1.07  # seconds: the scans, at most 5 % for the page, the last page
     assert written[0] == 0.001
     assert written[-1] >= 5.0  # an interrupted run ends with a complete page
 
 
 @pytest.mark.parametrize("content", ['{"made_from": null}', "[]", "null", '{"seconds": 1}'])
-def test_a_manifest_of_another_program_is_no_prediction(output, volume, predictor, content):
+def test_a_folder_with_a_foreign_manifest_is_not_a_prediction(output, volume, predictor, content):
     (output / "volume/manifest.json").write_text(content)
     with pytest.raises(UserError, match="not a prediction: move this folder away"):
         run([volume], predictor, output, save_score_maps=True)
 
 
-def test_a_finished_scan_with_a_damaged_summary_is_not_finished(output, volume, predictor):
+def test_a_scan_with_a_damaged_summary_is_not_finished(output, volume, predictor):
     (output / "volume/summary.json").write_text("{}")
     with pytest.raises(UserError, match=r"volume \(damaged: .*summary.json: is not a summary"):
         run([volume], predictor, output, save_score_maps=True)
@@ -319,7 +319,7 @@ def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, 
     assert captions == [f"volume, slice {int(name)} of 0 to 5" for name in names]
 
 
-def test_the_page_opens_on_the_window_of_the_models(tmp_path, volume, predictor):
+def test_the_page_opens_with_the_window_of_the_models(tmp_path, volume, predictor):
     sources = find_scans([volume], options=ReadOptions(window=WINDOWS["mediastinum"]))
     predict_scans(sources, predictor, tmp_path / "out", RunOptions())
     view = (tmp_path / "out/volume/view/view.js").read_text()

@@ -38,7 +38,7 @@ def test_images_and_findings_are_written(tmp_path):
     writer = view_writer(tmp_path / "view", WINDOWS)
     writer.add(view_slice(0), {"lung": GREY, "my window": GREY})
     writer.add(view_slice(1, square()), {"lung": GREY, "my window": 255 - GREY})
-    assert not (tmp_path / "view" / "view.js").exists(), "only a complete view has one"
+    assert not (tmp_path / "view" / "view.js").exists(), "it is written last"
     writer.finish({"scan": "a</script>"}, [[], [7]])
     files = {str(p.relative_to(tmp_path / "view")) for p in tmp_path.rglob("*") if p.is_file()}
     assert files == {

@@ -230,6 +230,13 @@ def test_the_unpacked_copy_is_deleted_with_the_volume(tmp_path, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+def test_a_slice_outlives_its_volume(tmp_path):
+    path = write_volume(tmp_path / "a.nrrd", toy_hu())
+    pixels = VolumeFile(path).slice(3)
+    _ = [np.full((12, 32, 32), 9, np.int16) for _ in range(50)]  # reuse freed memory, if any
+    np.testing.assert_array_equal(pixels, toy_hu()[3])
+
+
 def test_a_full_disk_makes_the_volume_stay_in_memory(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -1,30 +1,20 @@
-"""Ways to run a tool from another folder: in this process, or as a script as a user does."""
+"""A way to run a tool from another folder."""
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tool_runs import REPOSITORY, Outcome, run_as_script, run_in_process
-
-
-@pytest.fixture
-def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs ``tools/<name>`` as a process; keywords are environment variables."""
-
-    def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-        return run_as_script(name, *arguments, cwd=tmp_path, env=env)
-
-    return run
+from tool_runs import Outcome, run_in_process
 
 
 @pytest.fixture
 def run_tool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> Callable[..., Outcome]:
-    """Runs ``tools/<name>`` in this process, which saves the seconds of the imports."""
+    """Runs ``tools/<name>`` in this process, which saves the seconds of the imports.
+
+    Keywords are environment variables.
+    """
 
     def run(name: str, *arguments: object, **environment: str) -> Outcome:
         monkeypatch.chdir(tmp_path)

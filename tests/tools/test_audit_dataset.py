@@ -18,8 +18,8 @@ def audit(datasets, run_tool, tmp_path):
     )
 
 
-def test_the_tool_runs_as_a_script(datasets, run_script, tmp_path):
-    result = run_script("audit_dataset.py", *INPUTS, "--no-images")
+def test_the_default_folder_and_the_steps_of_an_audit(datasets, run_tool, tmp_path):
+    result = run_tool("audit_dataset.py", *INPUTS, "--no-images")
     assert result.returncode == 0, result.stderr
     assert "[1/5]" in result.stdout
     assert (tmp_path / "output/audit/audit.html").is_file()

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 
-def test_it_measures_and_writes(run_script, tmp_path: Path) -> None:
-    done = run_script(
+def test_it_measures_and_writes(run_tool, tmp_path: Path) -> None:
+    done = run_tool(
         "benchmark.py", "--rows", "classify-resnet18_t1", "--size", 64, "--slices", 1,
         "--rounds", 1, "--output", "out",
     )  # fmt: skip

@@ -7,11 +7,11 @@ from toy_runs import make_classification_run, toy_slices
 from ct_lesion.checkpoint import read_checkpoint, read_description
 
 
-def test_only_the_temperature_changes_in_the_weights_file(run_script, run_tool, tmp_path):
+def test_only_the_temperature_changes_in_the_weights_file(run_tool, tmp_path):
     run = make_classification_run(tmp_path / "run", datasets=("covidx_ct_test", "covidx_ct_val"))
     path = run / "model_final.safetensors"
     before = read_checkpoint(path)
-    result = run_script("calibrate.py", run)
+    result = run_tool("calibrate.py", run)
     assert result.returncode == 0, result.stderr
     assert str(path) in result.stdout
     after = read_checkpoint(path)

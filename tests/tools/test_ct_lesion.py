@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tool_runs import REPOSITORY, TOOLS
 
+from tools.__main__ import main
+
 MAIN = "import sys; from ct_lesion_tools.__main__ import main; sys.argv[0] = 'ct-lesion'; main()"
 NOT_INSTALLED = "sys.modules.update(dict.fromkeys({names})); "
 
@@ -54,12 +56,14 @@ def test_help_lists_each_job_with_its_first_line_and_imports_nothing_heavy(ct_le
     assert max(map(len, lines)) <= 100
 
 
-def test_each_tool_has_a_main_and_stays_thin():
+def test_each_tool_has_a_main_runs_as_a_script_and_stays_thin():
     for tool in TOOLS.glob("[a-z]*.py"):
-        source = tool.read_text()
+        source, is_installer = tool.read_text(), tool.name == "install_detectron2.py"
         functions = [n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
         assert "main" in functions, tool.name
-        assert tool.name == "install_detectron2.py" or source.count("\n") < 120, tool.name
+        call = "main()" if is_installer else "run_tool(main)"
+        assert source.endswith(f'\n\n\nif __name__ == "__main__":\n    {call}\n'), tool.name
+        assert is_installer or source.count("\n") < 120, tool.name
 
 
 @pytest.mark.parametrize("name", ["install-detectron2", "install_detectron2.py"])
@@ -69,10 +73,14 @@ def test_a_job_gets_its_arguments_under_either_name(ct_lesion, name):
     assert done.stdout.startswith("usage: ct-lesion install-detectron2 ")
 
 
-def test_an_error_of_a_job_is_one_line_and_exit_code_2(ct_lesion):
-    done = ct_lesion("report", "nothing", "--output", "report")
-    assert done.returncode == 2
-    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1, done.stderr
+def test_an_error_of_a_job_is_one_line_and_exit_code_2(site, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(sys, "argv", ["ct-lesion", "report", "nothing", "--output", "report"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and error.count("\n") == 1, error
 
 
 def test_an_unknown_job_is_refused(ct_lesion):

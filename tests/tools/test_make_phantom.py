@@ -4,9 +4,9 @@ from ct_lesion.scans.scan import ReadOptions
 from ct_lesion.scans.sources import find_scans
 
 
-def test_whole_scans(run_script, tmp_path):
+def test_whole_scans(run_tool, tmp_path):
     arguments = ["--as", "dicom", "--patients-per-class", 1, "--slices-per-scan", 2]
-    result = run_script("make_phantom.py", "--output", "out", *arguments)
+    result = run_tool("make_phantom.py", "--output", "out", *arguments)
     assert result.returncode == 0, result.stderr
     assert "out/scans: 3 whole scans" in result.stdout
     sources = find_scans([tmp_path / "out" / "scans"], options=ReadOptions())

@@ -20,10 +20,10 @@ def lists(tmp_path):
     return arguments
 
 
-def test_lists_give_datasets_and_a_summary(run_script, lesion_archive, lists, tmp_path):
+def test_lists_give_datasets_and_a_summary(run_tool, lesion_archive, lists, tmp_path):
     output = tmp_path / "cncb"
     options = ["--output", output, "--min-area", 20, *lists, "--val-fraction", 0]
-    result = run_script("prepare_cncb.py", lesion_archive, *options)
+    result = run_tool("prepare_cncb.py", lesion_archive, *options)
     assert "There is no val split" in result.stdout
     assert not (output / "annotations/cncb_lesion_val.json").exists()
     assert result.returncode == 0, result.stderr

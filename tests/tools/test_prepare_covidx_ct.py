@@ -28,10 +28,10 @@ def toy(tmp_path) -> list[str]:
     return arguments
 
 
-def test_lists_to_datasets_in_the_default_folder(toy, run_script, tmp_path):
+def test_lists_to_datasets_in_the_default_folder(toy, run_tool, tmp_path):
     arguments = ["--per-class", "2", "--seed", "5"]
     root = str(tmp_path / "sets")
-    result = run_script("prepare_covidx_ct.py", *toy, *arguments, DETECTRON2_DATASETS=root)
+    result = run_tool("prepare_covidx_ct.py", *toy, *arguments, DETECTRON2_DATASETS=root)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sets/covidx_ct/annotations"
     sizes = {p.stem: len(load_covidx_ct(p)) for p in folder.iterdir()}

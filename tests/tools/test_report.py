@@ -36,14 +36,12 @@ def refused(result: Outcome, folder: Path) -> str:
     return result.stderr
 
 
-def test_report_of_a_segmenter_and_a_classifier(run_script, report, datasets, tmp_path):
+def test_report_of_a_segmenter_and_a_classifier(report, tmp_path):
     segmentation = make_segmentation_run(tmp_path / "segmentation")
     classification = make_classification_run(
         tmp_path / "classification", datasets=("covidx_ct_test", "covidx_ct_val")
     )
-    result = run_script(
-        "report.py", *FAST, "--output", tmp_path / "report", segmentation, classification
-    )
+    result = report(segmentation, classification)
     assert result.returncode == 0, result.stderr
     assert str(tmp_path / "report/report.html") in result.stdout
     numbers = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
@@ -53,7 +51,7 @@ def test_report_of_a_segmenter_and_a_classifier(run_script, report, datasets, tm
     figures = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
     assert {"figure_2", "figure_3_1", "figure_4_1", "deletion_1", "training_curves"} <= figures
     assert "already holds a report" in report(segmentation).stderr
-    assert report(segmentation, "--overwrite").returncode == 0
+    assert report(classification, "--overwrite", "--no-models").returncode == 0
 
 
 def test_missing_classes_and_a_single_patient_are_explained(report, tmp_path):

@@ -14,9 +14,9 @@ def make_run(folder, seed):
     return folder
 
 
-def test_runs_of_three_seeds(run_script, tmp_path):
+def test_runs_of_three_seeds(run_tool, tmp_path):
     runs = [make_run(tmp_path / f"seed_{seed}", seed) for seed in (1, 2, 3)]
-    result = run_script("summarize_seeds.py", *runs, "--output", tmp_path / "seeds")
+    result = run_tool("summarize_seeds.py", *runs, "--output", tmp_path / "seeds")
     assert result.returncode == 0, result.stderr
     assert "Seeds: 1, 2, 3." in result.stdout
     rows = json.loads((tmp_path / "seeds/seeds.json").read_text())["rows"]

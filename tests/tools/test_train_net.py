@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from other_job import holding
 from readme import readme_example
 from tool_runs import Outcome
@@ -31,10 +30,10 @@ def train(run_tool, datasets):
     return run
 
 
-def test_train_resume_evaluate_and_draw(train, run_script, datasets, tmp_path):
+def test_train_resume_evaluate_and_draw(train, run_tool, tmp_path):
     run = tmp_path / "run"
     folder = ["OUTPUT_DIR", run]
-    result = run_script("train_net.py", *CONFIG, *SMALL, *folder, "SOLVER.MAX_ITER", 2)
+    result = train(*SMALL, *folder, "SOLVER.MAX_ITER", 2)
     assert result.returncode == 0, result.stderr
     assert (run / "model_final.safetensors").is_file()
     assert f"All files of this run are in {run}" in result.stdout
@@ -65,7 +64,7 @@ def test_train_resume_evaluate_and_draw(train, run_script, datasets, tmp_path):
     ]
     assert metrics[0] == metrics[1]
 
-    result = run_script("show_predictions.py", evaluated)
+    result = run_tool("show_predictions.py", evaluated)
     assert result.returncode == 0, result.stderr
     assert (evaluated / "predictions.png").stat().st_size > 10_000
 
@@ -121,13 +120,14 @@ def test_a_missing_test_set_stops_the_run_before_training(run_tool, lesion_root,
     assert not (tmp_path / "output").exists()
 
 
-def test_the_readme_example_for_other_projects_runs(lesion_root):
+def test_the_readme_example_for_other_projects_runs(lesion_root, capsys):
     code = readme_example("register_cncb_lesion")
     root = lesion_root / "cncb"
     code = code.replace("lesions.json", str(root / "annotations/cncb_lesion_test.json"))
     code = code.replace('"images"', repr(str(root / "images")))
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip().endswith("6 2 ['Lesion']")
+    try:
+        exec(code, {})
+    finally:
+        DatasetCatalog.remove("my_lesions")
+        MetadataCatalog.remove("my_lesions")
+    assert capsys.readouterr().out.strip().endswith("6 2 ['Lesion']")

@@ -33,16 +33,23 @@ class MaskSummary:
         slices: number of slices with a readable mask.
         lesion_free: number of these slices without a lesion.
         lesion_area: area of all lesions in pixels.
-        outside_area: area of the lesions beyond the lung field, in pixels.
         fitted: number of slices with a lung field to compare with.
+        compared_area: area of the lesions of these slices in pixels.
+        outside_area: area of these lesions beyond the lung field in pixels.
     """
 
     input: str
     slices: int = 0
     lesion_free: int = 0
     lesion_area: int = 0
-    outside_area: int = 0
     fitted: int = 0
+    compared_area: int = 0
+    outside_area: int = 0
+
+    @property
+    def outside_share(self) -> float | None:
+        """Share of the compared lesion area that lies outside, 0..1; ``None`` if there is none."""
+        return self.outside_area / self.compared_area if self.compared_area else None
 
 
 _KINDS = {
@@ -147,6 +154,7 @@ def _check_slice(
     if lung is None or fit is None:
         return
     summary.fitted += 1
+    summary.compared_area += fit.lesion_area
     summary.outside_area += fit.outside_area
     _check_position(s, fit, faults)
     image = None if s.image is None else _read_grey(s.image)

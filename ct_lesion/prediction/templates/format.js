@@ -42,7 +42,7 @@ function millilitres(value) {
 }
 
 function percent(value) {
-  return value === null ? NOTHING : number(100 * value, 1) + " %";
+  return value === null ? NOTHING : number(100 * value, 1) + "\u00a0%";
 }
 
 /** The area of a slice's lesions or of a detection, in mm² if the spacing is known. */

@@ -95,7 +95,7 @@ def _score_tables(comparison: MaskComparison, bootstrap: dict) -> list[Table]:
         for measure in MEASURES
     }
     columns = ["measure", "program", "value", "from", "to"]
-    title = "Programs compared with the truth, with 95 % intervals"
+    title = "Programs compared with the truth"
     return [*_two_tables("scores", title, columns, rows, comparison, notes)]
 
 
@@ -117,7 +117,7 @@ def _difference_tables(comparison: MaskComparison, bootstrap: dict) -> list[Tabl
         "Each resample draws the same patients for both programs. An interval without 0 is a "
         "two-sided test at the level of 5 %, not corrected for several programs or measures."
     ]
-    title = "Paired differences, with 95 % intervals"
+    title = "Paired differences"
     return [*_two_tables("differences", title, columns, rows, comparison, notes)]
 
 
@@ -147,7 +147,7 @@ def _two_tables(
         meanings = [f"{m[0].upper()}{m[1:]}: {MEASURES[m]}." for m in chosen if name == "scores"]
         yield Table(
             name + suffix,
-            title + title_end,
+            f"{title}{title_end}, with 95 % intervals",
             columns,
             [row for measure in chosen for row in rows[measure]],
             formats=dict.fromkeys(columns[2:5], form),
@@ -180,7 +180,11 @@ def _patient_table(comparison: MaskComparison) -> Table:
 
 def _figure(comparison: MaskComparison) -> Picture:
     with plain_texts():
-        figure = Figure(figsize=(7, 3.6), layout="constrained")
+        longest = max(map(len, comparison.patients))
+        turned = len(comparison.patients) > 8 or longest > 8
+        width = min(max(7, 0.16 * len(comparison.patients)), 20)
+        height = 3.2 + (0.08 * longest if turned else 0.1)
+        figure = Figure(figsize=(width, height), layout="constrained")
         axis = figure.subplots()
         shift = 0.12 * (np.arange(len(comparison.programs)) - (len(comparison.programs) - 1) / 2)
         for place, program in enumerate(comparison.programs):
@@ -192,7 +196,6 @@ def _figure(comparison: MaskComparison) -> Picture:
                 label=program.name,
                 markersize=5,
             )
-        turned = len(comparison.patients) > 8 or max(map(len, comparison.patients)) > 8
         axis.set_xticks(range(len(comparison.patients)), comparison.patients)
         axis.tick_params("x", rotation=90 if turned else 0, labelsize=8)
         axis.set(ylim=(-0.03, 1.03), ylabel="Dice", xlabel="patient")

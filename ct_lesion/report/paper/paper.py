@@ -51,7 +51,7 @@ class PaperSize:
     def splits(self) -> str:
         """Training / validation / test and the ratio in one cell."""
         parts = [part or "-" for part in (self.training, self.validation, self.test)]
-        return f"{' / '.join(parts)} ({self.ratio})"
+        return f"{'/'.join(parts)} ({self.ratio})"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
         dict.fromkeys(columns[7:], ".3f"),
         [
             'The "±" of the paper appears to be 1.96 standard deviations of the counts, i.e. the '
-            "spread of the slices. The interval in brackets is the one of the mean.",
+            "spread of the slices.",
             COPIES_NOTE,
             paper.reference("Table 4"),
             *paper.notes_on("Table 4"),

@@ -1,4 +1,4 @@
-"""Figure 2: chooses slices, and predicts them with both models.
+"""Figure 2: chooses slices, and draws what both models predict for them.
 
 This section loads checkpoints and images; most others read only the files of the evaluation.
 """

@@ -10,7 +10,7 @@ from ct_lesion.pages.tables import Table
 
 from ..runs.results import ClassificationResult, SegmentationResult
 
-MOST_RUNS = 3  # runs per line of the summary
+MOST_RUNS = 3  # runs per result of the summary
 LEVELS = {"slices": "slice", "scans": "scan", "patients": "patient"}
 NO_DOUBT = "no check gave a warning; the model card lists the limits of the method."
 
@@ -21,7 +21,7 @@ def summary_facts(
     classification: Mapping[str, ClassificationResult],
     sections: Sequence[Section],
 ) -> dict[str, str]:
-    """The five lines of the summary, by their labels; a line without results is left out.
+    """The five facts of the summary, by their labels; a fact without results is left out.
 
     Args:
         runs: names of all runs of the report.
@@ -85,4 +85,4 @@ def _joined(texts: Mapping[str, str]) -> str:
         return f"{next(iter(texts.values()))}."
     parts = [f"{run}: {text}." for run, text in texts.items()]
     more = len(parts) - MOST_RUNS
-    return " ".join(parts[:MOST_RUNS]) + (f" {more} more in the tables." if more > 0 else "")
+    return "\n".join(parts[:MOST_RUNS] + ([f"{more} more in the tables."] if more > 0 else []))

@@ -71,6 +71,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     Args:
         a, b: positions in mm.
     """
+    if max(a.min(), b.min()) - min(a.max(), b.max()) > SAME_POSITION_MM:
+        return False  # quickly: one lies beyond the other
     a, b = distinct(a), distinct(b)
     merged = np.sort(np.concatenate([a, b]))
     if np.diff(merged).min() <= SAME_POSITION_MM:

@@ -90,6 +90,7 @@ _KEYWORDS = [
     "SpacingBetweenSlices",
     "GantryDetectorTilt",
 ]
+_ADVICE = "Export it again, or leave it out."
 _TAGS = [Tag(keyword) for keyword in _KEYWORDS]  # pydicom looks keywords up slowly
 
 
@@ -195,7 +196,7 @@ def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
         raise
     except Exception as error:  # damaged bytes can raise anything
         why = reason(error)
-        raise DatasetError(f"{path}: cannot be read as DICOM ({why}). Export it again.") from None
+        raise DatasetError(f"{path}: cannot be read as DICOM ({why}). {_ADVICE}") from None
     return header, data.tell()
 
 
@@ -225,7 +226,7 @@ def slice_headers(images: Iterable[DicomImage]) -> list[SliceHeader]:
                 headers.append(_slice_header(image, frames[image], len(frames), pixels_at))
             except InvalidDicomError as error:
                 raise DatasetError(
-                    f"{image}: cannot be read as a CT slice ({error}). Export it again."
+                    f"{image}: cannot be read as a CT slice ({error}). {_ADVICE}"
                 ) from None
     return headers
 
@@ -251,7 +252,9 @@ def _slice_header(
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.5 or max(lengths) > 2 or abs(row @ column) > 0.1:
-        raise InvalidDicomError(f"ImageOrientationPatient {orientation} is not two unit vectors")
+        raise InvalidDicomError(
+            f"ImageOrientationPatient {orientation} is not two perpendicular unit vectors"
+        )
     if max(map(abs, position)) > LARGEST_NUMBER:
         raise InvalidDicomError(f"ImagePositionPatient {position} is over {LARGEST_NUMBER:g} mm")
     spacing = numbers_of(header, "PixelSpacing", 2)

@@ -70,7 +70,7 @@ def place_of(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None
 def why_unreadable(error: RuntimeError, nifti: NiftiHeader | None) -> str:
     """Explain why ITK cannot read a header, with advice for a sheared sform."""
     if nifti is None or "orthonormal" not in str(error) or "sform" not in nifti.forms:
-        return f"cannot be read as a volume ({reason(error)})."
+        return f"cannot be read as a volume ({reason(error)}). Get or convert it again."
     axes = nifti.forms["sform"][:, :3]
     if not np.isfinite(axes).all() or not np.linalg.norm(axes, axis=0).all():
         return "its sform's axes do not span a volume, and it has no usable qform. Add a qform."

@@ -101,7 +101,9 @@ def _faults_named(path: Path) -> Iterator[None]:
             f"{path}: cannot be read as a volume (the file was cut off). Get it again."
         ) from None
     except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
-        raise DatasetError(f"{path}: cannot be read as a volume ({error}).") from None
+        raise DatasetError(
+            f"{path}: cannot be read as a volume ({error}). Get or convert it again."
+        ) from None
 
 
 def _check_finite(path: Path, file: BinaryIO, size: int, dtype: str) -> None:

@@ -83,6 +83,14 @@ def test_a_lesion_that_touches_the_lung_but_lies_outside_is_reported(check_archi
     assert findings["lesion_outside_lung"].where == ["1/b: 95 % of 440 px outside"]
 
 
+def test_lesions_without_a_lung_field_do_not_dilute_the_share_outside(check_archive):
+    no_lung = np.where(labels(INSIDE) == 2, 2, 0).astype(np.uint8)
+    outward = pair((slice(40, 60), slice(85, 100)))
+    summary, *_ = check_archive(a=outward, b=(image_of(no_lung), no_lung))
+    assert (summary.lesion_area, summary.compared_area, summary.fitted) == (300 + 100, 300, 1)
+    assert summary.outside_share == 240 / 300
+
+
 @pytest.mark.parametrize("with_lung", [True, False])
 def test_lesions_of_a_coco_json_are_compared_with_its_lung_field(tmp_path, with_lung):
     mask = labels(BELOW)

@@ -28,7 +28,7 @@ def explained(importance: list[float]) -> ExplainedSlice:
     )
 
 
-def test_the_most_important_rows_are_those_of_largest_size():
+def test_the_most_important_rows_have_the_largest_absolute_importance():
     importance = np.array([0.5, -2, NAN, 0, 1, -0.5])
     assert most_important(importance, 3).tolist() == [1, 4, 0]
     assert most_important(importance, 9).tolist() == [1, 4, 0, 5]

@@ -22,7 +22,7 @@ def ranked(class_name: str, scores: list[float], copies: list[bool] | None = Non
 # ---- which slices -------------------------------------------------------------------------------
 def test_the_correct_slice_of_median_margin_is_typical_of_a_class():
     labels = np.array([0, 0, 0, 0, 2, 2, 2, 2])
-    # margins 1, 5, 3 and wrong; 4, 1, 2, 8: of four the lower of the middle ones
+    # margins 1, 5, 3 and wrong; 4, 1, 2, 8: with four, the lower median
     logits = np.array(
         [[1, 0, 0], [5, 0, 0], [3, -9, 0], [0, 9, 0], [0, 0, 4], [0, 0, 1], [0, 1, 3], [0, 0, 8]],
         float,
@@ -39,7 +39,7 @@ def test_without_a_correct_slice_the_least_wrong_is_chosen():
     labels = np.array([1, 1, 1])
     logits = np.array([[5.0, 1, 0], [2, 1, 0], [0, 1, 3]])
     assert choose_slices(labels, logits, NAMES) == {"Common Pneumonia": 1}
-    # a tie is predicted as the first class, so this one is wrong as well
+    # a tie is predicted as the first class, so this slice is wrong too
     assert choose_slices(np.array([1]), np.zeros((1, 3)), NAMES) == {"Common Pneumonia": 0}
     assert choose_slices(np.zeros(0, int), np.zeros((0, 3)), NAMES) == {}
 

@@ -41,7 +41,7 @@ def test_a_class_without_slices_says_so():
     figure.canvas.draw()
 
 
-def test_other_classes_have_colours_of_their_own():
+def test_classes_that_are_not_in_the_paper_get_other_colours():
     assert class_colours(("A", "COVID-19", "B")) == ["#1f77b4", "#D55E00", "#2ca02c"]
 
 

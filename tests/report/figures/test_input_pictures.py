@@ -21,14 +21,14 @@ def mapped_slice(lesions: int) -> dict:
     return {"image": image, "instances": targets, "file_name": "p/1.png"}
 
 
-def test_the_mask_is_drawn_where_it_is() -> None:
+def test_masks_are_drawn_at_their_place() -> None:
     picture = draw_input(mapped_slice(1), LESIONS, "RGB")
     assert (picture.label, picture.size, picture.pixels.shape) == (
         "1 lesion",
         (64, 64),
         (512, 512, 3),
     )
-    # enlarged 8 times: inside, and outside away from the texts
+    # enlarged 8 times: a pixel inside the mask, and one outside, away from the text
     red, _, blue = picture.pixels[160 + 80, 192 + 80].astype(int)
     assert blue > red + 30  # the sky blue of the first class, over grey
     assert (picture.pixels[440, 450] == 90).all()

@@ -75,7 +75,7 @@ def test_pictures_hold_detections_above_the_score(truth):
     assert empty.summary == "0 of 0 found, 1 false"
 
 
-def test_two_slices_per_row_and_the_notice(truth):
+def test_two_slices_per_row_and_the_disclaimer(truth):
     images = dict.fromkeys(range(1, 6), np.zeros((32, 32), np.uint8))
     pictures = describe_slices(truth, DETECTIONS, [1, 2, 4], images, 0.5)
     figure = segmentation_figure(pictures, 0.5)
@@ -83,6 +83,6 @@ def test_two_slices_per_row_and_the_notice(truth):
     assert "Not for clinical use" in figure.get_suptitle()
     shown = [axis for axis in figure.axes if axis.images]
     assert len(shown) == 9
-    # outlines: one truth a slice with a lesion, one detection in each of slices 2 and 4
+    # one outline per slice with a lesion, and one per detection in slices 2 and 4
     assert sum(len(axis.collections) for axis in figure.axes) == 4
     assert [t.get_text() for axis in figure.axes for t in axis.texts] == ["0.90", "0.80"]

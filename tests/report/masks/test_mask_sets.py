@@ -1,4 +1,4 @@
-"""Finding masks of patients, reading them, and refusing what cannot be compared."""
+"""Finding and reading masks of patients, and refusing masks that cannot be compared."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ct_lesion.report.masks.mask_sets import (
 
 
 def labels(seed: int = 0) -> np.ndarray:
-    """(3, 8, 8) values 0 to 2, no slice or side like another."""
+    """(3, 8, 8) values 0 to 2, asymmetric along all axes."""
     return np.random.default_rng(seed).integers(0, 3, (3, 8, 8)).astype(np.uint8)
 
 
@@ -66,7 +66,7 @@ def test_patients_that_are_missing_or_extra(tmp_path):
     third = find_masks("third", tmp_path / "third")
     with pytest.raises(UserError, match="No patient is in all"):
         common_patients([sets[1], third], only_common=True)
-    with pytest.raises(UserError, match="no mask"):  # both say which patient
+    with pytest.raises(UserError, match="no mask"):  # both sets name their patient
         common_patients([third, find_masks("y", _one(tmp_path / "y/a"))], only_common=False)
     pair, _ = common_patients([third, find_masks("y", tmp_path / "y/a")], only_common=False)
     assert [[*one.files] for one in pair] == [["z"], ["z"]]
@@ -92,7 +92,7 @@ def test_volumes_are_compared_in_space(tmp_path):
     other = read_mask(find_masks("x", tmp_path / "turned.nii"), ONE_PATIENT)
     check_fit(other, truth)
     assert (other.voxels == (voxels > 0)).all()
-    write_volume(tmp_path / "moved.nii", voxels, turned)  # the same origin, the other way
+    write_volume(tmp_path / "moved.nii", voxels, turned)  # the same origin, opposite direction
     moved = read_mask(find_masks("x", tmp_path / "moved.nii"), ONE_PATIENT)
     with pytest.raises(DatasetError, match="does not fit its truth"):
         check_fit(moved, truth)

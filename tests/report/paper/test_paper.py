@@ -8,11 +8,11 @@ from scipy.stats import ks_2samp
 from ct_lesion.report.paper.paper import DATA, load_paper
 
 
-def test_numbers_are_read_from_what_is_printed():
+def test_printed_cells_become_numbers():
     paper = load_paper()
     size = paper.size("classification", "ResNet34_T1+FPN")
     assert (size.total, size.trainable) == (11.74, 0.6)
-    assert size.splits == "3K / 20.6K / 21.1K (7.06)"
+    assert size.splits == "3K/20.6K/21.1K (7.06)"
     assert paper.size("segmentation", "ResNet34_T1+FPN").trainable is None
     assert paper.segmentation[4].values == {"AP50": 0.5988, "AP75": 0.4506, "AP": 0.4476}
     assert paper.classification[-1].values["COVID-19"] == 93.88
@@ -28,7 +28,7 @@ def test_every_table_has_all_rows():
     assert sum(size.released is not None for size in paper.sizes) == 14
 
 
-def test_notes_are_found_by_what_they_concern():
+def test_notes_are_found_by_table_or_figure():
     paper = load_paper()
     assert any("0.4269" in note for note in paper.notes_on("Table 2"))
     assert not any("0.4269" in note for note in paper.notes_on("Table 3"))
@@ -39,7 +39,7 @@ def test_notes_are_found_by_what_they_concern():
 
 # ---- against the paper's text -------------------------------------------------------------------
 def lines_of(shared, first: str, last: str) -> list[list[str]]:
-    """Rows of a table of the paper's text between its heading and its caption, by tabs."""
+    """Rows of a table in the paper's text, from its heading to its caption, split at tabs."""
     text = (shared / "paper" / "lightweight_model_paper.txt").read_text(encoding="utf-8")
     text = re.sub(r" _\{(T\d)\} ", r"_\1", text).replace(" ⁺ ", "⁺")
     body = text[text.index(first) : text.index(last)]
@@ -98,7 +98,7 @@ def test_table_1_is_as_printed_and_merged_cells_repeat_the_row_above(shared):
         above = row
 
 
-def test_released_counts_are_those_of_the_facts(shared):
+def test_released_parameter_counts_match_the_facts(shared):
     facts = (shared / "paper" / "released_system.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in facts.splitlines() if "| ResNet" in line]
     paper = load_paper()

@@ -80,7 +80,7 @@ def test_another_network_on_the_same_backbone_is_named_as_such():
     assert row["AP@0.5, paper"] is not None
 
 
-def test_a_model_that_is_not_in_the_paper_has_no_figures_of_the_paper():
+def test_a_model_that_is_not_in_the_paper_has_no_values_of_the_paper():
     run = segmentation_run("segmentation/resnet18_t1_ggo.yaml")
     row, *others = segmentation_table([run]).records()
     assert row["AP@0.5, paper"] is None and row["minutes, paper"] is None

@@ -49,7 +49,7 @@ def test_a_wider_fpn_would_explain_the_truncated_models(stages, parameters):
     assert all(f"would add {parameters:,}." in size.explanation for size in sizes)
 
 
-def test_the_paper_s_classifier_size_includes_a_mask_head():
+def test_the_papers_classifier_size_includes_a_mask_head():
     model = build_model(load_config("segmentation/resnet50.yaml", ["MODEL.DEVICE", "meta"]))
     head = count_parameters(model.roi_heads.mask_head).total
     assert (
@@ -60,7 +60,7 @@ def test_the_paper_s_classifier_size_includes_a_mask_head():
 
 
 @pytest.mark.parametrize("config", ["segmentation/resnet18_t2.yaml", "quick/classification.yaml"])
-def test_counts_are_those_of_a_real_model(config):
+def test_counts_equal_those_of_an_allocated_model(config):
     cfg = load_config(config, ["MODEL.DEVICE", "cpu"])
     assert measure_size(cfg) == count_parameters(build_model(cfg))
     assert cfg.MODEL.DEVICE == "cpu"
@@ -84,7 +84,7 @@ def test_runs_come_first_and_every_row_of_the_paper_is_shown():
     assert [row["paper's figures"] for row in rows[-3:]] == ["third-party model"] * 3
 
 
-def test_flops_are_those_of_the_analysis_and_counted_once_a_network(monkeypatch):
+def test_flops_equal_the_analysis_and_are_counted_once_per_network(monkeypatch):
     counted = []
     monkeypatch.setattr(
         "ct_lesion.report.paper.size_table.count_flops",
@@ -125,7 +125,7 @@ def test_datasets_on_this_machine_are_counted(datasets, tmp_path, monkeypatch):
     keys = ("train", "val", "test", "test / train")
     # two patients of three slices to train, two held out
     assert [segmentation[key] for key in keys] == [6, None, 6, 1.0]
-    assert segmentation["splits, paper"] == "650 / - / 100 (0.16)"
+    assert segmentation["splits, paper"] == "650/-/100 (0.16)"
     assert any("cncb_lesion has no validation split" in note for note in table.notes)
     assert [classification[key] for key in keys] == [None] * 4
     (missing,) = (note for note in table.notes if note.startswith("Not counted"))

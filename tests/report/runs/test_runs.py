@@ -35,7 +35,7 @@ def test_a_segmentation_run_is_read_back_and_its_weights_are_found(segmentation_
     assert [f.name for f in run.weights_files(result.record)] == ["model_final.safetensors"]
 
 
-def test_names_are_as_short_as_they_can_be(classification_run):
+def test_runs_have_the_shortest_unique_names(classification_run):
     folders = [classification_run("a/x"), classification_run("b/x")]
     assert [run.name for run in load_runs(folders)] == ["a/x", "b/x"]
     assert [run.name for run in load_runs(folders[:1])] == ["x"]
@@ -113,7 +113,7 @@ def test_a_line_that_a_killed_run_left_incomplete_is_skipped(classification_run)
     assert np.isfinite(run.curves[-1]["total_loss"])
 
 
-def test_only_numbers_of_the_curves_are_kept_and_the_rest_is_said(classification_run):
+def test_values_of_curves_that_are_not_numbers_are_counted_in_a_note(classification_run):
     folder = classification_run()
     lines = [
         '{"iteration": 0, "total_loss": 2.5, "name": "x", "loss_a": null}',

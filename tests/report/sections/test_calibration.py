@@ -5,7 +5,7 @@ from ct_lesion.report.runs.runs import load_runs
 from ct_lesion.report.sections.calibration import calibration_blocks
 
 
-def test_the_temperature_is_of_the_validation_slices_and_used_on_the_test_slices(
+def test_the_temperature_is_fitted_on_validation_and_applied_to_test_slices(
     classification_run,
 ):
     test = load_runs([classification_run()])[0].classification["covidx_ct_test"]

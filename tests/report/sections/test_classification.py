@@ -32,7 +32,7 @@ def load(classification_run):
     return make
 
 
-def test_a_patient_is_the_mean_of_its_slices(load):
+def test_the_logits_of_a_patient_are_the_mean_of_its_slices(load):
     result = load()["run"]
     labels, logits, patients, mixed = at_level(result, "patients")
     assert patients.tolist() == ["0", "1", "2", "3", "4", "5"]
@@ -41,7 +41,7 @@ def test_a_patient_is_the_mean_of_its_slices(load):
     assert mixed == ()
 
 
-def test_metrics_of_each_level_are_those_of_scikit_learn(load):
+def test_metrics_of_each_level_match_scikit_learn(load):
     results = load()
     table = level_table(results, OPTIONS)
     accuracy = dict(zip(table.columns, table.rows[0], strict=True))

@@ -31,7 +31,7 @@ def test_figures_and_tables_of_the_regions(classification_run):
     assert set(counts) <= set(count_above(batches.roi_batch[..., 0], batches.is_copy, 0.5))
 
 
-def test_padded_slices_are_said_and_their_copies_are_not_counted(classification_run):
+def test_padded_slices_are_reported_and_their_copies_are_not_counted(classification_run):
     result = choose_test(load_runs([classification_run()])[0].classification)
     result.roi_batches.roi_batch[..., 0] = 0.95
     result.roi_batches.is_copy[:, 2:] = True
