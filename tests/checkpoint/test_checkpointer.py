@@ -1,4 +1,4 @@
-"""Saving, resuming and loading; a failure never leaves half a file."""
+"""Saving, resuming and loading; a failure never leaves an incomplete file."""
 
 import logging
 import pickle
@@ -131,7 +131,7 @@ def test_failed_write_changes_nothing(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     checkpointer = LesionCheckpointer(small_model(), str(tmp_path))
     (tmp_path / ".partial-0-model_0000001.pth").write_bytes(b"half")
     assert not checkpointer.has_checkpoint()
@@ -147,7 +147,7 @@ def test_content_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> N
     assert files(tmp_path) == set()
 
 
-OVERFLOWN = {"optimizer": {"state": {0: {"exp_avg_sq": torch.tensor([1.0, torch.inf])}}}}
+INFINITE_STATE = {"optimizer": {"state": {0: {"exp_avg_sq": torch.tensor([1.0, torch.inf])}}}}
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ OVERFLOWN = {"optimizer": {"state": {0: {"exp_avg_sq": torch.tensor([1.0, torch.
         ({"model": {"a": torch.ones(1)}, "b": {2**61: 1}}, "int"),
         ({"model": {"a": torch.tensor([torch.nan])}}, r"model\.a \(1 of 1 values\)"),
         (
-            {"model": {"a": torch.ones(1)}, "trainer": {"_trainer": OVERFLOWN}},
+            {"model": {"a": torch.ones(1)}, "trainer": {"_trainer": INFINITE_STATE}},
             r"trainer\._trainer\.optimizer\.state\.0\.exp_avg_sq \(1 of 2 values\)",
         ),
     ],
 )
-def test_what_a_resumed_run_would_refuse_is_not_written(
+def test_content_that_a_resumed_run_would_refuse_is_not_written(
     tmp_path: Path, content: dict, why: str
 ) -> None:
     path = tmp_path / "model_0000001.pth"
@@ -183,11 +183,11 @@ def test_what_a_resumed_run_would_refuse_is_not_written(
         find_complete(tmp_path)
 
 
-def test_a_checkpoint_with_an_overflown_optimizer_is_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_with_infinite_optimizer_state_is_skipped(tmp_path: Path) -> None:
     """An infinite ``exp_avg_sq`` of Adam makes every later update of its weight zero."""
     model = {"a": torch.ones(1)}
     weight_files.write_torch(tmp_path / "model_0000001.pth", {"model": model})
-    torch.save({"model": model, **OVERFLOWN}, tmp_path / "model_0000003.pth")
+    torch.save({"model": model, **INFINITE_STATE}, tmp_path / "model_0000003.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     assert find_complete(tmp_path) == tmp_path / "model_0000001.pth"
 
@@ -209,7 +209,7 @@ def one_process_group(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_process_group")
-def test_wrapped_model_is_saved_and_loaded_by_its_own_names(tmp_path: Path) -> None:
+def test_wrapped_model_is_saved_and_loaded_without_ddp_prefix(tmp_path: Path) -> None:
     model = nn.parallel.DistributedDataParallel(small_model())
     path = LesionCheckpointer(model, str(tmp_path)).save_weights("wrapped")
     other = nn.parallel.DistributedDataParallel(small_model(1))
@@ -220,7 +220,7 @@ def test_wrapped_model_is_saved_and_loaded_by_its_own_names(tmp_path: Path) -> N
 
 
 # ---- loading ------------------------------------------------------------------------------------
-def test_report_groups_what_was_dropped_fresh_and_misshapen(
+def test_the_report_lists_dropped_and_newly_initialised_tensors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     overrides = ["MODEL.DEVICE", "cpu"]
@@ -256,7 +256,7 @@ def test_nothing_to_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.pickle", "MODEL.PICKLE", "model.pyth", "https://x/y.pyth"])
-def test_pickles_are_refused_with_a_way_out(tmp_path: Path, name: str) -> None:
+def test_pickles_are_refused_with_advice_how_to_convert_them(tmp_path: Path, name: str) -> None:
     path = name if "://" in name else str(tmp_path / name)
     if "://" not in name:
         Path(path).write_bytes(pickle.dumps({"model": {}}))
@@ -294,7 +294,7 @@ def test_unusable_files_are_refused_and_the_next_load_works(tmp_path: Path) -> N
     checkpointer.load(str(good))
 
 
-def test_last_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_last_checkpoint_is_named(tmp_path: Path) -> None:
     checkpointer = LesionCheckpointer(small_model(), str(tmp_path))
     checkpointer.save("model_0000001")
     (tmp_path / "model_0000001.pth").unlink()
@@ -302,7 +302,7 @@ def test_last_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
         checkpointer.resume_or_load("", resume=True)
 
 
-def test_weights_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+def test_weights_have_the_permissions_of_other_files(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     write_weights(tmp_path / "weights.safetensors", {"a": torch.ones(2)}, {})
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}

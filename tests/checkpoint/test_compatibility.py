@@ -1,4 +1,4 @@
-"""A classifier on another detector than the one in the checkpoint is refused, with both values."""
+"""A config that does not fit a checkpoint is refused; the message has both values."""
 
 from pathlib import Path
 
@@ -68,7 +68,9 @@ def test_classifier_on_another_detector(
         ("MODEL.CLASSIFIER.NUM_CLASSES", "2", "3"),
     ],
 )
-def test_other_module_s(classification: dict, key: str, value: str, theirs: str) -> None:
+def test_module_s_of_another_size_is_refused(
+    classification: dict, key: str, value: str, theirs: str
+) -> None:
     cfg = config("classification/resnet18_t2.yaml", key, value)
     with pytest.raises(CheckpointError, match=f"{key} is {value} here and {theirs} in"):
         check_compatible(cfg, Checkpoint(Path("cls.pth"), classification))
@@ -81,7 +83,7 @@ def test_fitting_checkpoints_pass(segmentation: dict, classification: dict) -> N
     check_compatible(cfg, Checkpoint(Path("cls.pth"), classification), strict=True)
 
 
-def test_a_segmentation_model_may_start_from_a_part_of_another(segmentation: dict) -> None:
+def test_a_segmentation_model_may_start_from_parts_of_another(segmentation: dict) -> None:
     checkpoint = Checkpoint(Path("seg.pth"), segmentation)
     two_classes = config("segmentation/resnet18_t1_both.yaml")
     check_compatible(two_classes, checkpoint)
@@ -91,7 +93,7 @@ def test_a_segmentation_model_may_start_from_a_part_of_another(segmentation: dic
         check_compatible(config("segmentation/resnet34_t2.yaml"), checkpoint)
 
 
-def test_description_tells_what_shapes_cannot(segmentation: dict) -> None:
+def test_the_description_reveals_differences_that_shapes_do_not(segmentation: dict) -> None:
     theirs = config("segmentation/resnet18_t2.yaml", "MODEL.ANCHOR_GENERATOR.OFFSET", "0.5")
     described = Checkpoint(Path("seg.safetensors"), segmentation, describe(theirs))
     cfg = config("classification/resnet18_t2.yaml")

@@ -1,4 +1,4 @@
-"""tools/convert_checkpoint.py as it is called."""
+"""tools/convert_checkpoint.py on the command line."""
 
 import hashlib
 import runpy
@@ -39,7 +39,7 @@ def test_conversion(
     )
     output = tmp_path / f"out{suffix}"
     assert convert(monkeypatch, source, output) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in (
         "classification",
         "ResNet18+FPN, truncated once (T1)",
@@ -49,7 +49,7 @@ def test_conversion(
         hashlib.sha256(output.read_bytes()).hexdigest(),
         str(output),
     ):
-        assert part in told
+        assert part in printed
     description = read_description(output)
     assert description_value(description, "class_names")["images"][2] == "COVID-19"
     cfg = config_from_description(description)

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself comes back as it was said."""
+"""A checkpoint's description is read back as it was written."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def test_round_trip() -> None:
     build_model(config_from_description(description))
 
 
-def test_unknown_keys_are_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_keys_are_dropped_and_named(caplog: pytest.LogCaptureFixture) -> None:
     cfg = ct_lesion.load_config("segmentation/resnet18.yaml")
     description = describe(cfg)
     description["config"] += "\nNEWER: {A: 1}\n"

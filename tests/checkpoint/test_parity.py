@@ -1,4 +1,4 @@
-"""The converted published checkpoints compute the published numbers."""
+"""Converted published checkpoints reproduce the outputs of the published implementation."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ct_lesion.modeling.fast.inference import fast_inference
 PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity"
 IMAGES = range(4)
 needs_fixtures = pytest.mark.skipif(
-    not (PARITY / "expected.npz").is_file(), reason=f"the published numbers are not in {PARITY}"
+    not (PARITY / "expected.npz").is_file(), reason=f"the published outputs are not in {PARITY}"
 )
 
 

@@ -28,7 +28,7 @@ NAMES = {"res5": "", "res4": "_t1", "res3": "_t2"}
 
 
 def converted_model(tmp_path: Path, weights: dict, legacy: bool = False) -> tuple:
-    """Write a published file, convert it, load the result; everything must find its place."""
+    """Write a published file, convert it and load the result; all tensors must match."""
     released = read_released(write_released(tmp_path / "released.pth", weights, legacy=legacy))
     converted = convert_released(released)
     path = tmp_path / "converted.safetensors"
@@ -100,7 +100,7 @@ def test_two_lesion_classes(
         assert list(converted.cfg.DATASETS.TRAIN) == [override]
 
 
-def test_sizes_that_no_config_has_become_overrides(tmp_path: Path) -> None:
+def test_sizes_without_a_shipped_config_become_overrides(tmp_path: Path) -> None:
     weights = released_weights(kind="classification", num_rois=64, width=32)
     model, converted = converted_model(tmp_path, weights)
     pairs = dict(zip(converted.overrides[::2], converted.overrides[1::2], strict=True))
@@ -109,7 +109,7 @@ def test_sizes_that_no_config_has_become_overrides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_box_and_mask_outputs_are_the_published_ones_in_another_order(
+def test_box_and_mask_outputs_are_the_published_ones_reordered(
     tmp_path: Path, legacy: bool
 ) -> None:
     weights = released_weights(18, "res4", num_classes=2)
@@ -141,7 +141,7 @@ def test_backbone_and_fpn_levels_are_the_published_ones(tmp_path: Path) -> None:
     weights = released_weights(50, "res5")
     model, _ = converted_model(tmp_path, weights)
     image = torch.randn(1, 3, 64, 64)
-    resnet = random_resnet(50)  # whose weights these are
+    resnet = random_resnet(50)  # has the same weights
     with torch.no_grad():
         features = model.backbone(image)
         x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(image))))
@@ -156,7 +156,7 @@ def test_backbone_and_fpn_levels_are_the_published_ones(tmp_path: Path) -> None:
 
 
 def with_current_names(weights: dict) -> dict:
-    """A published state dict as a current torchvision names it."""
+    """A published state dict with the names of current torchvision."""
     rules = {
         r"(fpn\.(?:inner|layer)_blocks\.\d)\.": r"\1.0.",
         r"rpn\.head\.conv\.": "rpn.head.conv.0.0.",
@@ -171,7 +171,7 @@ def with_current_names(weights: dict) -> dict:
     ("depth", "stage", "kind"),
     [(18, "res4", "segmentation"), (50, "res5", "segmentation"), (18, "res3", "classification")],
 )
-def test_names_of_a_current_torchvision(depth: int, stage: str, kind: str) -> None:
+def test_names_of_current_torchvision(depth: int, stage: str, kind: str) -> None:
     weights = released_weights(depth, stage, kind=kind)
     current = with_current_names(weights)
     assert "backbone.fpn.inner_blocks.0.0.weight" in current
@@ -196,13 +196,13 @@ def test_the_parity_checkpoints_under_current_names(tmp_path: Path, kind: str) -
     assert len(converted.model) == len(expected.model)
 
 
-def test_files_of_before_batch_counts(tmp_path: Path) -> None:
+def test_old_files_without_num_batches_tracked(tmp_path: Path) -> None:
     weights = released_weights()
     old = {n: t for n, t in weights.items() if not n.endswith("num_batches_tracked")}
     converted_model(tmp_path, old, legacy=True)
 
 
-def test_unknown_tensors_are_left_out_and_named(tmp_path: Path) -> None:
+def test_unknown_tensors_are_dropped_and_named(tmp_path: Path) -> None:
     weights = released_weights() | {"s2old.fc.weight": torch.ones(2)}
     converted = convert_released(read_released(write_released(tmp_path / "r.pth", weights)))
     assert converted.unused == ["s2old.fc.weight"]

@@ -1,4 +1,4 @@
-"""Hostile and damaged files: refused in one line, and nothing in them runs."""
+"""Hostile and damaged files are refused in one line, and no code in them runs."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ formats = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"]
 
 
 class Call:
-    """Pickles as a call of a function, made when the pickle is read."""
+    """Pickles as a function call that an ordinary unpickler executes."""
 
     def __init__(self, function: object, *arguments: object, state: object = None) -> None:
         self.call = (function, arguments) if state is None else (function, arguments, state)
@@ -101,7 +101,7 @@ def test_hand_written_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
     assert not victim.exists()
 
 
-def test_class_named_as_the_foreign_one_is_never_imported(tmp_path: Path) -> None:
+def test_class_with_the_name_of_the_foreign_one_is_never_imported(tmp_path: Path) -> None:
     module = tmp_path / "evil_module.py"
     module.write_text(f"open({str(tmp_path / 'victim')!r}, 'w'); AnchorGenerator = eval")
     data = b"\x80\x02cevil_module\nAnchorGenerator\nX\x03\x00\x00\x001/0\x85R."
@@ -135,7 +135,7 @@ def test_good_file_is_read_with_its_anchors_and_without_its_class(
 def test_truncated_file_is_refused(tmp_path: Path, legacy: bool) -> None:
     whole = write_released(tmp_path / "whole.pth", WEIGHTS, legacy=legacy).read_bytes()
     path = tmp_path / "truncated.pth"
-    # the last bytes of the old format belong to tensors that are not read
+    # the last bytes of the legacy format belong to tensors that are not read
     for length in range(0, int(0.9 * len(whole)), len(whole) // 23):
         path.write_bytes(whole[:length])
         for read in (read_released, read_checkpoint):
@@ -147,7 +147,7 @@ def test_truncated_file_is_refused(tmp_path: Path, legacy: bool) -> None:
 @formats
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_flipped_bytes_never_do_worse_than_an_error(
+def test_flipped_bytes_cause_at_most_an_error(
     tmp_path_factory: pytest.TempPathFactory, legacy: bool, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "r.pth"
@@ -210,7 +210,7 @@ def test_deeply_nested_key_is_never_hashed() -> None:
         Unpickler(PickleStream(nested), 100).load()
 
 
-def test_archive_that_torch_reads_otherwise_shows_only_its_checked_records(tmp_path: Path) -> None:
+def test_only_checked_records_are_read_from_a_file_with_two_directories(tmp_path: Path) -> None:
     path = tmp_path / "two.pth"
     path.write_bytes(with_two_directories())
     assert "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
@@ -230,7 +230,7 @@ def test_one_list_cannot_become_many_dicts() -> None:
         Unpickler(PickleStream(data), len(data)).load()
 
 
-def test_integers_of_equal_hashes_are_no_keys() -> None:
+def test_integers_with_equal_hashes_are_refused_as_keys() -> None:
     same = pickle.dumps({n * (2**61 - 1): 0 for n in range(1, 9)}, protocol=2)
     with pytest.raises(UnsafeError, match="key"):
         Unpickler(PickleStream(same), len(same)).load()
@@ -238,7 +238,7 @@ def test_integers_of_equal_hashes_are_no_keys() -> None:
 
 @formats
 def test_storages_beyond_their_records_are_refused(tmp_path: Path, legacy: bool) -> None:
-    """Of 78 numbers that the pickle claims, 77 follow."""
+    """The pickle declares 78 numbers, but only 77 follow."""
     path = tmp_path / "r.pth"
     torch.save({"w": torch.ones(77)[:3]}, path, _use_new_zipfile_serialization=not legacy)
     claim, false_claim = b"K" + bytes([77]), b"K" + bytes([78])

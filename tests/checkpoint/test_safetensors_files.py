@@ -1,4 +1,4 @@
-"""Our reader of safetensors gives what the library's gives, in linear time."""
+"""Our safetensors reader returns the same as the library's."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_reads_what_the_library_wrote(tmp_path: Path) -> None:
     assert read_safetensors(path, weights=False) == ({}, {"key": "value"})
 
 
-def test_file_that_shrinks_while_it_is_read_is_refused(
+def test_file_that_is_truncated_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.safetensors"

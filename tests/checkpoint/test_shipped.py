@@ -30,14 +30,14 @@ LARGEST = 14e6  # bytes
 ZOO = (REPOSITORY / "docs/model_zoo.md").read_text("utf-8")
 
 
-def test_the_default_model_ships_and_other_paths_stay_as_they_are():
+def test_the_default_model_ships_and_other_paths_are_unchanged():
     assert DEFAULT_MODEL == "ct_lesion://public_ct_resnet18_t1"
     assert Path(locate_shipped(DEFAULT_MODEL)).is_file()
     assert locate_shipped("ct_lesion/file.pth") == "ct_lesion/file.pth"
 
 
 @pytest.mark.parametrize("name", ["", "resnet", "../weights/public_ct_resnet18_t1"])
-def test_an_unknown_name_lists_those_that_exist(name):
+def test_the_message_about_an_unknown_name_lists_the_shipped_models(name):
     with pytest.raises(CheckpointError, match="ct_lesion://public_ct_resnet18_t1"):
         locate_shipped(f"ct_lesion://{name}")
 

@@ -1,4 +1,4 @@
-"""ImageNet weights: the same network, the right depth, the right file."""
+"""ImageNet weights: same outputs as torchvision, checks of depth and file hash."""
 
 import hashlib
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_every_stage_equals_torchvisions(tmp_path: Path, depth: int) -> None:
             torch.testing.assert_close(ours[f"res{i + 1}"], x, rtol=1e-5, atol=1e-5)
 
 
-def test_truncated_backbone_does_not_take_the_last_layers(tmp_path: Path) -> None:
+def test_truncated_backbone_drops_the_last_layers(tmp_path: Path) -> None:
     model = detector("resnet18_t2")
     checkpointer = LesionCheckpointer(model)
     checkpointer.load(str(save_resnet(tmp_path / "imagenet.pth", 18)))
@@ -80,7 +80,7 @@ def test_wrong_depth_is_refused(tmp_path: Path, leaf: str, depth: int) -> None:
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
-def test_other_stride_is_refused(tmp_path: Path) -> None:
+def test_stride_in_1x1_is_refused(tmp_path: Path) -> None:
     model = detector("resnet50", "MODEL.RESNETS.STRIDE_IN_1X1", "True")
     with pytest.raises(CheckpointError, match="STRIDE_IN_1X1"):
         LesionCheckpointer(model).load(str(save_resnet(tmp_path / "imagenet.pth", 50)))
@@ -88,7 +88,7 @@ def test_other_stride_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ResNet18 in PyTorch's cache, as torchvision names its own."""
+    """A ResNet18 in PyTorch's cache, named like torchvision's."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_download_is_checked_too(cached: Path, monkeypatch: pytest.MonkeyPatch) 
         torchvision_resnet.fetch_torchvision("torchvision://resnet18")
 
 
-def test_without_network_the_place_for_the_file_is_named(
+def test_without_network_the_message_has_url_and_path(
     cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached.unlink()
@@ -137,7 +137,7 @@ def test_without_network_the_place_for_the_file_is_named(
     assert "\n" not in str(raised.value)
 
 
-def test_known_names_are_listed() -> None:
+def test_the_message_about_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointError, match="torchvision://resnet34"):
         torchvision_resnet.fetch_torchvision("torchvision://resnet19")
     for name, weights in torchvision_resnet.WEIGHTS.items():

@@ -1,4 +1,4 @@
-"""Detectron2's ``.pkl``: the same numbers as an ordinary unpickler gives, in any model."""
+"""Detectron2's ``.pkl``: same arrays as an ordinary unpickler, loaded as Detectron2 does."""
 
 import logging
 import pickle
@@ -34,7 +34,7 @@ def test_arrays_of_all_protocols(tmp_path: Path, protocol: int, numpy_1: bool) -
     now, other = (b"numpy._core.", b"numpy.core.")
     if numpy_1 and protocol < 4:
         data = data.replace(now, other)
-    elif numpy_1:  # names have their length before them, and frames theirs
+    elif numpy_1:  # names are preceded by their length
         for module in (b"multiarray", b"numeric"):
             length = len(now + module)
             data = data.replace(
@@ -49,7 +49,7 @@ def test_arrays_of_all_protocols(tmp_path: Path, protocol: int, numpy_1: bool) -
         assert torch.equal(model[name], expected)
 
 
-def test_numbers_that_python_2_wrote_as_text(tmp_path: Path) -> None:
+def test_array_data_that_python_2_wrote_as_text(tmp_path: Path) -> None:
     minus_one = b"J\xff\xff\xff\xff"
     kind = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNN" + 2 * minus_one + b"K\x00tb"
     numbers = np.array([1.5, -2.0], "<f4").tobytes()
@@ -95,7 +95,7 @@ def test_imagenet_weights_start_our_resnet50_as_in_detectron2(tmp_path: Path) ->
     assert all(torch.equal(ours[name], t) for name, t in model.state_dict().items())
 
 
-def test_another_stride_is_refused_or_said(tmp_path: Path, caplog) -> None:
+def test_another_stride_is_refused_or_causes_a_warning(tmp_path: Path, caplog) -> None:
     weights = build_backbone(backbone_cfg()).bottom_up.state_dict()
     path = write_zoo(
         tmp_path / "R-50.pkl", weights, __author__="torchvision", matching_heuristics=True
@@ -112,7 +112,7 @@ def test_another_stride_is_refused_or_said(tmp_path: Path, caplog) -> None:
     assert (wrapped["backbone"].bottom_up.stem.conv1.weight == 1).all()
 
 
-def test_a_whole_model_of_the_zoo_keeps_its_names(tmp_path: Path) -> None:
+def test_a_complete_model_of_the_zoo_keeps_its_names(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     weights = {n: t.clone() + 1 for n, t in model.state_dict().items()}
     checkpointer = LesionCheckpointer(model)
@@ -124,7 +124,7 @@ def test_a_whole_model_of_the_zoo_keeps_its_names(tmp_path: Path) -> None:
 URL = "https://example.org/zoo/model.pkl"
 
 
-def test_weights_from_the_network_are_named_with_their_copy(
+def test_the_log_names_the_cached_copy_of_downloaded_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = torch.nn.Linear(2, 1)

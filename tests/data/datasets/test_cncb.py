@@ -36,7 +36,7 @@ def test_the_folder_is_looked_up_when_a_dataset_is_loaded(datasets, monkeypatch,
     assert "python tools/prepare_cncb.py" in message
 
 
-def test_own_lesion_datasets_can_be_registered(register_toy):
+def test_users_can_register_lesion_datasets(register_toy):
     name = register_toy("my_lesions", "cncb_ggo_consolidation", "train")
     records = DatasetCatalog.get(name)
     assert {a["category_id"] for r in records for a in r["annotations"]} == {0, 1}

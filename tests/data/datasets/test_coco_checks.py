@@ -1,4 +1,4 @@
-"""Faults of COCO json: the loader stops at the first error and passes over warnings."""
+"""Faults of COCO json: the loader stops at the first error and ignores warnings."""
 
 import pytest
 from audit_toys import SQUARE, good_annotation
@@ -192,7 +192,7 @@ def test_a_sound_dataset_has_no_faults_and_its_masks_are_collected():
     assert coco_mask.area(checker.lungs["7/1.png"]) == 2000
 
 
-def test_annotations_of_a_faulty_image_are_not_called_unlisted():
+def test_annotations_of_a_faulty_image_are_not_reported_as_unlisted():
     content = dataset(good_annotation(), images=[{"id": 1, "file_name": "7/1.png"}])
     assert [fault.code for fault in CocoChecker(content).faults()] == ["no_size"]
 

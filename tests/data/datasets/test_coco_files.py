@@ -1,4 +1,4 @@
-"""COCO json of other tools: what is filled in, and how Detectron2 reads it."""
+"""COCO json of other tools: which values are filled in, and how Detectron2 reads it."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def load(tmp_path):
-    """Loads a json as a dataset that is forgotten after the test."""
+    """Loads a json as a dataset that is removed after the test."""
     yield lambda path: load_cncb_lesion("from_a_tool", path, tmp_path)
     if "from_a_tool" in MetadataCatalog:
         MetadataCatalog.remove("from_a_tool")
@@ -51,8 +51,8 @@ def load(tmp_path):
     ids=str,
 )
 @pytest.mark.parametrize("null", [False, True])
-def test_what_has_one_meaning_is_filled_in(write, changes, null):
-    annotation = good_annotation(**changes)  # which leaves out what is None
+def test_unambiguous_values_are_filled_in(write, changes, null):
+    annotation = good_annotation(**changes)  # leaves out values of None
     annotation |= changes if null else {}
     path = write(annotation)
     expected = good_annotation()
@@ -67,7 +67,7 @@ def test_a_number_with_leading_zeros_is_another_id(write, load):
 
 
 def test_the_box_and_area_of_a_run_length_encoded_mask(write):
-    # 2 columns of 3 pixels, from column 1 and row 2 on, of a 48 x 64 image: column by column
+    # 2 columns of 3 pixels from column 1 and row 2 on, in column order in a 48 x 64 image
     counts = [48 + 2, 3, 45, 3, 48 * 64 - 48 - 2 - 3 - 45 - 3]
     mask = {"size": [48, 64], "counts": counts}
     (read,) = read_coco(write(good_annotation(segmentation=mask, area=None, bbox=None)))[
@@ -96,7 +96,7 @@ def test_a_category_that_only_groups_others_is_dropped(write, load):
     assert names == ["lesions", "Lesion"]
 
 
-def test_other_categories_than_the_classes_of_the_dataset_are_refused(write, tmp_path):
+def test_categories_that_are_not_the_classes_of_the_dataset_are_refused(write, tmp_path):
     path = write(good_annotation(), categories=[{"id": 1, "name": "opacity"}])
     with pytest.raises(DatasetError, match=r"are opacity .* cncb_lesion_test has Lesion"):
         load_cncb_lesion("cncb_lesion_test", path, tmp_path)

@@ -44,7 +44,7 @@ def test_patient_in_two_splits_is_returned_and_slice_in_two_is_a_problem():
     assert "NCP_96" not in str(problems)
 
 
-def test_with_ids_per_class_equal_numbers_in_two_classes_are_two_people():
+def test_with_ids_per_class_the_same_number_in_two_classes_is_two_people():
     splits = {"train": [CTSlice(2, "96", "1", "a")], "test": [CTSlice(1, "96", "3", "a")]}
     assert check_splits_apart(splits, Problems()) == ["96: train (NCP), test (CP)"]
     assert check_splits_apart(splits, Problems(), ids_per_class=True) == []
@@ -59,7 +59,7 @@ def test_sample_depends_on_names_and_seed_only():
     assert draw_sample(train[::-1], 10, 0, problems) == sample
     assert draw_sample(train, 10, 1, problems) != sample
     assert set(draw_sample(train, 5, 0, problems)) < set(sample)
-    # another slice takes the place of one that is missing; the others stay
+    # another slice replaces a missing one; the others stay
     without = [s for s in train if s != sample[0]]
     assert set(sample[1:]) < set(draw_sample(without, 10, 0, problems))
     assert not problems
@@ -91,7 +91,7 @@ def test_published_sample_keeps_its_order_and_reports_unknown_slices():
     assert "in val or test (1):\n  CP_2_1_0001: val" in str(problems)
 
 
-def test_published_sample_without_any_training_slice_is_a_problem():
+def test_published_sample_without_training_slices_is_a_problem():
     problems = Problems()
     assert select_sample([CTSlice(2, "9", "9", "9")], {"train": slices(0, [1])}, problems) == (
         [],
@@ -168,6 +168,6 @@ def test_published_lists():
     assert overlap == []
     assert unknown == []
     assert Counter(s.label for s in sample) == {0: 1000, 1: 1000, 2: 1000}
-    # why a number is taken as one person: it never occurs in two classes
+    # no number occurs in two classes, so a number is taken as one person
     every = {(s.patient, s.label) for own in splits.values() for s in own}
     assert len(every) == len({patient for patient, _ in every}) == 1489

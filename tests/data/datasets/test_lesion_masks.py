@@ -18,7 +18,7 @@ def test_diagonal_neighbours_are_one_instance():
     assert instance.box == (2, 2, 6, 6)
 
 
-def test_components_below_the_least_area_are_background():
+def test_components_below_the_minimum_area_are_background():
     labels = labels_with((slice(2, 12), slice(2, 12), 2), (slice(20, 29), slice(20, 31), 3))
     kept = find_instances(labels, MASK_TYPES["merge"], min_area=100)
     assert [i.area for i in kept] == [100]
@@ -35,7 +35,7 @@ def test_merge_joins_touching_ggo_and_consolidation_and_both_does_not():
     ]
 
 
-def test_rle_gives_the_component_back():
+def test_rle_decodes_to_the_component():
     labels = labels_with((slice(3, 9), slice(10, 14), 3))
     [instance] = find_instances(labels, MASK_TYPES["merge"], 1)
     np.testing.assert_array_equal(coco_mask.decode(instance.rle), labels == 3)

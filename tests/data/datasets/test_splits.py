@@ -34,7 +34,7 @@ def test_list_takes_file_names_and_paths(tmp_path):
     ]
 
 
-def test_a_byte_order_mark_belongs_to_no_patient(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_a_patient_name(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbf110_104.jpg\r\n7_12.jpg\r\n")  # as Windows' Notepad saves it
     assert read_split_list(path) == [SliceId("110", "104"), SliceId("7", "12")]
@@ -76,7 +76,7 @@ def test_listed_slices_that_do_not_exist_are_named(tmp_path):
         split_by_lists(SLICES, {"train": train, "test": test})
 
 
-def test_patients_are_held_out_whole():
+def test_all_slices_of_test_patients_are_held_out():
     split = split_by_patients(SLICES, ["3", "5"])
     assert {s.patient for s in split["test"]} == {"3", "5"}
     assert split["val"] == []
@@ -106,7 +106,7 @@ def test_small_fractions_get_a_patient_and_impossible_ones_are_refused():
         split_by_fractions(SLICES[:6], (0.6, 0.2, 0.2), seed=0)
 
 
-def test_a_patient_in_two_splits_is_refused_by_name():
+def test_a_patient_in_two_splits_is_refused_and_named():
     with pytest.raises(DatasetError, match="patient 4 is in train and test"):
         check_patients_apart({"train": [SliceId("4", "1")], "test": [SliceId("4", "2")]})
 
@@ -129,7 +129,7 @@ def test_each_class_is_split_by_the_fractions_and_patients_of_two_classes_form_a
     }
 
 
-def test_shares_by_hand():
+def test_shares_equal_those_worked_out_by_hand():
     assert _share(10, (0.6, 0.2, 0.2)) == [6, 2, 2]
     assert _share(4, (0.6, 0.2, 0.2)) == [2, 1, 1]
     assert _share(1, (0.6, 0.2, 0.2)) == [1, 0, 0]
@@ -139,7 +139,7 @@ def test_shares_by_hand():
     assert _share(0, (0.6, 0.2, 0.2)) == [0, 0, 0]
 
 
-def test_groups_with_common_items_are_found_two_by_two_in_natural_order():
+def test_shared_items_are_found_for_each_pair_of_groups_in_natural_order():
     groups = {"train": {"3", "20", "7"}, "val": {"8"}, "test": ["20", "3", "8"]}
     assert list(shared_between(groups)) == [
         ("train", "test", ["3", "20"]),
@@ -166,7 +166,7 @@ def test_validation_patients_are_drawn_from_the_training_patients_with_a_seed():
     assert any(val != patients(drawn["val"]) for val in others)
 
 
-def test_validation_is_not_drawn_where_it_is_given_refused_or_impossible():
+def test_validation_is_not_drawn_if_it_is_given_or_unwanted_or_impossible():
     given = {"train": SLICES[:9], "val": SLICES[9:12], "test": SLICES[12:]}
     assert draw_val(given, 0.5, seed=0) == given
     assert draw_val({"train": SLICES[:9], "test": []}, 0, seed=0)["train"] == SLICES[:9]

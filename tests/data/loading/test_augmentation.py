@@ -48,7 +48,7 @@ def test_rotated_boxes_stay_tight_around_their_masks(cfg):
         torch.testing.assert_close(box, torch.tensor(tight, dtype=torch.float32))
 
 
-def test_the_mapper_equals_detectron2s_and_decodes_once(cfg, monkeypatch):
+def test_the_mapper_equals_detectron2s_and_opens_the_file_once(cfg, monkeypatch):
     record = DatasetCatalog.get("cncb_lesion_train")[0]
     for is_train in (True, False):
         expected = DatasetMapper(
@@ -81,7 +81,7 @@ class CountingOpen:
 def test_an_exif_rotated_picture_is_mapped_upright(cfg, tmp_path):
     pixels = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored turned: upright is a quarter turn clockwise
+    exif[0x0112] = 6  # stored rotated: a quarter turn clockwise makes it upright
     path = tmp_path / "turned.png"
     Image.fromarray(pixels).save(path, exif=exif)
     cfg.INPUT.MIN_SIZE_TEST = 4
@@ -92,7 +92,7 @@ def test_an_exif_rotated_picture_is_mapped_upright(cfg, tmp_path):
         build_lesion_mapper(cfg, is_train=False)({**record, "width": 4, "height": 6})
 
 
-def test_a_cropped_slice_keeps_the_boxes_of_what_is_left(cfg):
+def test_boxes_of_a_cropped_slice_fit_its_cropped_masks(cfg):
     cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [40, 40]
     assert names(cfg, is_train=True) == ["RandomCrop", "ResizeShortestEdge"]
     assert names(cfg, is_train=False) == ["ResizeShortestEdge"]

@@ -122,7 +122,7 @@ def test_16_bit_images_are_refused_with_the_file_name(cfg, record, tmp_path, col
     assert image.unique().tolist() == [128]
 
 
-def test_another_size_than_recorded_is_refused_with_the_file_name(cfg, record):
+def test_a_size_that_differs_from_the_record_is_refused_with_the_file_name(cfg, record):
     with pytest.raises(SizeMismatchError, match=r"NCP_1_2_0003\.png.*\(20, 10\), expect \(21, 10"):
         ClassificationMapper(cfg, True)({**record, "width": 21})
 

@@ -1,4 +1,4 @@
-"""A batch depends on the seed and its number; which process reads it when does not matter."""
+"""A batch depends on seed and iteration only, not on which process reads it or when."""
 
 import itertools
 import random
@@ -31,7 +31,7 @@ def cfg() -> CfgNode:
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[dict]:
-    """Pictures whose grey value is their number; each third is wider than high."""
+    """Pictures whose grey value is their number; every third is wider than high."""
     made = []
     for i in range(M):
         width, height = (8, 5) if i % 3 == 0 else (5, 8)

@@ -53,7 +53,7 @@ def test_images_are_copied_byte_for_byte(lesion_archive, lesion_root):
         assert copy.read_bytes() == path.read_bytes()
 
 
-def test_pycocotools_reads_masks_as_they_were(lesion_archive, lesion_root):
+def test_pycocotools_decodes_the_original_masks(lesion_archive, lesion_root):
     truth = COCO(str(lesion_root / "cncb" / annotation_file("cncb_lesion", "test")))
     for image in truth.loadImgs(truth.getImgIds()):
         labels = cv2.imread(
@@ -67,7 +67,7 @@ def test_pycocotools_reads_masks_as_they_were(lesion_archive, lesion_root):
 
 @pytest.fixture
 def prepared(lesion_archive: Path, tmp_path: Path):
-    """Prepares the toy archive in a folder of its own."""
+    """Prepares the toy archive in a temporary folder."""
     archive = Archive(lesion_archive)
     pairs = find_slices(archive)
     split = split_by_patients([p.id for p in pairs], ["3"])

@@ -102,7 +102,7 @@ def test_missing_images_are_refused_unless_allowed(images, lists, tmp_path):
     message = refused(source(per_class=4), tmp_path / "out")
     assert re.search(r"not below .*images \(--allow-missing leaves them out\) \(1\)", message)
     assert "Normal_0_500_0000" in message
-    assert "too small" not in message  # only what is left when they are left out is counted
+    assert "too small" not in message  # sizes are not checked before --allow-missing is given
     prepared = prepare_covidx_ct(source(per_class=3, allow_missing=True), tmp_path / "out")
     assert "left out" in prepared.notes[0] and "Normal_0_500_0000" in prepared.notes[0]
     assert len(load_covidx_ct(tmp_path / "out/annotations/train_full.json")) == 11
@@ -116,10 +116,12 @@ def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_p
         CovidxSource(tmp_path / "empty"),
     ):
         message = refused(source, tmp_path / "out")
-        assert "unusable image folders (1):" in message and "NCP/<patient>/<scan>" in message
-        assert "too few" not in message and "not below" not in message  # consequences
+        assert "empty contains no" in message and "NCP/<patient>/<scan>" in message
+        assert "\n" not in message
     message = refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
-    assert "nowhere: does not exist; give the folder of the slices as --image-root" in message
+    assert message.startswith("--image-root nowhere does not exist. Give the folder")
+    lists["val"].unlink()
+    assert "unreadable lists" in refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
 
 
 def test_patient_in_two_splits_is_refused_unless_allowed(images, lists, tmp_path):
@@ -132,7 +134,7 @@ def test_patient_in_two_splits_is_refused_unless_allowed(images, lists, tmp_path
     assert "0: train (Normal), val" in prepare_covidx_ct(source, tmp_path / "out").notes[0]
 
 
-def test_same_number_in_two_classes_is_one_person_unless_said_otherwise(images, lists, tmp_path):
+def test_same_number_in_two_classes_is_one_person_unless_ids_are_per_class(images, lists, tmp_path):
     path = path_of(images, names_of("train")[0])
     for name in ("NCP_0_7_0000.png", "Normal_0_7_0000.png"):
         shutil.copy(path, images / name)
@@ -210,12 +212,12 @@ def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
     assert notes[0].endswith("(1):\n  Normal_3_503_0000: box (1, 2, 9, 11), image 12 x 10")
 
 
-def test_lists_go_together(tmp_path):
+def test_an_incomplete_set_of_lists_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="together: add --val-list"):
         CovidxSource(tmp_path, {"train": tmp_path, "test": tmp_path})
 
 
-def test_output_that_cannot_be_written_is_told(images, lists, tmp_path):
+def test_output_that_cannot_be_written_is_reported(images, lists, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="file: exists and is not a folder"):
         prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "file")

@@ -2,7 +2,7 @@ from ct_lesion.data.datasets.covidx_lists import Problems
 from ct_lesion.data.prepare.covidx_images import index_images
 
 
-def test_index_finds_both_layouts_at_any_depth_and_names_the_rest(tmp_path):
+def test_index_finds_both_layouts_at_any_depth_and_returns_other_images(tmp_path):
     wanted = ("a/b/NCP_1_2_0003.PNG", "x/NCP/NCP/1/2/0004.jpg", "CP/5/6/0007.jpeg")
     others = ("NCP/1/0005.png", "x/y/z/0001.png", "NCP/p_1/2/0003.png", "overview.png")
     for name in (*wanted, *others, "notes.txt", ".hidden/CP/5/6/0008.png", "CP/5/6/._0007.jpg"):

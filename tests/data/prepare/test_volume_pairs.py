@@ -44,7 +44,7 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         pair_folders(touch(tmp_path / "i", "x.txt"), tmp_path)
 
 
-def test_a_list_names_patients_and_is_relative_to_itself(tmp_path):
+def test_paths_in_a_list_are_relative_to_it(tmp_path):
     touch(tmp_path / "d", "x.nii", "y.nii", "m.nii", "n.nii")
     path = tmp_path / "pairs.csv"
     path.write_text("image,mask,patient,age\nd/x.nii,d/m.nii,P 1,7\nd/y.nii,d/n.nii,P 1,7\n")

@@ -1,4 +1,4 @@
-"""Volumes to the json files that training reads, and all faults at once."""
+"""Volumes become the json files that training reads; all faults are reported together."""
 
 import json
 
@@ -123,7 +123,7 @@ def test_a_dicom_series_with_a_mask_volume(tmp_path):
 
 @pytest.mark.parametrize("order", ["LAS", "RAI", "SAL"])
 def test_a_mask_may_store_the_voxels_in_a_converters_order(tmp_path, order):
-    """LAS: dcm2niix stores rows from the back to the front."""
+    """LAS is dcm2niix's order: rows from the back to the front."""
     folder = write_series(tmp_path / "ct", toy_hu())
     found = []
     for name in ("LPS", order):
@@ -140,7 +140,7 @@ def test_a_mask_may_store_the_voxels_in_a_converters_order(tmp_path, order):
     assert found[1] == found[0]
 
 
-def test_values_beside_a_label_are_named_with_all_digits(folders):
+def test_unmapped_values_are_named_with_all_digits(folders):
     mask = toy_mask().astype(np.float32)
     mask[3, 3, 3:5] = np.float32(1.000001), 2.5
     write_volume(folders[1] / "a.nrrd", mask)
@@ -151,7 +151,7 @@ def test_values_beside_a_label_are_named_with_all_digits(folders):
 def test_all_faults_are_named_at_once_and_nothing_is_written(folders, tmp_path):
     images, masks = folders
     write_volume(masks / "a.nrrd", toy_mask(11))
-    write_volume(masks / "b.nrrd", toy_mask())  # not flipped as its image is
+    write_volume(masks / "b.nrrd", toy_mask())  # its image is flipped, the mask is not
     write_volume(masks / "c.nrrd", toy_mask() * 3, oblique_direction())
     write_volume(images / "d.nii", toy_hu() + 1024)
     write_volume(masks / "d.nrrd", toy_mask())
@@ -183,7 +183,7 @@ def test_a_mask_of_another_geometry_is_refused(folders, what):
     else:
         image.SetOrigin((0.0, 0.0, 0.0))
     sitk.WriteImage(image, str(path))
-    # corners: 11 slices of 2.5 mm more; the length of the origin (11, 22, 33)
+    # distance of corners: 11 slices of 2.5 mm; the length of the origin (11, 22, 33)
     apart = {"spacing": "27.5", "origin": "41.2"}[what]
     with pytest.raises(DatasetError, match=rf"a\.nrrd: does not fit .* up to {apart} mm off"):
         check_pairs(*pair_folders(*folders), LABELS)
