@@ -152,7 +152,7 @@ def get_config_file(name: str) -> str:
     folder_and_name = "/".join(Path(name).parts[-2:]).removesuffix(".yaml")
     stems = [known.removesuffix(".yaml") for known in _config_names()]
     similar = [f"{stem}.yaml" for stem in get_close_matches(folder_and_name, stems, cutoff=0.5)]
-    advice = f"Did you mean {' or '.join(similar)}? " if similar else ""
+    advice = f"Similar names: {', '.join(similar)}. " if similar else ""
     what = "is not a file" if Path(name).exists() else "does not exist"
     raise ConfigError(
         f"{name} {what}, and no shipped config has this name. {advice}"

@@ -91,7 +91,7 @@ def test_an_unknown_config_suggests_similar_ones_and_their_folder(name):
     with pytest.raises(ConfigError, match=r"resnet18_t\S+ does not exist") as caught:
         get_config_file(name)
     message = str(caught.value)
-    assert "Did you mean segmentation/resnet18_t1.yaml or " in message
+    assert "Similar names: segmentation/resnet18_t1.yaml, " in message
     assert message.endswith(f"The shipped configs are in {CONFIGS}.")
 
 

@@ -98,7 +98,7 @@ def classification_intervals(
         labels, logits, class_names, metrics: see :func:`classification_statistic`.
         patients: (M,) the patient of each slice.
         resamples: number of bootstrap resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Raises:
         ValueError: see :func:`classification_statistic`; or the number of patients differs from the

@@ -180,8 +180,8 @@ def ap_by_size(truth: COCO, detections: Sequence[dict]) -> list[SizeGroup]:
     """Mask AP of the small, medium and large lesions, each a third of all as far as ties allow.
 
     Returns:
-        Three groups, of which some may be empty if there are few lesions or equal areas; an empty
-        list without lesions.
+        Three groups, some of them empty if there are few lesions or equal areas; an empty list
+        without lesions.
     """
     areas = np.array([a["area"] for a in truth.dataset["annotations"]], dtype=float)
     if not len(areas):

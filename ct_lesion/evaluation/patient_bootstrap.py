@@ -65,7 +65,7 @@ def patient_resamples(
     Args:
         patients: (M,) the patient of each slice, M > 0.
         resamples: number of resamples.
-        seed: of the random generator.
+        seed: seed of the random generator.
     """
     _, group = np.unique(np.asarray(patients), return_inverse=True)
     ends = np.cumsum(np.bincount(group))
@@ -90,11 +90,11 @@ def bootstrap_intervals(
     than the fraction ``MAX_UNDEFINED`` of the resamples.
 
     Args:
-        statistic: of slice indices, e.g. ``lambda i: {"accuracy": correct[i].mean()}``.
+        statistic: function of slice indices, e.g. ``lambda i: {"accuracy": correct[i].mean()}``.
         patients: (M,) the patient of each slice.
         resamples: number of resamples, > 0.
         confidence: level of the intervals, between 0 and 1.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
         An interval for each name of the statistic; the estimate is the statistic of all slices.

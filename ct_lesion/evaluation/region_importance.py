@@ -95,9 +95,9 @@ class DeletionCurves:
 
     Attributes:
         steps: number of replaced rows.
-        most: in decreasing order of importance.
-        random: in random order, the mean of several orders.
-        least: in increasing order of importance: rows against the class first.
+        most: curve of deletion in decreasing order of importance.
+        random: mean curve of deletion in several random orders.
+        least: curve of deletion in increasing order of importance, rows against the class first.
     """
 
     steps: np.ndarray
@@ -123,7 +123,7 @@ def deletion_curve(
     Args:
         classifier, roi_batch, target, baseline: see :func:`occlusion`.
         importance: (B, N), finite; of equal values, the upper row comes first.
-        seed: of the random orders.
+        seed: seed of the random orders.
 
     Raises:
         ValueError: the shapes do not match, there are no slices, or importance is not finite.

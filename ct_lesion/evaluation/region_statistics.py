@@ -100,7 +100,7 @@ def balanced_sample(
     Args:
         labels: (M,) true classes.
         per_class: slices to draw of each class.
-        seed: of the random generator.
+        seed: seed of the random generator.
 
     Returns:
         Indices of the drawn slices, ascending.
@@ -131,7 +131,7 @@ def describe_counts(
         class_names: C names.
         patients: (M,) the patient of each slice.
         padded: (M,) bool, whether the slice's RoI batch is padded with copies.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
     """
     labels, patients = np.asarray(labels), np.asarray(patients)
     result = []

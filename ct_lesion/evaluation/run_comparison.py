@@ -66,10 +66,10 @@ def check_same_slices(
     """
     first, second = (np.asarray(f).tolist() for f in (files_a, files_b))
     for files, name in ((first, name_a), (second, name_b)):
-        twice = [file for file, count in Counter(files).items() if count > 1]
-        if twice:
+        repeated = [file for file, count in Counter(files).items() if count > 1]
+        if repeated:
             raise SliceMismatch(
-                f"{name} has repeated slices, e.g. {twice[0]}. Evaluate it on distinct slices."
+                f"{name} has repeated slices, e.g. {repeated[0]}. Evaluate it on distinct slices."
             )
     missing = [
         f"{len(extra)} {'is' if len(extra) == 1 else 'are'} only in {name}, e.g. {min(extra)}"
@@ -101,7 +101,7 @@ def compare_runs(
         logits_a, logits_b: (M, C) of the same slices in the same order; see
             :func:`check_same_slices`.
         patients: (M,) the patient of each slice.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
 
     Raises:
         ValueError: there are no slices, or the arrays have different lengths.

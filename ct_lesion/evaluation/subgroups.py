@@ -118,7 +118,7 @@ def subgroup_names(
     "12/0.png", if no other slice's path ends like this.
 
     Args:
-        metadata: from :func:`read_metadata`.
+        metadata: the result of :func:`read_metadata`.
         files, scans, patients: (M,) of the slices.
 
     Raises:
@@ -172,7 +172,7 @@ def subgroup_metrics(
         class_names: C names.
         patients: (M,) the patient of each slice.
         groups: (M,) from :func:`subgroup_names`.
-        resamples, seed: of the bootstrap.
+        resamples, seed: see :func:`~ct_lesion.evaluation.patient_bootstrap.bootstrap_intervals`.
     """
     labels, logits, patients, groups = map(np.asarray, (labels, logits, patients, groups))
     result = []

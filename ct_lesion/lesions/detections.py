@@ -26,7 +26,7 @@ class DetectionMeasures:
 
     Attributes:
         score: 0..1.
-        class_index: from 0.
+        class_index: counts from 0.
         area_px: pixels that belong to it; 0 if others hide it.
         diameters: longest diameter of the whole mask, and the extent perpendicular to it; see
             :func:`diameters`.
@@ -50,7 +50,7 @@ def owner_of_pixels(masks: Sequence[dict], height: int, width: int) -> np.ndarra
     """The detection that each pixel belongs to, (H, W) int16: 0 background, else 1, 2, ...
 
     Args:
-        masks: of the detections, in COCO run-length encoding, by decreasing score.
+        masks: masks of the detections in COCO run-length encoding, by decreasing score.
     """
     owner = np.zeros((height, width), np.int16)
     for number in range(len(masks), 0, -1):
@@ -67,7 +67,7 @@ def diameters(mask: np.ndarray, spacing_yx: Sequence[float] = (1.0, 1.0)) -> tup
 
     Args:
         mask: (H, W) bool, not empty.
-        spacing_yx: of the pixels in mm; by default lengths are in pixels.
+        spacing_yx: size of the pixels in mm; by default lengths are in pixels.
     """
     rows = np.flatnonzero(mask.any(1))
     left = mask[rows].argmax(1)
@@ -98,9 +98,9 @@ def measure_detections(
     """Measure the detections of a slice.
 
     Args:
-        masks: in COCO run-length encoding, by decreasing score; none is empty.
-        scores, class_indices: of the masks.
-        spacing_yx: of the pixels in mm; by default lengths are in pixels.
+        masks: masks in COCO run-length encoding, not empty, by decreasing score.
+        scores, class_indices: a score and class index for each mask.
+        spacing_yx: size of the pixels in mm; by default lengths are in pixels.
         hu: (H, W); by default there is no density.
         lungs: (H, W), see :data:`LUNGS`; other labels are lungs whose side is unknown.
 
@@ -114,27 +114,27 @@ def measure_detections(
     depths = {} if lungs is None else _depths(np.asarray(lungs), spacing)
     found = []
     for number, rle in enumerate(masks, start=1):
-        mine = owner == number
-        values = None if hu is None else hu[mine]
-        lung_px = {label: int((mine & lung).sum()) for label, (lung, _) in depths.items()}
+        region = owner == number
+        values = None if hu is None else hu[region]
+        lung_px = {label: int((region & lung).sum()) for label, (lung, _) in depths.items()}
         lung_px = {label: pixels for label, pixels in lung_px.items() if pixels}
         found.append(
             DetectionMeasures(
                 score=scores[number - 1],
                 class_index=class_indices[number - 1],
-                area_px=int(mine.sum()),
+                area_px=int(region.sum()),
                 diameters=diameters(coco_mask.decode(rle) > 0, spacing),
                 hu_sum=None if values is None else float(values.sum(dtype=float)),
                 dense_px=None if values is None else int((values > DENSE_HU).sum()),
                 lung_px=lung_px,
-                to_pleura={label: float(depths[label][1][mine].min()) for label in lung_px},
+                to_pleura={label: float(depths[label][1][region].min()) for label in lung_px},
             )
         )
     return found
 
 
 def _depths(lungs: np.ndarray, spacing: tuple) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By label, the lung with its holes filled, and each pixel's distance to its outermost pixels.
+    """For each label, the lung with holes filled, and the distances to its outermost pixels.
 
     Holes, e.g. vessels and lesions, are filled because their borders are not pleura.
     """

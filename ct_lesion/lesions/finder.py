@@ -34,8 +34,8 @@ class LesionFinder:
         """Add the next slice.
 
         Args:
-            masks: of its detections in COCO run-length encoding, by decreasing score.
-            scores, class_indices: of the detections.
+            masks: masks of its detections in COCO run-length encoding, by decreasing score.
+            scores, class_indices: a score and class index for each mask.
             values: (H, W), the slice; only needed if there are detections.
             lungs: (H, W), see :data:`ct_lesion.lesions.detections.LUNGS`; bool if the sides are
                 unknown; default: the lungs are unknown.

@@ -18,9 +18,9 @@ SHARE_OF_BODY = (0.1, 0.7)
 MEDIAN_HU = (-965.0, -500.0)
 """Median HU of the air in the lungs."""
 FULL_SECTION = 0.9
-"""With a larger first or last section, as a share of the largest, a scan shows too little lung."""
+"""Share of the largest section above which the first or last one shows too little lung."""
 CUT_SECTION = 0.05
-"""With a larger first or last section, as a share of the largest, the scan cuts the lungs."""
+"""Share of the largest section above which the first or last one cuts the lungs."""
 EDGE_MM2 = 300.0
 """Largest area where the lungs may touch the outside of the body in the next slice."""
 
@@ -30,7 +30,7 @@ class LungFacts:
     """The measures of the lungs that are checked.
 
     Attributes:
-        volumes_ml: of each lung, from the patient's right.
+        volumes_ml: volume of each lung, from the patient's right.
         share_of_body: lung as a share of the body's volume in the slices with lung.
         median_hu: median HU of the air in the lungs.
         first_section, last_section: area of the lungs in the scan's first and last slice, as a

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.ndimage import binary_erosion
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from .lung_grid import CoarseGrid
 
@@ -32,12 +33,16 @@ class LungHull:
 
     @classmethod
     def around(cls, lungs: Sequence[np.ndarray], grid: CoarseGrid) -> LungHull:
-        """The hulls of masks (Z, Y, X) on a coarse grid, none of which may be flat."""
+        """The hulls of masks (Z, Y, X) on a coarse grid, which are not empty."""
         planes = []
         for lung in lungs:
-            surface = lung & ~binary_erosion(lung)
-            points = grid.positions(np.argwhere(surface))
-            planes.append(ConvexHull(points).equations)
+            surface = np.argwhere(lung & ~binary_erosion(lung))
+            try:
+                hull = ConvexHull(grid.positions(surface))
+            except QhullError:  # a flat mask, e.g. in a scan of one slice: take the voxels' corners
+                corners = surface[:, None] + list(product((-0.5, 0.5), repeat=3))
+                hull = ConvexHull(grid.positions(corners.reshape(-1, 3)))
+            planes.append(hull.equations)
         return cls(tuple(planes), grid.fine_spacing)
 
     def contains_part_of(self, mask: np.ndarray, index: int) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from .detections import LUNGS, DetectionMeasures
 
 THIRDS = ("lower", "middle", "upper")
-"""Of a lung's extent along z, from the feet."""
+"""Thirds of a lung's extent along z, from the feet."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class ScanLesion:
     """A lesion of a scan.
 
     Attributes:
-        number: from 1, by decreasing volume.
+        number: counts from 1, by decreasing volume.
         class_index: the class that makes up most of the volume.
         score: highest score of its detections.
         detections: number of its detections.
-        pixels: in all its slices.
+        pixels: number of its pixels in all slices.
         volume_ml: sum over slices of area times slice thickness.
         diameter_mm, perpendicular_mm: longest axial diameter in any slice, and the extent
             perpendicular to it; see :func:`ct_lesion.lesions.detections.diameters`.
         diameter_slice: the slice of these diameters.
         z_extent_mm: from the lower side of its first slice to the upper side of its last.
-        first_slice, last_slice: from 0.
+        first_slice, last_slice: counted from 0, like the other slices.
         largest_slice: the slice with its largest area.
         mean_hu, dense_share: mean HU, and share of the pixels above -300 HU; ``None`` without HU.
         lung: the lung that holds most of it, ``right`` or ``left``; ``None`` outside the lungs and
@@ -68,9 +68,9 @@ class SliceStack:
     """Sizes and positions of a scan's slices.
 
     Attributes:
-        spacing_yx: of the pixels in mm; ``None`` if unknown.
-        thickness_mm: of each slice, for volumes; ``None`` if unknown.
-        z_mm: increasing positions; ``None`` if unknown.
+        spacing_yx: size of the pixels in mm; ``None`` if unknown.
+        thickness_mm: thickness of each slice, for volumes; ``None`` if unknown.
+        z_mm: increasing positions of the slices; ``None`` if unknown.
         lungs: first and last slice of each lung, by label; see :func:`lung_ranges`.
         oriented: whether it is known which end is the head.
     """
@@ -109,8 +109,8 @@ def lung_ranges(labels: Sequence[Collection[int]]) -> dict[int, tuple[int, int]]
         labels: for each slice, the labels of the lungs in it.
     """
     ranges: dict[int, tuple[int, int]] = {}
-    for index, here in enumerate(labels):
-        for label in here:
+    for index, slice_labels in enumerate(labels):
+        for label in slice_labels:
             ranges[label] = ranges.get(label, (index,))[0], index
     return ranges
 

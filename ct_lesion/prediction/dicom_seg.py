@@ -55,7 +55,7 @@ def write_dicom_seg(
         path: the new file.
         scan: read from a DICOM series.
         labels: (S, H, W) uint8, 0 background; not all 0.
-        names: of the labels 1, 2, ...: classes or lesions.
+        names: names of the labels 1, 2, ...: classes or lesions.
         tracked: whether segments are lesions, which get tracking identifiers.
 
     Returns:
@@ -92,7 +92,9 @@ def _segmentation(
     if missing:
         raise _MissingAttributes(f"the images have no {', '.join(missing)}")
     # slice by slice to save memory, because bincount converts its input to int64
-    counts = [np.bincount(here.ravel(), minlength=len(names) + 1) for here in labels]
+    counts = [
+        np.bincount(slice_labels.ravel(), minlength=len(names) + 1) for slice_labels in labels
+    ]
     present = np.flatnonzero(np.sum(counts, axis=0)[1:])
     segments = np.zeros(len(names) + 1, np.uint8)  # label -> segment, numbered without gaps
     segments[present + 1] = np.arange(1, len(present) + 1)

@@ -115,7 +115,7 @@ class LungResults:
 
     @property
     def _thickness(self) -> list[float]:
-        """Of each slice in mm; 1 for all slices if unknown."""
+        """Thickness of each slice in mm; 1 for all slices if unknown."""
         spacing = self._scan.spacing_mm
         step = spacing[0] if spacing and spacing[0] is not None else 1.0
         return self._scan.thickness_mm or [step] * len(self._scan)

@@ -90,9 +90,9 @@ def made_from(
     """Everything that a scan's results depend on, JSON-ready.
 
     Args:
-        files: of the scan.
+        files: the files of the scan.
         models: segmenter and classifier.
-        options: those that the results depend on.
+        options: the options that change the results.
         lost: messages about unreadable files, which make the scan incomplete.
 
     Raises:
@@ -126,10 +126,10 @@ def manifest(
     """The record of a finished scan.
 
     Args:
-        made: from :func:`made_from`.
-        files: of the scan.
+        made: the result of :func:`made_from`.
+        files: the files of the scan.
         models: segmenter and classifier.
-        arguments: of the command line.
+        arguments: the command line's arguments.
         seconds: duration of the prediction.
     """
     return {

@@ -46,7 +46,7 @@ class TrainedModel:
         network: the same model with the faster modules of ``MODEL.FAST_PATH``.
         cfg: the model's config.
         classes: names of the lesion classes (segmenter) or the image classes (classifier).
-        path: of the checkpoint.
+        path: the checkpoint.
         weights_sha256: hash of the tensors.
         temperature: divides the logits before the softmax; 1 if it was not fitted.
         window: how the training images were made from HU.

@@ -17,7 +17,7 @@ class ScanClass:
     """The class of a scan.
 
     Attributes:
-        probabilities: of the classes, in order; their sum is 1.
+        probabilities: the probability of each class; their sum is 1.
         slices: indices of the averaged slices, by decreasing lesion score.
         rule: how the class was chosen, as a text.
     """

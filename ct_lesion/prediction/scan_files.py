@@ -175,7 +175,7 @@ class ScanWriter:
         scan, by_class = self._scan, len(lesions) > MOST_SEGMENTS
         write_volume(self._folder / MASK_FILE, scan.mask_image(self._labels), scan.nifti)
         notes = self._save_dicom_seg(self._class_names) if by_class else []
-        # large volumes: the lesion numbers overwrite the classes where they fit
+        # reuse the volume of classes for the lesion numbers, because volumes are large
         if len(lesions) > np.iinfo(self._labels.dtype).max:
             self._labels = np.zeros(scan.shape, np.uint16)
         for prediction, numbers in zip(self._slices, self._numbers, strict=True):

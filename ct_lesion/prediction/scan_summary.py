@@ -70,9 +70,9 @@ def summarise_lesions(
 
     Args:
         slices: predictions of all slices, in order.
-        measures: of each slice.
+        measures: the pixel counts of each slice.
         spacing_mm: z, y, x; ``None`` if unknown; z alone may be ``None``.
-        thickness_mm: of each slice, for volumes and shares; default: z.
+        thickness_mm: thickness of each slice, for volumes and shares; default: z.
 
     Returns:
         ``detections`` (counted by slice: a lesion in five slices has at least five),
@@ -129,7 +129,7 @@ def summarise_scan(
     Args:
         scan: the predicted scan.
         slices: predictions of its slices, in order.
-        measures: of each slice.
+        measures: the pixel counts of each slice.
         lesions: the scan's lesions, by number.
         segmenter, classifier: the models that predicted it.
         top_slices: see :func:`ct_lesion.prediction.scan_class.classify_scan`.

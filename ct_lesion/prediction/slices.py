@@ -19,7 +19,7 @@ class Detection:
 
     Attributes:
         score: 0..1.
-        class_index: from 0, in the order of the segmenter's classes.
+        class_index: counts from 0, in the order of the segmenter's classes.
         box: x0, y0, x1, y1.
         area_px: pixels of the mask.
         rle: the mask in COCO run-length encoding, with ``counts`` as str.
@@ -42,9 +42,9 @@ class SlicePrediction:
     """The predictions for one slice of a scan.
 
     Attributes:
-        index: of the slice, from 0 at the feet.
-        detections: by decreasing score.
-        logits: of the image classes; ``None`` without a classifier.
+        index: index of the slice, from 0 at the feet.
+        detections: sorted by decreasing score.
+        logits: logits of the image classes; ``None`` without a classifier.
         region_score: score of the top-ranked region of the classifier's RoI batch, 0..1; ``None``
             without a classifier.
     """
@@ -78,7 +78,7 @@ def detections_of(instances: Instances) -> tuple[Detection, ...]:
     """Convert Detectron2's output to detections, by decreasing score; empty masks are dropped.
 
     Args:
-        instances: with ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (R, H, W).
+        instances: has ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (R, H, W).
     """
     instances = instances.to("cpu")
     order = np.argsort(-instances.scores.numpy(), kind="stable").tolist()

@@ -36,12 +36,12 @@ class ViewSlice:
     """A slice with its detections.
 
     Attributes:
-        index: from 0.
+        index: index of the slice, from 0.
         name: file name or instance number.
         z_mm: position along the slice axis; ``None`` if unknown.
-        detections: by decreasing score, as the page lists them.
+        detections: sorted by decreasing score, as the page lists them.
         area_px: pixels in one or more detections.
-        probabilities: of the summary's ``class_names``; ``None`` without a classifier.
+        probabilities: one for each of the summary's ``class_names``; ``None`` without a classifier.
     """
 
     index: int

@@ -170,7 +170,7 @@ def _check_slices(scan: Scan) -> Iterator[QCFinding]:
     if len(scan) < FEWEST_SLICES:
         yield QCFinding(
             "few_slices",
-            f"{len(scan)} slices: fewer than {FEWEST_SLICES}, which rarely cover a whole chest",
+            f"fewer than {FEWEST_SLICES} slices ({len(scan)}), which rarely cover a whole chest",
         )
 
 

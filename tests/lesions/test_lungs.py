@@ -148,6 +148,16 @@ def test_a_mask_gets_its_sides():
     assert "two parts of similar size" in one.notes[0]
 
 
+def test_a_mask_of_one_slice_has_a_hull():
+    hu, truth, spacing = volume()
+    lungs = lungs_of_mask(truth[30:31], as_scan(hu[30:31], spacing))
+    assert set(np.unique(lungs.labels)) == {0, RIGHT, LEFT}
+    assert lungs.hull.contains_part_of(truth[30], 0)
+    table = np.zeros_like(truth[30])
+    table[90:, 40:60] = True
+    assert not lungs.hull.contains_part_of(table, 0)
+
+
 def test_the_hull_contains_the_lungs_and_not_the_table(plain):
     _, truth, _ = volume()
     inside = np.zeros(truth.shape[1:], bool)

@@ -28,7 +28,7 @@ def test_a_good_scan_has_no_findings():
 @pytest.mark.parametrize(
     ("slices", "spacing", "code", "message"),
     [
-        (9, SQUARE, "few_slices", "9 slices: fewer than 10"),
+        (9, SQUARE, "few_slices", "fewer than 10 slices (9)"),
         (12, (12.0, 0.7, 0.7), "spacing", "slices 12.0 mm apart"),
         (12, (2.5, 0.9, 0.7), "spacing", "not square: 0.900 mm by 0.700 mm"),
         (12, (0.25, 0.07, 0.07), "spacing", "pixels of 0.07 mm by 0.07 mm are implausible"),

@@ -25,7 +25,7 @@ def test_folders_give_a_dataset(run_tool, volumes, tmp_path):
     assert result.returncode == 0, result.stderr
     coco = json.loads((tmp_path / "out/annotations/cncb_lesion_train.json").read_text("utf-8"))
     assert (len(coco["images"]), len(coco["annotations"])) == (8, 2)
-    assert "a: 4 slices: fewer than 10" in result.stdout
+    assert "a: fewer than 10 slices (4)" in result.stdout
     assert "out/annotations and the images beside it" in result.stdout
 
 

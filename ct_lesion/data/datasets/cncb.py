@@ -47,7 +47,7 @@ def load_cncb_lesion(
     json_file: str | Path,
     image_root: str | Path,
     *,
-    advice: str = "Correct the path that register_cncb_lesion() got.",
+    advice: str = "Correct the path given to register_cncb_lesion().",
 ) -> list[dict]:
     """Load the records of Detectron2's COCO loader, and the :data:`IMAGE_FIELDS` that it drops.
 

@@ -117,7 +117,7 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
             "if the same number in two classes means two people)",
             *overlap,
         )
-    datasets = {"train": _training_sample(source, splits, problems, notes)} if splits else {}
+    datasets = {"train": _training_sample(source, splits, problems, notes)}
     datasets |= {"train_full" if name == "train" else name: s for name, s in splits.items()}
     records = _make_records(source, splits, found, problems, notes)
     problems.raise_if_any()
@@ -152,23 +152,26 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
 def _find_slices(
     source: CovidxSource, problems: Problems, notes: list[str]
 ) -> tuple[Splits, dict[str, str]]:
-    """The slices of each split, and the path of each image relative to the image root."""
+    """The slices of each split, and the path of each image relative to the image root.
+
+    Raises:
+        DatasetError: the image root is not a folder, or contains no slices.
+    """
     root = source.image_root
     splits = {name: read_list(path, problems) for name, path in source.lists.items()}
     if not root.is_dir():
+        problems.raise_if_any()
         what = "is not a folder" if root.exists() else "does not exist"
-        problems.add(
-            "unusable image folders",
-            f"{root} {what}; give the folder of the slices as --image-root, archives unpacked",
-        )
-        return splits, {}
+        raise DatasetError(f"--image-root {root} {what}. Give the folder of the unpacked slices.")
     wanted = {s.image_id for slices in splits.values() for s in slices} if splits else None
     found, unknown = index_images(root, wanted, problems)
     forms = "<Normal|CP|NCP>_<patient>_<scan>_<slice>.png or NCP/<patient>/<scan>/<slice>.png"
     if not found:
-        which = "no listed slice" if splits else "no slice"
-        problems.add("unusable image folders", f"{root} has {which} {forms} at any depth")
-        return splits, {}
+        problems.raise_if_any()
+        which = "none of the listed slices" if splits else "no slices"
+        raise DatasetError(
+            f"--image-root {root} contains {which}, named {forms}. Give the folder above them."
+        )
     if not splits:
         if unknown:
             notes.append(describe(f"images left out because they are not named {forms}", unknown))

@@ -38,7 +38,7 @@ def draw_overlay(
 
     Args:
         grey: (H, W) uint8.
-        detections: of this slice.
+        detections: the detections in this slice.
         numbers: the lesion of each detection; 0 for a detection hidden by others.
         caption: text below the slice; the disclaimer is added.
         class_names: the lesion classes of the model.

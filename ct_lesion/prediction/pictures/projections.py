@@ -27,7 +27,7 @@ def draw_projections(
     """Draw the projections to scale.
 
     Args:
-        projections: by name.
+        projections: the projections by name.
         spacing_mm: z, y, x; ``None`` if unknown. Without z, the scan is drawn as high as wide.
         sides_known: whether the patient's right side is known; if so, it is marked "R".
         side: pixels of the longest side.

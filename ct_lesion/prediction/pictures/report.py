@@ -49,7 +49,7 @@ def draw_report(
     Args:
         summary: the content of ``summary.json``.
         projections: (h, w, 3) uint8, by name.
-        slices: of the largest lesions, in order; at most :data:`MOST_LESIONS` are shown.
+        slices: slices of the largest lesions, in order; only :data:`MOST_LESIONS` are shown.
 
     Returns:
         (900, 1600, 3) uint8, RGB.

@@ -140,7 +140,7 @@ function classStyle(className, classNames) {
   return { ...styles[Math.max(classNames.indexOf(className), 0) % styles.length], colour: "#ffffff" };
 }
 
-/** A lesion's number and class; a detection hidden by others belongs to no lesion: its class. */
+/** The name of a detection: its lesion's number and class, or the class alone if others hide it. */
 function lesionName({ number, class_name }) {
   return number ? `${number}. ${class_name}` : class_name;
 }

@@ -116,12 +116,12 @@ def test_a_folder_without_slices_is_refused_with_the_expected_names(lists, tmp_p
         CovidxSource(tmp_path / "empty"),
     ):
         message = refused(source, tmp_path / "out")
-        assert "unusable image folders (1):" in message and "NCP/<patient>/<scan>" in message
-        assert (
-            "too few" not in message and "not below" not in message
-        )  # these would be consequences
+        assert "empty contains no" in message and "NCP/<patient>/<scan>" in message
+        assert "\n" not in message
     message = refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
-    assert "nowhere does not exist; give the folder of the slices as --image-root" in message
+    assert message.startswith("--image-root nowhere does not exist. Give the folder")
+    lists["val"].unlink()
+    assert "unreadable lists" in refused(CovidxSource(Path("nowhere"), lists), tmp_path / "out")
 
 
 def test_patient_in_two_splits_is_refused_unless_allowed(images, lists, tmp_path):
