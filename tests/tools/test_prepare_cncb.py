@@ -62,7 +62,7 @@ def window_of(folder):
     return coco["info"]["window"]
 
 
-def test_the_json_says_how_the_images_were_made(run_tool, lesion_archive, lists, tmp_path):
+def test_the_json_records_how_the_images_were_made(run_tool, lesion_archive, lists, tmp_path):
     given = ["--window", "lung", "--window-clahe", 7, "--window-side", 256]
     for options, kind in (([], "unknown"), (given, "fixed")):
         result = run_tool("prepare_cncb.py", lesion_archive, "--output", kind, *lists, *options)
@@ -87,7 +87,7 @@ def test_the_phantom_says_it_itself(run_tool, tmp_path):
     assert "the options say bone" in result.stderr
 
 
-def test_a_zip_says_it_itself(tmp_path):
+def test_the_window_json_in_a_zip_is_read(tmp_path):
     parser = argparse.ArgumentParser()
     add_slice_window_options(parser)
     given, nothing = parser.parse_args(["--window", "bone"]), parser.parse_args([])
