@@ -36,7 +36,7 @@ class NotMeasurable(Exception):
 
 
 class Timed(NamedTuple):
-    """What a work returns that measures its own time, e.g. by extrapolation."""
+    """Return value of work that measures its own time, e.g. by extrapolation."""
 
     units: float
     seconds: float
@@ -153,7 +153,7 @@ class Case:
     Attributes:
         name: for the command line.
         work: what is done, on what.
-        measure: measures it; may raise :class:`NotMeasurable`.
+        measure: performs the measurement; may raise :class:`NotMeasurable`.
         first, second: the two ways; ``second`` is empty where a single value is measured.
         per: what is counted, e.g. "slice" or "step".
         unit: of the value; "x" for a ratio.

@@ -76,7 +76,8 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
         return json.loads(description[key])
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"The checkpoint's description is damaged: {key} is not JSON. Get the file again."
+            f"The checkpoint's description is damaged: {key} is not JSON. Copy or download the "
+            "file again."
         ) from error
 
 

@@ -50,7 +50,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Broadcast rank 0's BatchNorm buffers, which are the ones that are saved.
+    """Broadcast rank 0's BatchNorm buffers, because checkpoints store those of rank 0.
 
     Each process updates its buffers from its own slices. Without the broadcast, the processes of
     an evaluation during training would each evaluate a different model.

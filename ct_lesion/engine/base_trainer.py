@@ -84,11 +84,9 @@ class BaseTrainer(DefaultTrainer):
         model = unwrap_model(model)
         if evaluators is None:
             evaluators = [
-                DatasetEvaluators(
-                    [
-                        cls.build_evaluator(cfg, name) or DatasetEvaluators([]),
-                        EvaluationRecord(cfg, model, name, evaluation_folder(cfg, name)),
-                    ]
+                with_record(
+                    cls.build_evaluator(cfg, name),
+                    EvaluationRecord(cfg, model, name, evaluation_folder(cfg, name)),
                 )
                 for name in cfg.DATASETS.TEST
             ]
@@ -111,10 +109,15 @@ class BaseTrainer(DefaultTrainer):
             folder = evaluation_folder(cfg, name, augmented=True)
             record = EvaluationRecord(cfg, model, name, folder, augmentation_settings(cfg))
             evaluator = cls.build_evaluator(cfg, name, output_folder=folder)
-            evaluators.append(DatasetEvaluators([evaluator or DatasetEvaluators([]), record]))
+            evaluators.append(with_record(evaluator, record))
         augmented = fast_inference(model, cfg, around=partial(with_augmentation, cfg=cfg))
         results = super().test(without_resizing(cfg), augmented, evaluators)
         return {f"{key}_TTA": value for key, value in results.items()}
+
+
+def with_record(evaluator: DatasetEvaluator | None, record: EvaluationRecord) -> DatasetEvaluators:
+    """The evaluator, if a subclass builds one, and the record of the evaluation."""
+    return DatasetEvaluators([record] if evaluator is None else [evaluator, record])
 
 
 def training_records(cfg: CfgNode) -> list[dict]:

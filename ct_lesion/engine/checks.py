@@ -16,7 +16,7 @@ from ct_lesion.scans.windows import UNKNOWN, Window
 
 
 def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
-    """Names of the classes of a dataset, in the order in which a model of this config predicts.
+    """Names of a dataset's classes, in the order of the outputs of this config's model.
 
     Raises:
         ConfigError: the dataset is not registered, or belongs to the other task.

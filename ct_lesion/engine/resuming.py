@@ -36,7 +36,7 @@ def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], No
         CheckpointError: the run cannot continue with this config; names the keys that differ.
     """
     state = {**state, "_trainer": dict(state["_trainer"])}
-    # a state may be of hooks that this process lacks: some run in the main process only
+    # the state may include hooks that this process lacks: some run in the main process only
     ours = {type(hook).__qualname__ for hook in trainer._hooks}
     hooks = state.get("hooks", {})
     state["hooks"] = {name: value for name, value in hooks.items() if name in ours}

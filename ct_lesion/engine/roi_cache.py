@@ -3,7 +3,7 @@
 With ``MODEL.CLASSIFIER.TRAIN_BATCHNORM`` "none" the RoI batch of a slice never changes, so S can be
 trained on the outputs of a single pass of the detector over the dataset.
 
-Shapes: M slices, N RoIs a slice.
+Shapes: M slices, N RoIs per slice.
 """
 
 import logging
@@ -121,7 +121,7 @@ def load_or_extract(
 ) -> RoIBatches:
     """Read ``OUTPUT_DIR/roi_batches.npz``, or compute the RoI batches and write the file.
 
-    The file is replaced if model, config or dataset have another fingerprint than it records.
+    The file is replaced if the fingerprint of model, config or dataset has changed.
 
     Args:
         cfg: the model's config.

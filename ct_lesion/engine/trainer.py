@@ -227,7 +227,7 @@ class LesionTrainer(BaseTrainer):
         # failed; this process could then wait for the others forever.
         stopped = bool(self.record.stopped_early)
         skipped = () if done and not stopped else (EvalHook, ValidationLoss, BestWeights)
-        # at MAX_ITER Detectron2 prints no further progress line; a stopped run stays below it
+        # Detectron2 prints no progress line at MAX_ITER; a run that stopped early repeats its last
         self.storage.iter = self.iter - 1 if stopped else self.iter
         for hook in self._hooks:
             if isinstance(hook, skipped):

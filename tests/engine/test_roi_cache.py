@@ -1,6 +1,6 @@
 """Training S on stored RoI batches gives the same losses as training it on the detector's output.
 
-Shapes: M slices, N RoIs a slice.
+Shapes: M slices, N RoIs per slice.
 """
 
 import random

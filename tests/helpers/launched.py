@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -154,15 +153,13 @@ def work_in_two_processes(toys: Toys, folder: Path) -> None:
 
 # ---- processes that fail ------------------------------------------------------------------------
 def wait_for_each_other(reason: str, folder: Path) -> None:
-    """One of two processes fails or sleeps, according to ``reason``; the other waits for it."""
+    """Both processes make a mistake, or one has a bug or sleeps while the other waits for it."""
     (folder / f"pid{comm.get_rank()}").write_text(str(os.getpid()))
-    if reason == "mistake" and comm.is_main_process():
+    if reason == "mistake":
         raise ConfigError("KEY is wrong")
-    if reason != "mistake" and not comm.is_main_process():
+    if not comm.is_main_process():
         if reason == "bug":
             raise AssertionError("a bug")
-        if reason == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)
     comm.synchronize()
 

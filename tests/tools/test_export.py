@@ -23,7 +23,7 @@ def test_a_classifier(run_tool, classifier_file: Path, tmp_path: Path) -> None:
 
 def test_user_errors(run_tool, classifier_file: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        (["missing.safetensors", "a.onnx"], "missing.safetensors: no such file"),
+        (["missing.safetensors", "a.onnx"], "missing.safetensors does not exist"),
         (["ct_lesion://missing", "a.onnx"], "ct_lesion://missing does not exist"),
         ([classifier_file, "a.onnx", "--score-thresh", 0.5], "which has no score threshold"),
     ):

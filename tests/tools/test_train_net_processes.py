@@ -64,14 +64,6 @@ def test_a_killed_process_ends_the_run_and_leaves_its_checkpoint(environment, tm
     assert read_checkpoint(run / name).rest["iteration"] == int(name[-11:-4])
 
 
-def test_two_processes_report_a_user_error_once(run_tool, datasets, tmp_path):
-    options = ["OUTPUT_DIR", str(tmp_path / "run"), "MODEL.WEIGHTS", "gone.pth"]
-    result = run_tool("train_net.py", *CONFIG, "--num-gpus", "2", *SMALL, *options)
-    assert result.returncode == 2
-    assert result.stderr.count("Error: ") == result.stderr.count("gone.pth") == 1, result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_processes_of_torchrun_train_together(environment, tmp_path):
     run = tmp_path / "run"
     python, _, _, *tool = script(

@@ -24,9 +24,8 @@ logger = logging.getLogger(__name__)
 class ValidationLoss(HookBase):
     """Logs the losses of each evaluation as ``val_loss/total``, ``val_loss/loss_mask``, ...
 
-    Each value is the mean of the slices' losses over a test set. With several test sets, the set's
-    name precedes the names. The values do not depend on earlier evaluations, so the hook has no
-    state.
+    Each value is the mean over the slices of a test set. With several test sets, names start with
+    the set's name. The values do not depend on earlier evaluations, so the hook has no state.
     """
 
     def __init__(self, cfg: CfgNode, build_mapper: Callable[[CfgNode, bool], Callable]) -> None:
@@ -70,7 +69,7 @@ class ValidationLoss(HookBase):
 
 
 def without_augmentation(cfg: CfgNode) -> CfgNode:
-    """Copy a config so that its training mapper gives the slices of an evaluation, annotated."""
+    """Copy a config so that its training mapper loads slices as in an evaluation."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.MIN_SIZE_TRAIN = (cfg.INPUT.MIN_SIZE_TEST,)
@@ -89,7 +88,7 @@ def validation_loss(
 ) -> dict[str, float]:
     """Compute the mean losses of a model over slices, and their sum as ``total``.
 
-    The model runs in training mode, because it computes losses only there, but BatchNorm uses its
+    The model runs in training mode, because only then it computes losses, but BatchNorm uses its
     running statistics. Statistics, gradients, mode and random state of the training do not change.
     The sampling of regions is seeded by the slice's id, so that evaluations are comparable.
 

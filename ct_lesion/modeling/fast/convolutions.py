@@ -52,7 +52,7 @@ class PoolBeforeReLU(nn.Module):
 
 
 def pool_before_relu(model: nn.Module) -> None:
-    """Replace each ``BasicStem`` of a model by :class:`PoolBeforeReLU`, in place."""
+    """Replace each ``BasicStem`` of a model with :class:`PoolBeforeReLU`, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is BasicStem:

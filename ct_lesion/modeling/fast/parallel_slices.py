@@ -78,7 +78,7 @@ def _workers(count: int) -> ThreadPoolExecutor:
 
 
 def _use_one_core() -> None:
-    # a thread's first query copies the process's setting and would undo an earlier one
+    # torch copies the process's setting at a thread's first query, so query before setting
     torch.get_num_threads()
     torch.set_num_threads(1)
 
