@@ -183,7 +183,7 @@ def locked_names(*paths: Path) -> Iterator[None]:
 def _created(folder: Path) -> Iterator[None]:
     """Create a folder and its parents; those created here are removed if empty at the end."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: exists and is not a folder. Choose another folder.")
+        raise UserError(f"{folder} exists and is not a folder. Choose another folder.")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

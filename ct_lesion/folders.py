@@ -47,10 +47,10 @@ def check_replaceable(folder: Path, marker: str, what: str, overwrite: bool) -> 
         return
     is_result = (folder / marker).is_file()
     if not folder.is_dir() or (any(folder.iterdir()) and not is_result):
-        raise UserError(f"{folder}: exists and is not a {what}. Choose another folder.")
+        raise UserError(f"{folder} exists and is not a {what}. Choose another folder.")
     if is_result and not overwrite:
         raise UserError(
-            f"{folder}: already holds a {what}. Choose another folder, or replace it with "
+            f"{folder} already holds a {what}. Choose another folder, or replace it with "
             "--overwrite."
         )
 
@@ -67,7 +67,7 @@ def is_given(path: Path) -> bool:
         check_regular(path)
     except OSError as error:
         why = error.strerror or reason(error)
-        raise UserError(f"{path}: cannot be read ({why}). Replace or remove it.") from None
+        raise UserError(f"{path} cannot be read ({why}). Replace or remove it.") from None
     return True
 
 

@@ -15,7 +15,10 @@ _KINDS = {dict: "an object", list: "a list"}
 
 
 def read_json(
-    path: str | Path, kind: type, error: type[UserError], advice: str = "Get the file again."
+    path: str | Path,
+    kind: type,
+    error: type[UserError],
+    advice: str = "Copy or download the file again.",
 ) -> Any:
     """Read a JSON file.
 
@@ -30,21 +33,21 @@ def read_json(
     """
     try:
         if Path(path).exists() and not Path(path).is_file():  # a pipe or device may never end
-            raise error(f"{path}: is a folder, a pipe or a device, not a file. {advice}")
+            raise error(f"{path} is a folder, a pipe or a device, not a file. {advice}")
         content = json.loads(_text_of(Path(path)))
     except UserError:
         raise
     except FileNotFoundError:
-        raise error(f"{path}: does not exist. {advice}") from None
+        raise error(f"{path} does not exist. {advice}") from None
     except OSError as reason:
-        raise error(f"{path}: cannot be read ({reason.strerror or reason}). {advice}") from None
+        raise error(f"{path} cannot be read ({reason.strerror or reason}). {advice}") from None
     except RecursionError:
-        raise error(f"{path}: is damaged (nested too deeply). {advice}") from None
+        raise error(f"{path} is damaged (nested too deeply). {advice}") from None
     except (ValueError, MemoryError) as reason:
-        raise error(f"{path}: is damaged ({reason}). {advice}") from None
+        raise error(f"{path} is damaged ({reason}). {advice}") from None
     if not isinstance(content, kind):
         what = _KINDS.get(type(content), f"a {type(content).__name__}")
-        raise error(f"{path}: is damaged (holds {what}, not {_KINDS[kind]}). {advice}")
+        raise error(f"{path} is damaged (holds {what}, not {_KINDS[kind]}). {advice}")
     return content
 
 

@@ -91,7 +91,7 @@ def cannot_write(output: Path, error: OSError) -> Exception:
         error.filename = error.filename or str(output)
         return error
     why = error.strerror or error
-    return UserError(f"{output}: cannot be written to ({why}). Choose another folder.")
+    return UserError(f"{output} cannot be written to ({why}). Choose another folder.")
 
 
 def _take(file: Path, output: Path) -> int:
@@ -160,7 +160,7 @@ def _is_alive(holder: dict) -> bool:
 def _refusal(holder: dict, file: Path, output: Path) -> str:
     pid, host = holder.get("pid", "unknown"), holder.get("host", "an unknown machine")
     return (
-        f"{output}: is being written by process {pid} on {host}. Wait until it ends, or choose "
+        f"{output} is being written by process {pid} on {host}. Wait until it ends, or choose "
         f"another folder. If no such process exists, delete {file}."
     )
 

@@ -86,7 +86,7 @@ class PictureError(DatasetError):
     Attributes:
         kind: ``empty``, ``not an image``, ``too large``, ``truncated``, ``wrong mode``,
             ``animated`` or ``corrupt`` (the audit has more).
-        what: the message without the file's name.
+        what: the message after the file's name, e.g. "is empty".
     """
 
     kind = "corrupt"
@@ -95,7 +95,7 @@ class PictureError(DatasetError):
     @classmethod
     def of(cls, name: str | Path, kind: str, what: str) -> PictureError:
         """Create the error for a file; the constructor itself takes one argument, for pickling."""
-        error = cls(f"{name}: {what}.")
+        error = cls(f"{name} {what}.")
         error.kind, error.what = kind, what
         return error
 
@@ -121,9 +121,9 @@ def check_picture_size(path: str | Path, width: int, height: int) -> None:
     """
     size = f"{width} x {height} pixels"
     if width <= 0 or height <= 0:
-        raise PictureError.of(path, "corrupt", f"is damaged, its header says {size}")
+        raise PictureError.of(path, "corrupt", f"is damaged: its header says {size}")
     if width * height > LARGEST_PICTURE:
-        raise PictureError.of(path, "too large", f"its header says {size}, {_TOO_LARGE}")
+        raise PictureError.of(path, "too large", f"has {size}, {_TOO_LARGE}")
 
 
 @contextmanager
@@ -163,10 +163,10 @@ def open_picture(
     except DatasetError:
         raise
     except UnidentifiedImageError:
-        what = "not a picture (PNG, JPEG, TIFF or BMP), or a damaged one"
+        what = "is not a picture (PNG, JPEG, TIFF or BMP), or is damaged"
         raise PictureError.of(name, "not an image", what) from None
     except Image.DecompressionBombError:
-        what = f"its header says many more pixels, {_TOO_LARGE}"
+        what = f"has many more pixels than that in its header, {_TOO_LARGE}"
         raise PictureError.of(name, "too large", what) from None
     except MemoryError:
         what = "does not fit in memory: leave it out, or resize it"
@@ -269,7 +269,7 @@ def write_picture(path: Path, pixels: np.ndarray, *options: int) -> None:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(path.suffix, pixels, options)
     if not done:
-        raise OSError(f"{path}: could not be encoded")
+        raise OSError(f"{path} could not be encoded")
     write_new(path, data.tobytes())
 
 

@@ -60,14 +60,14 @@ def _check_file(path: Path, above: tuple[Path, ...], read: list[Path]) -> None:
             f"{path}: the config builds on more than {MOST_FILES} files ({BASE_KEY}): merge some"
         )
     if not path.is_file():  # reading a device never ends
-        raise ValueError(f"{path}: does not exist or is not a file. Check the path")
+        raise ValueError(f"{path} does not exist or is not a file. Check the path")
     try:
         with path.open(encoding="utf-8") as file:
             content = parse_yaml(file.read(LARGEST_TEXT + 1))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {reason(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: is not a mapping of keys to values")
+        raise ValueError(f"{path} is not a mapping of keys to values")
     bases = content.get(BASE_KEY, [])
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or "://" in base:

@@ -51,13 +51,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         file = zipfile.ZipFile(path)
     except BAD_ZIP as error:
-        raise DatasetError(f"{path}: not a zip file, or damaged ({error}). Get it again.") from None
+        raise DatasetError(
+            f"{path} is not a zip file, or is damaged ({error}). Copy or download it again."
+        ) from None
     unpacked = sum(info.file_size for info in file.infolist())
     if unpacked > max(SMALL_ARCHIVE, LARGEST_RATIO * path.stat().st_size):
         file.close()
         raise DatasetError(
-            f"{path}: would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
-            "which pictures never do. Get it again, or unpack it and give the folder."
+            f"{path} would unpack to {unpacked:,} bytes, over {LARGEST_RATIO} times its size, "
+            "which pictures never do. Copy or download it again, or unpack it and give the folder."
         )
     return file
 
@@ -86,7 +88,7 @@ def zip_members(path: Path) -> tuple[list[Path], list[str]]:
             left_out.setdefault(why, []).append(info.filename)
         elif path / name in members:
             raise DatasetError(
-                f"{path}: holds {info.filename!r:.80} twice. Unpack it, and give the folder."
+                f"{path} holds {info.filename!r:.80} twice. Unpack it, and give the folder."
             )
         else:
             members[path / name] = None
@@ -141,7 +143,9 @@ def open_file(path: Path) -> BinaryIO:
             unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
             shutil.copyfileobj(member, unpacked)
     except BAD_ZIP as error:
-        raise DatasetError(f"{path}: cannot be unpacked ({error}). Get the zip again.") from None
+        raise DatasetError(
+            f"{path} cannot be unpacked ({error}). Copy or download the zip again."
+        ) from None
     unpacked.seek(0)
     return unpacked
 

@@ -19,7 +19,7 @@ HOST = socket.gethostname()
 def test_a_second_job_is_refused_until_the_first_is_dead(tmp_path):
     folder = tmp_path / "out"
     with holding(locked_folder(folder)) as pid:
-        refusal = rf"out: is being written by process {pid} on {HOST}\..*delete .*{LOCK_FILE}"
+        refusal = rf"out is being written by process {pid} on {HOST}\..*delete .*{LOCK_FILE}"
         with pytest.raises(UserError, match=refusal), locked_folder(folder):
             pass
         with locked_folder(tmp_path / "other"):
@@ -35,7 +35,7 @@ def test_a_name_that_another_job_makes_is_refused(tmp_path):
     report = tmp_path / "new" / "report"
     with (
         holding(locked_names(report)) as pid,
-        pytest.raises(UserError, match=f"report: is being written by process {pid}"),
+        pytest.raises(UserError, match=f"report is being written by process {pid}"),
         atomic_folder(report),
     ):
         pytest.fail("may not begin")
@@ -82,12 +82,12 @@ def test_a_planted_link_is_not_followed(tmp_path):
 def test_an_output_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(UserError, match="file: exists and is not a folder"),
+        pytest.raises(UserError, match="file exists and is not a folder"),
         locked_folder(tmp_path / "file"),
     ):
         pass
     with (
-        pytest.raises(UserError, match=r"below: cannot be written to \(Not a directory\)"),
+        pytest.raises(UserError, match=r"below cannot be written to \(Not a directory\)"),
         locked_folder(tmp_path / "file" / "below"),
     ):
         pass

@@ -43,7 +43,7 @@ def test_ct_slices_are_below_the_limit():
 
 @pytest.mark.parametrize("size", [(1, LARGEST_PICTURE + 1), (10_000, 10_000), (0, 512), (512, -1)])
 def test_sizes_of_no_slice_are_refused(size):
-    with pytest.raises(DatasetError, match=r"slice\.png: .* \d+ x -?\d+ pixels"):
+    with pytest.raises(DatasetError, match=r"slice\.png .* \d+ x -?\d+ pixels"):
         check_picture_size("slice.png", *size)
 
 
@@ -59,7 +59,7 @@ def test_formats_whose_decoders_are_not_tried(kind):
     data = io.BytesIO()
     Image.new("L", (8, 6), 100).save(data, kind)
     with (
-        pytest.raises(DatasetError, match=r"scan\.png: not a picture"),
+        pytest.raises(DatasetError, match=r"scan\.png is not a picture"),
         open_picture(io.BytesIO(data.getvalue()), "scan.png"),
     ):
         pass
@@ -70,7 +70,7 @@ def test_a_truncated_picture_fails_during_decoding(tmp_path):
     Image.effect_noise((64, 64), 50).save(data, "PNG")
     (tmp_path / "cut.png").write_bytes(data.getvalue()[: data.tell() // 2])
     with (
-        pytest.raises(DatasetError, match=r"cut\.png: cannot be read as a picture"),
+        pytest.raises(DatasetError, match=r"cut\.png cannot be read as a picture"),
         open_picture(tmp_path / "cut.png") as image,
     ):
         image.load()
@@ -126,9 +126,7 @@ def test_an_8_bit_tiff_with_16_in_an_offset_has_8_bits(tmp_path):
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "I;16"), ("a.tif", "I;16"), ("a.tif", "F")])
 def test_deep_pictures_are_not_read_as_8_bit(tmp_path, name, mode):
     Image.new(mode, (20, 10)).save(tmp_path / name)
-    with pytest.raises(
-        PictureError, match=r"a\.(png|tif): is a (16|32)-bit image.*8 bits"
-    ) as error:
+    with pytest.raises(PictureError, match=r"a\.(png|tif) is a (16|32)-bit image.*8 bits") as error:
         read_8_bit(tmp_path / name)
     assert error.value.kind == "wrong mode"
 
@@ -185,13 +183,13 @@ def test_a_damaged_png_is_not_decoded_to_black_when_its_exif_is_read(tmp_path):
     Image.fromarray(np.tile(PIXELS, (16, 16))).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) - 40])
-    with pytest.raises(PictureError, match=r"a\.png: cannot be read as a picture"):
+    with pytest.raises(PictureError, match=r"a\.png cannot be read as a picture"):
         read_8_bit(tmp_path / "a.png")
 
 
 def test_an_empty_file(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(PictureError, match=r"a\.png: is empty\.") as error:
+    with pytest.raises(PictureError, match=r"a\.png is empty\.") as error:
         read_8_bit(tmp_path / "a.png")
     assert error.value.kind == "empty"
     sent = pickle.loads(pickle.dumps(error.value))  # between processes

@@ -39,7 +39,7 @@ def main() -> None:
     validation = choose_validation(run.classification, args.validation)
     if validation is None:
         raise RunError(
-            f"{run.folder}: holds no evaluation of a classifier on "
+            f"{run.folder} holds no evaluation of a classifier on "
             f"{args.validation or 'a validation set'}, only on "
             f"{', '.join(run.classification) or 'no dataset'}. Evaluate the validation set first."
         )

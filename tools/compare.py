@@ -64,7 +64,7 @@ def mask_sets(args: argparse.Namespace) -> list[MaskSet]:
         if name in paths:
             raise UserError(f"{item}: {name} is already used. Give each program its own name.")
         if Path(path).resolve() == args.truth.resolve():
-            raise UserError(f"{item}: is the truth itself. Give the masks of a program.")
+            raise UserError(f"{item} is the truth itself. Give the masks of a program.")
         paths[name] = Path(path)
     values: dict[str, frozenset[int]] = {}
     for item in args.values:

@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
 def _read_slice(path: Path) -> np.ndarray:
     image = read_grey(path)
     if image is None:
-        raise DatasetError(f"{path}: is missing or not a readable picture. Restore the file.")
+        raise DatasetError(f"{path} is missing or not a readable picture. Restore the file.")
     return image
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results}: does not exist. Evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results} does not exist. Evaluate the run with tools/train_net.py.")
     if name not in DatasetCatalog:
         raise DatasetError(f"{name} is not a registered dataset. Give its name with --dataset.")
     DatasetCatalog.get(name)

@@ -35,7 +35,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     """
     if not overwrite and any((output / name).exists() for name in (PAGE, NUMBERS)):
         raise UserError(
-            f"{output}: already holds an audit. Choose another folder, or replace it with "
+            f"{output} already holds an audit. Choose another folder, or replace it with "
             "--overwrite."
         )
 

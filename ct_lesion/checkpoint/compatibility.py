@@ -128,8 +128,8 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
     size = Path(path).stat().st_size
     if needed > size:  # each weight takes at least one byte
         raise CheckpointError(
-            f"{path}: has {size:,} bytes, but the model of its config has {needed:,} weights. Get "
-            "the file again."
+            f"{path} has {size:,} bytes, but the model of its config has {needed:,} weights. Copy "
+            "or download the file again."
         )
 
 

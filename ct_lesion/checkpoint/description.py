@@ -76,7 +76,8 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
         return json.loads(description[key])
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"The checkpoint's description is damaged: {key} is not JSON. Get the file again."
+            f"The checkpoint's description is damaged: {key} is not JSON. Copy or download the "
+            "file again."
         ) from error
 
 
@@ -145,7 +146,7 @@ def _to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and PyTorch's numbers and arrays as Python's."""
+    """Convert numbers and arrays of NumPy and PyTorch to Python's; other objects become text."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -183,8 +183,8 @@ def _check_complete(
     lines = [f"{what} {group_names(names)}" for what, names in problems.items() if names]
     if lines:
         raise CheckpointError(
-            f"{released.path} does not fit the model of its config: it {'; it '.join(lines)}. Get "
-            "the file again, or give another --config-file."
+            f"{released.path} does not fit the model of its config: it {'; it '.join(lines)}. "
+            "Copy or download the file again, or give another --config-file."
         )
 
 
@@ -227,8 +227,8 @@ def _anchor_keys(released: ReleasedCheckpoint, model: dict[str, torch.Tensor]) -
     if logits is None or len(logits) != len(sizes) * len(ratios):
         raise CheckpointError(
             f"{released.path} is damaged: its anchor generator has {len(sizes)} x {len(ratios)} "
-            f"anchors per location, its RPN {0 if logits is None else len(logits)}. Get the file "
-            "again."
+            f"anchors per location, its RPN {0 if logits is None else len(logits)}. Copy or "
+            "download the file again."
         )
     return {
         "MODEL.ANCHOR_GENERATOR.SIZES": [list(sizes)],
@@ -257,7 +257,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
 
 
 def _first_level(anchors: Any, attribute: str) -> tuple[float, ...]:
-    """Anchor sizes or ratios of the first level; all levels have the same."""
+    """Anchor sizes or ratios of the first level; all levels have the same. Empty if invalid."""
     levels = anchors.attributes.get(attribute) if isinstance(anchors, StandIn) else None
     if not isinstance(levels, (tuple, list)) or not levels:
         return ()

@@ -131,7 +131,7 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
         raise
     except Exception as error:  # each class raises other exceptions for a wrong state
         raise CheckpointError(
-            f"{path}: cannot resume, because its {key!r} does not fit "
+            f"{path} cannot resume, because its {key!r} does not fit "
             f"({type(error).__name__}: {reason(error)}). Delete last_checkpoint, or write the name "
             "of an earlier checkpoint into it."
         ) from error

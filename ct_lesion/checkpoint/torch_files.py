@@ -84,8 +84,8 @@ def damaged(path: Path, what: str) -> CheckpointError:
     """
     kind = "Detectron2" if path.suffix.lower() == ARRAY_SUFFIX else "PyTorch"
     return CheckpointError(
-        f"{path} is truncated, damaged or not a {kind} checkpoint ({what}). Get the file again, or "
-        "use another one."
+        f"{path} is truncated, damaged or not a {kind} checkpoint ({what}). Copy or download the "
+        "file again, or use another one."
     )
 
 

@@ -41,9 +41,9 @@ def fetch(url: str, paths: PathManager) -> str:
     try:
         path = paths.get_local_path(url)
     except Exception as error:  # each handler raises its own, e.g. for an unknown name
-        raise CheckpointError(f"{url}: cannot be fetched ({reason(error)}). {advice}") from error
+        raise CheckpointError(f"{url} cannot be fetched ({reason(error)}). {advice}") from error
     if not Path(path).is_file():  # an unknown scheme is taken for a local path
-        raise CheckpointError(f"{url}: is not an address of weights. {advice}")
+        raise CheckpointError(f"{url} is not an address of weights. {advice}")
     # a warning, because it is shown by tools without a log, too
     logger.warning("Weights of %s are cached as %s", url, path)
     return path

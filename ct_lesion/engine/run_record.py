@@ -130,7 +130,7 @@ class TrainingRecord(HookBase):
             earlier = {key: record.get(key, 0.0) for key in self._earlier}
             if not all(type(seconds) in (int, float) for seconds in earlier.values()):
                 raise ConfigError(
-                    f"{self._path}: is damaged (its seconds are not numbers). {advice}"
+                    f"{self._path} is damaged (its seconds are not numbers). {advice}"
                 )
             self._earlier = earlier
         self._save()  # a run killed before its first checkpoint resumes with this seed and name

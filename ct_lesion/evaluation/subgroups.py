@@ -81,21 +81,21 @@ def read_metadata(path: str | Path, column: str) -> Metadata:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
     except OSError as error:
         why = error.strerror or error
-        raise MetadataError(f"{path}: cannot be read ({why}). Check the path.") from None
+        raise MetadataError(f"{path} cannot be read ({why}). Check the path.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise MetadataError(
-            f"{path}: is not a CSV file in UTF-8 ({error}). Save it as comma-separated UTF-8."
+            f"{path} is not a CSV file in UTF-8 ({error}). Save it as comma-separated UTF-8."
         ) from None
     headings, rows = (lines[0], lines[1:]) if lines else ([], [])
     key = next((name for name in KEYS if name in headings), None)
     columns = f"its columns are: {', '.join(headings) or 'none'}"
     if key is None:
         raise MetadataError(
-            f"{path}: has no column file, scan or patient; {columns}. Add a column that names the "
+            f"{path} has no column file, scan or patient; {columns}. Add a column that names the "
             "slices, scans or patients."
         )
     if column not in headings:
-        raise MetadataError(f"{path}: has no column {column}; {columns}. Name one of them.")
+        raise MetadataError(f"{path} has no column {column}; {columns}. Name one of them.")
     values: dict[str, str] = {}
     for row in rows:
         cells = dict(zip(headings, row, strict=False))  # rows may be short
@@ -148,7 +148,7 @@ def subgroup_names(
         example = next(iter(metadata.values), "nothing")
         seen = candidates[0][0] if candidates else "nothing"
         raise MetadataError(
-            f"{metadata.path}: matches none of the {len(names)} slices: its column {metadata.key} "
+            f"{metadata.path} matches none of the {len(names)} slices: its column {metadata.key} "
             f"has e.g. {example}, the run e.g. {seen}. Use the run's names."
         )
     return np.array(names, dtype=str)

@@ -39,7 +39,7 @@ class LungMasks:
             raise DatasetError(f"{self.option} {self.path} does not exist. Check the path.")
         if self.path.is_file() and len(self.scans) != 1:
             raise DatasetError(
-                f"{self.option} {self.path}: is one file, but there are {len(self.scans)} scans. "
+                f"{self.option} {self.path} is one file, but there are {len(self.scans)} scans. "
                 "Give a folder of mask volumes named like the scans."
             )
 
@@ -52,7 +52,7 @@ class LungMasks:
         if self.path.is_file():
             if not is_volume_file(self.path):
                 raise DatasetError(
-                    f"{self.option} {self.path}: is not NIfTI, NRRD or MetaImage. Convert it, e.g. "
+                    f"{self.option} {self.path} is not NIfTI, NRRD or MetaImage. Convert it, e.g. "
                     "to NIfTI."
                 )
             return self.path
@@ -61,7 +61,7 @@ class LungMasks:
         if len(found) != 1:
             names = ", ".join(path.name for path in found)
             raise DatasetError(
-                f"{self.option} {self.path}: has "
+                f"{self.option} {self.path} has "
                 f"{f'{len(found)} masks ({names})' if found else 'no mask'} of the scan "
                 f"{scan_name}. Give one, {scan_name}.nii.gz (or .nii, .nrrd, .mha, .mhd)."
             )
@@ -86,7 +86,7 @@ class LungMasks:
         labels = labels[labels != 0]
         if len(labels) != LOBES or labels[0] < 0:
             raise DatasetError(
-                f"{self.of(scan.name)}: has {len(labels)} labels besides 0, the background. Give a "
+                f"{self.of(scan.name)} has {len(labels)} labels besides 0, the background. Give a "
                 f"mask with {LOBES} positive labels, one for each lobe."
             )
         return (np.searchsorted(labels, voxels) + 1).astype(np.uint8) * (voxels != 0)

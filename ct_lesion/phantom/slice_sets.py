@@ -223,7 +223,7 @@ def complete_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     """
     output = output.absolute()
     if output.is_symlink():
-        raise UserError(f"{output}: is a link. Choose another folder, or name the link's target.")
+        raise UserError(f"{output} is a link. Choose another folder, or name the link's target.")
     check_replaceable(output, MANIFEST, "phantom", overwrite)
     with atomic_folder(output) as partial:
         yield partial

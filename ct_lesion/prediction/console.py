@@ -39,7 +39,7 @@ def check_words(inputs: Sequence[str], opts: Sequence[str]) -> None:
     taken = [word for word in opts[::2] if Path(word).exists()]
     if not inputs or taken or len(opts) % 2:
         raise UserError(
-            f"{taken[0]}: was read as a KEY of --opts. Put INPUT before --opts."
+            f"{taken[0]} was read as a KEY of --opts. Put INPUT before --opts."
             if taken
             else "No INPUT. Name a scan or folder, before --opts, which takes all words after it."
             if not inputs

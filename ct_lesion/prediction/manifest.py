@@ -38,7 +38,7 @@ def hash_files(files: Sequence[Path]) -> str:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise DatasetError(
-                f"{path}: cannot be read ({error.strerror}). Check the file and its permissions."
+                f"{path} cannot be read ({error.strerror}). Check the file and its permissions."
             ) from None
     return digest.hexdigest()
 
@@ -76,7 +76,7 @@ def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha25
     changed = [path for path, old in zip(files, stamps, strict=True) if _stamp(path) != old]
     if changed and hash_files(files) != sha256:
         raise DatasetError(
-            f"{changed[0]}: changed while the command ran. Rerun the command when the files are "
+            f"{changed[0]} changed while the command ran. Rerun the command when the files are "
             "complete."
         )
 

@@ -103,7 +103,7 @@ def load_segmenter(
     cfg = _config(path, config_file, overrides, device)
     if is_classifier(cfg) or not cfg.MODEL.MASK_ON:
         raise CheckpointError(
-            f"{path}: is not a lesion segmenter (MODEL.META_ARCHITECTURE "
+            f"{path} is not a lesion segmenter (MODEL.META_ARCHITECTURE "
             f"{cfg.MODEL.META_ARCHITECTURE}, MASK_ON {cfg.MODEL.MASK_ON}). Give a segmenter with "
             "--segmentation."
         )
@@ -122,7 +122,7 @@ def load_classifier(path: str | Path, *, device: str | None = None) -> TrainedMo
     cfg = _config(path, None, (), device)
     if not is_classifier(cfg):
         raise CheckpointError(
-            f"{path}: is not a classifier (MODEL.META_ARCHITECTURE "
+            f"{path} is not a classifier (MODEL.META_ARCHITECTURE "
             f"{cfg.MODEL.META_ARCHITECTURE}). Give a classifier with --classifier."
         )
     return _load(path, cfg, IMAGE_CLASSES)
@@ -141,7 +141,7 @@ def load_model(
         return load_segmenter(path, device=device, score_thresh=score_thresh)
     if score_thresh is not None:
         raise ConfigError(
-            f"{path}: is a classifier, which has no score threshold. Leave the threshold out."
+            f"{path} is a classifier, which has no score threshold. Leave the threshold out."
         )
     return load_classifier(path, device=device)
 

@@ -67,10 +67,10 @@ def read_summary(folder: Path) -> dict:
     path = folder / SUMMARY_FILE
     summary = read_json(path, dict, UserError, ADVICE)
     if problem := schema_problem(summary, SUMMARY_SCHEMA):
-        raise UserError(f"{path}: is not a summary of ct_lesion ({problem}). {ADVICE}")
+        raise UserError(f"{path} is not a summary of ct_lesion ({problem}). {ADVICE}")
     if summary["scan"] != folder.name:
         raise UserError(
-            f"{path}: is the summary of scan {summary['scan'][:80]}, so the folder was copied or "
+            f"{path} is the summary of scan {summary['scan'][:80]}, so the folder was copied or "
             "renamed. Rename the folder to the scan's name, or move it away."
         )
     return without_nan(summary)

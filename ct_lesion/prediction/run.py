@@ -197,7 +197,7 @@ def _finished(output: Path, made: dict[str, dict], overwrite: bool) -> list[str]
             others.append(f"{name} ({_difference(found, wanted)})")
     if others:
         raise UserError(
-            f"{output}: already contains {', '.join(others)}. Choose another --output, or replace "
+            f"{output} already contains {', '.join(others)}. Choose another --output, or replace "
             "earlier predictions with --overwrite."
         )
     return finished

@@ -137,7 +137,7 @@ class ViewWriter:
         self._size = self._size or image.shape
         if image.shape != self._size:
             raise ValueError(
-                f"{path.name}: has shape {image.shape}, earlier slices have {self._size}"
+                f"{path.name} has shape {image.shape}, earlier slices have {self._size}"
             )
         write_picture(path, image, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
 

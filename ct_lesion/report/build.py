@@ -77,7 +77,7 @@ class _Material:
             )
         self._check_validation(options.validation)
         self.notes = [
-            f"{run.name}: was not evaluated on {options.dataset} but on "
+            f"{run.name} was not evaluated on {options.dataset} but on "
             f"{', '.join(run.segmentation | run.classification)}, and is left out of the results."
             for run in runs
             if run.name not in self.segmentation and run.name not in self.classification

@@ -64,7 +64,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         UserError: the folder holds other files, or a report and ``overwrite`` is false.
     """
     if any(output.glob("*/manifest.json")):  # --overwrite would delete them
-        raise UserError(f"{output}: holds predictions of scans. Choose another folder.")
+        raise UserError(f"{output} holds predictions of scans. Choose another folder.")
     check_replaceable(output, PAGE, "report", overwrite)
 
 

@@ -213,13 +213,13 @@ def check_same_grid(
     """
     if mask.shape != scan.shape:
         raise DatasetError(
-            f"{path}: {_sides(mask)} voxels, but its {what} {of} has {_sides(scan)}. Resample "
+            f"{path} has {_sides(mask)} voxels, but its {what} {of} has {_sides(scan)}. Resample "
             f"the mask onto the {what}'s grid."
         )
     apart = np.linalg.norm(mask.corners - scan.corners, axis=1)
     if apart.max() > SAME_PLACE * min(*mask.spacing, *scan.spacing):
         raise DatasetError(
-            f"{path}: does not fit its {what} {of}: its corners are up to {apart.max():.3g} mm "
+            f"{path} does not fit its {what} {of}: its corners are up to {apart.max():.3g} mm "
             f"off (the mask has {_place(mask)}, the {what} {_place(scan)}). Resample the mask onto "
             f"the {what}'s grid."
         )

@@ -65,7 +65,7 @@ def take_input(item: str, found: FoundFiles) -> None:
         path = path.absolute()
         if not found.add(path, path.parent):
             raise DatasetError(
-                f"{item}: not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG, TIFF or zip. Convert it."
+                f"{item} is not DICOM, NIfTI, NRRD, MetaImage, PNG, JPG, TIFF or zip. Convert it."
             )
         found.named.add(path)
     elif glob.has_magic(item):
@@ -81,7 +81,7 @@ def take_input(item: str, found: FoundFiles) -> None:
         files = [file for file in files if file.suffix.lower() != ZIP_ENDING]
         _take_files(item, files, None, found)
     else:
-        raise DatasetError(f"{item}: does not exist. Check the path.")
+        raise DatasetError(f"{item} does not exist. Check the path.")
 
 
 def _take_zip(archive: Path, found: FoundFiles) -> None:

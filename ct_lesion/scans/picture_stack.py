@@ -120,7 +120,7 @@ def open_pictures(name: str, files: tuple[Path, ...], options: ReadOptions) -> S
         notes.append(f"stored values converted with the given window {options.window.label}")
     else:
         raise DatasetError(
-            f"{place}: pictures with more than 8 bits (values from {low:g} to {high:g}). Give "
+            f"{place}: the pictures have more than 8 bits (values from {low:g} to {high:g}). Give "
             "--hu OFFSET if the values are HU plus an offset (e.g. 0 or 1024), or a window with "
             "--window-level and --window-width."
         )
@@ -192,8 +192,8 @@ def _survey(files: list[Path]) -> tuple[list[Page], tuple[int, int], bool]:
             for s, d in ((size, deep), (other_size, other_deep))
         )
         raise DatasetError(
-            f"{other.path}: {of_other}, but {first.path.name} has {of_first}. All slices of a scan "
-            f"must have the same {what}: put each scan into a separate folder."
+            f"{other.path} has {of_other}, but {first.path.name} has {of_first}. All slices of a "
+            f"scan must have the same {what}: put each scan into a separate folder."
         )
     ((size, deep),) = kinds
     return pages, size, deep
@@ -203,9 +203,9 @@ def _check_mode(image: Image.Image, path: Path) -> None:
     if image.mode in DEEP_MODES:
         return
     if image.mode not in GREY_MODES:
-        raise DatasetError(f"{path}: a picture of mode {image.mode}; give grey slices.")
+        raise DatasetError(f"{path} is a picture of mode {image.mode}. Give grey slices.")
     if bits_of(image) > 8:  # Pillow would silently reduce them to 8
-        raise DatasetError(f"{path}: a picture of 16-bit colours; give grey slices.")
+        raise DatasetError(f"{path} is a picture with 16-bit colours. Give grey slices.")
 
 
 def _grey(image: Image.Image, path: Path) -> Image.Image:
@@ -214,6 +214,6 @@ def _grey(image: Image.Image, path: Path) -> Image.Image:
         spread = colour_spread(np.asarray(image))
         if spread >= MOST_COLOUR:
             raise DatasetError(
-                f"{path}: a colour picture (channels differ by up to {spread}); give grey slices."
+                f"{path} is a colour picture (channels differ by up to {spread}). Give grey slices."
             )
     return image.convert("L")

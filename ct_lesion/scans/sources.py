@@ -65,9 +65,7 @@ class ScanSource:
             scan.qc = [*self.findings, *scan.qc, *check_scan(scan)]
         except OSError as error:
             why = error.strerror or error
-            raise DatasetError(
-                f"{self.files[0]}: cannot be read ({why}). Check the file."
-            ) from None
+            raise DatasetError(f"{self.files[0]} cannot be read ({why}). Check the file.") from None
         return scan
 
     def _open(self) -> Scan:
@@ -145,7 +143,7 @@ def _dicom_sources(found: FoundFiles, options: ReadOptions) -> list[ScanSource]:
             labels = [s.label for s in series if s.uid] or ["no DICOM series"]
             more = f"; and more, see `{LIST_COMMAND}`" if len(labels) > MOST_NAMED else ""
             raise DatasetError(
-                f"--series-uid {missing[0]}: not found. The inputs hold "
+                f"--series-uid {missing[0]} was not found. The inputs hold "
                 f"{'; '.join(labels[:MOST_NAMED])}{more}."
             )
         series = [s for s in series if s.uid in options.series_uid]

@@ -81,7 +81,7 @@ class VolumeFile:
         self._lock = Lock()  # the reader stores the region to extract
         if path.stat().st_size == 0:
             raise DatasetError(
-                f"{path}: cannot be read as a volume (the file is empty). Get it again."
+                f"{path} cannot be read as a volume (the file is empty). Copy or download it again."
             )
         data_files(path)
         is_nifti = path.name.lower().endswith(NIFTI_ENDINGS)
@@ -91,7 +91,7 @@ class VolumeFile:
         try:
             self._reader.ReadImageInformation()
         except RuntimeError as error:
-            raise DatasetError(f"{path}: {why_unreadable(error, self.nifti)}") from None
+            raise DatasetError(why_unreadable(path, error, self.nifti)) from None
         self._check_layout()
         check_volume_size(path, self._reader.GetSize(), self._bytes_a_voxel())
         if is_nifti:
@@ -136,17 +136,17 @@ class VolumeFile:
         reader = self._reader
         if reader.GetNumberOfComponents() != 1 or "complex" in _type_name(reader):
             raise DatasetError(
-                f"{self.path}: {reader.GetNumberOfComponents()} numbers per voxel ("
+                f"{self.path} has {reader.GetNumberOfComponents()} numbers per voxel ("
                 f"{_type_name(reader)}). Give a CT volume, which has one."
             )
         extra = [n for n in reader.GetSize()[3:] if n != 1]
         if extra:
             raise DatasetError(
-                f"{self.path}: {reader.GetDimension()} dimensions "
+                f"{self.path} has {reader.GetDimension()} dimensions "
                 f"({' x '.join(map(str, reader.GetSize()))}). Give a single 3-D volume."
             )
         if reader.GetDimension() < 3:
-            raise DatasetError(f"{self.path}: a 2-D image, not a volume. Give the whole volume.")
+            raise DatasetError(f"{self.path} is a 2-D image. Give the whole volume.")
 
     def _bytes_a_voxel(self) -> int:
         return sitk.Image([1, 1], self._reader.GetPixelID()).GetSizeOfPixelComponent()
@@ -184,7 +184,9 @@ class VolumeFile:
             return self._reader.Execute()
         except RuntimeError as error:
             why = reason(error)
-            raise DatasetError(f"{self.path}: cannot be read ({why}). Get it again.") from None
+            raise DatasetError(
+                f"{self.path} cannot be read ({why}). Copy or download it again."
+            ) from None
 
 
 class _Voxels:

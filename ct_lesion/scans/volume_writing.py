@@ -49,7 +49,7 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
         if why:
             with temporary.open("ab") as file:  # raises the OSError that ITK hides
                 file.write(bytes(2**20))
-            raise UserError(f"{path}: was not written ({why}). Check the disk and try again.")
+            raise UserError(f"{path} was not written ({why}). Check the disk and try again.")
 
 
 def _write_labels(path: Path, labels: np.ndarray, nifti: NiftiHeader) -> None:

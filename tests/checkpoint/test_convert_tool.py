@@ -69,7 +69,7 @@ def test_existing_output_is_kept(
     leaf = "segmentation/resnet18_t2.yaml"
     with holding(locked_names(output)) as pid:
         assert convert(monkeypatch, source, output, "--overwrite") == 2
-        assert f"out.safetensors: is being written by process {pid}" in capsys.readouterr().err
+        assert f"out.safetensors is being written by process {pid}" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert convert(monkeypatch, source, output, "--overwrite", "--config-file", leaf) == 0
     described = config_from_description(read_description(output))

@@ -123,7 +123,7 @@ def test_a_size_before_exif_rotation_is_refused(toy_cfg, dataset):
     with pytest.raises(DatasetError) as error:
         check(toy_cfg, dataset(LESION, exif=6))
     message = str(error.value)
-    assert "from_a_tool_0.jpg: 10 x 20 pixels, but dataset from_a_tool_0 records 20 x 10" in message
+    assert "from_a_tool_0.jpg has 10 x 20 pixels, but dataset" in message
     assert "the size before its EXIF orientation is applied" in message
     (remark, again) = check(toy_cfg, dataset(LESION, exif=6, size=(10, 20)))
     assert remark == again
@@ -146,7 +146,7 @@ def test_a_dataset_without_lesions_to_train_on_is_refused(toy_cfg, dataset):
 def test_lesions_without_masks_are_refused(toy_cfg, dataset):
     for register in (register_coco_instances, None):
         name = dataset({}, register=register)
-        with pytest.raises(DatasetError, match="annotation 1: has no segmentation"):
+        with pytest.raises(DatasetError, match="annotation 1: it has no segmentation"):
             check(toy_cfg, name)
     with pytest.raises(ConfigError, match="MASK_ON is False"):
         check(toy_cfg, dataset(LESION), **{"MODEL.MASK_ON": False})

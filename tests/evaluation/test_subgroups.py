@@ -69,15 +69,15 @@ def test_values_are_matched_by_patient_scan_or_file(names_by, text, expected):
 def test_faulty_files_are_one_line(names_by, text, message):
     with pytest.raises(MetadataError, match=message) as caught:
         names_by(text)
-    assert "meta.csv: " in str(caught.value)
+    assert "meta.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(MetadataError, match=r"none\.csv: cannot be read"):
+    with pytest.raises(MetadataError, match=r"none\.csv cannot be read"):
         read_metadata(tmp_path / "none.csv", "site")
     (tmp_path / "table.xlsx").write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    with pytest.raises(MetadataError, match=r"table\.xlsx: is not a CSV file in UTF-8"):
+    with pytest.raises(MetadataError, match=r"table\.xlsx is not a CSV file in UTF-8"):
         read_metadata(tmp_path / "table.xlsx", "site")
 
 

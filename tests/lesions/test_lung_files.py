@@ -58,5 +58,5 @@ def test_lobes_are_numbered_in_the_order_of_their_labels(tmp_path):
     assert masks.read_lobes(scan)[:8, 0, 0].tolist() == [0, 0, 2, 1, 5, 3, 4, 0]
     lobes[6] = 7
     masks = LungMasks(write_volume(tmp_path / "four.nii", lobes), (scan.name,), "--lobes")
-    with pytest.raises(DatasetError, match=r"four\.nii: has 4 labels besides 0"):
+    with pytest.raises(DatasetError, match=r"four\.nii has 4 labels besides 0"):
         masks.read_lobes(scan)

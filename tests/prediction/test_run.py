@@ -200,7 +200,7 @@ def test_a_lung_mask_that_does_not_fit_is_refused(tmp_path, volume, write_volume
 def test_a_second_run_into_the_same_folder_is_refused(output, volume, predictor):
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     with holding(locked_folder(output)) as pid:
-        with pytest.raises(UserError, match=f"out: is being written by process {pid} on "):
+        with pytest.raises(UserError, match=f"out is being written by process {pid} on "):
             run([volume], predictor, output, overwrite=True)
         assert {p: p.read_bytes() for p in before} == before
     assert run([volume], predictor, output, save_score_maps=True).skipped == ["volume"]
@@ -229,7 +229,7 @@ def test_files_that_change_between_hashing_and_reading_are_noticed(
         manifest = read(tmp_path / "out/changed/manifest.json")
         assert manifest["made_from"]["input_sha256"] == sha256
     else:
-        assert "changed.nii.gz: changed while the command ran" in result.failed["changed"]
+        assert "changed.nii.gz changed while the command ran" in result.failed["changed"]
         assert not (tmp_path / "out/changed").exists()
 
 
@@ -291,7 +291,7 @@ def test_a_folder_with_a_foreign_manifest_is_not_a_prediction(output, volume, pr
 
 def test_a_scan_with_a_damaged_summary_is_not_finished(output, volume, predictor):
     (output / "volume/summary.json").write_text("{}")
-    with pytest.raises(UserError, match=r"volume \(damaged: .*summary.json: is not a summary"):
+    with pytest.raises(UserError, match=r"volume \(damaged: .*summary.json is not a summary"):
         run([volume], predictor, output, save_score_maps=True)
 
 
@@ -303,7 +303,7 @@ def test_foreign_folders_are_named_and_left_off_the_page(output, volume, predict
     assert result.skipped == ["volume"]
     assert ["copied or renamed" in line for line in result.left_out] == [True, False]
     page = (output / "index.html").read_text("utf-8")
-    assert "thesis/summary.json: is not a summary of ct_lesion" in page
+    assert "thesis/summary.json is not a summary of ct_lesion" in page
 
 
 def test_overlays_are_numbered_like_their_captions(tmp_path, volume, predictor, monkeypatch):

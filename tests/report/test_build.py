@@ -21,7 +21,7 @@ def test_names_with_dollars_and_runs_that_the_dataset_leaves_out(
     runs = load_runs([classification_run("a$b_{$\x1b[31m"), segmentation_run("other")])
     report = build_report(runs, OPTIONS)
     note = (
-        "other: was not evaluated on covidx_ct_test but on cncb_lesion_test, and is left out of "
+        "other was not evaluated on covidx_ct_test but on cncb_lesion_test, and is left out of "
         "the results."
     )
     assert report.facts["Left out"] == note

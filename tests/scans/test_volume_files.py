@@ -151,7 +151,7 @@ def test_four_dimensions_colours_and_single_slices_are_refused(tmp_path):
     colours = np.repeat(hu[..., None], 3, axis=-1)
     with pytest.raises(DatasetError, match="3 numbers per voxel"):
         open_scan(write_other(tmp_path / "b.nii", colours, vector=True))
-    with pytest.raises(DatasetError, match="a 2-D image, not a volume"):
+    with pytest.raises(DatasetError, match="is a 2-D image"):
         open_scan(write_other(tmp_path / "c.mha", hu[0]))
 
 

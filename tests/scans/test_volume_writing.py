@@ -85,7 +85,7 @@ def test_a_truncated_volume_is_noticed(tmp_path, monkeypatch, cut):
             file.truncate(file.seek(0, 2) - cut)
 
     monkeypatch.setattr(sitk, "WriteImage", truncated)
-    with pytest.raises(UserError, match=r"lesions.nii.gz: was not written \(incomplete\)"):
+    with pytest.raises(UserError, match=r"lesions.nii.gz was not written \(incomplete\)"):
         write_volume(tmp_path / "lesions.nii.gz", image())
     assert list(tmp_path.iterdir()) == []
 

@@ -80,5 +80,5 @@ def test_a_second_audit_in_the_folder_is_refused(audit, tmp_path):
     with holding(locked_folder(tmp_path / "audit")) as pid:
         result = audit(*INPUTS, "--no-images")
     assert result.returncode == 2, result.stdout
-    assert f"audit: is being written by process {pid} on " in result.stderr
+    assert f"audit is being written by process {pid} on " in result.stderr
     assert not (tmp_path / "audit/audit.html").exists()

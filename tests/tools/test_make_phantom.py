@@ -27,7 +27,7 @@ def test_slices(run_tool, tmp_path):
     [
         (["--as", "dicom", "--lesion-patients", "3"], "--lesion-patients is only for --as slices"),
         (["--as", "nifti", "--slices-per-scan", "1"], "slices_per_scan must be 2 to 400"),
-        (["--output", "full"], "full: exists and is not a phantom"),
+        (["--output", "full"], "full exists and is not a phantom"),
     ],
 )
 def test_wrong_arguments_are_user_errors(run_tool, tmp_path, arguments, message):

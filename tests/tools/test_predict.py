@@ -98,7 +98,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: does not exist"),
+        (["nowhere"], "nowhere does not exist"),
         (["empty"], "empty: no scan found"),
         (["scans", "--batch-size", "0"], "--batch-size and --processes must be 1 or more"),
         (["scans", "--processes", "0"], "--batch-size and --processes must be 1 or more"),
@@ -107,7 +107,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(pictures, predict, option
         (["scans/a", "--lungs", "none.nii"], "none.nii does not exist"),
         (["scans", "--opts", "MODEL.NOTHING", "1"], "MODEL.NOTHING"),
         (["scans", "--opts", "SEED"], "--opts SEED: expected pairs of KEY and VALUE"),
-        (["--opts", "SEED", "1", "scans"], "scans: was read as a KEY of --opts"),
+        (["--opts", "SEED", "1", "scans"], "scans was read as a KEY of --opts"),
         (["--opts", "SEED", "1"], "No INPUT"),
         (["scans", "--config-file", "none.yaml"], "none.yaml"),
         (["scans", "--device", "cuda:7"], "no GPU"),

@@ -40,7 +40,7 @@ def test_lists_give_datasets_and_a_summary(run_tool, lesion_archive, lists, tmp_
         (["--split-fractions", "0.5", "0.1", "0.1"], "add up to 1"),
         (["--test-patients", "2", "--val-fraction", "1"], "--val-fraction 1: give a number"),
         (["--split-file", "train=nowhere.txt"], "give train=LIST and test=LIST"),
-        (["--split-file", "train=no.txt", "--split-file", "test=no.txt"], "no.txt: cannot be read"),
+        (["--split-file", "train=no.txt", "--split-file", "test=no.txt"], "no.txt cannot be read"),
     ],
 )
 def test_wrong_splits_are_user_errors(run_tool, lesion_archive, arguments, message):

@@ -82,7 +82,7 @@ def test_runs_of_different_n_are_refused(report, classification, tmp_path):
     [
         (["--dataset", "other"], "No run was evaluated on other"),
         (["--metadata", "none.csv"], "--metadata and --subgroup need each other"),
-        (["--metadata", "none.csv", "--subgroup", "sex"], "none.csv: cannot be read"),
+        (["--metadata", "none.csv", "--subgroup", "sex"], "none.csv cannot be read"),
         (["--resamples", "0"], "must be 1 or more"),
     ],
 )
@@ -101,4 +101,4 @@ def test_folders_without_an_evaluated_run_are_user_errors(report, classification
 def test_a_second_report_in_the_folder_is_refused(report, classification, tmp_path):
     with holding(locked_names(tmp_path / "report")) as pid:
         message = refused(report(classification), tmp_path)
-    assert f"report: is being written by process {pid} on " in message
+    assert f"report is being written by process {pid} on " in message

@@ -81,7 +81,7 @@ def test_a_second_job_in_the_folder_is_refused(train, tmp_path, job):
     with holding(locked_folder(run)) as pid:
         result = train(*job, *SMALL, "MODEL.WEIGHTS", "any.pth", "OUTPUT_DIR", run)
         assert result.returncode == 2, result.stdout
-        assert f"Error: {run}: is being written by process {pid} on " in result.stderr
+        assert f"Error: {run} is being written by process {pid} on " in result.stderr
         assert {path.name for path in run.iterdir()} == {"config.yaml", LOCK_FILE}
     assert (run / "config.yaml").read_text() == "of the first job"
 

@@ -130,7 +130,7 @@ def find_image_problems(images: Sequence[SliceImage]) -> Iterator[Finding]:
             place = str(ct_slice.slice.image or ct_slice.slice.key)
             if facts.problem:
                 code = _CODES.get(facts.problem_kind, "unreadable_image")
-                faults[code].append(f"{place}: {facts.problem}")
+                faults[code].append(f"{place} {facts.problem}")
             if recorded and facts.width and (facts.width, facts.height) != recorded:
                 sizes = f"{facts.width} x {facts.height}, recorded {recorded[0]} x {recorded[1]}"
                 faults["size_not_as_recorded"].append(f"{place}: {sizes}")

@@ -75,7 +75,8 @@ def decode_strictly(path: Path, details: FileDetails) -> np.ndarray:
     except PictureError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise PictureError.of(path, "corrupt", f"{type(error).__name__}: {reason(error)}") from None
+        what = f"cannot be decoded ({type(error).__name__}: {reason(error)})"
+        raise PictureError.of(path, "corrupt", what) from None
 
 
 def _read_file(path: Path, details: FileDetails) -> bytes:
@@ -98,7 +99,7 @@ def _read_file(path: Path, details: FileDetails) -> bytes:
     except FileNotFoundError:
         raise PictureError.of(path, "missing", "does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the file name
-        raise PictureError.of(path, "unreadable", reason(error)) from None
+        raise PictureError.of(path, "unreadable", f"cannot be read ({reason(error)})") from None
     details.sha256 = hashlib.sha256(data).hexdigest()
     return data
 

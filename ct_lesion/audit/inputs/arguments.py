@@ -85,7 +85,7 @@ def read_inputs(texts: Sequence[str], ids_per_class: bool = False) -> list[Audit
     for dataset, name in zip(inputs, unique_names(with_groups), strict=True):
         dataset.name = name
         if not dataset.slices and not dataset.findings:
-            raise DatasetError(f"{name}: contains no slices. Check the path, or prepare it again.")
+            raise DatasetError(f"{name} contains no slices. Check the path, or prepare it again.")
     return inputs
 
 

@@ -74,7 +74,7 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
         dataset = _read_coco(group, content, images or _images_beside(path), path.name)
     else:
         raise DatasetError(
-            f"{path}: neither COCO json (images, annotations, categories) nor written by "
+            f"{path} is neither COCO json (images, annotations, categories) nor written by "
             "tools/prepare_covidx_ct.py. Choose another file."
         )
     _report_missing(dataset)

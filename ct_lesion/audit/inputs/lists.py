@@ -55,7 +55,7 @@ def _first_line(path: Path) -> str:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(
-            f"{path}: cannot be read as a list of slices ({reason(error)}). Give a text file."
+            f"{path} cannot be read as a list of slices ({reason(error)}). Give a text file."
         ) from None
     for line in lines:
         if line.strip() and not line.startswith("#"):

@@ -34,7 +34,7 @@ WARNINGS = frozenset(
 
 
 class Fault(NamedTuple):
-    """Something wrong with a dataset.
+    """A fault in a dataset.
 
     Attributes:
         code: kind of fault, e.g. ``bad_mask``.
@@ -95,7 +95,7 @@ class CocoChecker:
         yield from self._records("categories", "category", categories)
         for where, category in categories:
             if not isinstance(category.get("name"), str):
-                yield Fault("faulty_category", where, "has no name")
+                yield Fault("faulty_category", where, "it has no name")
             if _is_whole(category.get("id")):
                 self._categories.add(category["id"])
         annotations: list[tuple[str, dict]] = []
@@ -132,14 +132,14 @@ class CocoChecker:
         if _is_whole(number):
             self._listed.add(number)
         if not isinstance(name, str) or not name or "\0" in name:
-            yield Fault("faulty_image", where, "has no file_name")
+            yield Fault("faulty_image", where, "it has no file_name")
             return
         where = f"{where} ({name[:200]})"
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             yield Fault("faulty_image", where, "its file_name leads out of the image folder")
             return
         if not _is_whole(height) or not _is_whole(width):
-            yield Fault("no_size", where, "has no height and width in pixels")
+            yield Fault("no_size", where, "it has no height and width in pixels")
             return
         if not 0 < height * width <= LARGEST_PICTURE:
             why = f"its recorded size is {width} x {height} pixels, which no CT slice has"
@@ -183,7 +183,7 @@ class CocoChecker:
         height, width = image["height"], image["width"]
         segmentation = annotation.get("segmentation")
         if not segmentation:
-            yield Fault("no_mask", where, "has no segmentation")
+            yield Fault("no_mask", where, "it has no segmentation")
             return
         try:
             rle = checked_rle(segmentation, height, width)
@@ -237,17 +237,17 @@ def _detection_fault(
     detection: Any, sizes: dict[int, tuple[int, int]], categories: set[int]
 ) -> str | None:
     if not isinstance(detection, dict) or not isinstance(detection.get("image_id"), int):
-        return "has no image_id"
+        return "it has no image_id"
     category = detection.get("category_id")
     if not is_number(detection.get("score")) or not _is_whole(category):
-        return "has no score or category"
+        return "it has no score or category"
     if category not in categories:
         return f"its category {category} is not in the dataset"
     if not _is_box(detection.get("bbox")):
         return _not_a_box(detection.get("bbox"))
     if detection["image_id"] in sizes:  # the caller counts detections in other images
         if not isinstance(detection.get("segmentation"), dict):
-            return "has no mask"
+            return "it has no mask"
         try:
             check_segmentation(detection["segmentation"], *sizes[detection["image_id"]])
         except ValueError as error:

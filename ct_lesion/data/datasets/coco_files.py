@@ -18,7 +18,7 @@ from ct_lesion.json_files import read_json
 from .coco_masks import checked_rle, is_number
 
 ADVICE = "Prepare the dataset again, or correct the file."
-NO_MASK = "has no segmentation, which a lesion needs (a mask cannot be made from its box)"
+NO_MASK = "it has no segmentation, which a lesion needs (a mask cannot be made from its box)"
 _MOST_DIGITS = 18
 
 

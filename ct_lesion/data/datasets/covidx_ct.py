@@ -60,7 +60,7 @@ def load_covidx_ct(
         root = Path(image_root or stored_root)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{json_file}: is not a classification dataset ({error}). Make it again with: {RECIPE}"
+            f"{json_file} is not a classification dataset ({error}). Make it again with: {RECIPE}"
         ) from None
     if tuple(classes) != IMAGE_CLASSES:
         raise DatasetError(
@@ -68,7 +68,7 @@ def load_covidx_ct(
             f"with: {RECIPE}"
         )
     if not names:
-        raise DatasetError(f"{json_file}: contains no slices. Make it again with: {RECIPE}")
+        raise DatasetError(f"{json_file} contains no slices. Make it again with: {RECIPE}")
     root = root if image_root or root.is_absolute() else json_file.parent / root
     if not (root / names[0]).is_file():
         raise DatasetError(

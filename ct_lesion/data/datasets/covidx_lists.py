@@ -178,9 +178,9 @@ def _numbered_lines(path: str | Path, problems: Problems) -> list[tuple[int, str
         check_regular(path)
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        problems.add("unreadable lists", f"{path}: {reason(error)}")
+        problems.add("unreadable lists", f"{path} cannot be read ({reason(error)})")
         return []
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
-        problems.add("unreadable lists", f"{path}: is empty")
+        problems.add("unreadable lists", f"{path} is empty")
     return lines

@@ -74,7 +74,7 @@ def check_pictures(name: str, records: Iterable[dict]) -> list[str]:
         size = (header.width, header.height)
         if None in recorded or size == recorded:
             continue
-        message = f"{path}: {_pixels(size)}, but dataset {name} records {_pixels(recorded)}"
+        message = f"{path} has {_pixels(size)}, but dataset {name} records {_pixels(recorded)}"
         if header.orientation >= 5 and size == recorded[::-1]:
             raise DatasetError(
                 f"{message}, the size before its EXIF orientation is applied, as training does. If "

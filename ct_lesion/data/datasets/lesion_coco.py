@@ -161,7 +161,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     existing = [folder.name for folder in _folders(output) if folder.exists()]
     if existing and not overwrite:
         raise DatasetError(
-            f"{output}: already holds {' and '.join(existing)}. Choose another --output, or "
+            f"{output} already holds {' and '.join(existing)}. Choose another --output, or "
             "replace them with --overwrite."
         )
 
@@ -182,7 +182,7 @@ def written_at_once(output: Path) -> Iterator[tuple[Path, Path]]:
             folders = stack.enter_context(atomic_folders(*_folders(output)))
         except OSError as error:
             raise DatasetError(
-                f"{output}: cannot be written to ({reason(error)}). Choose another --output."
+                f"{output} cannot be written to ({reason(error)}). Choose another --output."
             ) from None
         yield tuple(folders)
 

@@ -53,7 +53,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
         check_regular(path)
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a list ({reason(error)}).") from None
+        raise DatasetError(f"{path} cannot be read as a list ({reason(error)}).") from None
     slices: dict[SliceId, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -70,7 +70,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
             )
         slices[slice_id] = number
     if not slices:
-        raise DatasetError(f"{path}: contains no slices. Write <patient>_<slice>.jpg in a line.")
+        raise DatasetError(f"{path} contains no slices. Write <patient>_<slice>.jpg in a line.")
     return list(slices)
 
 

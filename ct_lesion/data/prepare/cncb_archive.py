@@ -70,15 +70,15 @@ class Archive:
             DatasetError: the file cannot be unpacked or read, or is larger than any slice can be.
         """
         if not self._zip and (self.path / name).exists() and not (self.path / name).is_file():
-            raise DatasetError(f"{name}: is a pipe or a device, not a file")  # may never end
+            raise DatasetError(f"{name} is a pipe or a device, not a file")  # may never end
         try:
             size = self._size(name)
             data = self._read(name) if size <= LARGEST_FILE else b""
         except BAD_ZIP as error:
-            raise DatasetError(f"{name}: cannot be read ({reason(error)})") from None
+            raise DatasetError(f"{name} cannot be read ({reason(error)})") from None
         if size > LARGEST_FILE:
             raise DatasetError(
-                f"{name}: {size:,} bytes, more than any slice has (at most {LARGEST_FILE:,})"
+                f"{name} has {size:,} bytes, more than any slice has (at most {LARGEST_FILE:,})"
             )
         return data
 
@@ -107,18 +107,18 @@ def pair_slices(archive: Archive) -> tuple[list[ArchiveSlice], list[str]]:
         kind, slice_id = match[1].lower(), SliceId(match[2], match[3])
         if slice_id in found[kind]:
             problems.append(
-                f"{name}: a second {kind} of this slice, beside {found[kind][slice_id]}"
+                f"{name} is a second {kind} of this slice, beside {found[kind][slice_id]}"
             )
         else:
             found[kind][slice_id] = name
     images, masks = found["image"], found["mask"]
     if not images and not masks:
         raise DatasetError(
-            f"{archive.path}: no file image/<patient>/<slice>.jpg or mask/<patient>/<slice>.png "
-            f"found. {SOURCE_ADVICE}"
+            f"{archive.path} holds no file image/<patient>/<slice>.jpg or "
+            f"mask/<patient>/<slice>.png. {SOURCE_ADVICE}"
         )
-    problems += [f"{images[i]}: has no mask" for i in sorted(images.keys() - masks.keys())]
-    problems += [f"{masks[i]}: has no image" for i in sorted(masks.keys() - images.keys())]
+    problems += [f"{images[i]} has no mask" for i in sorted(images.keys() - masks.keys())]
+    problems += [f"{masks[i]} has no image" for i in sorted(masks.keys() - images.keys())]
     pairs = [ArchiveSlice(i, images[i], masks[i]) for i in sorted(images.keys() & masks.keys())]
     return pairs, problems
 
@@ -137,18 +137,19 @@ def read_labels(archive: Archive, pair: ArchiveSlice) -> np.ndarray:
     mask = _decode(archive, pair.mask, "save it with 8 bits")
     if image.size != mask.size:
         raise DatasetError(
-            f"{pair.mask}: {_size(mask)} pixels, but its image {pair.image} has {_size(image)}"
+            f"{pair.mask} has {_size(mask)} pixels, but its image {pair.image} has {_size(image)}"
         )
     labels = np.asarray(mask)
     if labels.ndim == 3:
         colours = labels[..., :3]
         if (colours != colours[..., :1]).any():
-            raise DatasetError(f"{pair.mask}: a colour image, expected one channel with 0..3")
+            raise DatasetError(f"{pair.mask} is a colour image, expected one channel with 0..3")
         labels = colours[..., 0]
     labels = labels.astype(np.uint8)
     unknown = np.setdiff1d(labels, LABELS)
     if unknown.size:
-        raise DatasetError(f"{pair.mask}: values {_first_five(unknown)}, expected only 0, 1, 2, 3")
+        values = _first_five(unknown)
+        raise DatasetError(f"{pair.mask} has the values {values}, expected only 0, 1, 2, 3")
     return labels
 
 
@@ -157,7 +158,7 @@ def _decode(archive: Archive, name: str, advice: str = WINDOW_FIRST) -> Image.Im
     if image.mode == "LA":  # transparency is ignored
         return image.convert("L")
     if image.mode not in _MODES_8_BIT:
-        raise DatasetError(f"{name}: a picture of mode {image.mode}; save it as 8-bit grey")
+        raise DatasetError(f"{name} is a picture of mode {image.mode}; save it as 8-bit grey")
     return image
 
 

@@ -144,7 +144,7 @@ def prepare_covidx_ct(source: CovidxSource, output: str | Path) -> Prepared:
             write_together(texts)
     except OSError as error:
         raise DatasetError(
-            f"{folder}: cannot be written to ({reason(error)}). Choose another --output."
+            f"{folder} cannot be written to ({reason(error)}). Choose another --output."
         ) from None
     return Prepared(list(texts), count_rows(datasets, source.ids_per_class), notes)
 

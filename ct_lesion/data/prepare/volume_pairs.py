@@ -55,11 +55,11 @@ def pair_folders(images: str | Path, masks: str | Path) -> tuple[list[VolumePair
     problems: list[str] = []
     image_files, mask_files = (_by_stem(Path(folder), problems) for folder in (images, masks))
     problems += [
-        f"{image_files[stem]}: has no mask in {masks}"
+        f"{image_files[stem]} has no mask in {masks}"
         for stem in sorted(image_files.keys() - mask_files.keys())
     ]
     problems += [
-        f"{mask_files[stem]}: has no image in {images}"
+        f"{mask_files[stem]} has no image in {images}"
         for stem in sorted(mask_files.keys() - image_files.keys())
     ]
     stems = sorted(image_files.keys() & mask_files.keys())
@@ -81,7 +81,7 @@ def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
             continue
         stem = volume_stem(path)
         if stem in files:
-            problems.append(f"{path}: has the same name as {files[stem].name}")
+            problems.append(f"{path} has the same name as {files[stem].name}")
         files.setdefault(stem, path)
     if not files:
         raise DatasetError(
@@ -110,17 +110,17 @@ def read_pair_list(path: str | Path) -> tuple[list[VolumePair], list[str]]:
             missing = [c for c in CSV_COLUMNS if c not in (reader.fieldnames or [])]
             if missing:
                 raise DatasetError(
-                    f"{path}: has no column {', '.join(missing)}. Name the columns "
+                    f"{path} has no column {', '.join(missing)}. Name the columns "
                     f"{', '.join(CSV_COLUMNS)} in its first line."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
-            f"{path}: cannot be read as a list of volumes ({reason(error)}). Check the path, and "
+            f"{path} cannot be read as a list of volumes ({reason(error)}). Check the path, and "
             "save the file as CSV in UTF-8."
         ) from None
     if not rows:
-        raise DatasetError(f"{path}: contains no pairs. Add a line for each scan.")
+        raise DatasetError(f"{path} contains no pairs. Add a line for each scan.")
     problems: list[str] = []
     pairs: list[VolumePair] = []
     scans = unique_names(safe_name(volume_stem(Path(row["image"] or ""))) for _, row in rows)
@@ -184,7 +184,7 @@ class LabelMap:
         for key in wanted or ():
             if key not in allowed:
                 raise DatasetError(
-                    f"--mask-types {key}: needs each lesion labelled as ggo or consolidation, but "
+                    f"--mask-types {key} needs each lesion labelled as ggo or consolidation, but "
                     f"--labels names {', '.join(sorted(self.names))}."
                 )
         return list(wanted or allowed)

@@ -176,10 +176,10 @@ def _check_pair(pair: VolumePair, labels: LabelMap, options: ReadOptions) -> Che
             for value in sorted(unknown)[:_MOST_NAMED]
         )
         more = ", ..." if len(unknown) > _MOST_NAMED else ""
-        raise DatasetError(f"{pair.mask}: values {some}{more} are not in --labels")
+        raise DatasetError(f"{pair.mask} has values that are not in --labels: {some}{more}")
     remarks = [f"{pair.scan}: {finding.message}" for finding in scan.qc]
     if not scan.is_hu:
-        remarks.append(f"{pair.scan}: holds no HU, so the window of all slices counts as unknown")
+        remarks.append(f"{pair.scan} holds no HU, so the window of all slices counts as unknown")
     return CheckedPair(pair, len(scan), scan.is_hu, tuple(remarks))
 
 

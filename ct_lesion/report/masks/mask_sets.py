@@ -83,7 +83,7 @@ def find_masks(name: str, path: Path, values: frozenset[int] | None = None) -> M
     if not path.is_dir():
         problem = "is not a volume" if path.exists() else "does not exist"
         raise UserError(
-            f"{name}={path}: {problem}. Give a folder of masks (NIfTI, NRRD, MetaImage or PNG), or "
+            f"{name}={path} {problem}. Give a folder of masks (NIfTI, NRRD, MetaImage or PNG), or "
             "one volume."
         )
     files = [
@@ -96,20 +96,20 @@ def find_masks(name: str, path: Path, values: frozenset[int] | None = None) -> M
     pictures = [file for file in files if file.suffix.lower() == ".png"]
     if not volumes and not pictures:
         raise UserError(
-            f"{name}={path}: holds no NIfTI, NRRD, MetaImage or PNG file. Give a folder of masks."
+            f"{name}={path} holds no NIfTI, NRRD, MetaImage or PNG file. Give a folder of masks."
         )
     by_patient: dict[str, list[Path]] = defaultdict(list)
     for file in volumes or pictures:
         by_patient[_patient_of(file, path)].append(file)
     if not volumes and ONE_PATIENT in by_patient and len(by_patient) > 1:
         raise UserError(
-            f"{name}={path}: holds PNG files beside folders of PNG files. Move the PNG files of "
+            f"{name}={path} holds PNG files beside folders of PNG files. Move the PNG files of "
             "each patient into one folder."
         )
     for patient, masks in by_patient.items():
         if volumes and len(masks) > 1:
             raise UserError(
-                f"{name}={path}: holds {len(masks)} masks of patient {patient} "
+                f"{name}={path} holds {len(masks)} masks of patient {patient} "
                 f"({_some([file.relative_to(path) for file in masks])}). Keep one volume per "
                 "patient."
             )
@@ -205,7 +205,7 @@ def _read_picture(path: Path) -> np.ndarray:
     pixels = np.asarray(read_8_bit(path, advice="a mask has 8 bits"))
     if pixels.ndim == 3:  # a grey mask stored as colours
         if pixels.shape[2] != 3 or colour_spread(pixels):
-            raise DatasetError(f"{path}: is a colour picture. Give masks with one value per pixel.")
+            raise DatasetError(f"{path} is a colour picture. Give masks with one value per pixel.")
         pixels = pixels[..., 0]
     return pixels.astype(np.uint8)
 
@@ -214,14 +214,14 @@ def _lesions(path: Path, labels: np.ndarray, masks: MaskSet) -> tuple[np.ndarray
     values = np.unique(labels)
     if not np.isfinite(values).all() or (values != np.round(values)).any() or values[0] < 0:
         raise DatasetError(
-            f"{path}: holds values from {values[0]:g} to {values[-1]:g}, but a mask holds 0, 1, 2, "
+            f"{path} holds values from {values[0]:g} to {values[-1]:g}, but a mask holds 0, 1, 2, "
             "... only. Threshold probabilities first."
         )
     if masks.values is not None:
         voxels = np.isin(labels, list(masks.values))
     elif len(values) > MOST_LABELS:
         raise DatasetError(
-            f"{path}: holds {len(values)} different values, like a picture or probabilities. "
+            f"{path} holds {len(values)} different values, like a picture or probabilities. "
             f"Threshold it first, or give the values of lesions: --values {masks.name}=1,2."
         )
     else:
@@ -243,7 +243,7 @@ def check_fit(mask: LesionMask, truth: LesionMask) -> None:
         missing, extra = sorted(true - names), sorted(names - true)
         difference = f"lacks {_some(missing)}" if missing else f"also has {_some(extra)}"
         raise DatasetError(
-            f"{mask.path}: has other slices than the truth {truth.path}: {difference}. Give a mask "
+            f"{mask.path} has other slices than the truth {truth.path}: {difference}. Give a mask "
             "of each slice, an empty one if nothing was found."
         )
     check_same_grid(mask.path, mask.geometry, truth.geometry, truth.path, "truth")

@@ -114,7 +114,7 @@ def read_segmentation(folder: Path) -> SegmentationResult:
     unknown = {d["image_id"] for d in detections} - set(truth.imgs)
     if unknown:
         raise RunError(
-            f"{folder / RESULTS_FILE}: holds detections in {len(unknown)} images that are not in "
+            f"{folder / RESULTS_FILE} holds detections in {len(unknown)} images that are not in "
             f"{GROUND_TRUTH_FILE}, e.g. image {min(unknown)}. Evaluate the run again."
         )
     path = folder / SEGMENTATION_METRICS_FILE
@@ -122,13 +122,13 @@ def read_segmentation(folder: Path) -> SegmentationResult:
     absent = sorted(metrics["patients"].keys() - set(patients_of(truth).tolist()))
     if absent:
         raise RunError(
-            f"{path}: holds {len(absent)} patients who are not in {GROUND_TRUTH_FILE}, e.g. "
+            f"{path} holds {len(absent)} patients who are not in {GROUND_TRUTH_FILE}, e.g. "
             f"{absent[0][:80]}. Evaluate the run again."
         )
     record = read_object(folder / EVALUATION_RECORD, EVALUATION, optional=True)
     if (limit := metrics.get("max_detections")) is not None:  # earlier versions did not write it
         if limit < 1:
-            raise RunError(f"{path}: is damaged (max_detections is {limit}). {ADVICE}")
+            raise RunError(f"{path} is damaged (max_detections is {limit}). {ADVICE}")
         detections = best_of_each_image(detections, limit)
     return SegmentationResult(folder.name, truth, detections, metrics, record)
 
@@ -148,7 +148,7 @@ def read_classification(folder: Path) -> ClassificationResult:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RunError(f"{path}: is damaged ({error}). {ADVICE}") from None
+        raise RunError(f"{path} is damaged ({error}). {ADVICE}") from None
     columns = [c for c in (rows[0] if rows else {}) if c and c.startswith(LOGIT_PREFIX)]
     class_names = tuple(column.partition(" ")[2] for column in columns)
     try:
@@ -159,13 +159,13 @@ def read_classification(folder: Path) -> ClassificationResult:
             raise ValueError("no slices, or logits that are not finite")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path}: is incomplete ({type(error).__name__}: {error}). Evaluate the run again."
+            f"{path} is incomplete ({type(error).__name__}: {error}). Evaluate the run again."
         ) from None
     metrics = read_object(folder / CLASSIFICATION_METRICS_FILE, CLASSIFICATION)
     expected = {f"{metric}/{name}" for metric in PER_CLASS for name in class_names}
     if tuple(metrics["classes"]) != class_names or expected - metrics["metrics"].keys():
         raise RunError(
-            f"{folder / CLASSIFICATION_METRICS_FILE}: lacks metrics of the classes in "
+            f"{folder / CLASSIFICATION_METRICS_FILE} lacks metrics of the classes in "
             f"{PREDICTIONS_FILE}, {', '.join(class_names)[:200]}. {ADVICE}"
         )
     return ClassificationResult(
@@ -189,7 +189,7 @@ def _roi_batches(path: Path, image_ids: Sequence[str]) -> RoIBatches | None:
         raise RunError(f"{error} Evaluate the run again.") from None
     if batches.image_id.tolist() != list(image_ids):
         raise RunError(
-            f"{path}: holds other slices than {PREDICTIONS_FILE}. Evaluate the run again."
+            f"{path} holds other slices than {PREDICTIONS_FILE}. Evaluate the run again."
         )
     return batches
 

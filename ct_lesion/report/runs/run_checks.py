@@ -68,5 +68,5 @@ def read_object(path: Path, schema: dict, optional: bool = False) -> dict:
     content = read_json(path, dict, RunError, ADVICE)
     problem = schema_problem(content, schema)
     if problem:
-        raise RunError(f"{path}: is damaged ({problem}). {ADVICE}")
+        raise RunError(f"{path} is damaged ({problem}). {ADVICE}")
     return content

@@ -101,7 +101,7 @@ class Run:
         if found:
             return found
         raise RunError(
-            f"{self.folder}: holds no .safetensors file with the weights that "
+            f"{self.folder} holds no .safetensors file with the weights that "
             f"{record.get('dataset', 'the dataset')} was evaluated with. Evaluate the run again."
         )
 
@@ -132,7 +132,7 @@ def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
         problem = "holds no config.yaml" if folder.exists() else "does not exist"
-        raise RunError(f"{folder}: {problem}. Give an OUTPUT_DIR of tools/train_net.py.")
+        raise RunError(f"{folder} {problem}. Give an OUTPUT_DIR of tools/train_net.py.")
     cfg = read_config(str(config), [])
     if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
         raise RunError(
@@ -154,7 +154,7 @@ def _load_run(folder: Path, name: str) -> Run:
     )
     if not run.segmentation and not run.classification:
         raise RunError(
-            f"{folder}: holds no predictions. Evaluate it first: python tools/train_net.py "
+            f"{folder} holds no predictions. Evaluate it first: python tools/train_net.py "
             f"--config-file {config} --eval-only MODEL.WEIGHTS "
             f"{folder / 'model_final.safetensors'}"
         )

@@ -111,7 +111,7 @@ def _check(runs: Sequence[Run], may_differ: Sequence[str]) -> None:
     for run in runs:
         if not run.training:
             raise RunError(
-                f"{run.folder}: holds no training record (training.json). Train the run again with "
+                f"{run.folder} holds no training record (training.json). Train the run again with "
                 "this version of ct_lesion."
             )
     counts = Counter(run.training.get("seed") for run in runs)

@@ -51,7 +51,7 @@ class Candidate:
         if self.placed != other.placed:
             if other.placed:
                 return "no ImagePositionPatient or ImageOrientationPatient"
-            return "has ImagePositionPatient and ImageOrientationPatient, unlike the others"
+            return "with ImagePositionPatient and ImageOrientationPatient, unlike the others"
         if self.size != other.size:
             (columns, rows), (usual_columns, usual_rows) = self.size, other.size
             return f"{columns} x {rows} pixels, the others have {usual_columns} x {usual_rows}"
@@ -85,7 +85,7 @@ def candidate(image: DicomImage, header: pydicom.Dataset) -> Candidate:
         orientation = numbers_of(header, "ImageOrientationPatient", 6)
         spacing = numbers_of(header, "PixelSpacing", 2)
     except InvalidDicomError as error:
-        damage = f"{image}: cannot be read as a CT slice ({error}). Export it again."
+        damage = f"{image} cannot be read as a CT slice ({error}). Export it again."
         return Candidate(image, header, None, damage)
     return Candidate(image, header, None, None, position, orientation, spacing)
 
@@ -96,7 +96,7 @@ def _fault(header: pydicom.Dataset) -> str | None:
     if modality != "CT":
         return f"modality {modality}, not CT"
     if not header.get("Rows") or not header.get("Columns"):
-        return "holds no image"
+        return "it holds no image"
     if header.get("NumberOfFrames") not in (None, "", 1):
         name, *_ = UID_dictionary.get(header.get("SOPClassUID"), ["an unknown class"])
         return (

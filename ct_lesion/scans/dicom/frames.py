@@ -89,7 +89,7 @@ def images_of(path: Path, header: pydicom.Dataset) -> list[tuple[DicomImage, pyd
         ]
     except Exception as error:  # damaged bytes can raise anything
         raise DatasetError(
-            f"{path}: cannot be read as enhanced CT ({reason(error)}). Export it again."
+            f"{path} cannot be read as enhanced CT ({reason(error)}). Export it again."
         ) from None
 
 

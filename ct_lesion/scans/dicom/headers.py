@@ -196,7 +196,7 @@ def _read(path: Path, complete: bool) -> tuple[pydicom.Dataset, int]:
         raise
     except Exception as error:  # damaged bytes can raise anything
         why = reason(error)
-        raise DatasetError(f"{path}: cannot be read as DICOM ({why}). {_ADVICE}") from None
+        raise DatasetError(f"{path} cannot be read as DICOM ({why}). {_ADVICE}") from None
     return header, data.tell()
 
 
@@ -226,7 +226,7 @@ def slice_headers(images: Iterable[DicomImage]) -> list[SliceHeader]:
                 headers.append(_slice_header(image, frames[image], len(frames), pixels_at))
             except InvalidDicomError as error:
                 raise DatasetError(
-                    f"{image}: cannot be read as a CT slice ({error}). {_ADVICE}"
+                    f"{image} cannot be read as a CT slice ({error}). {_ADVICE}"
                 ) from None
     return headers
 
@@ -246,7 +246,7 @@ def _slice_header(
     orientation = numbers_of(header, "ImageOrientationPatient", 6)
     if position is None or orientation is None:
         raise DatasetError(
-            f"{image}: no ImagePositionPatient or ImageOrientationPatient, so the order of the "
+            f"{image} has no ImagePositionPatient or ImageOrientationPatient, so the order of the "
             "slices is unknown. Export the series again with these tags."
         )
     row, column = np.array(orientation[:3]), np.array(orientation[3:])

@@ -64,7 +64,7 @@ class SeriesSlices:
         pixels = self._reader.read_hu(header)
         if pixels.shape != header.size[::-1]:
             raise DatasetError(
-                f"{header.image}: contains {pixels.shape[1]} x {pixels.shape[0]} pixels, but its "
+                f"{header.image} contains {pixels.shape[1]} x {pixels.shape[0]} pixels, but its "
                 f"tags say {header.size[0]} x {header.size[1]}. Export it again."
             )
         return pixels
@@ -96,12 +96,12 @@ class PixelReader:
             raise
         except Exception as error:  # damaged bytes can raise anything
             raise DatasetError(
-                f"{header.image}: pixels cannot be decoded ({reason(error)})."
+                f"{header.image}: its pixels cannot be decoded ({reason(error)})."
                 f"{_advice_on_class(header) or ' Export it again.'}"
             ) from None
         if values.ndim != 2:
             raise DatasetError(
-                f"{header.image}: a colour or multi-frame image, not a CT slice. Leave it out."
+                f"{header.image} is a colour or multi-frame image, not a CT slice. Leave it out."
             )
         return to_hu(values)
 

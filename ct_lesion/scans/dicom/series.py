@@ -103,7 +103,7 @@ def _check_rescaling(headers: list[SliceHeader]) -> None:
             others = ", ".join(image.name for image in without[1:3])
             others += ", ..." if len(without) > 3 else ""
             raise DatasetError(
-                f"{without[0]}{f' (and {others})' if others else ''}: no {tag}, but the other "
+                f"{without[0]}{f' (and {others})' if others else ''} has no {tag}, but the other "
                 f"{len(headers) - len(without)} files of the series have it. Copy the tag from "
                 "them if the files come from one reconstruction."
             )
@@ -165,7 +165,7 @@ def _drop_duplicates(headers: list[SliceHeader]) -> tuple[list[SliceHeader], lis
             kept.append(header)
         elif not np.array_equal(*map(reader.read_hu, (header, before))):
             raise DatasetError(
-                f"{header.image}: at the position of {before.image.name} of the same series, with "
+                f"{header.image} has the position of {before.image.name} of the same series, but "
                 "other pixels, and no tag tells the acquisitions apart. Put the files of each "
                 "acquisition into a separate folder."
             )

@@ -67,17 +67,20 @@ def place_of(path: Path, reader: sitk.ImageFileReader, nifti: NiftiHeader | None
     return VolumePlace(geometry, not no_sizes, not no_axes, findings)
 
 
-def why_unreadable(error: RuntimeError, nifti: NiftiHeader | None) -> str:
-    """Explain why ITK cannot read a header, with advice for a sheared sform."""
+def why_unreadable(path: Path, error: RuntimeError, nifti: NiftiHeader | None) -> str:
+    """Message about a header that ITK cannot read, with advice for a sheared sform."""
     if nifti is None or "orthonormal" not in str(error) or "sform" not in nifti.forms:
-        return f"cannot be read as a volume ({reason(error)}). Get or convert it again."
+        return f"{path} cannot be read as a volume ({reason(error)}). Copy or convert it again."
     axes = nifti.forms["sform"][:, :3]
     if not np.isfinite(axes).all() or not np.linalg.norm(axes, axis=0).all():
-        return "its sform's axes do not span a volume, and it has no usable qform. Add a qform."
+        return (
+            f"{path}: the axes of its sform do not span a volume, and it has no usable qform. Add "
+            "a qform."
+        )
     shear = shear_degrees(axes)
     return (
-        f"the axes of its sform are sheared by {shear:.1f} degrees, and it has no usable qform. "
-        f"{STRAIGHTEN} If the shear is a rounding error, add a qform, e.g. with nibabel: "
+        f"{path}: the axes of its sform are sheared by {shear:.1f} degrees, and it has no usable "
+        f"qform. {STRAIGHTEN} If the shear is a rounding error, add a qform, e.g. with nibabel: "
         "image.set_qform(image.affine, code=1)."
     )
 

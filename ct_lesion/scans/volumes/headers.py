@@ -88,13 +88,15 @@ def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> No
     """
     sides = " x ".join(map(str, size))
     if min(size, default=0) < 1:
-        raise DatasetError(f"{path}: is damaged, its header says {sides} voxels. Get it again.")
+        raise DatasetError(
+            f"{path} is damaged: its header says {sides} voxels. Copy or download it again."
+        )
     check_voxels(path, size, "its header says")
     stored = sum(file.stat().st_size for file in (path, *data_files(path)))
     if prod(size) * voxel_bytes > max(SMALL_VOLUME, LARGEST_RATIO * stored):
         raise DatasetError(
             f"{path}: its {stored:,} bytes cannot hold the {sides} voxels of its header; it is "
-            "damaged or was cut off. Get it again."
+            "damaged or was cut off. Copy or download it again."
         )
 
 

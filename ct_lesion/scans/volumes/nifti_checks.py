@@ -23,7 +23,7 @@ from .headers import check_volume_size
 from .nifti_header import NiftiHeader
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-NOT_FINITE = "{path}: contains NaN or infinite values. Replace them with air, -1024 HU."
+NOT_FINITE = "{path} contains NaN or infinite values. Replace them with air, -1024 HU."
 _CHUNK = 4 << 20  # bytes
 _TRAILING = 1 << 20  # bytes that may follow the voxels
 _FLOATS = {16: "f4", 64: "f8"}
@@ -84,7 +84,8 @@ def unpack_nifti(path: Path, unpacked: BinaryIO) -> None:
             left -= len(chunk)
             if left < 0:
                 raise DatasetError(
-                    f"{path}: unpacks to more than the voxels of its header. Get it again."
+                    f"{path} unpacks to more than the voxels of its header. Copy or download it "
+                    "again."
                 )
             unpacked.write(chunk)
 
@@ -98,11 +99,11 @@ def _faults_named(path: Path) -> Iterator[None]:
         raise
     except EOFError:
         raise DatasetError(
-            f"{path}: cannot be read as a volume (the file was cut off). Get it again."
+            f"{path} cannot be read as a volume (the file was cut off). Copy or download it again."
         ) from None
     except (OSError, ValueError, OverflowError, struct.error, zlib.error) as error:
         raise DatasetError(
-            f"{path}: cannot be read as a volume ({error}). Get or convert it again."
+            f"{path} cannot be read as a volume ({error}). Copy or convert it again."
         ) from None
 
 

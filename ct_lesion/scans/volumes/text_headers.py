@@ -38,7 +38,7 @@ def nrrd_names(path: Path) -> list[str]:
         lines = split_lines(file.read(LONGEST_HEADER))
     if not lines[0].startswith("NRRD"):
         raise DatasetError(
-            f"{path}: cannot be read as a volume (it has no NRRD header). Get it again."
+            f"{path} cannot be read as a volume (it has no NRRD header). Copy or download it again."
         )
     names: list[str] = []
     for number, line in enumerate(lines):
@@ -49,7 +49,7 @@ def nrrd_names(path: Path) -> list[str]:
             names += _named(value, lines[number + 1 :])
     if not names:
         raise DatasetError(
-            f"{path}: cannot be read as a volume (its header has no end). Get it again."
+            f"{path} cannot be read as a volume (its header has no end). Copy or download it again."
         )
     return names
 
@@ -92,7 +92,7 @@ def meta_header(path: Path) -> tuple[dict[str, str], int]:
     # ITK might use a second occurrence, e.g. inside a comment
     if len(places) != 1 or places[0] > LONGEST_HEADER:
         raise DatasetError(
-            f"{path}: cannot be read as a volume (its header has ElementDataFile {len(places)} "
+            f"{path} cannot be read as a volume (its header has ElementDataFile {len(places)} "
             "times, expected once near its start). Write it again."
         )
     with path.open("rb") as file:
@@ -175,8 +175,8 @@ def _numbers(value: str) -> list[float] | None:
 def damaged_meta(path: Path, line: str) -> DatasetError:
     """The error for a damaged line of a MetaImage header."""
     return DatasetError(
-        f"{path}: cannot be read as a volume (its header is damaged at {line[:100]!r}). Correct "
-        "the line, or write the file again."
+        f"{path} cannot be read as a volume (its header is damaged: {line[:100]!r}). Correct "
+        "the header, or write the file again."
     )
 
 

@@ -78,7 +78,7 @@ def test_an_image_without_a_mask_is_reported(tmp_path, write_pictures):
     write_pictures("archive", {"mask/1/a.png": np.zeros((64, 64))})
     (finding,) = read(folder).findings
     assert finding.code == "image_or_mask_alone"
-    assert finding.where == ["image/1/b.png: has no mask"]
+    assert finding.where == ["image/1/b.png has no mask"]
 
 
 LINES = {

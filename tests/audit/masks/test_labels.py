@@ -70,7 +70,7 @@ def test_misplaced_lesions_and_misplaced_empty_and_unusable_masks_are_reported(c
     assert findings["mask_is_empty"].where == ["1/lost"]
     faults = findings["mask_does_not_fit"].where
     assert "100 x 50 pixels, but its image" in faults[0]
-    assert "values 4, 5, expected only 0, 1, 2, 3" in faults[1]
+    assert "has the values 4, 5, expected only 0, 1, 2, 3" in faults[1]
 
 
 def test_a_lesion_that_touches_the_lung_but_lies_outside_is_reported(check_archive):

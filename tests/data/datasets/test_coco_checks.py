@@ -43,7 +43,7 @@ ERRORS = {
     ),
     "a mask missing": (
         dataset(good_annotation(), good_annotation(id=2, segmentation=[])),
-        ("no_mask", "annotation 2 of 7/1.png", "has no segmentation"),
+        ("no_mask", "annotation 2 of 7/1.png", "it has no segmentation"),
     ),
     "box of three numbers": (
         dataset(good_annotation(bbox=[10, 10, 20])),
@@ -59,7 +59,7 @@ ERRORS = {
     ),
     "no masks at all": (
         dataset(good_annotation(segmentation=None)),
-        ("no_mask", "annotation 1 of 7/1.png", "has no segmentation"),
+        ("no_mask", "annotation 1 of 7/1.png", "it has no segmentation"),
     ),
     "box of a huge number": (
         dataset(good_annotation(bbox=[10, 10, 20, 10**400])),
@@ -95,14 +95,14 @@ ERRORS = {
     ),
     "no height": (
         dataset(images=[{"id": 1, "file_name": "7/1.png", "width": 64}]),
-        ("no_size", "image 1 (7/1.png)", "has no height and width in pixels"),
+        ("no_size", "image 1 (7/1.png)", "it has no height and width in pixels"),
     ),
     "width of 0": (with_image(width=0), ("no_size", "image 1 (7/1.png)", "size is 0 x 48 pixels")),
     "size that would fill the memory": (
         with_image(width=10**30, height=10**30),
         ("no_size", "image 1 (7/1.png)", "which no CT slice has"),
     ),
-    "no file name": (with_image(file_name=""), ("faulty_image", "image 1", "has no file_name")),
+    "no file name": (with_image(file_name=""), ("faulty_image", "image 1", "it has no file_name")),
     "image that leads out": (
         with_image(file_name="../1.png"),
         ("faulty_image", "image 1 (../1.png)", "leads out of the image folder"),
@@ -117,7 +117,7 @@ ERRORS = {
     ),
     "category without name": (
         dataset(categories=[{"id": 1}]),
-        ("faulty_category", "category 1", "has no name"),
+        ("faulty_category", "category 1", "it has no name"),
     ),
 }
 WARNINGS = {

@@ -79,7 +79,7 @@ def test_the_box_and_area_of_a_run_length_encoded_mask(write):
 @pytest.mark.parametrize("segmentation", [None, [], {}])
 def test_a_mask_is_not_made_from_a_box(write, segmentation):
     path = write(good_annotation(segmentation=None) | {"segmentation": segmentation})
-    with pytest.raises(DatasetError, match=r"coco\.json: annotation 1: has no segmentation"):
+    with pytest.raises(DatasetError, match=r"coco\.json: annotation 1: it has no segmentation"):
         read_coco(path)
 
 

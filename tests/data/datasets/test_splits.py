@@ -54,7 +54,7 @@ def test_faulty_lists_are_named(tmp_path, lines, message):
 
 
 def test_missing_list_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"no\.txt: cannot be read"):
+    with pytest.raises(DatasetError, match=r"no\.txt cannot be read"):
         read_split_list(tmp_path / "no.txt")
 
 

@@ -120,7 +120,7 @@ def test_stop_reports_file_reason_and_key(cfg, damaged, workers) -> None:
     with pytest.raises(DatasetError) as error:
         take(build_training_stream(cfg, damaged, mapper, 3), 12)
     message = str(error.value)
-    assert message.startswith(f"{damaged[4]['file_name']}: not a picture")
+    assert message.startswith(f"{damaged[4]['file_name']} is not a picture")
     assert "INPUT.ON_CORRUPT skip" in message
     assert "\n" not in message
 

@@ -34,7 +34,7 @@ def test_a_zip_and_its_folder_read_the_same(lesion_archive, tmp_path):
         zipped.writestr("../image/9/9.jpg", b"outside")
     from_zip, from_folder = Archive(path), Archive(lesion_archive)
     zip_pairs, problems = pair_slices(from_zip)
-    assert problems == ["../image/9/9.jpg: has no mask"]
+    assert problems == ["../image/9/9.jpg has no mask"]
     folder_pairs, _ = pair_slices(from_folder)
     assert [p.id for p in zip_pairs] == [p.id for p in folder_pairs]
     for a, b in zip(zip_pairs, folder_pairs, strict=True):
@@ -72,14 +72,14 @@ def test_all_faults_are_reported_at_once_and_nothing_is_written(folder, tmp_path
         prepare(folder, tmp_path / "out")
     message = str(error.value)
     assert "8 faulty files, nothing was written" in message
-    assert "image/2/1.jpg: has no mask" in message
-    assert "mask/2/2.png: has no image" in message
-    assert "mask/0/0.png: 12 x 10 pixels, but its image image/0/0.jpg has 64 x 64" in message
-    assert "mask/0/1.png: values 7, expected only 0, 1, 2, 3" in message
-    assert "image/1/0.jpg: is empty" in message
-    assert "image/1/1.jpg: not a picture" in message
-    assert "mask/1/2.png: is a 16-bit image; save it with 8 bits" in message
-    assert "image/2/0.jpg: cannot be read as a picture" in message
+    assert "image/2/1.jpg has no mask" in message
+    assert "mask/2/2.png has no image" in message
+    assert "mask/0/0.png has 12 x 10 pixels, but its image image/0/0.jpg has 64 x 64" in message
+    assert "mask/0/1.png has the values 7, expected only 0, 1, 2, 3" in message
+    assert "image/1/0.jpg is empty" in message
+    assert "image/1/1.jpg is not a picture" in message
+    assert "mask/1/2.png is a 16-bit image; save it with 8 bits" in message
+    assert "image/2/0.jpg cannot be read as a picture" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -90,9 +90,9 @@ def test_missing_partners_and_repeated_slices_are_named(folder):
     with pytest.raises(DatasetError) as error:
         find_slices(Archive(folder))
     message = str(error.value)
-    assert "image/0/1.jpg: has no mask" in message
-    assert "mask/2/2.png: has no image" in message
-    assert "image/3/0.png: a second image of this slice" in message
+    assert "image/0/1.jpg has no mask" in message
+    assert "mask/2/2.png has no image" in message
+    assert "image/3/0.png is a second image of this slice" in message
 
 
 def test_other_folders_and_files_are_refused(tmp_path):

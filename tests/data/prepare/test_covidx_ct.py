@@ -190,8 +190,8 @@ def test_all_problems_are_reported_at_once(images, lists, tmp_path):
     message = refused(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     assert f"{lists['val']}:7: unknown class 'ABC'" in message
     assert "Normal_3_503_0000" in message
-    assert f"{path_of(images, names_of('test')[1])}: is empty" in message
-    assert f"{path_of(images, names_of('test')[2])}: not a picture" in message
+    assert f"{path_of(images, names_of('test')[1])} is empty" in message
+    assert f"{path_of(images, names_of('test')[2])} is not a picture" in message
     assert re.search(r"16-bit images .*\(1\):\n  " + re.escape(str(wide)), message)
 
 
@@ -202,7 +202,7 @@ def test_damaged_image_is_found_when_asked_to_decode(images, lists, tmp_path):
     path.write_bytes(path.read_bytes()[:80])
     prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "out")
     message = refused(CovidxSource(images, lists, per_class=1, decode=True), tmp_path / "other")
-    assert f"{path}: cannot be read as a picture" in message
+    assert f"{path} cannot be read as a picture" in message
 
 
 def test_body_box_beyond_the_image_is_a_note(images, lists, tmp_path):
@@ -219,7 +219,7 @@ def test_an_incomplete_set_of_lists_is_refused(tmp_path):
 
 def test_output_that_cannot_be_written_is_reported(images, lists, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="file: exists and is not a folder"):
+    with pytest.raises(UserError, match="file exists and is not a folder"):
         prepare_covidx_ct(CovidxSource(images, lists, per_class=1), tmp_path / "file")
 
 

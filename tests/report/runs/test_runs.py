@@ -52,10 +52,10 @@ def test_faulty_folders_are_refused(classification_run, tmp_path):
     with pytest.raises(RunError, match=r"Give an OUTPUT_DIR of tools/train_net.py"):
         load_runs([tmp_path])
     damage(folder, "predictions.csv", "file,patient\nx,y\n")
-    with pytest.raises(RunError, match=r"predictions.csv: is incomplete"):
+    with pytest.raises(RunError, match=r"predictions.csv is incomplete"):
         load_runs([folder])
     damage(folder, "predictions.csv", "")
-    with pytest.raises(RunError, match=r"predictions.csv: is incomplete"):
+    with pytest.raises(RunError, match=r"predictions.csv is incomplete"):
         load_runs([folder])
 
 

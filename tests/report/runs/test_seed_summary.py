@@ -83,7 +83,7 @@ def test_seeds_that_were_not_recorded_are_not_equal():
 def test_too_few_runs_and_runs_without_a_training_are_refused(runs):
     with pytest.raises(RunError, match="at least two runs"):
         summarize(runs[:1])
-    with pytest.raises(RunError, match=r"run0: holds no training record \(training\.json\)"):
+    with pytest.raises(RunError, match=r"run0 holds no training record \(training\.json\)"):
         summarize([replace(runs[0], training={}), runs[1]])
 
 

@@ -120,7 +120,7 @@ def test_temporal_positions_and_stacks_are_separate_scans(tmp_path):
 def test_positions_that_no_tag_tells_apart_are_refused(tmp_path):
     both = [*toy_phase(toy_hu(seed=1), None), *toy_phase(toy_hu(seed=2), None)]
     path = write_enhanced(tmp_path / "e.dcm", both, contents=[{}] * 24)
-    with pytest.raises(DatasetError, match=r"e.dcm, frame 13: at the position of e.dcm, frame 1 "):
+    with pytest.raises(DatasetError, match=r"e.dcm, frame 13 has the position of e.dcm, frame 1 "):
         open_scan(path)
 
 
@@ -137,7 +137,7 @@ def test_missing_frames_duplicates_and_localizers(tmp_path):
 
 FAULTS = {
     "position": ("PlanePositionSequence", "frame 3: no ImagePositionPatient"),
-    "rescaling": ("PixelValueTransformationSequence", "frame 3: no RescaleSlope"),
+    "rescaling": ("PixelValueTransformationSequence", "frame 3 has no RescaleSlope"),
 }
 
 

@@ -61,7 +61,7 @@ def test_two_acquisitions_under_a_series_uid_are_two_scans(tmp_path, name):
 UNTAGGED = {
     "same positions": (
         toy_phase(A, 1) + toy_phase(B, 1, first_number=17),
-        r"at the position of 000\.dcm .* with other pixels",
+        r"has the position of 000\.dcm .* other pixels",
     ),
     "numbers restart": (
         toy_phase(A, 1) + toy_phase(B, 1, shift=0.7),
@@ -164,7 +164,7 @@ def test_two_patients_are_two_scans(tmp_path, edit, apart):
         folder = tmp_path / "in" / name if apart else tmp_path / "in"
         write_slices(folder, series, name + "_{:03d}.dcm")
     if edit is empty_identity and not apart:
-        with pytest.raises(DatasetError, match="at the position of"):
+        with pytest.raises(DatasetError, match="has the position of"):
             open_scan(tmp_path / "in")
         return
     inputs = [[tmp_path / "in"]]

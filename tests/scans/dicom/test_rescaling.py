@@ -41,7 +41,7 @@ def empty(*tags):
 )
 def test_rescale_tags_that_some_slices_lack_are_refused(tmp_path, remove, tags):
     folder = write_series(tmp_path / "ct", HU, edit=remove(*tags))
-    text = rf"s1_042\.dcm \(and s1_049\.dcm\): no {tags[0]}, but the other 10 files"
+    text = rf"s1_042\.dcm \(and s1_049\.dcm\) has no {tags[0]}, but the other 10 files"
     with pytest.raises(DatasetError, match=text):
         open_scan(folder)
 
