@@ -1,8 +1,8 @@
 """Packaging of ct_lesion.
 
-Detectron2 is needed but not listed: it has no release of its own name on the package index, and a
-requirement would install another build over the user's own. ``ct-lesion install-detectron2``
-installs one where there is none.
+Detectron2 is required but not listed: the package index has no package of that name, and a listed
+republication would be installed over the user's own build. ``ct-lesion install-detectron2``
+installs one unless it is already installed.
 """
 
 import re
@@ -32,7 +32,7 @@ def read_readme() -> str:
 
 
 class BuildWithoutBenchmark(build_py):
-    """Leaves out ``tools/benchmark.py``, which needs ``ct_lesion.benchmark``."""
+    """Leaves out ``tools/benchmark.py``, because ``ct_lesion.benchmark`` is not packaged."""
 
     def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
         modules = super().find_package_modules(package, package_dir)
@@ -46,7 +46,7 @@ setup(
     long_description=read_readme(),
     long_description_content_type="text/markdown",
     author="The ct_lesion authors",
-    # of the code, and of the trained weights in ct_lesion/weights
+    # for the code, and for the trained weights in ct_lesion/weights
     license="Apache-2.0 AND CC-BY-NC-SA-4.0",
     license_files=["LICENSE", "ct_lesion/weights/LICENSE"],
     python_requires=">=3.11",

@@ -32,7 +32,7 @@ MISSING_REQUIREMENTS = """\
 Requires-Dist: numpy
 Requires-Dist: fvcore>=0.1.5
 Requires-Dist: iopath>=0.1.7"""
-# a build number, so that the repacked wheel has a name of its own
+# with a build number, so that the repacked wheel's name differs from the original's
 WHEEL = b"""\
 Wheel-Version: 1.0
 Generator: ct_lesion install_detectron2
@@ -60,7 +60,7 @@ def pip(*arguments: object) -> None:
     if "No module named pip" in done.stderr:
         reason = f"{sys.executable} has no pip: install it with python -m ensurepip"
     elif "Retrying (Retry" in done.stderr:
-        reason = "the package index cannot be reached"
+        reason = "the package index cannot be reached. Check the network and pip's configuration"
     sys.exit(f"Error: pip {arguments[0]} {REQUIREMENT} failed: {reason}")
 
 
@@ -73,7 +73,7 @@ def repack(source: Path, folder: Path) -> None:
     """
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     if found != SHA256:
-        sys.exit(f"Error: {source.name} has SHA-256 {found}, expected {SHA256}. Do not use it.")
+        sys.exit(f"Error: {source.name} has SHA-256 {found}, expected {SHA256}. Do not install it.")
     name = "-".join(source.name.split("-")[:2])
     record = []
     with (
@@ -94,7 +94,7 @@ def repack(source: Path, folder: Path) -> None:
 
 
 def corrected(name: str, data: bytes) -> bytes:
-    """A file of the wheel as it should be."""
+    """The corrected content of a file of the wheel."""
     if name.endswith(".dist-info/METADATA"):
         lines = [x for x in data.decode().split("\n") if not x.startswith(WRONG_REQUIREMENTS)]
         lines.insert(lines.index("Requires-Dist: tabulate"), MISSING_REQUIREMENTS)

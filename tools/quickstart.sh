@@ -21,23 +21,27 @@ TEXT
 
 step() { printf '\n== %s\n' "$*"; }
 
-# thin_out: every fourth line of progress, and all others, as they come.
+# thin_out N: drops progress lines except each N-th, as they come.
 thin_out() {
-  local line count=0
+  local line progress=0 batches=0
   while IFS= read -r line; do
-    if [[ "$line" == *eta:* || "$line" == *ETA=* ]] && ((count++ % 4)); then continue; fi
+    case "$line" in
+      *eta:* | *ETA=*) ((progress++ % $1 == 0)) || continue ;;
+      *': RoI batches of'*) ((batches++ % 4 == 0)) || continue ;;
+    esac
     printf '%s\n' "$line"
   done
 }
 
-# train NAME CONFIG [KEY VALUE ...]: the log goes to a file, its progress lines to the terminal.
+# train NAME CONFIG N [KEY VALUE ...]: the log goes to a file, and its main lines with each N-th
+# progress line to the terminal.
 train() {
-  local name="$1" config="$2"
-  shift 2
+  local name="$1" config="$2" n="$3"
+  shift 3
   python tools/train_net.py --config-file "$config" OUTPUT_DIR "$OUT/$name" "$@" 2>&1 |
     tee "$OUT/$name.console.txt" |
     { grep --line-buffered -E 'eta: |ETA=|^Error|^No GPU|parameters \(|RoI batches of' || true; } |
-    thin_out |
+    thin_out "$n" |
     sed -u -E 's/^\[[^]]*\]: +//; s/ last_time.*lr:/ lr:/' ||
     { tail -n 20 "$OUT/$name.console.txt" >&2 && exit 1; }
 }
@@ -52,11 +56,14 @@ prepare_classes() {
     --per-class "$SLICES_PER_CLASS" --output "$OUT/datasets/covidx_ct" | only '^dataset| all '
 }
 
-# only PATTERN: the lines of a tool that a first run needs.
+# only PATTERN: keeps the lines of a tool that a first run needs.
 only() { grep -E "$1" || true; }
 
-# show NAME FIRST LAST: prints the part of a run's log between two patterns.
-show() { sed -n "/$2/,/$3/p" "$OUT/$1.console.txt" | sed -E 's/^.*\[[0-9/ :]+ [a-z0-9_.]+\][^:]*: //'; }
+# show NAME FIRST LAST: prints the part of a run's log between two patterns, without table rules.
+show() {
+  sed -n "/$2/,/$3/p" "$OUT/$1.console.txt" |
+    sed -E '/^[-|: ]+$/d; s/^.*\[[0-9/ :]+ [a-z0-9_.]+\][^:]*: //'
+}
 
 main() {
   case "${1:-}" in -h | --help) usage && exit ;; esac
@@ -81,7 +88,7 @@ main() {
   prepare_classes
 
   step "3/8 training and evaluating the segmenter"
-  train segmentation configs/quick/segmentation.yaml
+  train segmentation configs/quick/segmentation.yaml 4
 
   step "4/8 its results on held-out patients"
   show segmentation 'Evaluation results for segm' '^|  *[0-9]'
@@ -89,12 +96,12 @@ main() {
   python tools/show_predictions.py "$OUT/segmentation/inference/cncb_lesion_test"
 
   step "5/8 training and evaluating the classifier on the segmenter's regions"
-  train classification configs/quick/classification.yaml \
+  train classification configs/quick/classification.yaml 40 \
     MODEL.WEIGHTS "$OUT/segmentation/model_best.safetensors"
 
   step "6/8 its results on held-out patients"
-  show classification 'covidx_ct_test: .* slices of ' 'Written: '
-  python tools/calibrate.py "$OUT/classification"
+  show classification 'covidx_ct_test: .* slices of ' '^[0-9]'
+  python tools/calibrate.py "$OUT/classification" | only '^Temperature'
 
   step "7/8 the report"
   python tools/report.py "$OUT/segmentation" "$OUT/classification" --output "$OUT/report" \
@@ -102,7 +109,7 @@ main() {
 
   step "8/8 predicting a whole scan from DICOM files"
   python tools/make_phantom.py --as dicom --output "$OUT/scans" --overwrite \
-    --patients-per-class 1 --slices-per-scan 40
+    --patients-per-class 1 --slices-per-scan 40 | only 'whole scans'
   python tools/predict.py "$OUT/scans/scans/NCP_*" --output "$OUT/predictions" --overwrite \
     --segmentation "$OUT/segmentation/model_best.safetensors" \
     --classifier "$OUT/classification/model_best.safetensors"
@@ -115,8 +122,8 @@ Open, not for clinical use:
   $OUT/segmentation/inference/cncb_lesion_test/predictions.png
 Runs: $OUT/segmentation, $OUT/classification; data: $OUT/phantom, $OUT/datasets
 Next (source $venv/bin/activate):
-  ct-lesion predict my_scan      lesions in a scan of yours, with the model that ships
-  docs/finetune.md               train that model further on slices of yours
+  ct-lesion predict my_scan      find lesions in your own scan with the shipped model
+  docs/finetune.md               train the shipped model further on your own slices
   docs/README.md                 everything else
 TEXT
 }

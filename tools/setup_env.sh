@@ -127,7 +127,7 @@ pip_install() {
   done
   wait "$CHILD" && return
   why="$(grep -E '^ *(ERROR|error)\b' "$LOG" || cat "$LOG")"
-  ! grep -q 'Retrying (Retry' "$LOG" || why="the package index cannot be reached"
+  ! grep -q 'Retrying (Retry' "$LOG" || why="the package index cannot be reached: check the network and pip's configuration"
   fail "pip failed: $(tail -n 1 <<<"$why") (full output: $LOG)"
 }
 

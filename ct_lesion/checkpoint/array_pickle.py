@@ -126,7 +126,7 @@ class ArrayUnpickler(Unpickler):
         return data
 
     def tensor(self, data: Any, kind: Any, shape: Any, order: str) -> torch.Tensor:
-        """The tensor of an array's bytes."""
+        """Make a tensor from the data, type, shape and order ("C" or "F") of an array."""
         numbers = self.bytes_of(data)
         check_size(shape)
         if type(kind) is not _Type or len(numbers) != math.prod(shape) * kind.numpy.itemsize:

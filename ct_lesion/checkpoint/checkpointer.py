@@ -228,7 +228,7 @@ class LesionCheckpointer(DetectionCheckpointer):
             return fetch(path, self.path_manager)
         if not path:
             return path
-        require_file(Path(path))
+        require_file(Path(path), "Correct MODEL.WEIGHTS, or first train the model that writes it.")
         if has_hash_in_name(Path(path)):
             check_hash(Path(path))
         return path

@@ -146,7 +146,7 @@ def _to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and PyTorch's numbers and arrays as Python's."""
+    """Convert numbers and arrays of NumPy and PyTorch to Python's; other objects become text."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def refuse_not_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors with NaN or infinite values, as a diverged training saves.
+    """Refuse tensors with NaN or infinite values, which a diverged training leaves.
 
     Raises:
         CheckpointError: names the first such tensor.

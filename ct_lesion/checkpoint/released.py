@@ -257,7 +257,7 @@ def _shipped_config(keys: Mapping[str, Any]) -> str:
 
 
 def _first_level(anchors: Any, attribute: str) -> tuple[float, ...]:
-    """Anchor sizes or ratios of the first level; all levels have the same."""
+    """Anchor sizes or ratios of the first level; all levels have the same. Empty if invalid."""
     levels = anchors.attributes.get(attribute) if isinstance(anchors, StandIn) else None
     if not isinstance(levels, (tuple, list)) or not levels:
         return ()

@@ -69,9 +69,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def require_file(
-    path: Path, advice: str = "Correct the path, or train the model that writes this file first."
-) -> None:
+def require_file(path: Path, advice: str = "Correct the path.") -> None:
     """Check that a checkpoint exists and is a file.
 
     Raises:

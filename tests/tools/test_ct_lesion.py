@@ -2,7 +2,6 @@
 
 import ast
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -43,10 +42,7 @@ def without(*names: str) -> str:
 
 def test_help_lists_each_job_with_its_first_line_and_imports_nothing_heavy(ct_lesion):
     heavy = "{'torch', 'numpy', 'detectron2', 'ct_lesion'} & set(sys.modules)"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = ct_lesion("--help", code=f"{MAIN}; print({heavy})")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     lines = done.stdout.splitlines()
     assert lines[-1] == "set()"
     for tool in TOOLS.glob("[a-z]*.py"):

@@ -1,13 +1,14 @@
 """The training tool and the picture tool on toy data."""
 
 import json
+import re
 import shutil
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from other_job import holding
 from readme import readme_example
-from tool_runs import Outcome
+from tool_runs import TOOLS, Outcome
 
 from ct_lesion.files import LOCK_FILE, locked_folder
 
@@ -37,6 +38,9 @@ def test_train_resume_evaluate_and_draw(train, run_tool, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (run / "model_final.safetensors").is_file()
     assert f"All files of this run are in {run}" in result.stdout
+    quickstart = (TOOLS / "quickstart.sh").read_text()
+    for first, last in re.findall(r"show segmentation '(.+)' '(.+)'", quickstart):
+        assert first in result.stdout and re.search(last, result.stdout), "it shows this part"
 
     result = train("--resume", *SMALL, *folder, "SOLVER.MAX_ITER", 3)
     assert result.returncode == 0, result.stderr

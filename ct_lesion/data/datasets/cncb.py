@@ -49,7 +49,7 @@ def load_cncb_lesion(
     *,
     advice: str = "Correct the path given to register_cncb_lesion().",
 ) -> list[dict]:
-    """Load the records of Detectron2's COCO loader, and the :data:`IMAGE_FIELDS` that it drops.
+    """Load records as Detectron2's COCO loader does, with the :data:`IMAGE_FIELDS` that it drops.
 
     Missing values are filled in (see :func:`read_coco`). The class names and the ``window`` of the
     json become metadata of the dataset.

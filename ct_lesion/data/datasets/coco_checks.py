@@ -34,7 +34,7 @@ WARNINGS = frozenset(
 
 
 class Fault(NamedTuple):
-    """Something wrong with a dataset.
+    """A fault in a dataset.
 
     Attributes:
         code: kind of fault, e.g. ``bad_mask``.

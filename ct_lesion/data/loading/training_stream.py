@@ -86,7 +86,7 @@ class TrainingStream:
         """
         loader = DataLoader(
             self._dataset,
-            batch_sampler=_From(self._batches, self.start),
+            batch_sampler=_StartingAt(self._batches, self.start),
             num_workers=self._num_workers,
             collate_fn=list,
             generator=torch.Generator(),  # not the global one, which the model draws from
@@ -125,7 +125,7 @@ class _Batches:
                 bucket.clear()
 
 
-class _From:
+class _StartingAt:
     """An iterable without its first ``start`` items."""
 
     def __init__(self, items: Iterable, start: int) -> None:
