@@ -53,7 +53,7 @@ NOT_RUN_AS_WRITTEN = {  # an argument: why tests run its tool without it, or wit
     "--processes 8": "tests/tools/test_predict_processes.py runs two processes",
     "--rows": "full-size timings take minutes; tests/benchmark runs each kind on toy sizes",
     "--vs-torchvision": "a full-size timing",
-    "configs/": "full-size trainings take hours; tests override their size and length",
+    "configs/": "full-size training takes hours; tests override its size and length",
 }
 
 

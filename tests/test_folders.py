@@ -49,8 +49,8 @@ def test_only_files_are_regular(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "file").touch()
     check_regular(tmp_path / "file")
-    for name, says in (("pipe", "pipe or a device"), ("zero", "pipe or a device"), ("", "folder")):
-        with pytest.raises(OSError, match=f"is a {says}"):
+    for name, kind in (("pipe", "pipe or a device"), ("zero", "pipe or a device"), ("", "folder")):
+        with pytest.raises(OSError, match=f"is a {kind}"):
             check_regular(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         check_regular(tmp_path / "nothing")

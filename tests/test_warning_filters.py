@@ -15,7 +15,7 @@ def test_only_the_known_texts_are_silenced(caplog) -> None:
         warnings.warn("torch.meshgrid is gone", UserWarning, stacklevel=1)
         fx.warning("is_fx_tracing will return true for both fx.symbolic_trace and torch.export.")
         fx.warning("a graph could not be traced")
-    assert [str(one.message) for one in caught] == ["torch.meshgrid is gone"]
+    assert [str(warning.message) for warning in caught] == ["torch.meshgrid is gone"]
     assert [r.getMessage() for r in caplog.records if r.name == fx.name] == [
         "a graph could not be traced"
     ]

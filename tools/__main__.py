@@ -57,7 +57,7 @@ def run_job(name: str) -> None:
         if package == "detectron2":
             sys.exit(f"Error: Detectron2 is not installed: run `ct-lesion {INSTALL}`.")
         sys.exit(f"Error: {error}. Install ct_lesion again, with its requirements.")
-    module.__doc__ = as_jobs(module.__doc__)  # its help
+    module.__doc__ = as_jobs(module.__doc__)  # shown by --help
     if name == INSTALL:
         module.main()
     else:

@@ -66,11 +66,11 @@ def describe(size: NetworkSize) -> str:
     table = tabulate(
         rows, headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1))
     )
-    missing = ", ".join(f"{name} x {n}" for name, n in size.not_counted.items()) or "nothing"
+    missing = ", ".join(f"{name} x {n}" for name, n in size.not_counted.items()) or "none"
     return (
         f"Input: {size.side} x {size.side}{''.join(f', {text}' for text in run_on)}\n\n{table}\n\n"
-        f"fvcore could not count: {missing}.\nActivation functions, pooling, NMS and other "
-        "element-wise operations are left out, as in Detectron2."
+        f"Operations that fvcore could not count: {missing}.\nActivation functions, pooling, "
+        "NMS and other element-wise operations are left out, as in Detectron2."
     )
 
 

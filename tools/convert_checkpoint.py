@@ -7,8 +7,8 @@ Example:
         MODEL.WEIGHTS segmentation.safetensors DATASETS.TEST "('cncb_lesion_test',)"
 
 Backbone, truncation, task (segmentation or classification), classes and N are recognised from the
-weights. OUTPUT is written with the shipped config of this model in it; use it as MODEL.WEIGHTS. No
-code in the published file is executed.
+weights. Writes OUTPUT, which also contains the shipped config of the model; use OUTPUT as
+MODEL.WEIGHTS. No code in the published file is executed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        help="config of the model, a path or the name of a shipped one (default: chosen by the "
+        help="path of the model's config, or name of a shipped config (default: chosen from the "
         "weights)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")

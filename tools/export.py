@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("weights", metavar="WEIGHTS", help="checkpoint, or ct_lesion://NAME")
     add("output", type=Path, metavar="OUTPUT", help=".onnx file to write")
-    text = "a segmenter's output has the regions above this score (default: as in prediction)"
+    text = "score above which a segmenter outputs regions (default: as in prediction)"
     add("--score-thresh", type=float, metavar="SCORE", help=text)
     add("--overwrite", action="store_true", help="replace an existing OUTPUT")
     return parser.parse_args()

@@ -48,8 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_number(
         "--slices-per-scan",
-        f"slices of each of these patients (default: {slices.slices_per_scan}, for whole scans "
-        f"{scans.slices_per_scan})",
+        f"slices of each patient of --patients-per-class (default: {slices.slices_per_scan}, for "
+        f"whole scans {scans.slices_per_scan})",
     )
     add_number(
         "--lesion-patients",
@@ -58,8 +58,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_number(
         "--slices-per-patient",
-        f"slices of each of these patients (default: {slices.slices_per_patient}; not for whole "
-        "scans)",
+        f"slices of each patient of --lesion-patients (default: {slices.slices_per_patient}; not "
+        "for whole scans)",
     )
     add("--overwrite", action="store_true", help="replace an earlier phantom")
     return parser.parse_args()

@@ -59,8 +59,8 @@ def parse_arguments() -> argparse.Namespace:
     # Detectron2's default is one fixed port per user: a second run on the machine would fail
     add("--dist-url", default="auto", metavar="URL", help=text)
     text = (
-        "repeat a run with the same SEED: bit for bit on a CPU with the same number of threads, "
-        "on a GPU as far as torch can; slower (docs/faults.md)"
+        "make runs with the same SEED identical on a CPU with the same number of threads, and as "
+        "similar as torch allows on a GPU; slower (docs/faults.md)"
     )
     add("--deterministic", action="store_true", help=text)
     text = "config keys to change, after all options"

@@ -10,9 +10,9 @@ Examples:
         --source annotation --output-dir output/test DATASETS.TRAIN "('cncb_lesion_test',)"
 
 "annotation" draws slices of DATASETS.TRAIN as they are annotated, in random order. "dataloader"
-draws the first inputs of a training with this SEED, resized and augmented; slices without lesions
-are left out where the training leaves them out (DATALOADER.FILTER_EMPTY_ANNOTATIONS). A negative
-SEED counts as 0. DIR gets contact_sheet.png and a PNG for each slice.
+draws the first training inputs with this SEED, resized and augmented; slices without lesions are
+left out if training skips them (DATALOADER.FILTER_EMPTY_ANNOTATIONS). A negative SEED counts as 0.
+Writes contact_sheet.png and a PNG per slice to DIR.
 """
 
 import argparse

@@ -88,7 +88,7 @@ def _keys(same_numbers: bool) -> dict[str, KeyFunction]:
 
 
 def _shared(inputs: Sequence[AuditInput], what: str, key_of: KeyFunction) -> Iterator[Finding]:
-    """Yield a finding for each two groups with a patient, scan, slice or file in common."""
+    """Yield a finding for each pair of groups with a patient, scan, slice or file in common."""
     slices: dict[str, dict[Key, int]] = {group: defaultdict(int) for group in groups_of(inputs)}
     for dataset, ct_slice in all_slices(inputs):
         key = key_of(dataset, ct_slice)

@@ -251,9 +251,9 @@ def _probe_table(audit: Audit) -> Iterator[Table]:
             formats={"AUC": ".2f", "from": ".2f", "to": ".2f", "patients": ","},
             notes=[
                 "Shallow decision trees, cross-validated by patient; a patient's score is the mean "
-                "over the slices. Intervals are bootstrapped over patients and hold for all "
-                "classes of a group together with 95 % confidence. File size also depends on the "
-                "content of an image."
+                "over the slices. Intervals are bootstrapped over patients; with 95 % "
+                "confidence, those of all classes of a group hold simultaneously. File size also "
+                "depends on the content of an image."
             ],
             intervals={"AUC": ("from", "to")},
         )

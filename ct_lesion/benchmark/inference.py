@@ -151,7 +151,7 @@ def _detection_differences(
         (a.pred_boxes.tensor - b.pred_boxes.tensor).abs().max().item() for a, b in same if len(a)
     ]
     return {
-        "detections a slice": sum(len(a) for a, _ in pairs) / len(pairs),
+        "detections per slice": sum(len(a) for a, _ in pairs) / len(pairs),
         "slices with another number of detections": len(pairs) - len(same),
         "largest difference of boxes, px": max(gaps, default=0.0),
     }

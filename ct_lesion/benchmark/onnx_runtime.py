@@ -48,7 +48,7 @@ def segment_in_onnx_runtime(settings: Settings) -> Measured:
     facts = {
         "weights": weights,
         "one slice at a time on all cores, over the fast path": onnx_seconds / fast_seconds,
-        "detections a slice": sum(len(b) for _, b in pairs) / len(pairs),
+        "detections per slice": sum(len(b) for _, b in pairs) / len(pairs),
         "slices with another number of detections": len(pairs) - len(same),
         "largest difference of boxes, px": float(max(gaps, default=0.0)),
     }

@@ -62,7 +62,7 @@ def measure_prediction_memory(settings: Settings) -> Measured:
                     f"{last_line or 'no output'}"
                 )
             facts[f"GiB, {count} slices"] = round(peak.gib, 3)
-            facts[f"slices a second, {count} slices, start included"] = round(
+            facts[f"slices per second, {count} slices, start included"] = round(
                 count / peak.seconds, 2
             )
     return Measured(peak.gib, facts)

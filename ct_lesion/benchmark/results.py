@@ -88,13 +88,13 @@ def _cells(result: Result) -> list[str | None]:
 
 
 def _time(spread: Spread, unit: str) -> str:
-    """E.g. ``62.1 ms a slice (60.0 to 70.2)``."""
+    """E.g. ``62.1 ms per slice (60.0 to 70.2)``."""
     factor, name = (1e3, "ms") if spread.median < 1 else (1.0, "s")
     low, middle, high = (
         f"{x:.0f}" if x >= 100 else f"{x:.3g}"
         for x in (v * factor for v in (spread.smallest, spread.median, spread.largest))
     )
-    return f"{middle} {name} a {unit} ({low} to {high})"
+    return f"{middle} {name} per {unit} ({low} to {high})"
 
 
 def _remarks(result: Result) -> str:

@@ -146,7 +146,10 @@ def _double_nms() -> AbstractContextManager:
 
 
 def train_classifier(settings: Settings) -> Measured:
-    """Training end to end, and S on stored RoI batches; both extrapolated, and no files read."""
+    """Time of training end to end, and of training S on stored RoI batches.
+
+    Both are extrapolated from a few steps. No files are read.
+    """
     cfg = config_of("classification/resnet18_t1.yaml", "MODEL.FAST_PATH", "off")
     cached = config_of(
         *("classification/resnet18_t1.yaml", "MODEL.CLASSIFIER.TRAIN_BATCHNORM", "none")

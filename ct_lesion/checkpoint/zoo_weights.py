@@ -25,10 +25,10 @@ MOST_MATCHED = 10_000  # weights; Detectron2 compares each name with each name i
 
 
 def fetch(url: str, paths: PathManager) -> str:
-    """Download weights, e.g. ``detectron2://...``, unless they are cached; logs their path.
+    """Download weights, e.g. ``detectron2://...``, unless they are cached, and log their path.
 
     Args:
-        url: of the weights.
+        url: address of the weights.
         paths: downloads files into its cache.
 
     Returns:
@@ -40,11 +40,11 @@ def fetch(url: str, paths: PathManager) -> str:
     advice = "Download it elsewhere, and give the file in MODEL.WEIGHTS."
     try:
         path = paths.get_local_path(url)
-    except Exception as error:  # each handler raises its own, e.g. for an unknown name
+    except Exception as error:  # each of Detectron2's handlers raises other types
         raise CheckpointError(f"{url} cannot be fetched ({reason(error)}). {advice}") from error
-    if not Path(path).is_file():  # an unknown scheme is taken for a local path
-        raise CheckpointError(f"{url} is not an address of weights. {advice}")
-    # a warning, because it is shown by tools without a log, too
+    if not Path(path).is_file():  # PathManager treats an unknown scheme as a local path
+        raise CheckpointError(f"{url} is not a known address of weights. {advice}")
+    # a warning, so that tools without a log show it as well
     logger.warning("Weights of %s are cached as %s", url, path)
     return path
 

@@ -47,7 +47,7 @@ def class_names(cfg: CfgNode, dataset_name: str) -> list[str]:
 
 
 def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
-    """Remove validation sets that were not prepared from the ``DATASETS.TEST`` of a training.
+    """Remove validation sets that were not prepared from ``DATASETS.TEST`` before training.
 
     A ``cncb_..._val`` is removed if its file is missing and the file of its training set exists, as
     after ``prepare_cncb.py --val-fraction 0``.
@@ -71,7 +71,7 @@ def without_missing_val(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
 
 
 def check_validation(cfg: CfgNode) -> None:
-    """Check that a training has a test set if ``TEST.PATIENCE`` or ``TEST.EVAL_LOSS`` needs one.
+    """Check that there is a test set if ``TEST.PATIENCE`` or ``TEST.EVAL_LOSS`` needs one.
 
     Raises:
         ConfigError: ``DATASETS.TEST`` is empty.
@@ -160,12 +160,12 @@ def _has_lesion(record: dict) -> bool:
 def with_window(cfg: CfgNode, training: bool = True) -> CfgNode:
     """Copy a config and set its ``INPUT.WINDOW``, if unknown, to that of its datasets or weights.
 
-    A training takes the window of its training sets, an evaluation that of ``MODEL.WEIGHTS``. A
+    Training takes the window of its training sets, an evaluation that of ``MODEL.WEIGHTS``. A
     window that the config sets is assumed for datasets that do not record theirs. Every dataset is
-    loaded, so that a missing test set is reported before the training starts.
+    loaded, so that a missing test set is reported before training starts.
 
     Args:
-        training: True for a training; False if ``MODEL.WEIGHTS`` is evaluated on the test sets.
+        training: True for training; False if ``MODEL.WEIGHTS`` is evaluated on the test sets.
 
     Raises:
         ConfigError: the windows of config, datasets and (in an evaluation) weights differ.

@@ -1,4 +1,4 @@
-"""Stops a training on NaN or Inf in losses or weights, and logs fatal errors in one line."""
+"""Stops training on NaN or Inf in losses or weights, and logs fatal errors in one line."""
 
 import json
 import logging

@@ -240,7 +240,7 @@ def _ending_with_parent() -> Iterator[None]:
 
 
 def _is_first(marker: Path) -> bool:
-    """Whether this process is the first of its machine to call this."""
+    """Whether this process is the first on its machine to call this function."""
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:

@@ -108,7 +108,7 @@ def log_start(trainer: "LesionTrainer") -> None:
     """Warn if a resumed run starts from iteration 0, or has no iterations left."""
     if trainer.checkpointer.resumed_from is None:
         logger.warning(
-            f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint to resume from, so the training starts "
+            f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint to resume from, so training starts "
             "from iteration 0 with MODEL.WEIGHTS. Check OUTPUT_DIR if you expected a checkpoint."
         )
     elif trainer.start_iter >= trainer.max_iter:

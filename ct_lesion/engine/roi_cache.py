@@ -127,7 +127,7 @@ def load_or_extract(
         cfg: the model's config.
         model: a ``COVIDCTMaskNet`` with its weights loaded.
         dataset_dicts: records of the dataset, e.g. from ``get_detection_dataset_dicts``.
-        mapper: turns a record into an input; the same as in a training without the cache.
+        mapper: turns a record into an input; the same as in training without the cache.
 
     Raises:
         DatasetError: a slice cannot be read and ``INPUT.ON_CORRUPT`` is "stop". With "skip" the

@@ -53,8 +53,8 @@ class Lungs:
         doubt: why the lungs are unknown; ``None`` if they are known.
         notes: limits of the results, one line each.
         hull: of both lungs; ``None`` if they are unknown or a mask could not be split.
-        facts: the measures that they were checked by; ``None`` for a mask and if the search ended
-            before the checks.
+        facts: measures that the lungs were checked with; ``None`` for a given mask, and if the
+            search ended before the checks.
         oriented: whether the directions of head and sides are known.
         lobes: (S, H, W) uint8, 0 background, 1 to 5; ``None`` if not given.
     """
@@ -69,7 +69,9 @@ class Lungs:
 
 
 def find_lungs(scan: Scan, progress: Callable[[range], Iterable[int]] | None = None) -> Lungs:
-    """Find the lungs of a scan in HU; see the module. Each slice is read once.
+    """Find the lungs of a scan in HU, as the module's docstring describes.
+
+    Each slice is read once.
 
     Args:
         scan: any scan; without HU or voxel size its lungs are unknown.

@@ -20,8 +20,8 @@ class Projection:
 
     Attributes:
         mean: (h, w) uint8, grey values of the mean along the axis.
-        numbers: (h, w) int32, 0 or the lesion number along the axis; of several lesions the lowest
-            number, which is the largest lesion.
+        numbers: (h, w) int32, number of the lesion along the axis, 0 without lesion. Of several
+            lesions, the largest counts; it has the lowest number.
     """
 
     mean: np.ndarray

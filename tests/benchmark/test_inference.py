@@ -44,7 +44,7 @@ def test_classifying() -> None:
 def test_segmenting() -> None:
     facts = run("segment-resnet18_t1").measured.facts
     assert facts["weights"] == "random, seed 0, scores shifted"
-    assert facts["detections a slice"] > 0
+    assert facts["detections per slice"] > 0
     assert facts["slices with another number of detections"] == 0
     assert facts["largest difference of boxes, px"] < 1e-2
 
@@ -52,7 +52,7 @@ def test_segmenting() -> None:
 def test_segmenting_in_onnx_runtime() -> None:
     result = run("onnx-resnet18_t1").measured
     assert result.value > 0
-    assert result.facts["detections a slice"] > 0
+    assert result.facts["detections per slice"] > 0
     assert result.facts["slices with another number of detections"] == 0
     assert result.facts["largest difference of boxes, px"] < 1e-2
 

@@ -42,5 +42,5 @@ def test_a_volume_is_predicted(monkeypatch):
     assert set(measured.facts) == {
         "weights",
         "GiB, 2 slices",
-        "slices a second, 2 slices, start included",
+        "slices per second, 2 slices, start included",
     }

@@ -30,8 +30,8 @@ def test_json_and_markdown(tmp_path: Path) -> None:
     assert content["command"] == "python tools/benchmark.py"
 
     text = paths[1].read_text()
-    assert "| 1.5 s a slice (1.5 to 1.5)" in text
-    assert "| 300 ms a slice (300 to 300)" in text
+    assert "| 1.5 s per slice (1.5 to 1.5)" in text
+    assert "| 300 ms per slice (300 to 300)" in text
     assert "5.00x" in text and "at least 4x" in text
     assert "differ by: 1.23e-06" in text
     assert "toy: not measured: there is no GPU here" in text

@@ -43,7 +43,7 @@ def test_the_message_about_an_unknown_name_lists_the_shipped_models(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_training_can_start_from_a_shipped_model_in_half_precision(name):
+def test_training_can_start_from_a_shipped_model_in_half_precision(name):
     assert MODELS[name].stat().st_size < LARGEST
     weights = read_checkpoint(MODELS[name]).model
     kinds = {t.dtype for t in weights.values()}

@@ -144,20 +144,20 @@ def test_the_log_names_the_cached_copy_of_downloaded_weights(
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         (f"{URL}.other", r"cannot be fetched \(no network\)\. Download it elsewhere"),
-        ("nowhere://model.pkl", "is not an address of weights"),
+        ("nowhere://model.pkl", "is not a known address of weights"),
         ("catalog://nothing", "cannot be fetched .*nothing"),
     ],
 )
 def test_weights_that_cannot_be_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
 ) -> None:
     def download(*_: object, **__: object) -> str:
         raise OSError("no network")
 
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     monkeypatch.setattr("iopath.common.file_io.download", download)
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(CheckpointError, match=message):
         LesionCheckpointer(torch.nn.Linear(2, 1)).load(url)

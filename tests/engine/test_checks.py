@@ -159,13 +159,13 @@ def test_classes_of_another_order_are_refused(toy_cfg, dataset):
         check(toy_cfg, train, test)
 
 
-def test_boxes_that_differ_from_their_masks_are_remarked(toy_cfg, dataset):
+def test_boxes_that_differ_from_their_masks_cause_a_remark(toy_cfg, dataset):
     loose = dataset(LESION | {"bbox": [2, 2, 10, 6]})
     (remark, _) = check(toy_cfg, loose)
     assert "1 x box_not_of_mask, e.g. annotation 1 of" in remark
 
 
-def test_a_training_without_validation_split_keeps_its_last_weights(datasets, tmp_path):
+def test_training_without_validation_split_keeps_its_last_weights(datasets, tmp_path):
     given = load_config("segmentation/resnet18_t2.yaml")
     assert given.DATASETS.TEST == ("cncb_lesion_val",)
     cfg, [remark] = without_missing_val(given)

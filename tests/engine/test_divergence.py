@@ -1,4 +1,4 @@
-"""A NaN or infinite loss stops a training with one line and a record, and keeps checkpoints."""
+"""A NaN or infinite loss stops training with one line and a record, and keeps checkpoints."""
 
 import json
 from pathlib import Path

@@ -112,7 +112,7 @@ def test_s_learns_the_same_from_cached_regions(folders):
         np.testing.assert_allclose(second[name], tensor, atol=1e-5, err_msg=name)
 
 
-def test_evaluating_the_saved_weights_gives_the_results_of_the_training(folders, tmp_path):
+def test_evaluating_the_saved_weights_gives_the_results_of_training(folders, tmp_path):
     run = folders[1] / "trained"
     values = losses(run)
     assert np.mean(values[-4:]) < np.mean(values[:4])

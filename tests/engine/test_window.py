@@ -164,7 +164,7 @@ def test_weights_of_earlier_versions_have_an_unknown_window(tmp_path):
     assert window_of_weights(tmp_path / "other.safetensors") == UNKNOWN
 
 
-def test_a_training_that_starts_from_a_shipped_model_is_compared_with_its_window(cfg_of):
+def test_datasets_are_compared_with_the_window_of_a_shipped_start_model(cfg_of):
     shipped = "ct_lesion://public_ct_resnet18_t1"
     assert window_of_weights(shipped) == Window(1023.5, 4095.0, clahe=7.0, side=256)
     cfg = with_window(cfg_of([LUNG], [LUNG]))

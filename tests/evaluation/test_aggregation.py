@@ -1,4 +1,4 @@
-"""Aggregation of slices to scans and patients, against numbers by hand."""
+"""Aggregation of slices to scans and patients, against hand-computed values."""
 
 import numpy as np
 import pytest

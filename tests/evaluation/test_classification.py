@@ -14,7 +14,7 @@ from ct_lesion.errors import DatasetError
 from ct_lesion.evaluation import ClassificationEvaluator
 
 CLASSES = ["Control", "Common Pneumonia", "COVID-19"]
-# true and predicted class; test_classification_metrics.py has the numbers by hand
+# true and predicted class; test_classification_metrics.py has the hand-computed metrics
 SLICES = [(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 2)]
 
 

@@ -1,4 +1,4 @@
-"""Classification metrics, against numbers by hand and against scikit-learn."""
+"""Classification metrics, against hand-computed values and scikit-learn."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Counts of regions and tests on them, against SciPy, statsmodels and numbers by hand."""
+"""Counts of regions and tests on them, against SciPy, statsmodels and hand-computed values."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""AP of the published implementation, against numbers by hand."""
+"""AP of the published implementation, against hand-computed values."""
 
 import numpy as np
 import pytest

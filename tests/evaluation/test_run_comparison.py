@@ -1,4 +1,4 @@
-"""Two runs on the same slices, against numbers by hand and SciPy's binomial test."""
+"""Two runs on the same slices, against hand-computed values and SciPy's binomial test."""
 
 import math
 

@@ -104,7 +104,7 @@ def test_detections_count_up_to_the_limit_by_hand(truth, limit, ap):
     assert MaskAP(truth, best, image_ids=[2]).of()["AP"] == pytest.approx(ap)
 
 
-def test_the_limit_is_of_each_image_and_class():
+def test_the_limit_applies_to_each_image_and_class():
     detections = [
         detection(1, (0, 0, 5, 5), 0.2),
         detection(1, (0, 0, 6, 6), 0.9),

@@ -15,7 +15,7 @@ from ct_lesion.engine.fingerprint import hash_weights
 from ct_lesion.engine.trainer import LesionTrainer
 from ct_lesion.evaluation.classification import ClassificationEvaluator
 
-N = 6  # RoIs a slice
+N = 6  # RoIs per slice
 
 
 def toy_slices(patients: int = 6, slices: int = 3, classes: int = 3) -> list[dict]:

@@ -92,8 +92,8 @@ CASES = [
         "names",
     ),
     *(
-        Case(f"arrays: {name}", "weights", file("a.pkl", data), says)
-        for name, (data, says) in _array_hand_made().items()
+        Case(f"arrays: {name}", "weights", file("a.pkl", data), match)
+        for name, (data, match) in _array_hand_made().items()
     ),
     Case(
         "arrays of objects",

@@ -21,20 +21,20 @@ class Case:
         name: shown in the test's id.
         entry: name of the reader in :mod:`entries`.
         build: writes the files into a folder and returns what the reader gets.
-        says: regular expression that each error's text must match; ``LOADED`` if the file is read.
-        mixed: set if some of the files must be refused and others read; says why the damage of
+        match: regular expression that each error's text must match; ``LOADED`` if the file is read.
+        mixed: set if some of the files must be refused and others read; tells why the damage of
             the latter cannot be detected.
     """
 
     name: str
     entry: str
     build: Callable[[Path], Path | list[Path]]
-    says: str
+    match: str
     mixed: str = ""
 
     @property
     def expected(self) -> str:
-        return LOADED if self.says == LOADED else MIXED if self.mixed else REFUSED
+        return LOADED if self.match == LOADED else MIXED if self.mixed else REFUSED
 
     @property
     def id(self) -> str:
@@ -75,7 +75,7 @@ def file(name: str, data: bytes | str) -> Callable[[Path], Path]:
 
 
 def variants(
-    name: str, entry: str, contents: list[bytes], suffix: str, says: str, mixed: str = ""
+    name: str, entry: str, contents: list[bytes], suffix: str, match: str, mixed: str = ""
 ) -> Case:
     """A case of several files."""
-    return Case(name, entry, lambda folder: many(folder, contents, suffix), says, mixed)
+    return Case(name, entry, lambda folder: many(folder, contents, suffix), match, mixed)

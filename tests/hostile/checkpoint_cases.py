@@ -184,8 +184,8 @@ CASES = [
     Case("calls beside weights", "weights", _pickles(lambda o: model_state(epoch=o)), "names"),
     Case("calls", "convert", _pickles(lambda o: {"model_weights": o}), "names"),
     *(
-        Case(f"pickle with {name}", entry, _zip(data), says)
-        for name, (data, says) in _hand_made().items()
+        Case(f"pickle with {name}", entry, _zip(data), match)
+        for name, (data, match) in _hand_made().items()
         for entry in ("weights", "convert")
     ),
     Case("counter", "weights", file("c.pth", torch_bytes({"model": Counter("ab")})), "names"),

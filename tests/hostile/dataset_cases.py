@@ -195,8 +195,8 @@ CASES = [
     *_first_of("lesion_dataset"),
     *_first_of("covidx_dataset"),
     *(
-        Case(what, entry, file("list.csv", data), says)
-        for what, (data, says) in LISTS.items()
+        Case(what, entry, file("list.csv", data), match)
+        for what, (data, match) in LISTS.items()
         for entry in ("split_list", "pair_list", "metadata")
     ),
     Case(

@@ -178,7 +178,7 @@ DICOM = {
 UNREADABLE = "cannot be read as|holds no image|cannot be decoded|modality unknown"
 SYNTAXES = (None, RLELossless, JPEGLSLossless)
 CASES = [
-    *(Case(name, "scan", build, says) for name, (build, says) in DICOM.items()),
+    *(Case(name, "scan", build, match) for name, (build, match) in DICOM.items()),
     *(
         variants(f"DICOM truncated {s}", "scan", cut(good_dicom(s)), ".dcm", UNREADABLE)
         for s in SYNTAXES

@@ -94,7 +94,7 @@ FRAMES: dict[str, tuple[Callable[[Path], Path], str]] = {
 SAYS = "cannot be read|holds no image|cannot be decoded|modality unknown|HU|orientation|Rescale"
 SAYS += "|[Ss]pacing|not a number|position|enhanced|multi-frame|acquisition|cut off|no scan found"
 CASES = [
-    *(Case(name, "scan", build, says) for name, (build, says) in FRAMES.items()),
+    *(Case(name, "scan", build, match) for name, (build, match) in FRAMES.items()),
     *(
         variants(f"enhanced truncated {s}", "scan", cut(good(s), 8), ".dcm", SAYS)
         for s in (None, RLELossless)

@@ -158,12 +158,12 @@ UNREADABLE = (
 
 def _single() -> list[Case]:
     cases = []
-    for name, ending, data, says in PICTURES:
+    for name, ending, data, match in PICTURES:
         build = file(f"slice{ending}", data)
         for entry in ("deep_pictures", "classification_image", "segmentation_image"):
             if ending != ".tif" or entry == "deep_pictures":
                 black = name == "of too few rows" and entry == "deep_pictures"
-                cases.append(Case(f"{ending[1:]} {name}", entry, build, BLACK if black else says))
+                cases.append(Case(f"{ending[1:]} {name}", entry, build, BLACK if black else match))
     for kind, ending in (("PNG", ".png"), ("JPEG", ".jpg"), ("TIFF", ".tif")):
         unseen = "" if kind == "PNG" else f"a {kind} has no checksums: other pixels are read"
         for entry in ("scan", "segmentation_image"):
@@ -336,8 +336,8 @@ def _tree(**pictures: bytes) -> Callable[[Path], Path]:
 
 COVIDX = [
     Case(f"{ending[1:]} {name}", "covidx_images", _tree(CP_11_1_0000=data), UNREADABLE)
-    for name, ending, data, says in PICTURES
-    if says != LOADED and ending != ".tif"
+    for name, ending, data, match in PICTURES
+    if match != LOADED and ending != ".tif"
 ]
 CASES = [
     *_single(),

@@ -86,8 +86,8 @@ def _replaced(data: Any) -> list[tuple[str, Callable[[dict], object]]]:
 
 def _run_cases() -> list[Case]:
     cases = [
-        Case(f"{what} in {name.rpartition('/')[2]}", "run_folder", _run(change), says)
-        for what, (data, says) in {
+        Case(f"{what} in {name.rpartition('/')[2]}", "run_folder", _run(change), match)
+        for what, (data, match) in {
             "junk": (JUNK, "codec"),
             "nesting": (NESTED, "too deep|too long|field limit"),
             "text": ('"text"', WRONG_KIND),
@@ -187,7 +187,7 @@ def _run_cases() -> list[Case]:
             LOADED,
         ),
     }
-    cases += [Case(name, "run_folder", _run(c), says) for name, (c, says) in changes.items()]
+    cases += [Case(name, "run_folder", _run(c), match) for name, (c, match) in changes.items()]
     return cases
 
 
@@ -270,7 +270,7 @@ ARRAYS = {
 
 CASES = [
     *_run_cases(),
-    *(Case(f"array {n}", "roi_batches", _npz(**a), says) for n, (a, says) in ARRAYS.items()),
+    *(Case(f"array {n}", "roi_batches", _npz(**a), match) for n, (a, match) in ARRAYS.items()),
     Case("compressed", "roi_batches", _compressed, "compressed"),
     variants("truncated", "roi_batches", cut(good_cache()), ".npz", "not a zip file"),
     variants(

@@ -111,8 +111,8 @@ CASES = [
         for name in (f"run/{name}" for name in RUN)
     ),
     *(
-        Case(f"special {name}", entry, _below(name, prepare), says)
-        for name, entry, prepare, says in (
+        Case(f"special {name}", entry, _below(name, prepare), match)
+        for name, entry, prepare, match in (
             ("5.png", "scan", _pictures, LOADED),
             ("5.dcm", "scan", lambda f: write_series(f, toy_hu()), LOADED),
             ("image/1/1.png", "lesion_archive", _archive, SPECIAL),

@@ -65,7 +65,7 @@ def test_file(case: Case, sandbox: Sandbox, tmp_path: Path) -> None:
 def check_message(case: Case, folder: Path, message: str) -> None:
     assert "Traceback" not in message
     assert len(message) < LONGEST_MESSAGE
-    assert re.search(case.says, message), message
+    assert re.search(case.match, message), message
     names = [path.name for path in folder.rglob("*") if path.name not in ("in", "out", "tmp")]
     assert str(folder) in message or any(name in message for name in names), message
 

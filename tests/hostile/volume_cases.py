@@ -62,8 +62,8 @@ NIFTI_FIELDS = {
 
 def _nifti_cases() -> list[Case]:
     return [
-        Case(f"{ending} {name}", "scan", file(f"a{ending}", _nifti(offset, value, ending)), says)
-        for name, (offset, value, says) in NIFTI_FIELDS.items()
+        Case(f"{ending} {name}", "scan", file(f"a{ending}", _nifti(offset, value, ending)), match)
+        for name, (offset, value, match) in NIFTI_FIELDS.items()
         for ending in (".nii", ".nii.gz")
     ]
 

@@ -52,4 +52,4 @@ ZIPS = {
     "nothing": (_zip({}), "no scan found"),
     "no DICOM": (_zip({"a.txt": b"text", "b.png": b"x"}), "no scan found"),
 }
-CASES = [Case(f"zip {name}", "scan", build, says) for name, (build, says) in ZIPS.items()]
+CASES = [Case(f"zip {name}", "scan", build, match) for name, (build, match) in ZIPS.items()]

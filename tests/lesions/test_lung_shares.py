@@ -1,4 +1,4 @@
-"""Lesion as a share of lungs and their parts, against numbers by hand."""
+"""Lesion as a share of lungs and their parts, against hand-computed values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Measures of lesions: numbers by hand, and independence of the orientation."""
+"""Measures of lesions: hand-computed values, and independence of the orientation."""
 
 from dataclasses import asdict
 

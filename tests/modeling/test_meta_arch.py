@@ -69,7 +69,7 @@ def test_it_can_be_traced(model: COVIDCTMaskNet) -> None:
     assert not torch.equal(output["logits"], model(first)[0]["logits"])
 
 
-def test_a_training_draws_its_regions_every_vis_period() -> None:
+def test_training_draws_its_regions_every_vis_period() -> None:
     model = make_model("VIS_PERIOD", 2)
     inputs = make_inputs((64, 96), (64, 96))
     pictures = []

@@ -104,9 +104,9 @@ def test_remarks_about_the_window(predictor, hu, trained, given, is_hu, text, is
     values = hu if is_hu else WINDOWS["lung"].grey(hu)
     scan = scan_from_array(values, is_hu=is_hu or None, window=given)
     models = trained_on(predictor, trained, trained).models
-    told = with_window_remarks(scan, models)
-    warnings = [f.message for f in told.qc if f.code == UNRECORDED]
-    notes = told.notes[len(scan.notes) :]
+    remarked = with_window_remarks(scan, models)
+    warnings = [f.message for f in remarked.qc if f.code == UNRECORDED]
+    notes = remarked.notes[len(scan.notes) :]
     assert (len(notes), len(warnings)) == (not is_warning, is_warning)
     assert re.search(text, (notes + warnings)[0])
 
@@ -121,8 +121,8 @@ def test_saturation_is_that_of_the_models_window(predictor, hu):
     dark = Window(-1000, 100)  # the body, 40 HU, is white and the lung, -850 HU, too
     scan = scan_from_array(hu, is_hu=True)
     assert "saturated" not in {f.code for f in scan.qc}
-    told = with_window_remarks(scan, trained_on(predictor, dark, dark).models)
-    (message,) = [f.message for f in told.qc if f.code == "saturated"]
+    remarked = with_window_remarks(scan, trained_on(predictor, dark, dark).models)
+    (message,) = [f.message for f in remarked.qc if f.code == "saturated"]
     assert "the window level -1000, width 100 shows" in message
     given = scan_from_array(hu, is_hu=True, window=dark)
     lung = with_window_remarks(given, trained_on(predictor, UNKNOWN, UNKNOWN).models)

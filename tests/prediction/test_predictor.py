@@ -58,7 +58,7 @@ def test_an_array_without_window_or_unit_is_refused(predictor, hu):
 
 def test_a_segmenter_alone_gives_no_class(segmenter_file, hu):
     predictor = LesionPredictor.from_checkpoint(segmenter_file, device="cpu")
-    assert predictor.score_thresh == 0.75, "the paper's"
+    assert predictor.score_thresh == 0.75, "the paper's threshold"
     summary = predictor(hu[:1], is_hu=True).summary()
     assert summary["class"] is summary["probabilities"] is summary["rule"] is None
     assert summary["lesions"] == 0, "untrained scores are near 0.5"

@@ -41,7 +41,7 @@ def test_numbers_of_a_comparison(run_tool, masks):
     assert scores["Dice, mean of slices", "half"] == pytest.approx(2 / 3)
     assert scores["Dice, mean of patients", "none"] == 0
     assert scores["lesions found", "half"] == 0  # IoU of exactly 0.5
-    assert scores["false lesions a slice", "half"] == 0.5
+    assert scores["false lesions per slice", "half"] == 0.5
     ml = 0.7 * 0.8 * 2.5 / 1000
     assert scores["volume error", "half"] == pytest.approx(-ml * (8 + 12 + 16) / 3)
     differences = report["sections"]["differences"]["tables"]["differences"]["rows"]

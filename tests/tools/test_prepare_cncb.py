@@ -62,7 +62,7 @@ def window_of(folder):
     return coco["info"]["window"]
 
 
-def test_the_json_says_how_the_images_were_made(run_tool, lesion_archive, lists, tmp_path):
+def test_the_json_records_how_the_images_were_made(run_tool, lesion_archive, lists, tmp_path):
     given = ["--window", "lung", "--window-clahe", 7, "--window-side", 256]
     for options, kind in (([], "unknown"), (given, "fixed")):
         result = run_tool("prepare_cncb.py", lesion_archive, "--output", kind, *lists, *options)
@@ -72,7 +72,7 @@ def test_the_json_says_how_the_images_were_made(run_tool, lesion_archive, lists,
     assert window_of(tmp_path / "fixed") == expected
 
 
-def test_the_window_of_a_folder_is_read_from_it(run_tool, tmp_path):
+def test_the_phantom_says_it_itself(run_tool, tmp_path):
     arguments = ["--lesion-patients", 3, "--slices-per-patient", 1, "--patients-per-class", 3]
     run_tool("make_phantom.py", "--output", "phantom", *arguments, "--slices-per-scan", 1)
     assert (tmp_path / "phantom/covidx/window.json").is_file()
@@ -87,7 +87,7 @@ def test_the_window_of_a_folder_is_read_from_it(run_tool, tmp_path):
     assert "the options say bone" in result.stderr
 
 
-def test_the_window_of_a_zip_is_read_from_it(tmp_path):
+def test_the_window_json_in_a_zip_is_read(tmp_path):
     parser = argparse.ArgumentParser()
     add_slice_window_options(parser)
     given, nothing = parser.parse_args(["--window", "bone"]), parser.parse_args([])
@@ -118,4 +118,4 @@ def test_a_validation_split_is_drawn_by_default(run_tool, lesion_archive, tmp_pa
         patients[split] = {image["patient"] for image in images}
     assert patients["test"] == {"2"}
     assert len(patients["val"]) == 1  # of three; a tenth is at least one
-    assert sorted(p for split in patients.values() for p in split) == ["0", "1", "2", "3"]
+    assert sorted(p for own in patients.values() for p in own) == ["0", "1", "2", "3"]

@@ -66,7 +66,7 @@ def test_tree_without_lists_and_a_published_sample(toy, prepare, tmp_path):
     assert [r["image_id"] for r in records] == ["NCP_21_7_0001", "Normal_0_7_0001"]
 
 
-def test_the_json_says_how_the_slices_were_made(toy, prepare, tmp_path):
+def test_the_json_records_how_the_slices_were_made(toy, prepare, tmp_path):
     prepare(*toy, "--per-class", "1", "--output", "out", "--window", "range")
     content = json.loads((tmp_path / "out/annotations/val.json").read_text("utf-8"))
     assert content["info"]["window"]["kind"] == "range"

@@ -111,7 +111,7 @@ def _pair_patients(images: Sequence[SliceImage], links: Sequence[Copy]) -> list[
 
 
 def find_copied(pairs: Sequence[PatientPair]) -> Iterator[Finding]:
-    """Report for each two groups the certain copies, and the ones that may be coincidence."""
+    """Report, for each pair of groups, the certain copies and those that may be coincidence."""
     by_groups: dict[tuple[str, str, bool], list[PatientPair]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: not pair.is_sure):
         by_groups[(*pair.groups, pair.is_sure)].append(pair)

@@ -50,7 +50,7 @@ def read_coco(path: str | Path) -> dict:
 
 
 def unify_coco(content: dict) -> None:
-    """Convert variants that tools write to COCO's form, in place; malformed entries are kept.
+    """Bring the COCO variants of other tools into COCO's form, in place; keep malformed entries.
 
     - Ids such as ``"7"`` or 7.0 become whole numbers.
     - ``iscrowd`` that is missing, null, false or true becomes 0 or 1.

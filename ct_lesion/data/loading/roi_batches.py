@@ -1,6 +1,6 @@
 """RoI batches of a dataset's slices as arrays, and the file that caches them.
 
-Shapes: M slices, N RoIs a slice.
+Shapes: M slices, N RoIs per slice.
 """
 
 import json

@@ -195,7 +195,7 @@ def build_training_stream(
     """Build the training batches of ``cfg``, with sampler, batch size and grouping of Detectron2.
 
     Args:
-        cfg: of the training.
+        cfg: the training config.
         records: of the dataset.
         mapper: turns a record into an input.
         seed: of the run.

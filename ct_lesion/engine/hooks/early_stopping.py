@@ -1,4 +1,4 @@
-"""``TEST.PATIENCE``: ends a training whose evaluations no longer improve."""
+"""``TEST.PATIENCE``: stops training when the evaluations no longer improve."""
 
 import logging
 import math
@@ -63,7 +63,7 @@ class EarlyStopping(HookBase):
             ConfigError: ``TEST.BEST_METRIC`` is not among the metrics of the evaluation.
         """
         done = self.trainer.iter + 1
-        # the evaluation at MAX_ITER follows the training, so there is nothing left to stop
+        # at MAX_ITER training ends anyway
         if done % self._period == 0 and done < self.trainer.max_iter:
             self.reason = from_main(lambda: self._count(done))
 

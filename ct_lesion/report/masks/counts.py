@@ -68,7 +68,7 @@ MEASURES = {
     "Dice, mean of patients": "patients without a lesion in the truth have no Dice",
     "Dice, mean of slices": "slices without a lesion in the truth have no Dice",
     "lesions found": "fraction of the lesions whose IoU with a predicted lesion is above 0.5",
-    "false lesions a slice": "predicted lesions per slice that match no lesion (IoU at most 0.5)",
+    "false lesions per slice": "predicted lesions per slice that match no lesion (IoU at most 0.5)",
     "absolute volume error": "mean over patients of |predicted - true|",
     "volume error": "mean over patients of predicted - true",
 }

@@ -60,7 +60,7 @@ class Run:
 
     @property
     def training_cfg(self) -> CfgNode | None:
-        """The config of the training; ``None`` without ``training.json``.
+        """The training config; ``None`` without ``training.json``.
 
         Raises:
             RunError: the config in ``training.json`` cannot be read.

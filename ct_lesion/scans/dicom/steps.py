@@ -14,10 +14,10 @@ _AROUND = 2  # steps on each side
 
 
 def slice_thicknesses(depths: Sequence[float]) -> list[float]:
-    """The thickness of each slice for volumes, in mm: the mean of its two steps.
+    """The thickness in mm with which each slice enters volumes: the mean of its two steps.
 
     The first and the last slice have one step, which is their thickness. Where slices are missing,
-    the usual step around the gap replaces the long one, so that nothing counts for them.
+    the usual step around the gap replaces the long one, so that the gap adds no volume.
 
     Args:
         depths: two or more increasing positions along the slices' normal, in mm.

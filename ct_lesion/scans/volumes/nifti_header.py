@@ -21,8 +21,8 @@ _VOXELS_AT = HEADER_BYTES + 4  # in a file without extensions
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64}
 _BITS |= {1280: 64, 1536: 128, 1792: 128, 2048: 256, 2304: 32}
 _UINT8, _UINT16 = 2, 512
-_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # of the unit codes for metre, millimetre and micrometre
-_MOST_APART = 0.25  # of the smallest side of a voxel
+_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # mm per unit, by code: metre, millimetre, micrometre
+_LARGEST_GAP = 0.25  # between two forms of the header, as a share of the smallest voxel side
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class NiftiHeader:
             name: float(np.linalg.norm(corners @ (form - matrix).T, axis=1).max())
             for name, form in self.forms.items()
         }
-        return {name: mm for name, mm in apart.items() if not mm <= _MOST_APART * side}
+        return {name: mm for name, mm in apart.items() if not mm <= _LARGEST_GAP * side}
 
     def of_labels(self, bits: int = 8) -> bytes:
         """The header of a ``.nii`` file, up to its voxels, for unsigned labels on the same grid.

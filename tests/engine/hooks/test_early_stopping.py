@@ -1,4 +1,4 @@
-"""``TEST.PATIENCE``: when a training stops and which files it leaves, also if it is resumed."""
+"""``TEST.PATIENCE``: when training stops and which files it leaves, also after resuming."""
 
 import json
 import logging

@@ -23,7 +23,7 @@ def boxes(*corners: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def test_a_slice_by_hand():
-    # the first lesion of 16 pixels is hit by 12 (IoU 12/16), the second of 8 by 4 of 8 (4/12)
+    # first lesion: 16 px, 12 of them predicted, IoU 12/16; second: 8 px, 4 predicted, IoU 4/12
     truth = boxes((0, 4, 0, 4), (10, 12, 10, 14))
     mask = boxes((0, 3, 0, 4), (10, 12, 12, 16), (18, 19, 0, 1))
     counts = count_slice(truth, mask)

@@ -12,7 +12,7 @@ from ct_lesion.report.paper.paper import load_paper
 from ct_lesion.report.paper.result_tables import RunMetrics
 from ct_lesion.report.paper.size_table import measure_size, size_table
 
-OF_THE_PAPER = [size for size in load_paper().sizes if size.released]
+PAPER_SIZES = [size for size in load_paper().sizes if size.released]
 
 
 def shipped_config(task: str, model: str) -> CfgNode:
@@ -27,7 +27,7 @@ def table_of(*configs: str, overrides: tuple = ()):
     return size_table(runs)
 
 
-@pytest.mark.parametrize("size", OF_THE_PAPER, ids=lambda size: f"{size.task} {size.model}")
+@pytest.mark.parametrize("size", PAPER_SIZES, ids=lambda size: f"{size.task} {size.model}")
 def test_explanations_of_table_1_hold_for_the_shipped_models(size):
     counts = measure_size(shipped_config(size.task, size.model))
     assert size.released - counts.total == size.background
@@ -44,7 +44,7 @@ def test_explanations_of_table_1_hold_for_the_shipped_models(size):
 def test_a_wider_fpn_would_explain_the_truncated_models(stages, parameters):
     # a 1 x 1 convolution to 256 maps from 512 instead of 256 or 128 maps
     assert parameters == (512 - {"T1": 256, "T2": 128}[stages]) * 256
-    sizes = [s for s in OF_THE_PAPER if stages in s.model and "0.01M" not in s.explanation]
+    sizes = [s for s in PAPER_SIZES if stages in s.model and "0.01M" not in s.explanation]
     assert sizes
     assert all(f"would add {parameters:,}." in size.explanation for size in sizes)
 
@@ -54,7 +54,7 @@ def test_the_papers_classifier_size_includes_a_mask_head():
     head = count_parameters(model.roi_heads.mask_head).total
     assert (
         "2.62M is a mask head"
-        in load_paper().size("classification", OF_THE_PAPER[0].model).explanation
+        in load_paper().size("classification", PAPER_SIZES[0].model).explanation
     )
     assert round(head / 1e6, 2) == 2.62
 

@@ -1,4 +1,4 @@
-"""Mean and spread over seeds; numbers by hand and from SciPy."""
+"""Mean and spread over seeds, against hand-computed values and SciPy."""
 
 import json
 from dataclasses import replace
@@ -80,7 +80,7 @@ def test_seeds_that_were_not_recorded_are_not_equal():
     assert "Seeds: not recorded, not recorded." in table.notes
 
 
-def test_too_few_runs_and_runs_without_a_training_are_refused(runs):
+def test_too_few_runs_and_runs_without_training_record_are_refused(runs):
     with pytest.raises(RunError, match="at least two runs"):
         summarize(runs[:1])
     with pytest.raises(RunError, match=r"run0 holds no training record \(training\.json\)"):

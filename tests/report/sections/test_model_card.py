@@ -77,16 +77,16 @@ def test_training_on_patients_of_the_test_set_raises_a_warning(segmentation_run,
     }
     (folder / "training.json").write_text(json.dumps({"seconds": 60, "patients": compared}))
     runs = load_runs([folder])
-    (told,) = (
+    (answer,) = (
         row[1]
         for row in model_card_table(runs, ReportOptions()).rows
         if row[0] == "patients in training and test"
     )
     cautions = [caution.text for caution in shared_patient_cautions(runs)]
     if patients:
-        assert "patients 4, 7 are in cncb_lesion_train and in cncb_lesion_test" in told
+        assert "patients 4, 7 are in cncb_lesion_train and in cncb_lesion_test" in answer
         assert len(cautions) == 1
         assert "too optimistic" in cautions[0]
     else:
-        assert told == "no patient is in both a training and a test set"
+        assert answer == "no patient is in both a training and a test set"
         assert cautions == []
