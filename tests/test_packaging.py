@@ -22,7 +22,7 @@ BLOCK = "import sys; sys.modules.update(dict.fromkeys({names}))\n"
 
 
 def run(*command: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command and wait for it."""
     words = [str(word) for word in command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, **kwargs)
 
@@ -55,7 +55,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["tree", "sdist"])
 def wheel(request: pytest.FixtureRequest, tree: Path, tmp_path_factory) -> zipfile.ZipFile:
-    """The wheel, built from the tree and built from the source distribution."""
+    """The wheel, built once from the tree and once from the source distribution."""
     out = tmp_path_factory.mktemp("wheel")
     source = tree
     if request.param == "sdist":
@@ -185,7 +185,7 @@ def assert_untouched(tmp_path: Path) -> None:
 PYTHONS = ("python3", "python3.11", "python3.12", "python3.13")
 
 
-def test_setup_names_the_pythons_that_do_not_suit(tmp_path: Path) -> None:
+def test_setup_names_the_unsuitable_pythons(tmp_path: Path) -> None:
     for name in PYTHONS[:-1]:
         shim(tmp_path / "bin", name, "echo 3.9.18")
     shim(tmp_path / "bin", PYTHONS[-1], "exit 127")  # a broken pyenv shim
@@ -201,7 +201,7 @@ def test_setup_without_any_python(tmp_path: Path) -> None:
     assert_refused(setup_env(tmp_path), "no suitable Python", "found none")
 
 
-def test_setup_takes_the_python_of_the_variable(tmp_path: Path) -> None:
+def test_setup_uses_the_python_of_the_variable(tmp_path: Path) -> None:
     shim(tmp_path / "bin", "my-python", "echo 3.14.0")
     assert_refused(setup_env(tmp_path, PYTHON="my-python"), "my-python is 3.14.0")
 

@@ -53,7 +53,7 @@ def test_patients_in_two_groups_are_errors_without_images_too(audit):
     assert "because of --no-images" in result.stdout
 
 
-def test_without_trial_the_audit_says_how_to_ask_for_it(audit, tmp_path):
+def test_an_audit_without_trial_names_the_option(audit, tmp_path):
     advice = "give --trial N to test the search on copies of N of these images"
     assert advice in audit("cncb_lesion_train").stdout
     content = json.loads((tmp_path / "audit/audit.json").read_text())

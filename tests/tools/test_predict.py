@@ -59,7 +59,7 @@ def test_a_mixed_folder_with_a_broken_file(predict, pictures, tmp_path):
     again = predict(pictures)
     assert again.returncode == 0
     assert "0 of 2 scans predicted, 2 already finished" in again.stdout
-    # a scan with a hole is done, but marked, for this run and the next
+    # a scan that lacks slices is predicted, and reported as incomplete by this run and the next
     (pictures / "a/3.png").symlink_to("nowhere")
     changed = predict(pictures)
     assert changed.returncode == 2

@@ -22,8 +22,8 @@ def toy(tmp_path) -> list[str]:
             path.parent.mkdir(parents=True)
             Image.new("L", (8, 8)).save(path)
             lines[split].append(f"{prefix}_{patient}_7_0001.png {label} 0 0 8 8\n")
-    for split, own in lines.items():
-        (tmp_path / f"{split}.txt").write_text("".join(own))
+    for split, slices in lines.items():
+        (tmp_path / f"{split}.txt").write_text("".join(slices))
         arguments += [f"--{split}-list", str(tmp_path / f"{split}.txt")]
     return arguments
 

@@ -21,8 +21,8 @@ SMALL += ["DATASETS.TEST", "()", "TEST.EVAL_PERIOD", "0", "SOLVER.IMS_PER_BATCH"
 
 @pytest.fixture
 def environment(lesion_root) -> dict[str, str]:
-    own = {"DETECTRON2_DATASETS": str(lesion_root), "PYTHONPATH": str(REPOSITORY)}
-    return {**os.environ, **own}
+    changed = {"DETECTRON2_DATASETS": str(lesion_root), "PYTHONPATH": str(REPOSITORY)}
+    return {**os.environ, **changed}
 
 
 def children_of(pid: int) -> list[int]:
