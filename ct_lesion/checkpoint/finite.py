@@ -12,7 +12,7 @@ WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def refuse_not_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors with NaN or infinite values, which a diverged training leaves.
+    """Refuse tensors with NaN or infinite values, which are left when training diverges.
 
     Raises:
         CheckpointError: names the first such tensor.
@@ -48,7 +48,7 @@ def named_tensors(content: Any, name: str = "") -> dict[str, torch.Tensor]:
 
     Args:
         content: tensors in mappings, lists and tuples at any depth.
-        name: of the content, which names inside it begin with.
+        name: name of the content, the prefix of the names inside it.
     """
     if isinstance(content, torch.Tensor):
         return {name: content}

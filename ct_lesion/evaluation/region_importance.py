@@ -122,7 +122,7 @@ def deletion_curve(
 
     Args:
         classifier, roi_batch, target, baseline: see :func:`occlusion`.
-        importance: (B, N), finite; of equal values, the upper row comes first.
+        importance: (B, N), finite; rows of equal importance keep their order.
         seed: seed of the random orders.
 
     Raises:

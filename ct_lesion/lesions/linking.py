@@ -82,7 +82,7 @@ class _Reach:
 
 
 def _best_overlaps(first: Sequence[dict], second: Sequence[dict]) -> np.ndarray:
-    """Indices of the pairs to link, (P, 2); of equally large overlaps, all are linked."""
+    """Indices of the pairs to link, (P, 2); ties between equally large overlaps are all linked."""
     shared, share = _overlaps(first, second)
     if not shared.size:
         return np.empty((0, 2), int)

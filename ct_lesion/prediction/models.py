@@ -42,7 +42,7 @@ class TrainedModel:
     """A trained model in test mode, with its config and class names.
 
     Attributes:
-        model: built of Detectron2's modules.
+        model: built from Detectron2's modules.
         network: the same model with the faster modules of ``MODEL.FAST_PATH``.
         cfg: the model's config.
         classes: names of the lesion classes (segmenter) or the image classes (classifier).

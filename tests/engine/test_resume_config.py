@@ -58,7 +58,7 @@ def test_a_new_rate_is_applied_logged_and_recorded(resumed, caplog) -> None:
     trainer = resumed(**keys)
     assert rates(trainer) == {4e-4}
     decays = {group["weight_decay"] for group in trainer.optimizer.param_groups}
-    assert decays == {0.5, 0.001}  # WEIGHT_DECAY_NORM is a key of its own
+    assert decays == {0.5, 0.001}  # WEIGHT_DECAY_NORM is a separate key
     moment = next(iter(trainer.optimizer.state.values()))["exp_avg"]
     # the checkpoint's: a tenth of the gradient, which includes the weight decay
     assert torch.allclose(moment, torch.full_like(moment, 0.1), atol=1e-2)

@@ -1,4 +1,4 @@
-"""Toy runs, made once a session; each test gets copies that it may damage."""
+"""Toy runs, made once per session; each test gets copies that it may damage."""
 
 import shutil
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def read_split_list(path: str | Path) -> list[SliceId]:
             )
         slices[slice_id] = number
     if not slices:
-        raise DatasetError(f"{path} contains no slices. Write <patient>_<slice>.jpg in a line.")
+        raise DatasetError(f"{path} contains no slices. Write one <patient>_<slice>.jpg per line.")
     return list(slices)
 
 

@@ -163,8 +163,8 @@ def common_patients(sets: Sequence[MaskSet], only_common: bool) -> tuple[list[Ma
         )
     if not common:
         raise UserError(
-            f"No patient is in all sets of masks: {'; '.join(lines)}. Name files or folders like "
-            "the patients, in all sets alike."
+            f"No patient is in all sets of masks: {'; '.join(lines)}. Give files or "
+            "folders of a patient the same name in all sets."
         )
     return [replace(s, files={p: s.files[p] for p in common}) for s in sets], lines
 

@@ -19,7 +19,7 @@ from ct_lesion.scans.sources import open_scan
         # 5 mm and then 2 mm: the slice at 15 mm reaches from 12.5 to 16 mm
         ([0, 5, 10, 15, 17, 19, 21], [5, 5, 5, 3.5, 2, 2, 2]),
         ([0, 2, 4, 6, 11, 16, 21], [2, 2, 2, 3.5, 5, 5, 5]),
-        # nothing counts for the slices that are missing
+        # missing slices add no thickness
         ([0, 5, 10, 30, 35, 40], [5] * 6),
         ([0, 5, 10, 20, 30, 35, 40], [5] * 7),
         # jitter: from midpoint to midpoint
