@@ -40,7 +40,7 @@ def test_a_bug_keeps_its_traceback() -> None:
         run_tool(main)
 
 
-def test_ctrl_c_is_no_traceback(capsys) -> None:
+def test_ctrl_c_prints_no_traceback(capsys) -> None:
     def main() -> None:
         raise KeyboardInterrupt
 

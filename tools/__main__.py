@@ -17,7 +17,7 @@ Find, segment and score lesions in chest CT. For research use only. Not for clin
 
 jobs:"""
 START = """
-Start with a scan of your own; the page with the results is predictions/index.html:
+Start with your own scan; the page with the results is predictions/index.html:
   ct-lesion predict scan.nii.gz
 Or, in a checkout, try all steps on synthetic CT: bash tools/quickstart.sh"""
 

@@ -97,7 +97,7 @@ def main() -> None:
     args = parse_arguments()
     with locked_names(args.output):
         if args.output.exists() and not args.overwrite:
-            raise CheckpointError(f"{args.output} exists: choose another name or add --overwrite.")
+            raise CheckpointError(f"{args.output} exists. Choose another name, or add --overwrite.")
         digest = convert(args)
     print(f"written: {args.output}\nsha256:  {digest}")
 

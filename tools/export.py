@@ -67,7 +67,7 @@ def main() -> None:
     quiet_libraries()
     require_packages()
     if args.output.exists() and not args.overwrite:
-        raise UserError(f"{args.output} exists: choose another name or add --overwrite.")
+        raise UserError(f"{args.output} exists. Choose another name, or add --overwrite.")
     model = load_model(args.weights, device="cpu", score_thresh=args.score_thresh)
     print(f"Exporting {model.path} and checking the file ...", flush=True)
     exported = export_onnx(model, args.output)

@@ -13,11 +13,13 @@ import contextlib
 import io
 from pathlib import Path
 
+import ct_lesion  # noqa: F401  (registers the datasets; Detectron2 first would print warnings)
+
+# isort: split
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools.coco import COCO
 
-import ct_lesion  # noqa: F401  (registers the datasets)
 from ct_lesion.command_line import run_tool, tool_parser
 from ct_lesion.data.datasets.coco_checks import check_detections
 from ct_lesion.errors import DatasetError

@@ -21,6 +21,9 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
+import ct_lesion  # noqa: F401  (importing Detectron2 first would print warnings)
+
+# isort: split
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog

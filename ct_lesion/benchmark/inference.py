@@ -27,7 +27,7 @@ REGION_OPERATORS = ("roi_align", "nms")
 """Substrings of the names of RoIAlign's and NMS's operators."""
 
 
-# ---- ways ---------------------------------------------------------------------------------------
+# ---- work ---------------------------------------------------------------------------------------
 def one_at_a_time(model: nn.Module, inputs: Sequence[dict]) -> Work:
     """Work that passes the slices one by one."""
 

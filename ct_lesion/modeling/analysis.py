@@ -35,7 +35,7 @@ PARTS = (
     ("classifier", "S"),
 )
 """Prefixes of module names, and their part; the first match counts. Each other top-level module is
-a part of its own."""
+a separate part."""
 
 
 @dataclass(frozen=True)

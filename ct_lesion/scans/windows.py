@@ -24,7 +24,7 @@ CLAHE_TILES = (8, 8)
 HIGHEST_CLIP_LIMIT = 256  # of 256 grey values: higher limits clip nothing
 SMALLEST_SIDE = 32
 WINDOW_FILE = "window.json"
-"""File in a folder of 8-bit slices that holds their window as of :meth:`Window.as_dict`."""
+"""File in a folder of 8-bit slices that holds their window, from :meth:`Window.as_dict`."""
 PADDING_HU = -1024
 """The floor of the CT scale; values up to it are padding around the field of view."""
 
@@ -85,7 +85,7 @@ class Window:
 
     @classmethod
     def from_json(cls, value: Any, path: object) -> Window:
-        """Read a window from a json value as of :meth:`as_dict`; None is an unknown window.
+        """Read a window from the json value of :meth:`as_dict`; None is an unknown window.
 
         Args:
             path: of the json file, for the message.

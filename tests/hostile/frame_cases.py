@@ -68,8 +68,8 @@ def _half(data: bytes) -> bytes:
 FRAMES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "as written": (_edited(lambda ds: None), LOADED),
     "two billion frames": (_tag(NumberOfFrames=2**31 - 1), "NumberOfFrames is 2,147,483,647"),
-    "a frame more than groups": (_tag(NumberOfFrames=7), "of 6 frames"),
-    "a frame less than groups": (_tag(NumberOfFrames=5), "of 6 frames"),
+    "one frame more than groups": (_tag(NumberOfFrames=7), "of 6 frames"),
+    "one frame fewer than groups": (_tag(NumberOfFrames=5), "of 6 frames"),
     "no number of frames": (_edited(lambda ds: ds.__delattr__("NumberOfFrames")), "is 0, but"),
     "no groups": (_tag(PerFrameFunctionalGroupsSequence=[]), "no PerFrameFunctional"),
     "two shared groups": (

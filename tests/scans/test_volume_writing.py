@@ -14,8 +14,8 @@ from toy_scans import write_volume as write_toy
 from ct_lesion.errors import UserError
 from ct_lesion.scans.volume_writing import write_volume
 
-# random voxels, so that the compressed file is large; the last slices are 0, as ITK reads what is
-# missing at the end of a truncated file
+# random voxels, so that the compressed file is large; the last slices are 0, because ITK reads the
+# missing end of a truncated file as 0
 VOXELS = np.random.default_rng(0).integers(0, 9, (12, 64, 64)).astype(np.int16)
 VOXELS[8:] = 0
 

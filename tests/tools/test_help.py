@@ -31,3 +31,10 @@ def test_help_names_jobs_rather_than_files():
     )
     for file in TOOLS.glob("[a-z]*.py"):
         assert "tools/" not in as_jobs(ast.get_docstring(ast.parse(file.read_text())))
+
+
+def test_tools_import_ct_lesion_before_detectron2():
+    """Importing Detectron2 itself prints torch's warnings, which ct_lesion silences."""
+    for file in TOOLS.glob("[a-z]*.py"):
+        packages = re.findall(r"^(?:from|import) (ct_lesion|detectron2)\b", file.read_text(), re.M)
+        assert packages[:1] != ["detectron2"], file

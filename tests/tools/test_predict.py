@@ -141,7 +141,7 @@ def test_an_input_after_hu_is_named(word, capsys):
     assert f"{word!r} is not a finite number. Put INPUT before --hu" in capsys.readouterr().err
 
 
-def test_an_output_folder_in_the_input_folder_is_no_input(run_tool, pictures, options):
+def test_an_output_folder_in_the_input_folder_is_not_predicted(run_tool, pictures, options):
     fixed = [*options, "--output", "scans/out"]
     assert run_tool("predict.py", "scans", *fixed).returncode == 0
     again = run_tool("predict.py", "scans", *fixed)

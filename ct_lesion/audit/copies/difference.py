@@ -56,7 +56,7 @@ def differences(
 
 
 class _Maps:
-    """What the comparison needs of each image, S x S pixels.
+    """The maps of each image that the comparison needs, S x S pixels.
 
     Attributes:
         side: S.

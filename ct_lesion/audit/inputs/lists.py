@@ -60,7 +60,7 @@ def _first_line(path: Path) -> str:
     for line in lines:
         if line.strip() and not line.startswith("#"):
             return line
-    raise DatasetError(f"{path}: the list contains no slices. Give a list with one slice a line.")
+    raise DatasetError(f"{path}: the list contains no slices. Give a list with one slice per line.")
 
 
 def _read_covidx(

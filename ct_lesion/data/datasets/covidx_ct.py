@@ -137,7 +137,7 @@ def _register(name: str, load: partial) -> None:
             load.args,
         ):
             raise DatasetError(
-                f"A dataset named {name!r} is already registered: choose another name."
+                f"A dataset named {name!r} is already registered. Choose another name."
             )
         DatasetCatalog.remove(name)
     DatasetCatalog.register(name, load)

@@ -107,7 +107,7 @@ def _spread(values: Sequence[float]) -> tuple[int | float, ...]:
 def _check(runs: Sequence[Run], may_differ: Sequence[str]) -> None:
     """Refuse runs with the same seed, and runs that differ in more than the seed."""
     if len(runs) < 2:
-        raise RunError("A spread needs at least two runs. Give their folders.")
+        raise RunError("A summary over seeds needs at least two runs. Give their folders.")
     for run in runs:
         if not run.training:
             raise RunError(

@@ -28,7 +28,7 @@ from .steps import step_findings
 from .values import text_of
 
 _SCOUTS = ("localizer", "scout", "topogram", "surview", "scanogram")
-_FEW = 4  # most images in a scout known by its description, or in a group of foreign images
+_FEW = 4  # a scout recognised by its description, or a foreign group, has at most this many images
 _MOST_KINDS = 100  # of images in a series; each image is compared with each kind
 _SINGLE_SLICES = 3  # this many one-slice series in a folder are no coincidence
 

@@ -160,7 +160,7 @@ def check_image_tags(path: object, header: pydicom.Dataset) -> None:
 
 
 def check_pixel_data(header: pydicom.Dataset, file: BinaryIO, start: int, frames: int = 1) -> None:
-    """Check that a file's pixels are as many as its tags say.
+    """Check that a file has as many pixels as its tags say.
 
     GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
