@@ -14,7 +14,7 @@ CONFIG = "segmentation/resnet18_t1.yaml"
         (
             CONFIG,
             ["SOLVER.BASE_LRR", "1"],
-            "Similar keys: SOLVER.BASE_LR.",
+            "Similar keys: SOLVER.BASE_LR, ",
         ),
         (CONFIG, ["SOLVER.BASE_LR"], "odd length"),
         (CONFIG, ["SOLVER.BASE_LR", "fast"], "mismatch"),
