@@ -1,7 +1,8 @@
 """The config keys that ct_lesion adds to Detectron2's, and the shipped configs."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -227,3 +228,24 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     cfg.merge_from_file(path, allow_unsafe=False)  # the default executes yaml tags
     cfg.merge_from_list(list(overrides))
     return cfg
+
+
+def config_fault(error: BaseException) -> str:
+    """The message of one of ``NOT_A_CONFIG`` in one line; an unknown key gets similar ones."""
+    text = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
+    unknown = re.fullmatch(r"Non-existent (?:config )?key: (\S+)", text)
+    if unknown is None:
+        return text
+    cfg = get_cfg()
+    add_ct_lesion_config(cfg)
+    similar = get_close_matches(unknown[1], _keys(cfg), cutoff=0.8)
+    advice = f"Similar keys: {', '.join(similar)}." if similar else "See docs/configs.md."
+    return f"there is no config key {unknown[1]}. {advice}"
+
+
+def _keys(cfg: CfgNode, above: str = "") -> Iterator[str]:
+    """Dotted names of all keys below a node, e.g. ``SOLVER.BASE_LR``."""
+    for name, value in cfg.items():
+        yield f"{above}{name}"
+        if isinstance(value, CfgNode):
+            yield from _keys(value, f"{above}{name}.")

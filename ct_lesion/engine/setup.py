@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils.logger import setup_logger
 
-from ct_lesion.config import NOT_A_CONFIG, find_config, load_config
+from ct_lesion.config import NOT_A_CONFIG, config_fault, find_config, load_config
 from ct_lesion.config_values import Job, check_values
 from ct_lesion.errors import ConfigError
 from ct_lesion.files import add_path_to_errors, remove_links
@@ -146,7 +146,6 @@ def read_config(config_file: str, overrides: list[str], job: Job = "prediction")
     except ConfigError:
         raise
     except NOT_A_CONFIG as error:
-        reason = " ".join(str(error.args[0] if error.args else "").split()) or type(error).__name__
-        raise ConfigError(f"{where}: {reason}") from None
+        raise ConfigError(f"{where}: {config_fault(error)}") from None
     check_values(cfg, where, job)
     return cfg

@@ -19,7 +19,7 @@ from ct_lesion.checkpoint import (
     locate_shipped,
     read_description,
 )
-from ct_lesion.config import NOT_A_CONFIG, is_classifier
+from ct_lesion.config import NOT_A_CONFIG, config_fault, is_classifier
 from ct_lesion.config_values import check_values
 from ct_lesion.data.datasets.covidx_lists import IMAGE_CLASSES
 from ct_lesion.data.datasets.lesion_masks import MASK_TYPES
@@ -167,7 +167,7 @@ def _config(
         try:
             cfg.merge_from_list(list(overrides))
         except NOT_A_CONFIG as error:
-            raise ConfigError(f"--opts {' '.join(overrides)}: {error.args[0]}") from None
+            raise ConfigError(f"--opts {' '.join(overrides)}: {config_fault(error)}") from None
         if overrides:
             check_values(cfg, f"{path} with overrides {list(overrides)}")
     cfg.MODEL.WEIGHTS = str(path)

@@ -61,19 +61,21 @@ def assert_ended(folder: Path, processes: int = 2) -> None:
 
 # ---- a process fails ----------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("reason", "exit_code", "said"),
+    ("reason", "exit_code", "messages"),
     [
         ("mistake", 2, ["Error: KEY is wrong\n"]),
         ("bug", 1, ["Process 1 of 2 failed", "Traceback", "AssertionError: a bug"]),
     ],
 )
-def test_a_failing_process_ends_all_and_is_reported_once(tmp_path, capfd, reason, exit_code, said):
-    """tests/tools/test_train_net_processes.py kills one."""
+def test_a_failing_process_ends_all_and_is_reported_once(
+    tmp_path, capfd, reason, exit_code, messages
+):
+    """A killed process is tested in tests/tools/test_train_net_processes.py."""
     with pytest.raises(SystemExit) as ended:
         launch(wait_for_each_other, 2, args=(reason, tmp_path), on_gpu=False)
     assert ended.value.code == exit_code
     error = capfd.readouterr().err
-    for part in said:
+    for part in messages:
         assert error.count(part) == 1, error
     assert reason == "bug" or error.count("\n") == 1, error
     assert_ended(tmp_path)

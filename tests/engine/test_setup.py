@@ -11,7 +11,11 @@ CONFIG = "segmentation/resnet18_t1.yaml"
     [
         ("", [], "--config-file is missing"),
         ("no/such.yaml", [], "no/such.yaml does not exist, and no shipped config has this name"),
-        (CONFIG, ["SOLVER.BASE_LRR", "1"], "Non-existent key: SOLVER.BASE_LRR"),
+        (
+            CONFIG,
+            ["SOLVER.BASE_LRR", "1"],
+            "Similar keys: SOLVER.BASE_LR, ",
+        ),
         (CONFIG, ["SOLVER.BASE_LR"], "odd length"),
         (CONFIG, ["SOLVER.BASE_LR", "fast"], "mismatch"),
     ],

@@ -118,7 +118,7 @@ def train(cfg: CfgNode) -> LesionTrainer:
 def work_in_two_processes(toys: Toys, folder: Path) -> None:
     """:func:`evaluate_and_train_s`, then train detectors; writes ``facts.json``."""
     toys.register()
-    facts = {"ranks": comm.all_gather(comm.get_rank()), "threads": torch.get_num_threads()}
+    facts = {"ranks": comm.all_gather(comm.get_rank())}
     facts["seeds"] = comm.all_gather(comm.shared_random_seed())
     evaluate_and_train_s(toys, folder)
     trained = {

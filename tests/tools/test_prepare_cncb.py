@@ -72,7 +72,7 @@ def test_the_json_records_how_the_images_were_made(run_tool, lesion_archive, lis
     assert window_of(tmp_path / "fixed") == expected
 
 
-def test_the_phantom_says_it_itself(run_tool, tmp_path):
+def test_the_window_json_of_the_phantom_is_read(run_tool, tmp_path):
     arguments = ["--lesion-patients", 3, "--slices-per-patient", 1, "--patients-per-class", 3]
     run_tool("make_phantom.py", "--output", "phantom", *arguments, "--slices-per-scan", 1)
     assert (tmp_path / "phantom/covidx/window.json").is_file()
@@ -118,4 +118,4 @@ def test_a_validation_split_is_drawn_by_default(run_tool, lesion_archive, tmp_pa
         patients[split] = {image["patient"] for image in images}
     assert patients["test"] == {"2"}
     assert len(patients["val"]) == 1  # of three; a tenth is at least one
-    assert sorted(p for own in patients.values() for p in own) == ["0", "1", "2", "3"]
+    assert sorted(p for split in patients.values() for p in split) == ["0", "1", "2", "3"]

@@ -89,7 +89,7 @@ def test_a_second_job_in_the_folder_is_refused(train, tmp_path, job):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["SOLVER.MAXITER", "5"], "Non-existent key: SOLVER.MAXITER"),
+        (["SOLVER.MAXITER", "5"], "no config key SOLVER.MAXITER. Similar keys: SOLVER.MAX_ITER"),
         (["DATASETS.TRAIN", "('nothing',)"], "'nothing', which is not registered"),
         (["MODEL.ROI_HEADS.NUM_CLASSES", "2"], "has 1 classes: Lesion"),
         (["DATASETS.TEST", "('cncb_lesion_train',)"], "share patients: patients 0, 1 are in"),
