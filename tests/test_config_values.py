@@ -69,7 +69,7 @@ def test_cosine_schedule_ends_below_its_start() -> None:
         read_config(CONFIG, keys)
 
 
-def test_all_that_is_wrong_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
+def test_all_faults_are_reported_in_one_line_and_nothing_is_written(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     keys = ["SOLVER.MAX_ITER", "0", "SEED", "-2", "OUTPUT_DIR", str(file / "run")]

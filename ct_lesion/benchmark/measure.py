@@ -1,6 +1,6 @@
-"""Times two ways to do the same work, alternately.
+"""Times two implementations of the same work, alternately.
 
-Other load on the machine slows both ways down while it lasts, so the ratio of a round is steadier
+Other load on the machine slows both down while it lasts, so the ratio of a round is steadier
 than either time.
 """
 
@@ -18,7 +18,7 @@ class Settings:
     """The user's choices.
 
     Attributes:
-        rounds: number of measurements of each way.
+        rounds: number of measurements of each implementation.
         size: height and width of the slices in pixels.
         slices: number of slices per round, in the cases that work on slices.
         weights: of a trained segmenter (ResNet18_T1); ``None`` for random weights, see
@@ -60,7 +60,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two ways over all rounds.
+    """Times of two implementations over all rounds.
 
     Attributes:
         first, second: seconds per unit.
@@ -107,7 +107,7 @@ def measure(work: Work) -> tuple[float, float]:
 
 
 def compare(first: Work, second: Work, rounds: int) -> Comparison:
-    """Time two ways alternately, after a warm-up round; prints a dot per round."""
+    """Time two implementations alternately, after a warm-up round; prints a dot per round."""
     first()
     second()
     samples = []
@@ -131,8 +131,8 @@ class Measured:
     Attributes:
         value: what the target applies to: the speed-up, or e.g. the peak memory.
         facts: what the value depends on: weights, detections, largest difference between the
-            results of the two ways. JSON values.
-        comparison: of the two ways; ``None`` in cases that measure a single value.
+            results of the two implementations. JSON values.
+        comparison: times of both implementations; ``None`` in cases that measure a single value.
     """
 
     value: float
@@ -141,7 +141,7 @@ class Measured:
 
 
 def compared(first: Work, second: Work, settings: Settings, facts: Mapping[str, Any]) -> Measured:
-    """Measure the speed-up of the second way over the first."""
+    """Measure the speed-up of the second implementation over the first."""
     comparison = compare(first, second, settings.rounds)
     return Measured(comparison.ratio_of_medians, facts, comparison)
 
@@ -154,7 +154,8 @@ class Case:
         name: for the command line.
         work: what is done, on what.
         measure: performs the measurement; may raise :class:`NotMeasurable`.
-        first, second: the two ways; ``second`` is empty where a single value is measured.
+        first, second: names of the implementations; ``second`` is empty where a single value is
+            measured.
         per: what is counted, e.g. "slice" or "step".
         unit: of the value; "x" for a ratio.
         at_least, at_most: target for the value, if there is one.

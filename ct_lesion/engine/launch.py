@@ -119,7 +119,7 @@ def _start(shape: tuple, task: tuple, on_gpu: bool, advice: str) -> None:
 
     Raises:
         ConfigError: they cannot connect to each other.
-        SystemExit: one failed.
+        SystemExit: a process failed.
     """
     # torch would log a line for each process that it ends, beside our error message
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from ct_lesion import load_config
 from ct_lesion.engine.trainer import LesionTrainer
 
 
-def test_a_deterministic_training_killed_twice_ends_like_an_undisturbed_one(
+def test_a_deterministic_run_killed_twice_ends_like_an_undisturbed_run(
     lesion_root, tmp_path, monkeypatch
 ) -> None:
     """Bit for bit, with two threads, two loader processes, augmentation and the fast path."""

@@ -26,7 +26,7 @@ def checked_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
         ``size`` and ``counts`` (bytes), safe to decode.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the mask is invalid; the message gives the reason.
     """
     check_segmentation(segmentation, height, width)
     if isinstance(segmentation, list):
@@ -45,7 +45,7 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> None:
         height, width: of the image in pixels.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the mask is invalid; the message gives the reason.
     """
     if isinstance(segmentation, dict):
         _check_rle(segmentation, height, width)

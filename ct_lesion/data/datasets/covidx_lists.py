@@ -107,7 +107,7 @@ def parse_line(line: str) -> CTSlice:
     """Parse a line of a COVIDx-CT list, e.g. ``NCP_96_1328_0032.png 2 9 94 512 405``.
 
     Raises:
-        ValueError: says what is wrong with the line.
+        ValueError: the line is malformed; the message gives the reason.
     """
     fields = line.split()
     if len(fields) != 6:

@@ -236,7 +236,7 @@ def check_fit(mask: LesionMask, truth: LesionMask) -> None:
     number and the size of the slices are compared.
 
     Raises:
-        DatasetError: says what differs.
+        DatasetError: they differ; the message names the difference.
     """
     if mask.slice_names and truth.slice_names and mask.slice_names != truth.slice_names:
         names, true = set(mask.slice_names), set(truth.slice_names)

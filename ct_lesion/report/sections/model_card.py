@@ -39,7 +39,7 @@ LIMITS = (
 
 
 def model_card_table(runs: list[Run], options: ReportOptions) -> Table:
-    """One row per fact that is known of a run, one column per run."""
+    """One row per known fact about the runs, one column per run."""
     by_run = [_facts(run, options) for run in runs]
     names = dict.fromkeys(name for facts in by_run for name in facts)
     rows = [[name, *(facts.get(name, "") for facts in by_run)] for name in names]

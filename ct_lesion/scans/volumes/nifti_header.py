@@ -75,11 +75,11 @@ class NiftiHeader:
                 "voxels in another file: convert it to NIfTI-1"
             )
         if not all(isfinite(side) and side > 0 for side in pixdim):  # ITK reads 0 as 1 mm
-            raise OSError(f"its header says a spacing of {pixdim} mm")
+            raise OSError(f"its header gives a spacing of {pixdim} mm")
         if not 1 <= dim[0] <= 7 or min(size) < 1 or start < 0:
-            raise OSError(f"its header says {dim[0]} dimensions of {size}")
+            raise OSError(f"its header gives {dim[0]} dimensions of {size}")
         if _BITS.get(datatype) != bits:
-            raise OSError(f"its header says {bits} bits per voxel of type {datatype}")
+            raise OSError(f"its header gives {bits} bits per voxel of type {datatype}")
         stop = start + prod(size) * bits // 8
         return cls(content, order, size, datatype, bits, start, stop)
 

@@ -83,7 +83,7 @@ def test_a_sheared_sform_is_refused_with_advice(volume, shift, degrees):
 
 @pytest.mark.parametrize("side", [0, -2.5, np.nan])
 def test_an_impossible_voxel_size_is_refused(volume, side):
-    with pytest.raises(DatasetError, match=rf"says a spacing of \(0\.69.*, {side:.1f}\) mm"):
+    with pytest.raises(DatasetError, match=rf"gives a spacing of \(0\.69.*, {side:.1f}\) mm"):
         open_scan(edited(volume, pixdim=(0.7, 0.8, side)))
 
 
