@@ -113,8 +113,8 @@ def check_picture_size(path: str | Path, width: int, height: int) -> None:
     """Refuse a size that no CT slice has.
 
     Args:
-        path: for the message.
-        width, height: in pixels, from the file's header.
+        path: file named in error messages.
+        width, height: size in pixels, from the file's header.
 
     Raises:
         PictureError: a side is 0, or there are more than :data:`LARGEST_PICTURE` pixels.
@@ -134,7 +134,7 @@ def open_picture(
 
     Args:
         source: a path, or the bytes of a file.
-        name: for messages, if ``source`` is not a path.
+        name: name used in error messages, if ``source`` is not a path.
         page: index of the page of a TIFF.
 
     Raises:

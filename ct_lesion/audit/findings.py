@@ -75,9 +75,9 @@ def report_faults(
     """Yield one finding for each kind of fault that occurs in an input.
 
     Args:
-        kinds: by code, in the order of the findings.
+        kinds: keyed by code, in the order of the findings.
         faults: places of the faults, by code.
-        name: of the input.
+        name: name of the input.
         things: what was checked, in the plural, e.g. ``images``.
         total: number of these things in the input.
     """

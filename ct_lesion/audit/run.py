@@ -124,7 +124,7 @@ def run_audit(
     """Run all checks.
 
     Args:
-        inputs: from :func:`ct_lesion.audit.inputs.arguments.read_inputs`.
+        inputs: result of :func:`ct_lesion.audit.inputs.arguments.read_inputs`.
         options: the user's options.
         progress: called with one line at the start of each part.
     """

@@ -164,7 +164,7 @@ def on_gpu(task: str, batch: int, precision: str, settings: Settings) -> Measure
     Args:
         task: "classify" or "segment".
         batch: slices in a batch of the fast path.
-        precision: of the fast path, a value of ``MODEL.FAST_PATH``: "auto" (single) or "half".
+        precision: value of ``MODEL.FAST_PATH``: "auto" (single precision) or "half".
     """
     if not torch.cuda.is_available():
         raise NotMeasurable("there is no GPU here")

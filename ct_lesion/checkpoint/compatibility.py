@@ -70,8 +70,8 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     """Compare a config with the shapes in a checkpoint and with its description, if it has one.
 
     Args:
-        cfg: of the model that will load the checkpoint.
-        checkpoint: from :func:`read_checkpoint`.
+        cfg: config of the model that will load the checkpoint.
+        checkpoint: result of :func:`read_checkpoint`.
         strict: compare all keys that the detector's results depend on; otherwise only the depth of
             the backbone, because training may start from parts of another model. Default: strict
             for a classifier, whose detector is frozen.
@@ -108,8 +108,8 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
     """Refuse a checkpoint if the model of its config has more weights than the file has bytes.
 
     Args:
-        cfg: from the checkpoint's description.
-        path: of the checkpoint.
+        cfg: config in the checkpoint's description.
+        path: path of the checkpoint.
 
     Raises:
         CheckpointError: the file is too small, or no model can be built from the config.
@@ -137,7 +137,7 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
     """Check that a classifier's detector was loaded completely; module S may be untrained.
 
     Args:
-        cfg: of the model; only classifiers are checked.
+        cfg: config of the model; only classifiers are checked.
         report: on the loaded weights; ``None`` if ``MODEL.WEIGHTS`` was empty.
 
     Raises:

@@ -58,9 +58,9 @@ class ReleasedCheckpoint:
     """Content of a published checkpoint.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         weights: the state dict, with the published names.
-        anchor_sizes, anchor_ratios: of one level; empty if the file does not record them.
+        anchor_sizes, anchor_ratios: anchors of one level; empty if the file does not record them.
         epoch, model_name: as recorded in the file; may be empty.
     """
 
@@ -145,7 +145,7 @@ def convert_released(
     """Rename a published checkpoint's weights and find the config of their model.
 
     Args:
-        released: from :func:`read_released`.
+        released: result of :func:`read_released`.
         config_file: path or name of a config to use instead of the recognised one.
 
     Raises:

@@ -145,9 +145,9 @@ def rename_torchvision(
     """Rename the weights of torchvision's ResNet for a model with Detectron2's ResNet.
 
     Args:
-        path: of the weights, for messages.
+        path: path of the weights, for messages.
         weights: torchvision's state dict.
-        model: that the weights are for.
+        model: the model that the weights are for.
 
     Raises:
         CheckpointError: the model has no Detectron2 ResNet, one of another depth, or one with the

@@ -81,9 +81,9 @@ def match_names(
     """Rename weights to names of the model with the same ending, e.g. ``backbone.bottom_up.*``.
 
     Args:
-        path: of the weights, for messages.
+        path: path of the weights, for messages.
         weights: names without the model's prefixes.
-        model: that the weights are for.
+        model: the model that the weights are for.
 
     Returns:
         All weights; those without a match in name and shape keep their names.
@@ -109,9 +109,9 @@ def check_stride(path: str, author: str, model: torch.nn.Module) -> None:
     this only logs a warning.
 
     Args:
-        path: of the weights, for messages.
-        author: of the weights, from :func:`read_zoo_weights`.
-        model: that the weights are for.
+        path: path of the weights, for messages.
+        author: author of the weights, from :func:`read_zoo_weights`.
+        model: the model that the weights are for.
 
     Raises:
         CheckpointError: the weights are torchvision's, but the model has its stride in the 1x1

@@ -193,7 +193,7 @@ def window_remarks(cfg: CfgNode, training: bool = True) -> list[str]:
     """Remarks on datasets that record no window, and on weights that were trained with another.
 
     Args:
-        cfg: from :func:`with_window`.
+        cfg: result of :func:`with_window`.
         training: see :func:`with_window`.
     """
     window, remarks = Window.from_config(cfg), []

@@ -26,7 +26,7 @@ class RankInfo:
 
     Attributes:
         starter: "torchrun" or "srun".
-        rank: from 0.
+        rank: rank of the process, from 0.
         world_size: number of processes, at least 2.
         local_rank: rank on this machine, from 0.
         local_world_size: number of processes on each machine.
@@ -86,9 +86,9 @@ def join_group(info: RankInfo, on_gpu: bool, timeout: timedelta) -> Callable[[],
     """Initialise the process group.
 
     Args:
-        info: of this process.
+        info: address and port of this process.
         on_gpu: use NCCL and one GPU per process instead of gloo.
-        timeout: for one process to wait for another.
+        timeout: how long one process may wait for another.
 
     Returns:
         A function that returns True only in the first process that calls it.

@@ -38,7 +38,7 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     """Read and check the config of a run; without a GPU, change it to the CPU.
 
     Args:
-        args: of Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
+        args: result of Detectron2's argument parser, optionally with ``deterministic``.
 
     Returns:
         The frozen config, and remarks about its datasets for :func:`start_run` to log.
@@ -82,7 +82,7 @@ def start_run(cfg: CfgNode, args: argparse.Namespace, remarks: list[str]) -> Non
     other folders. ct_lesion itself never writes through links.
 
     Args:
-        cfg, remarks: from :func:`checked_config`.
+        cfg, remarks: result of :func:`checked_config`.
         args: the arguments of :func:`checked_config`.
     """
     removed = []

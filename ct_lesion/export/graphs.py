@@ -33,7 +33,7 @@ class SliceGraph(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         """
         Args:
-            model: in test mode; it is copied.
+            model: model in test mode; it is copied.
         """
         super().__init__()
         self.model = copy.deepcopy(model).cpu().eval().requires_grad_(False)

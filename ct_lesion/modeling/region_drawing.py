@@ -17,7 +17,7 @@ def draw_regions(
     Args:
         image: ``(3, H, W)``, 0..255.
         image_format: "RGB" or "BGR".
-        regions: in pixels of the image, see :meth:`RoIBatch.regions`.
+        regions: boxes in pixels of the image, see :meth:`RoIBatch.regions`.
         text: written above the picture.
 
     Returns:

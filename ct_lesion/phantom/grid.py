@@ -73,7 +73,7 @@ class Grid:
             x, y: canonical position of the shape in mm.
             reach: only pixels within this distance in mm are computed.
             shape: function from x, y to the signed distance in mm.
-            value: in HU.
+            value: value in HU.
         """
         w = self.window(x, y, reach)
         self.paint(hu[w], shape(self.x[w], self.y[w]), value)

@@ -81,10 +81,10 @@ def grow_tree(
     """Grow a tree from ``root`` towards ``targets`` (2**GENERATIONS, 3).
 
     Args:
-        rng: for splits and bends.
+        rng: random generator for splits and bends.
         root: start of the tree, in mm.
         targets: points to reach, in mm.
-        radius: of the first branch, in mm; it shrinks as in a real bronchial tree.
+        radius: radius of the first branch, in mm; it shrinks as in a real bronchial tree.
         generations: number of generations, at most GENERATIONS.
     """
     node = np.asarray(root, np.float32)[None]

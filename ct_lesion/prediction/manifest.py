@@ -68,7 +68,7 @@ def check_unchanged(files: Sequence[Path], stamps: Sequence[Stamp | None], sha25
     Args:
         files: a scan's files, after reading.
         stamps: their stamps from before hashing.
-        sha256: from :func:`hash_files`.
+        sha256: result of :func:`hash_files`.
 
     Raises:
         DatasetError: a file was changed or replaced in the meantime.

@@ -160,7 +160,7 @@ class LesionPredictor:
             volume: an opened scan; the path of a volume, a DICOM folder or pictures; or an array
                 (S, H, W), from the feet upwards, rows towards the back, columns towards the
                 patient's left.
-            array_options: for an array; see :func:`ct_lesion.scans.array.scan_from_array`.
+            array_options: options for an array; see :func:`ct_lesion.scans.array.scan_from_array`.
 
         Raises:
             DatasetError: the scan cannot be read, or it is unclear whether an array holds HU.

@@ -240,7 +240,7 @@ def check_saturation(scan: Scan, window: Window) -> Iterator[QCFinding]:
     """Check for a window that hides most of the body.
 
     Args:
-        window: by which the models' slices are made from HU; ignored for 8-bit input.
+        window: the window that makes the models' slices from HU; ignored for 8-bit input.
     """
     saturated, body_pixels = 0, 0
     for index in sample_indices(len(scan)):

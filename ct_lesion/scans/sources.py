@@ -86,7 +86,7 @@ def find_scans(
 
     Args:
         inputs: files, folders and glob patterns.
-        options: for opening the scans; ``series_uid`` selects DICOM series.
+        options: options for opening the scans; ``series_uid`` selects DICOM series.
         notes: a list to which a line for each kind of skipped file is appended.
 
     Raises:

@@ -34,7 +34,7 @@ class FileDetails:
     """Details of an image file, filled in while it is read, so that they survive an error.
 
     Attributes:
-        width, height: in pixels; of the upright picture once it is decoded.
+        width, height: size in pixels; of the upright picture once it is decoded.
         note: a problem of an image that can still be decoded, e.g. a wrong mode.
     """
 

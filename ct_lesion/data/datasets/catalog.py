@@ -37,8 +37,8 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
     """Set the ``window`` in a dataset's metadata from the ``info`` of its json.
 
     Args:
-        json_file: for the message.
-        content: of the json file.
+        json_file: file named in error messages.
+        content: content of the json file.
 
     Raises:
         DatasetError: the window in the json is invalid.

@@ -32,7 +32,7 @@ def register_cncb_lesion(name: str, json_file: str, image_root: str) -> None:
     The records carry patient, scan, slice, lung area and lung field if the json has them.
 
     Args:
-        name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
+        name: name to use in ``cfg.DATASETS.TRAIN`` or ``TEST``.
         json_file: written by ``tools/prepare_cncb.py`` or another tool (see :mod:`.coco_files`).
         image_root: folder that the file names in the json are relative to.
     """
@@ -55,7 +55,7 @@ def load_cncb_lesion(
     json become metadata of the dataset.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         json_file, image_root: see :func:`register_cncb_lesion`.
         advice: end of the message about a missing file.
 

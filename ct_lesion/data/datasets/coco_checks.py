@@ -56,8 +56,8 @@ def check_coco_dataset(path: str | Path, content: dict) -> None:
     """Check the images, categories and annotations of a dataset; warnings are ignored.
 
     Args:
-        path: for the messages.
-        content: of the file.
+        path: file named in error messages.
+        content: content of the file.
 
     Raises:
         DatasetError: names the first image, category or annotation that cannot be used.
@@ -218,7 +218,7 @@ def check_detections(path: str | Path, detections: Sequence, truth: dict) -> Non
     """Check detections in COCO's results format.
 
     Args:
-        path: for the messages.
+        path: file named in error messages.
         detections: content of the file.
         truth: content of their dataset, already checked.
 

@@ -40,7 +40,7 @@ def load_covidx_ct(
     Args:
         json_file: written by ``tools/prepare_covidx_ct.py``.
         image_root: folder of the images, if they have moved since the file was written.
-        name: of the registered dataset; the ``window`` of the json becomes its metadata.
+        name: name of the registered dataset; the ``window`` of the json becomes its metadata.
 
     Raises:
         DatasetError: the file is missing or not a classification dataset, or its first image does
@@ -116,7 +116,7 @@ def register_covidx_ct(
     """Register your own classification dataset; the file is read when the dataset is loaded.
 
     Args:
-        name: for ``cfg.DATASETS.TRAIN`` or ``TEST``.
+        name: name to use in ``cfg.DATASETS.TRAIN`` or ``TEST``.
         json_file: written by ``tools/prepare_covidx_ct.py``.
         image_root: folder of the images, if they have moved since the file was written.
 

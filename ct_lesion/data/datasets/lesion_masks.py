@@ -43,7 +43,7 @@ class LesionInstance:
     Attributes:
         class_index: index into the mask type's classes.
         box: x0, y0, width, height in pixels.
-        area: in pixels.
+        area: area in pixels.
         rle: COCO run-length encoding, ``counts`` as str.
     """
 

@@ -153,7 +153,7 @@ def split_by_class(
 
     Args:
         classes: classes of each patient's slices; patients of several form separate strata.
-        fractions: for train, val and test.
+        fractions: fractions of patients for train, val and test.
         seed: another seed gives another split.
 
     Returns:
@@ -256,7 +256,7 @@ def draw_val(split: Mapping[str, list[SliceId]], fraction: float, seed: int) -> 
 
     Args:
         split: slices of ``train`` and ``test``.
-        fraction: of the training patients; 0 draws none.
+        fraction: fraction of the training patients; 0 draws none.
         seed: another seed draws other patients.
 
     Raises:

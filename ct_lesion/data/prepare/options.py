@@ -162,7 +162,7 @@ def print_result(
     """Print the summaries, the number of unused slices and the output folder.
 
     Args:
-        summaries: by dataset and split.
+        summaries: keyed by dataset and split.
         split: the written split.
         slices: number of slices found.
         output: folder of the dataset.

@@ -70,10 +70,10 @@ def check_pairs(
     """Open every pair and read every mask.
 
     Args:
-        pairs: from :func:`pair_folders` or :func:`read_pair_list`.
+        pairs: result of :func:`pair_folders` or :func:`read_pair_list`.
         problems: faults that these functions found, to be reported with the others.
         labels: meaning of the masks' values.
-        options: for reading the images.
+        options: options for reading the images.
 
     Raises:
         DatasetError: lists all faulty files: unreadable files, scans other than CT, masks whose
@@ -109,7 +109,7 @@ def prepare_volumes(
     Lesion-free slices are kept. The output is written completely or not at all.
 
     Args:
-        checked: from :func:`check_pairs`.
+        checked: result of :func:`check_pairs`.
         split: slices of ``train``, ``test`` and, optionally, ``val``.
         labels: meaning of the masks' values.
         output: folder to write to.

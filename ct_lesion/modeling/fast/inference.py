@@ -111,7 +111,7 @@ class HalfPrecision(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         """
         Args:
-            model: in test mode; hooks are added to its poolers.
+            model: model in test mode; hooks are added to its poolers.
         """
         super().__init__()
         self.model = model

@@ -21,7 +21,7 @@ def froc_figure(curves: Mapping[str, Mapping[float, FrocCurve]]) -> Figure:
     """Sensitivity against false detections per slice, on a logarithmic axis.
 
     Args:
-        curves: by the name of the run, then by the IoU above which a lesion counts as found.
+        curves: keyed by run name, then by the IoU above which a lesion counts as found.
     """
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -54,7 +54,7 @@ def precision_recall_figure(evaluations: Mapping[str, MaskAP]) -> Figure:
     """COCO's interpolated precision against recall, one panel per IoU of :data:`PR_IOUS`.
 
     Args:
-        evaluations: by the name of the run.
+        evaluations: keyed by run name.
     """
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     for axis, iou in zip(figure.subplots(1, len(PR_IOUS)), PR_IOUS, strict=True):

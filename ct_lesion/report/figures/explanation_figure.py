@@ -158,7 +158,7 @@ def deletion_figure(curves: Mapping[str, DeletionCurves]) -> Figure:
     """One panel per entry: the mean target logit against the number of deleted rows.
 
     Args:
-        curves: by the title of the panel, e.g. a class.
+        curves: keyed by panel title, e.g. a class.
 
     Raises:
         ValueError: no curves.

@@ -53,7 +53,7 @@ def compare_masks(truth: MaskSet, programs: Sequence[MaskSet], min_area: int = 0
     """Compare programs with the truth; all sets have the same patients.
 
     Args:
-        truth, programs: from :func:`common_patients`.
+        truth, programs: result of :func:`common_patients`.
         min_area: lesions of fewer pixels are not counted; Dice and volumes count all pixels.
 
     Raises:

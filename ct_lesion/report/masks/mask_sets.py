@@ -34,7 +34,7 @@ class MaskSet:
     Attributes:
         name: name of the program, or ``truth``.
         path: path given by the user.
-        files: by patient: one volume, or the PNG files of the slices in natural order.
+        files: keyed by patient: one volume, or the PNG files of the slices in natural order.
         values: mask values that are lesions; None for all but 0.
     """
 

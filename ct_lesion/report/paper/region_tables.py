@@ -18,7 +18,7 @@ def region_count_table(results: Mapping[str, Sequence[CountSummary]]) -> Table:
     """The paper's Table 4: number of RoIs per slice above a score, by class.
 
     Args:
-        results: by the name of the run, from
+        results: keyed by run name, from
             :func:`ct_lesion.evaluation.region_statistics.describe_counts`.
     """
     paper = load_paper()
@@ -74,7 +74,7 @@ def region_test_table(results: Mapping[str, Sequence[KSTest]]) -> Table:
     """The paper's Table 5: one-sided Kolmogorov-Smirnov tests of the counts, by pair of classes.
 
     Args:
-        results: by the name of the run, from
+        results: keyed by run name, from
             :func:`ct_lesion.evaluation.region_statistics.ks_tests`.
     """
     paper = load_paper()

@@ -119,7 +119,7 @@ def _checked_meta_fields(path: Path, header: bytes) -> dict[str, str]:
     """Read and check the ``Key = Value`` lines of a MetaImage.
 
     Args:
-        path: for the message.
+        path: file named in error messages.
         header: the file up to ``ElementDataFile``.
 
     Raises:
