@@ -79,7 +79,7 @@ def schema_problem(value: Any, schema: Any, place: str = "") -> str:
         schema: a type; :data:`NUMBER`, a finite number or null; a list with the schema of its
             items; or a dict of schemas by key. "*" stands for all other keys, and "key?" may be
             missing or null.
-        place: of the value in the file, for the message.
+        place: place of the value in the file, for the message.
     """
     if schema == NUMBER:
         fits = value is None or (_is(value, Real) and abs(value) < math.inf)

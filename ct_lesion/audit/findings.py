@@ -77,7 +77,7 @@ def report_faults(
     Args:
         kinds: by code, in the order of the findings.
         faults: places of the faults, by code.
-        name: of the input.
+        name: name of the input.
         things: what was checked, in the plural, e.g. ``images``.
         total: number of these things in the input.
     """

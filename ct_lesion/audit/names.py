@@ -36,7 +36,7 @@ def find_shared(inputs: Sequence[AuditInput], same_numbers: bool = False) -> lis
     Patients are compared within a source only: patient 12 of two hospitals is two people.
 
     Args:
-        inputs: of all groups.
+        inputs: inputs of all groups.
         same_numbers: a patient id means the same person in all inputs.
     """
     keys = _keys(same_numbers)

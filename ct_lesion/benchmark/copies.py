@@ -50,7 +50,7 @@ def patient_stacks(seed: int, slices: int, size: int) -> Iterator[np.ndarray]:
     noise is added to each result.
 
     Args:
-        seed: of the patient.
+        seed: seed of the patient.
         slices: number S of slices per stack.
         size: height H and width W in pixels.
 

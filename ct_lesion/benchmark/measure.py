@@ -21,7 +21,7 @@ class Settings:
         rounds: number of measurements of each implementation.
         size: height and width of the slices in pixels.
         slices: number of slices per round, in the cases that work on slices.
-        weights: of a trained segmenter (ResNet18_T1); ``None`` for random weights, see
+        weights: weights of a trained segmenter (ResNet18_T1); ``None`` for random weights, see
             ``inputs.py``.
     """
 
@@ -157,7 +157,7 @@ class Case:
         first, second: names of the implementations; ``second`` is empty where a single value is
             measured.
         per: what is counted, e.g. "slice" or "step".
-        unit: of the value; "x" for a ratio.
+        unit: unit of the value; "x" for a ratio.
         at_least, at_most: target for the value, if there is one.
         by_default: whether it is measured when no rows are named.
     """

@@ -24,7 +24,7 @@ def write_results(
 
     Args:
         folder: receives the files.
-        results: of the cases so far.
+        results: results of the cases so far.
         settings: the user's choices.
         command: words of the command line, for the record.
 

@@ -37,7 +37,7 @@ def read_array_pickle(path: Path) -> dict:
     """Read a dict of NumPy arrays, or of dicts of NumPy arrays.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         The dict; arrays and NumPy scalars become tensors on the CPU.

@@ -88,7 +88,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         """Write a resumable checkpoint, ``<save_dir>/<name>.pth``, and tag it as the last one.
 
         Args:
-            name: of the file, without suffix.
+            name: name of the file, without suffix.
             kwargs: extra content, e.g. ``iteration=...``.
 
         Raises:
@@ -166,7 +166,7 @@ class LesionCheckpointer(DetectionCheckpointer):
         ``resumed_from`` is the checkpoint's path, or ``None`` if no run was resumed.
 
         Args:
-            path: of the model to start from if there is no checkpoint.
+            path: path of the model to start from if there is no checkpoint.
             resume: whether to look for a checkpoint.
 
         Returns:

@@ -70,7 +70,7 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
     """Compare a config with the shapes in a checkpoint and with its description, if it has one.
 
     Args:
-        cfg: of the model that will load the checkpoint.
+        cfg: config of the model that will load the checkpoint.
         checkpoint: from :func:`read_checkpoint`.
         strict: compare all keys that the detector's results depend on; otherwise only the depth of
             the backbone, because training may start from parts of another model. Default: strict
@@ -109,7 +109,7 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
 
     Args:
         cfg: from the checkpoint's description.
-        path: of the checkpoint.
+        path: path of the checkpoint.
 
     Raises:
         CheckpointError: the file is too small, or no model can be built from the config.
@@ -137,7 +137,7 @@ def require_detector(cfg: CfgNode, report: LoadReport | None) -> None:
     """Check that a classifier's detector was loaded completely; module S may be untrained.
 
     Args:
-        cfg: of the model; only classifiers are checked.
+        cfg: config of the model; only classifiers are checked.
         report: on the loaded weights; ``None`` if ``MODEL.WEIGHTS`` was empty.
 
     Raises:

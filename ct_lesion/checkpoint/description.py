@@ -38,7 +38,7 @@ def describe(
         class_names: in the order of the model's outputs; for a classifier, which has two lists,
             ``{"regions": [...], "images": [...]}``.
         dataset_hashes: hash of each split that the model was trained or selected on, by name.
-        metrics: of the model's last evaluation.
+        metrics: metrics of the model's last evaluation.
 
     Returns:
         Strings by key; see the top of this module.
@@ -58,7 +58,7 @@ def description_value(description: Mapping[str, str], key: str) -> Any:
     """Parse an entry that holds JSON.
 
     Args:
-        description: of a checkpoint.
+        description: description of a checkpoint.
         key: ``class_names``, ``dataset_hashes``, ``metrics``, ``versions``, ``temperature`` or
             ``model``.
 

@@ -16,7 +16,7 @@ class LoadReport:
     """Comparison of the tensor names in a model and in a checkpoint.
 
     Attributes:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         loaded: names of loaded tensors.
         missing: names in the model only; newly initialised.
         unexpected: names in the checkpoint only; dropped.

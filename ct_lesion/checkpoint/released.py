@@ -58,9 +58,9 @@ class ReleasedCheckpoint:
     """Content of a published checkpoint.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         weights: the state dict, with the published names.
-        anchor_sizes, anchor_ratios: of one level; empty if the file does not record them.
+        anchor_sizes, anchor_ratios: anchors of one level; empty if the file does not record them.
         epoch, model_name: as recorded in the file; may be empty.
     """
 

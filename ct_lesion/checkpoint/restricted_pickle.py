@@ -87,7 +87,7 @@ class Unpickler(pickle._Unpickler):
 
     Raises (from :meth:`load`):
         UnsafeError: the pickle needs more than data.
-        Exception: of any class, for damaged bytes.
+        Exception: any class, for damaged bytes.
     """
 
     dispatch = Operations(
@@ -105,8 +105,8 @@ class Unpickler(pickle._Unpickler):
     ) -> None:
         """
         Args:
-            stream: of the pickle; :meth:`load` leaves it at the pickle's end.
-            size: of the whole file in bytes, which limits the size of its tensors.
+            stream: stream of the pickle; :meth:`load` leaves it at the pickle's end.
+            size: size of the whole file in bytes, which limits the size of its tensors.
             device, foreign_class: see :func:`ct_lesion.checkpoint.torch_files.read_torch_file`.
             fill: reads the data of a storage by its key when the pickle first refers to it.
         """

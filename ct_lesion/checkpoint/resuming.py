@@ -30,7 +30,7 @@ def find_complete(folder: Path, run: str | None = None) -> Path | None:
     """The checkpoint that ``last_checkpoint`` names, or the newest complete one before it.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         run: name of the run, if known; checkpoints of other runs in the folder are skipped.
 
     Returns:
@@ -115,7 +115,7 @@ def restore(path: str, key: str, target: Any, state: Any) -> None:
     """Load a checkpoint's state into an optimizer, scheduler etc.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         key: name of the state in the checkpoint.
         target: has ``load_state_dict``.
         state: from the checkpoint.
@@ -144,7 +144,7 @@ def changed_keys(cfg: CfgNode, checkpoints: CfgNode) -> dict[str, tuple[Any, Any
     run keeps its seed.
 
     Args:
-        cfg: of the resumed run.
+        cfg: config of the resumed run.
         checkpoints: the config in its checkpoint.
 
     Returns:
@@ -173,7 +173,7 @@ def with_hyperparameters_of(
 
     Args:
         optimizer: as built for this run.
-        state: of the checkpoint's optimizer.
+        state: state of the checkpoint's optimizer.
         rates: whether to use this run's learning rates instead of the checkpoint's.
 
     Raises:

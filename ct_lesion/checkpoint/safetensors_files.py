@@ -30,7 +30,7 @@ def read_safetensors(
     """Read the tensors and the metadata of a file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         weights: whether to read the tensors; if not, only the header is read.
 
     Returns:

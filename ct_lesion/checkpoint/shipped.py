@@ -25,9 +25,9 @@ class AboutModel:
     """The origin of a checkpoint, from the entry ``model`` of its description.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         trained_on: the training data, in words.
-        licence: of the weights.
+        licence: licence of the weights.
     """
 
     name: str

@@ -30,7 +30,7 @@ def read_torch_file(path: Path, *, foreign_class: str = "", device: str = "cpu")
     """Read a file of ``torch.save``, as a zip archive or in the legacy format.
 
     Args:
-        path: of the file.
+        path: path of the file.
         foreign_class: objects of classes with this name, in any module, become a :class:`StandIn`.
             Entries of dicts and sets whose keys are not numbers or strings, such as the caches of
             such an object, are then left out instead of refused.
@@ -79,7 +79,7 @@ def damaged(path: Path, what: str) -> CheckpointError:
     """The error for a checkpoint with unusable bytes or content.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         what: is wrong with it, for the message.
     """
     kind = "Detectron2" if path.suffix.lower() == ARRAY_SUFFIX else "PyTorch"

@@ -145,7 +145,7 @@ def rename_torchvision(
     """Rename the weights of torchvision's ResNet for a model with Detectron2's ResNet.
 
     Args:
-        path: of the weights, for messages.
+        path: path of the weights, for messages.
         weights: torchvision's state dict.
         model: that the weights are for.
 

@@ -36,7 +36,7 @@ class Checkpoint:
     """Content of a checkpoint file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         model: the state dict, on the CPU.
         description: see :mod:`ct_lesion.checkpoint.description`; ``None`` in files that ct_lesion
             did not write.

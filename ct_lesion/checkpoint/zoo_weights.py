@@ -81,7 +81,7 @@ def match_names(
     """Rename weights to names of the model with the same ending, e.g. ``backbone.bottom_up.*``.
 
     Args:
-        path: of the weights, for messages.
+        path: path of the weights, for messages.
         weights: names without the model's prefixes.
         model: that the weights are for.
 
@@ -109,8 +109,8 @@ def check_stride(path: str, author: str, model: torch.nn.Module) -> None:
     this only logs a warning.
 
     Args:
-        path: of the weights, for messages.
-        author: of the weights, from :func:`read_zoo_weights`.
+        path: path of the weights, for messages.
+        author: author of the weights, from :func:`read_zoo_weights`.
         model: that the weights are for.
 
     Raises:

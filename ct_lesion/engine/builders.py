@@ -43,7 +43,7 @@ def load_trained(
     """Build a model and load all of its weights; returns it in test mode.
 
     Args:
-        cfg: of the model; it is not changed.
+        cfg: config of the model; it is not changed.
         weights: checkpoint; default: ``MODEL.WEIGHTS``.
         device: default: ``MODEL.DEVICE``, or the CPU if there is no GPU.
 
@@ -163,7 +163,7 @@ def build_evaluator(
     """Build the evaluator for the task of a config.
 
     Args:
-        cfg: of the evaluation.
+        cfg: config of the evaluation.
         dataset_name: a registered dataset.
         output_folder: where the evaluator writes; default: :func:`evaluation_folder`.
     """

@@ -31,7 +31,7 @@ class DivergenceGuard:
         """
         Args:
             model: returns a dict of losses in training; may be wrapped for distributed training.
-            folder: of the run; ``diverged.json`` is written there.
+            folder: folder of the run; ``diverged.json`` is written there.
             period: iterations between checkpoints.
         """
         rank = comm.get_rank()

@@ -61,7 +61,7 @@ def launch(
         num_machines: number of machines.
         machine_rank: rank of this machine, from 0.
         dist_url: address of the first machine, e.g. "tcp://10.0.0.1:29500"; "auto" for one machine.
-        args: of ``main_func``.
+        args: arguments of ``main_func``.
         on_gpu: use one GPU per process where there are any; otherwise gloo on the CPU.
         advice: printed after a process was killed, e.g. how to resume.
 

@@ -29,7 +29,7 @@ def restore_run(trainer: "LesionTrainer", state: dict, load: Callable[[dict], No
 
     Args:
         trainer: built for this run.
-        state: of the trainer, from its checkpoint.
+        state: state of the trainer, from its checkpoint.
         load: ``load_state_dict`` of Detectron2's trainer.
 
     Raises:

@@ -87,7 +87,7 @@ class TrainingRecord(HookBase):
 
     Attributes:
         run: random name of the run, which a resumed run keeps.
-        seed: of the run.
+        seed: seed of the run.
         skipped_slices: returns the reason by file name of the slices that could not be read.
         stopped_early: why the run ended before ``SOLVER.MAX_ITER``, if it did.
         preparation_seconds: see above, in this process only.
@@ -188,7 +188,7 @@ class EvaluationRecord(DatasetEvaluator):
     ) -> None:
         """
         Args:
-            cfg: of the evaluation.
+            cfg: config of the evaluation.
             model: the model whose weights are hashed.
             dataset_name: the test set.
             folder: ``inference/<dataset>`` of the run.

@@ -45,7 +45,7 @@ class Exported:
     """A written file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         metadata: as in the file; structured values are JSON.
         check: how it compares with the network.
     """

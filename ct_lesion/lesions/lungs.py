@@ -52,7 +52,7 @@ class Lungs:
             lungs are unknown.
         doubt: why the lungs are unknown; ``None`` if they are known.
         notes: limits of the results, one line each.
-        hull: of both lungs; ``None`` if they are unknown or a mask could not be split.
+        hull: hull of both lungs; ``None`` if they are unknown or a mask could not be split.
         facts: measures that the lungs were checked with; ``None`` for a given mask, and if the
             search ended before the checks.
         oriented: whether the directions of head and sides are known.

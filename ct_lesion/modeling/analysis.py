@@ -62,7 +62,7 @@ class NetworkSize:
     """Counts of a network for one slice.
 
     Attributes:
-        side: of the square input, in pixels.
+        side: side of the square input, in pixels.
         proposals: number of inputs of the box head; ``None`` without a proposal generator.
         regions: number of inputs of the mask head or S; ``None`` without RoI heads.
         parts: in the order of the network.
@@ -88,8 +88,8 @@ def measure_network(cfg: CfgNode, side: int | None = None) -> NetworkSize:
     """Count parameters, activations and FLOPs of any Detectron2 model, on the CPU.
 
     Args:
-        cfg: of the model; it is not changed, and no weights are loaded.
-        side: of the square input, in pixels; default: ``INPUT.MIN_SIZE_TEST``.
+        cfg: config of the model; it is not changed, and no weights are loaded.
+        side: side of the square input, in pixels; default: ``INPUT.MIN_SIZE_TEST``.
 
     Raises:
         ConfigError: the input is too small, or the model cannot run on the CPU.

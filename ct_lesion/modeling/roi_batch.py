@@ -159,7 +159,7 @@ def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0
         size: number of rows, N.
         padding: "even" spreads the copies evenly over the ranks; "random" draws each missing row
             from all kept predictions.
-        seed: of the random draws, which depend only on ``seed``, ``num_kept`` and ``size``: a slice
+        seed: seed of the draws, which depend only on ``seed``, ``num_kept`` and ``size``: a slice
             has the same RoI batch in every epoch, batch and process.
     """
     if num_kept == 0:
@@ -199,7 +199,7 @@ class RoIBatch:
             remove_empty: whether boxes without area are dropped.
             content: the geometry in a row beside the score, "deltas" or "boxes".
             padding: "even" or "random", see :func:`padding_ranks`.
-            seed: of the random padding.
+            seed: seed of the random padding.
 
         Raises:
             ConfigError: an unknown ``content`` or ``padding``, or ``size`` below 1.

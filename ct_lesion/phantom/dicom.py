@@ -27,7 +27,7 @@ def write_series(
     Args:
         folder: folder to create.
         hu: ``(S, H, W)`` int16, at least -1024, in the order of ``geometry``.
-        geometry: of the scan; its slices must be axial.
+        geometry: geometry of the scan; its slices must be axial.
         patient_id: value of PatientID.
         key: seed of the UIDs; the same key gives the same UIDs.
     """

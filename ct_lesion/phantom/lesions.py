@@ -148,7 +148,7 @@ def lesion_maps(lesions: list[Lesion], x, y, z: float, window) -> LesionMaps:
     """Sample all lesions on a slice.
 
     Args:
-        lesions: of the patient.
+        lesions: lesions of the patient.
         x, y: (H, W) canonical coordinates of the pixels in mm.
         z: position of the slice in mm.
         window: function (x, y, reach in mm) -> index slices of the pixels around a position, see

@@ -84,7 +84,7 @@ def grow_tree(
         rng: for splits and bends.
         root: start of the tree, in mm.
         targets: points to reach, in mm.
-        radius: of the first branch, in mm; it shrinks as in a real bronchial tree.
+        radius: radius of the first branch, in mm; it shrinks as in a real bronchial tree.
         generations: number of generations, at most GENERATIONS.
     """
     node = np.asarray(root, np.float32)[None]

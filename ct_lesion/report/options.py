@@ -18,7 +18,7 @@ class ReportOptions:
         score_threshold: detections above it count for Dice and are drawn, 0..1.
         per_class: slices per class in the sample of Tables 4 and 5.
         resamples: number of bootstrap resamples.
-        seed: of the bootstrap, and of the samples of slices.
+        seed: seed of the bootstrap, and of the samples of slices.
         metadata: CSV file with a subgroup of each file, scan or patient.
         subgroups: columns of ``metadata`` to report on.
         draw_models: load the checkpoints, which Figure 2 and the importance of regions need.

@@ -204,7 +204,7 @@ def check_same_grid(
     unless the orientation of one of them is uncertain.
 
     Args:
-        path: of the mask.
+        path: path of the mask.
         mask, scan: their grids; ``scan`` may be another mask.
         of, what: name and kind of ``scan``, for the message.
 

@@ -77,7 +77,7 @@ class Scan:
     Attributes:
         kind: ``dicom``, ``volume``, ``pictures`` or ``array``.
         files: all files of the scan.
-        geometry: of the input; it defines the internal shape and spacing.
+        geometry: geometry of the input; it defines the internal shape and spacing.
         is_hu: whether :meth:`values` are HU; otherwise they are 8-bit grey, already windowed.
         window: the user's window; None leaves it to the models.
         spacing_mm: between slices (the median; None if unknown), rows and columns; None for

@@ -27,7 +27,7 @@ def write_volume(path: Path, image: sitk.Image, nifti: NiftiHeader | None = None
     """Write a compressed NIfTI file (``.nii.gz``), complete or not at all.
 
     Args:
-        path: of the file.
+        path: path of the file.
         image: its voxels and geometry.
         nifti: for uint8 or uint16 labels of a NIfTI volume, the header of that volume. The labels
             get its qform and sform even if these differ; ITK would write the same orientation

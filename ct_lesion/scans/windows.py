@@ -88,7 +88,7 @@ class Window:
         """Read a window from the json value of :meth:`as_dict`; None is an unknown window.
 
         Args:
-            path: of the json file, for the message.
+            path: path of the json file, for the message.
 
         Raises:
             DatasetError: the value is not a window.
@@ -154,7 +154,7 @@ class Window:
 
         Args:
             grey: ``(H, W)`` uint8.
-            interpolation: of OpenCV; ``cv2.INTER_NEAREST`` for a label mask.
+            interpolation: interpolation method of OpenCV; ``cv2.INTER_NEAREST`` for a label mask.
         """
         height, width = grey.shape
         if not self.side or min(height, width) <= self.side:

@@ -44,7 +44,7 @@ class Association:
         columns: groups or origins.
         patients: number of patients, a row per class.
         cramers_v: effect size, 0 to 1.
-        p_value: of the test of independence, see :func:`independence_p_value`.
+        p_value: p-value of the test of independence, see :func:`independence_p_value`.
     """
 
     with_what: str
@@ -130,8 +130,8 @@ def associations(
     """Measure the association of classes with groups, and with origins within each group.
 
     Args:
-        inputs: of all groups.
-        seed: of the Monte-Carlo test.
+        inputs: inputs of all groups.
+        seed: seed of the Monte-Carlo test.
 
     Returns:
         The associations, and the groups that could not be checked, with the reason.
@@ -187,7 +187,7 @@ def independence_p_value(table: np.ndarray, seed: int = 0) -> float:
 
     Args:
         table: ``(rows, columns)`` counts; no row or column may sum to 0.
-        seed: of the random tables.
+        seed: seed of the random tables.
     """
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     drawn = random_table(rows, columns, seed=seed).rvs(RESAMPLES)

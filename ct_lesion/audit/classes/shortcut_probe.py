@@ -67,7 +67,7 @@ def probe_classes(
         features: ``(M, K)`` float for each kind; constant kinds are skipped.
         labels: ``(M,)`` class names.
         patients: ``(M,)`` patient ids.
-        seed: of trees, folds and bootstrap.
+        seed: seed of trees, folds and bootstrap.
 
     Returns:
         The results for each class and kind, and an empty string; or an empty list, and the reason

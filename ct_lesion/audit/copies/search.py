@@ -50,7 +50,7 @@ def find_copies(
     skipped; images with too little detail are compared by bytes and pixels only.
 
     Args:
-        facts: of each image.
+        facts: facts of each image.
         groups: group of each image, e.g. its split; only images of different groups are linked.
             With ``None``, any two images may be linked.
         near: also search for near copies.
@@ -130,9 +130,9 @@ class _Links:
 
         Args:
             a, b: indices of images with equal pixels; the same set twice links within it.
-            kind: of the copies.
+            kind: kind of the copies.
             orientation: turns images a into images b.
-            similarity: of images a and b.
+            similarity: similarity of images a and b.
         """
         for members, others in ((a, b), (b, a)):
             first = others[0]

@@ -99,7 +99,7 @@ def run_trial(paths: Sequence[str | Path], sample: int = 200, seed: int = 0) -> 
     Args:
         paths: image files; slices of several patients, best whole scans.
         sample: largest number of originals.
-        seed: of the choice of images.
+        seed: seed of the choice of images.
     """
     return trial_on(_read(_choose(paths, sample, seed)))
 

@@ -47,14 +47,14 @@ class ImageFacts:
     """Facts about an image file. Fields after ``problem_kind`` are ``None`` if unknown.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         problem: what is wrong, in one line without the path; ``None`` if the image is sound.
         problem_kind: ``missing``, ``not a file``, ``unreadable``, ``empty``, ``not an image``,
             ``too large``, ``truncated``, ``corrupt``; or, if the image could be decoded,
             ``wrong mode`` or ``constant``.
         file_bytes: size of the file.
-        sha256: of the file's bytes, hexadecimal.
-        pixels_sha256: of the decoded pixels, their shape and type; equal for lossless copies in
+        sha256: SHA-256 of the file's bytes, hexadecimal.
+        pixels_sha256: SHA-256 of the decoded pixels, shape and type; equal for lossless copies in
             any format, and for a grey image saved as RGB.
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
@@ -106,7 +106,7 @@ def facts_of_pixels(pixels: np.ndarray, path: str | Path) -> ImageFacts:
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)`` RGB, any real type.
-        path: of the image, or a name for it.
+        path: path of the image, or a name for it.
 
     Raises:
         PictureError: there are NaN or infinite values.

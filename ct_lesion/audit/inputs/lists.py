@@ -97,7 +97,7 @@ def list_findings(name: str, problems: Problems) -> list[Finding]:
     """Make findings from the problems of a list or class folder, e.g. faulty lines.
 
     Args:
-        name: of the input.
+        name: name of the input.
         problems: found while reading it.
     """
     findings = []

@@ -38,7 +38,7 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
 
     Args:
         json_file: for the message.
-        content: of the json file.
+        content: content of the json file.
 
     Raises:
         DatasetError: the window in the json is invalid.

@@ -55,7 +55,7 @@ def load_cncb_lesion(
     json become metadata of the dataset.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         json_file, image_root: see :func:`register_cncb_lesion`.
         advice: end of the message about a missing file.
 

@@ -57,7 +57,7 @@ def check_coco_dataset(path: str | Path, content: dict) -> None:
 
     Args:
         path: for the messages.
-        content: of the file.
+        content: content of the file.
 
     Raises:
         DatasetError: names the first image, category or annotation that cannot be used.

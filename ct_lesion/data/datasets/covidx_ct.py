@@ -40,7 +40,7 @@ def load_covidx_ct(
     Args:
         json_file: written by ``tools/prepare_covidx_ct.py``.
         image_root: folder of the images, if they have moved since the file was written.
-        name: of the registered dataset; the ``window`` of the json becomes its metadata.
+        name: name of the registered dataset; the ``window`` of the json becomes its metadata.
 
     Raises:
         DatasetError: the file is missing or not a classification dataset, or its first image does

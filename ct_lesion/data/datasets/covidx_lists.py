@@ -149,7 +149,7 @@ def read_list(
     """Read a list of slices, one per line; blank lines are skipped.
 
     Args:
-        path: of the list.
+        path: path of the list.
         problems: collects an unreadable or empty file, malformed lines and duplicates, with file
             and line number.
         parse: :func:`parse_line` for COVIDx-CT lists, :func:`parse_sample_line` for a training

@@ -55,7 +55,7 @@ def split_patients(
 
     Args:
         slices: all slices.
-        fractions: of the patients, for train, val and test.
+        fractions: fractions of the patients, for train, val and test.
         seed: another seed gives another split.
         problems: collects classes that a split lacks.
         ids_per_class: see :meth:`CTSlice.person`.
@@ -90,7 +90,7 @@ def draw_sample(
     a subset of a larger one.
 
     Args:
-        slices: of the training split.
+        slices: slices of the training split.
         per_class: slices to draw from each class.
         seed: another seed gives another sample.
         problems: collects classes with too few slices.

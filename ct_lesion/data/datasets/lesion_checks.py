@@ -19,7 +19,7 @@ def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> 
     """Check a lesion dataset as a whole; the pixels of its pictures are not read.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         records: in Detectron2's format.
         json_file: source of the records; ``None`` or missing for datasets without one.
 

@@ -97,7 +97,7 @@ class RoIBatches:
         """Read a file written by :meth:`save`.
 
         Args:
-            path: of the file.
+            path: path of the file.
             expected: fingerprint that the file must have; ``None`` for any.
 
         Raises:

@@ -48,7 +48,7 @@ class TrainingStream:
         start: iteration of the first batch; set it before iterating.
         last_batch: the latest batch.
         skipped: file name and reason of each unreadable slice that this process skipped.
-        records: of the dataset.
+        records: records of the dataset.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TrainingStream:
             dataset: maps a :data:`StreamPosition` to an input.
             sampler: endless slice indices of this process, the same in every iteration over it.
             batch_size: inputs per batch of this process.
-            records: of the dataset.
+            records: records of the dataset.
             wide: whether each slice is wider than high; if given, a batch does not mix wide and
                 high slices.
             num_workers: number of reading processes.
@@ -147,9 +147,9 @@ class MappedSlices(Dataset):
     ) -> None:
         """
         Args:
-            records: of the dataset.
+            records: records of the dataset.
             mapper: turns a record into an input.
-            seed: of the run.
+            seed: seed of the run.
             on_corrupt: "stop" returns an :class:`Unreadable` for an unreadable image; "skip"
                 returns another slice, drawn at random, with :data:`REPLACED` set.
 
@@ -196,9 +196,9 @@ def build_training_stream(
 
     Args:
         cfg: the training config.
-        records: of the dataset.
+        records: records of the dataset.
         mapper: turns a record into an input.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
         ConfigError: a key of the loader has an unknown value.

@@ -32,7 +32,7 @@ class EarlyStopping(HookBase):
     def __init__(self, cfg: CfgNode) -> None:
         """
         Args:
-            cfg: of the run. The metric of its first test set counts; larger is better.
+            cfg: config of the run. The metric of its first test set counts; larger is better.
         """
         self.reason = ""
         self._metric = best_metric(cfg)

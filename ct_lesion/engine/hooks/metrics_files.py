@@ -60,7 +60,7 @@ class ResumableWriter(PeriodicWriter):
         """
         Args:
             build: returns the writers.
-            folder: of the run.
+            folder: folder of the run.
         """
         super().__init__([], WINDOW)
         self._build = build

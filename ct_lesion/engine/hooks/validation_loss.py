@@ -31,7 +31,7 @@ class ValidationLoss(HookBase):
     def __init__(self, cfg: CfgNode, build_mapper: Callable[[CfgNode, bool], Callable]) -> None:
         """
         Args:
-            cfg: of the run, with ``DATASETS.TEST`` and ``TEST.EVAL_PERIOD``.
+            cfg: config of the run, with ``DATASETS.TEST`` and ``TEST.EVAL_PERIOD``.
             build_mapper: the trainer's; called for training (True) with a config that does not
                 augment.
         """
@@ -95,7 +95,7 @@ def validation_loss(
     Args:
         model: in training mode returns a dict of losses; not wrapped for distributed training.
         loader: batches of one slice each, this process's share.
-        name: of the dataset, for the progress log.
+        name: name of the dataset, for the progress log.
 
     Returns:
         The mean of each loss by name; the same in all processes.

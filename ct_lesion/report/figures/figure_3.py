@@ -58,7 +58,7 @@ def choose_slices(
     Args:
         labels: (M,) true class indices.
         logits: (M, C).
-        class_names: of the C classes, at least two.
+        class_names: names of the C classes, at least two.
     """
     labels, logits = np.asarray(labels, dtype=int), np.asarray(logits, dtype=float)
     others = logits.copy()

@@ -39,7 +39,7 @@ def figure_4(
     Args:
         counts: (M, T), number of RoIs of a slice with a score above each threshold.
         labels: (M,) true class indices.
-        class_names: of the C classes; a class without slices is labelled "no slices".
+        class_names: names of the C classes; a class without slices is labelled "no slices".
         thresholds: the T thresholds.
 
     Raises:

@@ -73,7 +73,7 @@ class ClassificationResult:
         logits: (M, C).
         metrics: content of ``classification_metrics.json``.
         record: content of ``evaluation.json``; empty without the file.
-        roi_batches: of the M slices; ``None`` if the evaluation did not write them.
+        roi_batches: RoI batches of the M slices; ``None`` if the evaluation did not write them.
     """
 
     dataset: str

@@ -129,10 +129,10 @@ def _frame_header(
     """The flat header of a frame.
 
     Args:
-        header: of the file.
+        header: header of the file.
         common: the tags of the file and of the shared groups.
         groups: the functional groups of the frame.
-        number: of the frame, from 1.
+        number: number of the frame, from 1.
     """
     flat = pydicom.Dataset()
     flat.update(common)

@@ -165,7 +165,7 @@ def check_pixel_data(header: pydicom.Dataset, file: BinaryIO, start: int, frames
     GDCM fills missing pixels with arbitrary memory and ignores surplus ones.
 
     Args:
-        header: of the slice or of any frame, checked by :func:`check_image_tags`.
+        header: header of the slice or of any frame, checked by :func:`check_image_tags`.
         file: the open file.
         start: byte offset of the PixelData element.
         frames: number of frames.

@@ -79,7 +79,7 @@ def check_volume_size(path: Path, size: tuple[int, ...], voxel_bytes: int) -> No
     """Refuse a volume that is too large, or larger than its file can hold even if compressed.
 
     Args:
-        path: of the header; separate files with voxels are added to its size.
+        path: path of the header; separate files with voxels are added to its size.
         size: voxels along each axis.
         voxel_bytes: bytes per voxel in the file.
 
@@ -163,7 +163,7 @@ def check_compressed_meta(path: Path, voxel_bytes: int) -> None:
     ITK returns uninitialised memory for voxels that it cannot unpack.
 
     Args:
-        path: of the header.
+        path: path of the header.
         voxel_bytes: unpacked bytes of all voxels, by the header.
 
     Raises:
