@@ -123,7 +123,7 @@ def kill_many(
         work: folder for the two runs.
         datasets: ``$DETECTRON2_DATASETS``.
         kills: number of kills; fewer if the training finishes first.
-        seed: of the random moments.
+        seed: seed of the random moments.
         overrides: further config overrides.
         longest: most seconds that a process trains before it is killed.
         deterministic: train with ``--deterministic``.

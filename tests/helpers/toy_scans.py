@@ -133,7 +133,7 @@ def toy_phase(
     Args:
         acquisition: AcquisitionNumber; None leaves the tag out.
         first_number: InstanceNumber of the first slice.
-        shift: of the table, in mm.
+        shift: shift of the table, in mm.
         tags: further tags of all slices; None removes a tag.
     """
     slices = []

@@ -32,8 +32,8 @@ class BestWeights(HookBase):
     def __init__(self, cfg: CfgNode, save: Callable[[str, dict[str, float]], Path]) -> None:
         """
         Args:
-            cfg: the run's config. ``TEST.BEST_METRIC`` of the first test set decides; larger is better.
-                Without a test set nothing is saved.
+            cfg: config of the run. ``TEST.BEST_METRIC`` of the first test set decides; larger is
+                better. Without a test set nothing is saved.
             save: writes the weights under a name, with metrics for their description; returns the
                 path.
         """
