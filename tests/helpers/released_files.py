@@ -93,7 +93,7 @@ def write_released(
     The anchor generator's class cannot be imported when the file is read.
 
     Args:
-        path: to write.
+        path: file to write.
         weights: see :func:`released_weights`.
         legacy: use PyTorch's format from before version 1.6.
         inside_anchors: hidden among the attributes of the anchor generator.
