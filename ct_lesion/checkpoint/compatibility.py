@@ -71,7 +71,7 @@ def check_compatible(cfg: CfgNode, checkpoint: Checkpoint, *, strict: bool | Non
 
     Args:
         cfg: config of the model that will load the checkpoint.
-        checkpoint: result of :func:`read_checkpoint`.
+        checkpoint: from :func:`read_checkpoint`.
         strict: compare all keys that the detector's results depend on; otherwise only the depth of
             the backbone, because training may start from parts of another model. Default: strict
             for a classifier, whose detector is frozen.
@@ -108,7 +108,7 @@ def check_size(cfg: CfgNode, path: str | Path) -> None:
     """Refuse a checkpoint if the model of its config has more weights than the file has bytes.
 
     Args:
-        cfg: config in the checkpoint's description.
+        cfg: from the checkpoint's description.
         path: path of the checkpoint.
 
     Raises:

@@ -87,7 +87,7 @@ class Unpickler(pickle._Unpickler):
 
     Raises (from :meth:`load`):
         UnsafeError: the pickle needs more than data.
-        Exception: any exception is possible for damaged bytes.
+        Exception: any class, for damaged bytes.
     """
 
     dispatch = Operations(

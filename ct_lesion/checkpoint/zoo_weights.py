@@ -111,7 +111,7 @@ def check_stride(path: str, author: str, model: torch.nn.Module) -> None:
     Args:
         path: path of the weights, for messages.
         author: author of the weights, from :func:`read_zoo_weights`.
-        model: the model that the weights are for.
+        model: that the weights are for.
 
     Raises:
         CheckpointError: the weights are torchvision's, but the model has its stride in the 1x1

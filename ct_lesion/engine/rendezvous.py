@@ -86,7 +86,7 @@ def join_group(info: RankInfo, on_gpu: bool, timeout: timedelta) -> Callable[[],
     """Initialise the process group.
 
     Args:
-        info: address and port of this process.
+        info: rank information of this process.
         on_gpu: use NCCL and one GPU per process instead of gloo.
         timeout: how long one process may wait for another.
 

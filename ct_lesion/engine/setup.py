@@ -38,7 +38,7 @@ def checked_config(args: argparse.Namespace) -> tuple[CfgNode, list[str]]:
     """Read and check the config of a run; without a GPU, change it to the CPU.
 
     Args:
-        args: result of Detectron2's argument parser, optionally with ``deterministic``.
+        args: from Detectron2's ``default_argument_parser`` and, optionally, ``deterministic``.
 
     Returns:
         The frozen config, and remarks about its datasets for :func:`start_run` to log.

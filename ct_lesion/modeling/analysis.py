@@ -62,7 +62,7 @@ class NetworkSize:
     """Counts of a network for one slice.
 
     Attributes:
-        side: side length of the square input, in pixels.
+        side: side of the square input, in pixels.
         proposals: number of inputs of the box head; ``None`` without a proposal generator.
         regions: number of inputs of the mask head or S; ``None`` without RoI heads.
         parts: parts in the order of the network.
@@ -89,7 +89,7 @@ def measure_network(cfg: CfgNode, side: int | None = None) -> NetworkSize:
 
     Args:
         cfg: config of the model; it is not changed, and no weights are loaded.
-        side: side length of the square input, in pixels; default: ``INPUT.MIN_SIZE_TEST``.
+        side: side of the square input, in pixels; default: ``INPUT.MIN_SIZE_TEST``.
 
     Raises:
         ConfigError: the input is too small, or the model cannot run on the CPU.

@@ -159,8 +159,8 @@ def padding_ranks(num_kept: int, size: int, padding: str = "even", seed: int = 0
         size: number of rows, N.
         padding: "even" spreads the copies evenly over the ranks; "random" draws each missing row
             from all kept predictions.
-        seed: seed of the random draws, which depend only on ``seed``, ``num_kept`` and ``size``: a
-            slice has the same RoI batch in every epoch, batch and process.
+        seed: seed of the draws, which depend only on ``seed``, ``num_kept`` and ``size``: a slice
+            has the same RoI batch in every epoch, batch and process.
     """
     if num_kept == 0:
         return torch.full((size,), -1)

@@ -154,7 +154,7 @@ class Window:
 
         Args:
             grey: ``(H, W)`` uint8.
-            interpolation: method of OpenCV; ``cv2.INTER_NEAREST`` for a label mask.
+            interpolation: interpolation method of OpenCV; ``cv2.INTER_NEAREST`` for a label mask.
         """
         height, width = grey.shape
         if not self.side or min(height, width) <= self.side:

@@ -33,8 +33,8 @@ class Outcome:
         status: "refused" (with a user error), "loaded", or what went wrong: "traceback", "killed
             by signal N", "exit N", "hang".
         error: class of the error.
-        message: of the error, or what a tool printed on stderr.
-        megabytes: of memory that the reader added at its peak.
+        message: the error message, or what a tool printed on stderr.
+        megabytes: memory that the reader added at its peak.
     """
 
     status: str

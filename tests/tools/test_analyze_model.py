@@ -12,7 +12,7 @@ SMALL = [
 ]
 
 
-def test_table_and_json_say_the_same(run_tool, tmp_path):
+def test_table_and_json_agree(run_tool, tmp_path):
     arguments = ["--config-file", "quick/classification.yaml", "--size", 64, "--json", "size.json"]
     done = run_tool("analyze_model.py", *arguments, *SMALL)
     assert done.returncode == 0, done.stderr

@@ -104,7 +104,7 @@ def _residual(sums: np.ndarray, slope_a: np.ndarray, slope_b: np.ndarray, side: 
     Args:
         sums: ``(P, 3, 3)``: sums of the weighted powers 0, 1, 2 of a times those of b.
         slope_a, slope_b: ``(P,)`` mean squared gradients.
-        side: side length of the images in pixels.
+        side: side of the images in pixels.
 
     Returns:
         ``(P,)``, 0..FAR.

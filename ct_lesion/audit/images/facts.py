@@ -54,8 +54,8 @@ class ImageFacts:
             ``wrong mode`` or ``constant``.
         file_bytes: size of the file.
         sha256: SHA-256 of the file's bytes, hexadecimal.
-        pixels_sha256: SHA-256 of the decoded pixels, their shape and type; equal for lossless
-            copies in any format, and for a grey image saved as RGB.
+        pixels_sha256: SHA-256 of the decoded pixels, shape and type; equal for lossless copies in
+            any format, and for a grey image saved as RGB.
         format: ``PNG``, ``JPEG``, ``TIFF``, ...
         mode: Pillow's, e.g. ``L`` or ``RGB``.
         bits: per channel.

@@ -37,7 +37,7 @@ def keep_window(dataset_name: str, json_file: str | Path, content: dict) -> None
     """Set the ``window`` in a dataset's metadata from the ``info`` of its json.
 
     Args:
-        json_file: file named in error messages.
+        json_file: for the message.
         content: content of the json file.
 
     Raises:

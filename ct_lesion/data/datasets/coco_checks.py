@@ -56,7 +56,7 @@ def check_coco_dataset(path: str | Path, content: dict) -> None:
     """Check the images, categories and annotations of a dataset; warnings are ignored.
 
     Args:
-        path: file named in error messages.
+        path: for the messages.
         content: content of the file.
 
     Raises:

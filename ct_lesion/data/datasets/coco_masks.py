@@ -20,7 +20,7 @@ def checked_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
     Args:
         segmentation: see :func:`check_segmentation`.
-        height, width: size of the image in pixels.
+        height, width: height and width of the image in pixels.
 
     Returns:
         ``size`` and ``counts`` (bytes), safe to decode.
@@ -42,7 +42,7 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> None:
     Args:
         segmentation: ``{"size": [H, W], "counts": ...}`` with counts as text or a list, or a list
             of polygons ``[x0, y0, x1, y1, ...]`` in pixels.
-        height, width: size of the image in pixels.
+        height, width: height and width of the image in pixels.
 
     Raises:
         ValueError: the mask is invalid; the message gives the reason.

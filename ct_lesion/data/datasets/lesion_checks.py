@@ -20,7 +20,7 @@ def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> 
 
     Args:
         name: name of the dataset.
-        records: records in Detectron2's format.
+        records: in Detectron2's format.
         json_file: source of the records; ``None`` or missing for datasets without one.
 
     Returns:

@@ -87,7 +87,7 @@ class CocoDataset:
 
         Args:
             slice_id: its patient and name.
-            file_name: path of its image, relative to the image folder.
+            file_name: name of its image, relative to the image folder.
             scan: name of its scan.
             labels: ``(H, W)`` uint8, values of :mod:`ct_lesion.data.datasets.lesion_masks`.
             lung_known: whether the labels include the lung field.

@@ -256,7 +256,7 @@ def draw_val(split: Mapping[str, list[SliceId]], fraction: float, seed: int) -> 
 
     Args:
         split: slices of ``train`` and ``test``.
-        fraction: fraction of the training patients; 0 draws none.
+        fraction: share of the training patients; 0 draws none.
         seed: another seed draws other patients.
 
     Raises:

@@ -48,7 +48,7 @@ class CovidxSource:
         image_root: folder with the slices, as ``NCP_96_1328_0032.png`` or as
             ``NCP/96/1328/0032.png``, at any depth; .png, .jpg or .jpeg.
         lists: COVIDx-CT lists of train, val and test; if empty, the folder is split by patient.
-        fractions: fractions of each class's patients in train, val and test; unused with lists.
+        fractions: shares of the patients of each class for the splits; unused with lists.
         sample_list: a published training sample; ``None`` to draw one.
         per_class: slices of each class in a drawn training sample.
         seed: seed of split and sample.
