@@ -101,11 +101,15 @@ take_lock() {
   flock 9
 }
 
-make_venv() {
-  # a rebuild would silently replace it by the republished one
+# A rebuild would silently replace the user's own build by the republished one.
+keep_own_detectron2() {
   ! compgen -G "$VENV/lib/python*/site-packages/[dD]etectron2[-.]*" >/dev/null ||
     fail "$VENV is incomplete and holds your own build of Detectron2: delete the folder to" \
       "rebuild the environment, or set CT_LESION_VENV to another folder"
+}
+
+make_venv() {
+  keep_own_detectron2 # also of a set-up that was killed while it held the lock
   [[ -n "${BASE_PYTHON:-}" ]] || choose_python
   find "$VENV" -mindepth 1 -maxdepth 1 ! -name .ct_lesion -exec rm -rf {} +
   "$BASE_PYTHON" -m venv "$VENV" >"$LOG" 2>&1 ||
@@ -147,7 +151,7 @@ main() {
     "script and stays unchanged. To use your own environment, activate it and run:" \
     "'pip install -e .' and 'python tools/install_detectron2.py'"
   exit_if_up_to_date
-  is_complete || { choose_python && require_disk; }
+  is_complete || { keep_own_detectron2 && choose_python && require_disk; }
   mkdir -p "$STATE" 2>/dev/null && touch "$OURS" 2>/dev/null || fail "cannot write to $VENV"
   take_lock
   exit_if_up_to_date # the set-up that held the lock may have finished
