@@ -59,7 +59,7 @@ def main() -> None:
     name = args.dataset or args.folder.name
     results = args.folder / RESULTS_FILE
     if not results.is_file():
-        raise DatasetError(f"{results} does not exist. Evaluate the run with tools/train_net.py.")
+        raise DatasetError(f"{results} does not exist. Evaluate the run with ct-lesion train.")
     if name not in DatasetCatalog:
         raise DatasetError(f"{name} is not a registered dataset. Give its name with --dataset.")
     DatasetCatalog.get(name)

@@ -285,7 +285,7 @@ def _is_released(path: Path) -> bool:
 def _needs_conversion(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is a checkpoint of the published implementation. Convert it first: "
-        f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
+        f"ct-lesion convert-checkpoint {path} {path.with_suffix('.safetensors')}"
     )
 
 

@@ -81,7 +81,7 @@ def check_validation(cfg: CfgNode) -> None:
         raise ConfigError(
             f"TEST.{keys[0]} is {cfg.TEST[keys[0]]}, but there is no dataset to evaluate on in "
             "training. Set DATASETS.TEST to an existing dataset, e.g. the validation split of "
-            "tools/prepare_cncb.py --val-fraction 0.1."
+            "ct-lesion prepare-cncb --val-fraction 0.1."
         )
 
 

@@ -250,5 +250,5 @@ def test_published_file_in_model_weights_says_how_to_convert(tmp_path: Path) -> 
     model = build_model(on_cpu(ct_lesion.load_config("segmentation/resnet18_t2.yaml")))
     for legacy in (False, True):
         path = write_released(tmp_path / "r.pth", released_weights(), legacy=legacy)
-        with pytest.raises(CheckpointError, match=r"convert_checkpoint\.py"):
+        with pytest.raises(CheckpointError, match=r"ct-lesion convert-checkpoint"):
             LesionCheckpointer(model).load(str(path))

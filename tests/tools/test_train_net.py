@@ -111,7 +111,7 @@ def test_a_missing_dataset_names_file_variable_and_command(run_tool, tmp_path):
     assert result.returncode == 2
     assert f"{root}/cncb/annotations/cncb_lesion_train.json" in result.stderr
     assert f"DETECTRON2_DATASETS is {root}" in result.stderr
-    assert "tools/prepare_cncb.py" in result.stderr
+    assert "ct-lesion prepare-cncb" in result.stderr
     assert not (tmp_path / "output").exists()
 
 

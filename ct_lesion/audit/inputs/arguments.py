@@ -100,6 +100,6 @@ def _read(spec: InputSpec, ids_per_class: bool) -> AuditInput:
     if path.suffix.lower() == ".zip":
         raise DatasetError(
             f"{path}: a zip cannot be audited. Unpack it, or prepare it with "
-            "tools/prepare_cncb.py and audit the dataset."
+            "ct-lesion prepare-cncb and audit the dataset."
         )
     return read_slice_list(spec.group, path, spec.images, ids_per_class)

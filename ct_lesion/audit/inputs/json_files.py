@@ -75,7 +75,7 @@ def read_json_file(group: str, path: Path, images: Path | None) -> AuditInput:
     else:
         raise DatasetError(
             f"{path} is neither COCO json (images, annotations, categories) nor written by "
-            "tools/prepare_covidx_ct.py. Choose another file."
+            "ct-lesion prepare-covidx-ct. Choose another file."
         )
     _report_missing(dataset)
     return dataset

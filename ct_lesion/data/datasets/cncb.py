@@ -125,7 +125,7 @@ def _register_shipped(mask_type: MaskType, split: str) -> None:
         image_root = root / IMAGE_FOLDER
         replace_metadata(name, json_file=str(json_file), image_root=str(image_root))
         advice = (
-            f"{describe_root()}. Make the dataset with: python tools/prepare_cncb.py "
+            f"{describe_root()}. Make the dataset with: ct-lesion prepare-cncb "
             f"ct_lesion_seg.zip --output {root}"
         )
         return load_cncb_lesion(name, json_file, image_root, advice=advice)

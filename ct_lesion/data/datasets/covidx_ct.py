@@ -23,7 +23,7 @@ from .covidx_lists import IMAGE_CLASSES
 
 DATASETS = ("train", "train_full", "val", "test")
 RECIPE = (
-    "python tools/prepare_covidx_ct.py --image-root IMAGES --train-list train_COVIDx_CT-1.txt "
+    "ct-lesion prepare-covidx-ct --image-root IMAGES --train-list train_COVIDx_CT-1.txt "
     "--val-list val_COVIDx_CT-1.txt --test-list test_COVIDx_CT-1.txt"
 )
 

@@ -12,7 +12,7 @@ from ct_lesion.pictures import PictureError, read_image_header
 from .coco_checks import CocoChecker, Fault
 from .coco_files import read_coco
 
-_LISTED = "tools/audit_dataset.py lists all of them."
+_LISTED = "ct-lesion audit lists all of them."
 
 
 def check_lesions(name: str, records: Sequence[dict], json_file: str | None) -> list[str]:

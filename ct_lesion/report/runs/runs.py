@@ -132,7 +132,7 @@ def _load_run(folder: Path, name: str) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
         problem = "holds no config.yaml" if folder.exists() else "does not exist"
-        raise RunError(f"{folder} {problem}. Give an OUTPUT_DIR of tools/train_net.py.")
+        raise RunError(f"{folder} {problem}. Give an OUTPUT_DIR of ct-lesion train.")
     cfg = read_config(str(config), [])
     if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
         raise RunError(
@@ -154,7 +154,7 @@ def _load_run(folder: Path, name: str) -> Run:
     )
     if not run.segmentation and not run.classification:
         raise RunError(
-            f"{folder} holds no predictions. Evaluate it first: python tools/train_net.py "
+            f"{folder} holds no predictions. Evaluate it first: ct-lesion train "
             f"--config-file {config} --eval-only MODEL.WEIGHTS "
             f"{folder / 'model_final.safetensors'}"
         )

@@ -33,7 +33,7 @@ def test_the_folder_is_looked_up_when_a_dataset_is_loaded(datasets, monkeypatch,
     message = str(error.value)
     assert f"{tmp_path}/elsewhere/cncb/annotations/cncb_lesion_test.json does not exist" in message
     assert f"DETECTRON2_DATASETS is {tmp_path}/elsewhere" in message
-    assert "python tools/prepare_cncb.py" in message
+    assert "ct-lesion prepare-cncb" in message
 
 
 def test_users_can_register_lesion_datasets(register_toy):

@@ -25,7 +25,7 @@ def test_shipped_datasets_are_found_where_the_variable_points(images, lists, tmp
     message = str(caught.value)
     assert str(tmp_path / "nowhere/covidx_ct/annotations/val.json") in message
     assert f"DETECTRON2_DATASETS is {tmp_path / 'nowhere'}" in message
-    assert "python tools/prepare_covidx_ct.py --image-root" in message
+    assert "ct-lesion prepare-covidx-ct --image-root" in message
     # the variable counts when a dataset is loaded, not when it is registered
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     prepare_covidx_ct(CovidxSource(images, lists, per_class=2), tmp_path / "covidx_ct")
@@ -82,7 +82,7 @@ def test_a_name_can_only_be_registered_for_one_dataset(images, lists, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "does not exist. Make it with: python tools/prepare_covidx_ct.py"),
+        (None, "does not exist. Make it with: ct-lesion prepare-covidx-ct"),
         ('{"images": [', "is damaged"),
         ('{"images": []}', "is not a classification dataset"),
         ("[]", "holds a list, not an object"),

@@ -49,7 +49,7 @@ def test_faulty_folders_are_refused(classification_run, tmp_path):
     folder = classification_run()
     with pytest.raises(RunError, match="given twice"):
         load_runs([folder, folder])
-    with pytest.raises(RunError, match=r"Give an OUTPUT_DIR of tools/train_net.py"):
+    with pytest.raises(RunError, match=r"Give an OUTPUT_DIR of ct-lesion train"):
         load_runs([tmp_path])
     damage(folder, "predictions.csv", "file,patient\nx,y\n")
     with pytest.raises(RunError, match=r"predictions.csv is incomplete"):
@@ -63,7 +63,7 @@ def test_a_run_without_predictions_is_refused_with_the_command_to_evaluate_it(cl
     folder = classification_run()
     for path in (folder / "inference/covidx_ct_test").iterdir():
         path.unlink()
-    with pytest.raises(RunError, match=r"holds no predictions. Evaluate it first: python"):
+    with pytest.raises(RunError, match=r"holds no predictions. Evaluate it first: ct-lesion train"):
         load_runs([folder])
 
 
