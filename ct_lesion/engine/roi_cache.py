@@ -96,7 +96,7 @@ def extract_roi_batches(cfg: CfgNode, model: nn.Module, data_loader: Iterable) -
             inputs = _readable(batch)
             outputs = detector(inputs) if inputs else []
             rows += [roi_batch_row(i, o) for i, o in zip(inputs, outputs, strict=True)]
-            log_every_n_seconds(logging.INFO, f"RoI batches of {len(rows)} slices", n=10)
+            log_every_n_seconds(logging.INFO, f"RoI batches of {len(rows)} slices so far", n=10)
     model.train(was_training)
     rows = [row for part in comm.all_gather(rows) for row in part]
     if not rows:
