@@ -40,31 +40,35 @@ from ct_lesion.errors import ConfigError
 ADVICE = "Rerun the command with --resume to continue from the last checkpoint."
 
 
+HELP = {  # in place of Detectron2's texts for its options
+    "config_file": "path or name of a shipped config",
+    "resume": "continue the run in OUTPUT_DIR from its last checkpoint, if it has one",
+    "eval_only": "evaluate MODEL.WEIGHTS on DATASETS.TEST, without training",
+    "num_gpus": "processes on this machine, each with a GPU (default: 1)",
+    "num_machines": "machines that train together (default: 1)",
+    "machine_rank": "number of this machine, from 0 (default: 0)",
+    "dist_url": "tcp address of the first machine, e.g. tcp://10.0.0.1:29500 (default: automatic)",
+    "opts": "KEY VALUE pairs that change the config, after all options",
+}
+
+
 def parse_arguments() -> argparse.Namespace:
-    """The options of Detectron2's ``default_argument_parser``, and ``--deterministic``."""
-    parser = tool_parser(__doc__)
-    add = parser.add_argument
-    add("--config-file", default="", metavar="FILE", help="path or name of a shipped config")
-    text = "continue the run in OUTPUT_DIR from its last checkpoint, if it has one"
-    add("--resume", action="store_true", help=text)
-    text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, without training"
-    add("--eval-only", action="store_true", help=text)
-    text = "processes on this machine, each with a GPU (default: %(default)s)"
-    add("--num-gpus", type=int, default=1, metavar="N", help=text)
-    text = "machines that train together (default: %(default)s)"
-    add("--num-machines", type=int, default=1, metavar="N", help=text)
-    text = "number of this machine, from 0 (default: %(default)s)"
-    add("--machine-rank", type=int, default=0, metavar="RANK", help=text)
-    text = "address of the first machine, e.g. tcp://10.0.0.1:29500 (default: a free local port)"
-    # Detectron2's default is one fixed port per user: a second run on the machine would fail
-    add("--dist-url", default="auto", metavar="URL", help=text)
-    text = (
-        "make runs with the same SEED identical on a CPU with the same number of threads, and as "
-        "similar as torch allows on a GPU; slower (docs/faults.md)"
+    """Detectron2's options and ``--deterministic``."""
+    from detectron2.engine import default_argument_parser  # after ct_lesion says if it is missing
+
+    parser = default_argument_parser()
+    about = tool_parser(__doc__)
+    parser.description, parser.epilog = about.description, about.epilog
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="make runs with the same SEED identical on a CPU with the same number of threads, and "
+        "as similar as torch allows on a GPU; slower (docs/faults.md)",
     )
-    add("--deterministic", action="store_true", help=text)
-    text = "config keys to change, after all options"
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=text)
+    for action in parser._actions:
+        action.help = HELP.get(action.dest, action.help)
+    # Detectron2's default is one fixed port per user: a second run on the machine would fail
+    parser.set_defaults(dist_url="auto")
     return parser.parse_args()
 
 
